@@ -1,0 +1,86 @@
+"""A short memory in front of the tables: values by key, each loaded once at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from .errors import StoreUnavailable
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+MISSING_SHARE = 1 / 6
+"""A key that was not found is asked for again sooner: its row may just have been made."""
+
+RETRY_SECONDS = 2.0
+"""While the tables do not answer, a known value serves, and the tables are asked again this often."""
+
+
+@dataclass(slots=True)
+class _Entry(Generic[V]):
+    value: V | None
+    fresh_until: float
+
+
+class Cache(Generic[K, V]):
+    """Keeps what `load` gave, `None` ("there is none") for a shorter time, at most `limit` keys.
+
+    `clock` gives seconds, and never goes back.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[K], Awaitable[V | None]],
+        seconds: float,
+        clock: Callable[[], float],
+        limit: int = 10_000,
+    ) -> None:
+        self._load = load
+        self._seconds = seconds
+        self._clock = clock
+        self._limit = limit
+        self._entries: dict[K, _Entry[V]] = {}
+        self._loading: dict[K, asyncio.Task[V | None]] = {}
+
+    async def get(self, key: K) -> V | None:
+        """The value of `key`: from memory while fresh, else loaded; many callers wait for one load.
+
+        Raises:
+            StoreUnavailable: when it cannot be loaded, and nothing older serves.
+        """
+        entry = self._entries.get(key)
+        if entry is not None and self._clock() < entry.fresh_until:
+            return entry.value
+        loading = self._loading.get(key)
+        if loading is None:
+            # A task of its own: the caller that began it may leave, the others still wait.
+            loading = self._loading[key] = asyncio.create_task(self._refresh(key))
+            loading.add_done_callback(lambda task: self._loaded(key, task))
+        return await asyncio.shield(loading)
+
+    async def _refresh(self, key: K) -> V | None:
+        try:
+            value = await self._load(key)
+        except StoreUnavailable:
+            entry = self._entries.get(key)
+            if entry is None or entry.value is None:
+                raise
+            entry.fresh_until = self._clock() + min(RETRY_SECONDS, self._seconds)
+            return entry.value
+        self._keep(key, value)
+        return value
+
+    def _keep(self, key: K, value: V | None) -> None:
+        seconds = self._seconds if value is not None else self._seconds * MISSING_SHARE
+        self._entries.pop(key, None)
+        self._entries[key] = _Entry(value, self._clock() + seconds)
+        if len(self._entries) > self._limit:
+            del self._entries[next(iter(self._entries))]
+
+    def _loaded(self, key: K, task: asyncio.Task[V | None]) -> None:
+        self._loading.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # taken note of, also where every caller has left

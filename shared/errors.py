@@ -1,0 +1,190 @@
+"""The closed list of refusals: every error that a client can meet, each with its status and code.
+
+    ProxyError
+    ├── InvalidJson                  400  invalid_json
+    ├── InvalidRequest               400  invalid_request
+    ├── InvalidEventToken            401  invalid_event_token
+    ├── EventNotStarted              403  event_not_started
+    ├── EventEnded                   403  event_ended
+    ├── EventInactive                403  event_inactive
+    ├── ModelNotFound                404  model_not_found
+    ├── NotFound                     404  not_found
+    ├── MethodNotAllowed             405  method_not_allowed
+    ├── RequestTooLarge              413  request_too_large
+    ├── QuotaExceeded                429
+    │   ├── RequestQuotaExceeded          request_quota_exceeded
+    │   ├── TokenQuotaExceeded            token_quota_exceeded
+    │   └── EventQuotaExceeded            event_quota_exceeded
+    ├── RateLimited                  429  rate_limited
+    ├── UpstreamBusy                 429  upstream_busy
+    ├── InternalError                500  internal_error
+    ├── UpstreamError                502  upstream_error
+    ├── StoreUnavailable             503  store_unavailable
+    └── UpstreamTimeout              504  upstream_timeout
+
+Only text written here or passed to these classes reaches a client: never a foreign exception's message.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator
+from math import ceil
+from typing import ClassVar
+
+import msgspec
+
+
+class ProxyError(Exception):
+    """A refusal: raised anywhere, answered by `web.py` as `{"error": {message, type, param, code}}`."""
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    type: ClassVar[str] = "invalid_request_error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.headers: dict[str, str] = {}
+
+    def body(self) -> bytes:
+        """The JSON body, in the shape that every OpenAI SDK reads."""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return msgspec.json.encode({"error": error})
+
+
+class InvalidJson(ProxyError):
+    status, code = 400, "invalid_json"
+
+
+class InvalidRequest(ProxyError):
+    status, code = 400, "invalid_request"
+
+
+class InvalidEventToken(ProxyError):
+    """The credential is missing, malformed, or of no event: one wording, so that nothing can be probed."""
+
+    status, code, type = 401, "invalid_event_token", "authentication_error"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The event code is missing or not known. Send EVENT_CODE/YOUR_GITHUB_NAME, such as "
+            "hackathon/gloveboxes, as the API key (header api-key, openai-event-code, or "
+            "Authorization: Bearer), with the event code that your organiser gave you."
+        )
+        self.headers["www-authenticate"] = 'Bearer realm="event"'
+
+
+class EventNotStarted(ProxyError):
+    status, code, type = 403, "event_not_started", "permission_error"
+
+
+class EventEnded(ProxyError):
+    status, code, type = 403, "event_ended", "permission_error"
+
+
+class EventInactive(ProxyError):
+    status, code, type = 403, "event_inactive", "permission_error"
+
+
+class ModelNotFound(ProxyError):
+    status, code = 404, "model_not_found"
+
+
+class NotFound(ProxyError):
+    status, code = 404, "not_found"
+
+
+class MethodNotAllowed(ProxyError):
+    status, code = 405, "method_not_allowed"
+
+    def __init__(self, message: str, allow: str) -> None:
+        super().__init__(message)
+        self.headers["allow"] = allow
+
+
+class RequestTooLarge(ProxyError):
+    status, code = 413, "request_too_large"
+
+
+class _Retry(ProxyError):
+    """A refusal that says when to come back, in both forms that the SDKs read."""
+
+    def __init__(self, message: str, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+        self.headers["retry-after"] = str(max(1, ceil(retry_after_seconds)))
+
+
+class QuotaExceeded(_Retry):
+    """A quota is used up. The SDKs must not repeat the call: `x-should-retry` stops them.
+
+    `running` says that only calls still running hold the rest: then a retry soon does make sense.
+    """
+
+    status, type = 429, "insufficient_quota"
+
+    def __init__(self, message: str, retry_after_seconds: float, *, running: bool = False) -> None:
+        super().__init__(message, retry_after_seconds)
+        self.headers["x-should-retry"] = "true" if running else "false"
+
+
+class RequestQuotaExceeded(QuotaExceeded):
+    code = "request_quota_exceeded"
+
+
+class TokenQuotaExceeded(QuotaExceeded):
+    code = "token_quota_exceeded"
+
+
+class EventQuotaExceeded(QuotaExceeded):
+    code = "event_quota_exceeded"
+
+
+class _RetryPrecisely(_Retry):
+    def __init__(self, message: str, retry_after_seconds: float) -> None:
+        super().__init__(message, retry_after_seconds)
+        self.headers["retry-after-ms"] = str(max(1, ceil(retry_after_seconds * 1000)))
+
+
+class RateLimited(_RetryPrecisely):
+    status, code, type = 429, "rate_limited", "rate_limit_error"
+
+
+class UpstreamBusy(_RetryPrecisely):
+    status, code, type = 429, "upstream_busy", "rate_limit_error"
+
+
+class InternalError(ProxyError):
+    """A fault of the proxy itself; what it was is in the log only."""
+
+    status, code, type = 500, "internal_error", "server_error"
+
+    def __init__(self) -> None:
+        super().__init__("The proxy failed to answer. Try again; if it stays so, tell your organiser.")
+
+
+class UpstreamError(ProxyError):
+    status, code, type = 502, "upstream_error", "server_error"
+
+
+class StoreUnavailable(_Retry):
+    status, code, type = 503, "store_unavailable", "server_error"
+
+    def __init__(self, message: str | None = None, retry_after_seconds: float = 5) -> None:
+        super().__init__(message or "The event's tables do not answer. Try again soon.", retry_after_seconds)
+
+
+class UpstreamTimeout(ProxyError):
+    status, code, type = 504, "upstream_timeout", "server_error"
+
+
+def every_refusal() -> Iterator[builtins.type[ProxyError]]:
+    """Each class that has a code of its own, for the documentation's test."""
+    waiting = [ProxyError]
+    while waiting:
+        for kind in waiting.pop().__subclasses__():
+            waiting.append(kind)
+            if "code" in vars(kind):
+                yield kind

@@ -1,0 +1,103 @@
+"""The event behind a credential: known, open, and which models it may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from .cache import Cache
+from .errors import (
+    EventEnded,
+    EventInactive,
+    EventNotStarted,
+    InvalidEventToken,
+    InvalidRequest,
+    ModelNotFound,
+)
+from .models import Event
+
+
+class EventStore(Protocol):
+    async def event(self, code: str) -> Event | None:
+        """The event of that code; None when there is none.
+
+        Raises:
+            StoreUnavailable: when the table does not answer.
+        """
+
+
+class Events:
+    """Events by code, kept in memory for some seconds."""
+
+    def __init__(self, store: EventStore, cache_seconds: float, clock: Callable[[], float]) -> None:
+        self._events: Cache[str, Event] = Cache(store.event, cache_seconds, clock)
+
+    async def find(self, code: str) -> Event:
+        """The event, open or not.
+
+        Raises:
+            InvalidEventToken: when there is none.
+            StoreUnavailable: when the tables do not answer and nothing cached serves.
+        """
+        event = await self._events.get(code)
+        if event is None:
+            raise InvalidEventToken
+        return event
+
+
+def admit(event: Event, now: datetime) -> None:
+    """Let the call in, or say why not, with the time in UTC and in the event's own zone.
+
+    Raises:
+        EventInactive, EventNotStarted, EventEnded: the event is closed.
+    """
+    if not event.active:
+        raise EventInactive(f"The event '{event.code}' has been stopped. Ask your organiser{_named(event)}.")
+    if now < event.starts_at:
+        raise EventNotStarted(
+            f"The event '{event.code}' opens at {_both(event, event.starts_at)}. Try again then."
+        )
+    if now >= event.ends_at:
+        raise EventEnded(
+            f"The event '{event.code}' ended at {_both(event, event.ends_at)}. "
+            f"Ask your organiser{_named(event)} if you need more time."
+        )
+
+
+def choose_model(event: Event, asked: str | None, deployed: frozenset[str]) -> str:
+    """The model that the call is for: the one asked for, or the event's default.
+
+    Raises:
+        ModelNotFound: the event may not use it, or nothing serves it.
+        InvalidRequest: none was asked for, and the event has no default.
+    """
+    usable = models(event, deployed)
+    model = asked or event.default_model or (usable[0] if len(usable) == 1 else None)
+    if model is None:
+        raise InvalidRequest(f"Name a model: {_listed(usable)}.", param="model")
+    if model not in usable:
+        raise ModelNotFound(
+            f"This event has no model {model[:64]!r}. It may use: {_listed(usable)}.", param="model"
+        )
+    return model
+
+
+def models(event: Event, deployed: frozenset[str]) -> list[str]:
+    """The models that the event may use and that are deployed, in the event's order."""
+    return [model for model in event.models if model in deployed] if event.models else sorted(deployed)
+
+
+def _listed(usable: list[str]) -> str:
+    return ", ".join(usable) or "none yet; ask your organiser"
+
+
+def _named(event: Event) -> str:
+    return f" ({event.organizer})" if event.organizer else ""
+
+
+def _both(event: Event, at: datetime) -> str:
+    utc = at.strftime("%Y-%m-%d %H:%M UTC")
+    if event.time_zone.key == "UTC":
+        return utc
+    return f"{utc} ({at.astimezone(event.time_zone).strftime('%Y-%m-%d %H:%M')} {event.time_zone.key})"

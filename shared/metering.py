@@ -1,0 +1,69 @@
+"""What became of each forwarded call: counted, and told in one line of the log."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+from .models import Credential, Usage
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """One forwarded call, at its end. Never a prompt, a completion, a credential or a key."""
+
+    request_id: str
+    event: str
+    user: str
+    model: str
+    deployment: str
+    status: int
+    ending: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Meter:
+    """Counts tokens and calls by credential and model, in memory."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[tuple[Credential, str]] = Counter()
+        self.tokens: Counter[tuple[Credential, str]] = Counter()
+
+    def count(
+        self,
+        request_id: str,
+        credential: Credential,
+        model: str,
+        deployment: str,
+        status: int,
+        ending: str,
+        usage: Usage,
+    ) -> None:
+        """Account for a call that was forwarded. Never awaits: a client that leaves cannot lose it."""
+        self.calls[credential, model] += 1
+        self.tokens[credential, model] += usage.total_tokens
+        if _log.isEnabledFor(logging.INFO):
+            line = Metered(
+                request_id,
+                credential.event_code,
+                hashed(credential.user),
+                model,
+                deployment,
+                status,
+                ending,
+                *usage,
+            )
+            _log.info("call %s", json.dumps(asdict(line)))
+
+
+@lru_cache(maxsize=4096)
+def hashed(user: str) -> str:
+    """A user as the log knows it: the same each time, and not to be read back."""
+    return hashlib.sha256(user.encode()).hexdigest()[:12]

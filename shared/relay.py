@@ -1,0 +1,130 @@
+"""A stream on its way from the upstream to the client: whole events, as they arrive, and an honest end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from . import sse
+from .errors import UpstreamError, UpstreamTimeout
+from .models import Usage
+
+Send = Callable[[bytes], Awaitable[None]]
+
+
+class Source(Protocol):
+    """The upstream's answer, as `upstream.Answer` is."""
+
+    async def read(self) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class Ending(StrEnum):
+    """How a call ended."""
+
+    FINISHED = "finished"
+    CUT = "cut"
+    """by the upstream, or by our deadline"""
+    ABANDONED = "abandoned"
+    """by the client"""
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """What became of a stream. `chunks` counts what was relayed, for when the usage was never told."""
+
+    ending: Ending
+    usage: Usage | None
+    chunks: int
+
+
+class Relay:
+    """Pumps one stream. `ended` is called exactly once, without an await, whatever happens."""
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        hide_usage: bool,
+        heartbeat_seconds: float,
+        idle_seconds: float,
+        ended: Callable[[Relayed], None],
+    ) -> None:
+        self._source = source
+        self._events = sse.EventSplitter()
+        self._reader = sse.UsageReader(hide=hide_usage)
+        self._heartbeat_seconds = heartbeat_seconds
+        self._idle_seconds = idle_seconds
+        self._ended: Callable[[Relayed], None] | None = ended
+        self._timed_out = False
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = self._loop.time()
+
+    async def pump(self, send: Send) -> None:
+        """Relay until the end. A failure of the upstream becomes an event, for the status is long sent.
+
+        Raises:
+            asyncio.CancelledError: the caller ended it, because the client left.
+        """
+        self._watch(send)
+        try:
+            await self._relay(send)
+            self._close(Ending.FINISHED)
+        except (UpstreamError, sse.EventTooLong) as error:
+            self._close(Ending.CUT)
+            await send(sse.error_event(self._failure(error).body()))
+        finally:
+            self._timer.cancel()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close the upstream and account for what was relayed, if that is not done."""
+        self._close(Ending.ABANDONED)
+
+    async def _relay(self, send: Send) -> None:
+        while data := await self._source.read():
+            self._heard_at = self._loop.time()
+            if out := self._reader.read(self._events.feed(data)):
+                await send(out)
+        if rest := self._events.rest():
+            await send(self._reader.read(rest))
+        if not self._reader.done:
+            raise UpstreamError("The model's answer was cut off. What came is not complete.")
+
+    def _watch(self, send: Send) -> None:
+        """Look again after each heartbeat: so no timer has to be set for each chunk."""
+        wait = min(self._heartbeat_seconds, self._idle_seconds)
+        self._timer = self._loop.call_later(wait, self._look, send)
+
+    def _look(self, send: Send) -> None:
+        silent_seconds = self._loop.time() - self._heard_at
+        if silent_seconds >= self._idle_seconds:
+            self._timed_out = True
+            self._source.close()
+            return
+        if silent_seconds >= self._heartbeat_seconds:
+            self._beat = self._loop.create_task(_beat(send))
+        self._watch(send)
+
+    def _failure(self, error: Exception) -> UpstreamError | UpstreamTimeout:
+        if self._timed_out:
+            return UpstreamTimeout(
+                f"The model was silent for {self._idle_seconds:g} seconds, so the stream was ended."
+            )
+        return (
+            error if isinstance(error, UpstreamError) else UpstreamError("The model sent what is no stream.")
+        )
+
+    def _close(self, ending: Ending) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            self._source.close()
+            ended(Relayed(ending, self._reader.usage, self._reader.chunks))
+
+
+async def _beat(send: Send) -> None:
+    await send(sse.HEARTBEAT)

@@ -1,0 +1,116 @@
+"""The chat completion request: what policy must read of it, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from .errors import InvalidJson, InvalidRequest
+from .json_edit import DuplicateMember, edit, members
+from .models import API_V1, Deployment
+
+MAX_CHOICES = 128
+OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens")
+_POLICY_MEMBERS = tuple(
+    b'"%s"' % name
+    for name in (b"model", b"stream", b"stream_options", b"max_tokens", b"max_completion_tokens", b"n")
+)
+
+
+class ChatRequest(msgspec.Struct, frozen=True):
+    """The members that policy reads; all others stay in the bytes, unread."""
+
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: dict[str, Any] | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = None
+
+    @property
+    def choices(self) -> int:
+        return self.n or 1
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether the client itself asked for the usage chunk of a stream."""
+        return bool(self.stream_options and self.stream_options.get("include_usage"))
+
+    @property
+    def output_tokens(self) -> int | None:
+        """The output that the client allows for each choice; None when it sets no limit."""
+        return max(filter(None, (self.max_tokens, self.max_completion_tokens)), default=None)
+
+
+_decode = msgspec.json.Decoder(ChatRequest).decode
+_encode = msgspec.json.encode
+
+
+def parse(body: bytes) -> ChatRequest:
+    """Read the body's policy members.
+
+    Raises:
+        InvalidJson: not JSON in UTF-8, or nested too deeply.
+        InvalidRequest: not an object, a member of the wrong type or out of range, or one given twice.
+    """
+    try:
+        if not body.isascii():
+            body.decode()
+        request = _decode(body)
+        _refuse_duplicates(body)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from error
+    except DuplicateMember as error:
+        raise InvalidRequest(f"{error.name!r} is given twice.", param=error.name) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise InvalidJson("The body is not valid JSON in UTF-8: send an object with 'messages'.") from error
+    _check_ranges(request)
+    return request
+
+
+def upstream_body(body: bytes, request: ChatRequest, deployment: Deployment, output_cap: int | None) -> bytes:
+    """The client's bytes, changed only where policy must: model name, output cap, usage in streams.
+
+    Raises:
+        InvalidRequest: when a member to change is given twice.
+    """
+    changes: dict[str, bytes] = {}
+    if deployment.api_version == API_V1 and request.model != deployment.deployment_name:
+        changes["model"] = _encode(deployment.deployment_name)
+    if output_cap is not None:
+        changes.update(_capped(request, deployment, output_cap))
+    if request.stream and not request.wants_usage:
+        changes["stream_options"] = _encode({**(request.stream_options or {}), "include_usage": True})
+    return edit(body, changes)
+
+
+def _capped(request: ChatRequest, deployment: Deployment, cap: int) -> Mapping[str, bytes]:
+    asked = {name: value for name in OUTPUT_FIELDS if (value := getattr(request, name)) is not None}
+    if not asked:
+        return {deployment.output_field: _encode(cap)}
+    return {name: _encode(cap) for name, value in asked.items() if value > cap}
+
+
+def _refuse_duplicates(body: bytes) -> None:
+    if b"\\u00" in body or any(body.count(name) > 1 for name in _POLICY_MEMBERS):
+        members(body.decode())
+
+
+def _invalid(reason: str) -> InvalidRequest:
+    """`Expected `int`, got `str` - at `$.max_tokens``, told in the API's own terms."""
+    expected, _, path = reason.partition(" - at ")
+    param = path.strip("`").removeprefix("$").removeprefix(".") or None
+    where = f"'{param}'" if param else "the body"
+    wanted = expected.replace("`", "").replace("object", "a JSON object")
+    return InvalidRequest(f"{where} has the wrong type. {wanted}.", param=param)
+
+
+def _check_ranges(request: ChatRequest) -> None:
+    for name in OUTPUT_FIELDS:
+        value = getattr(request, name)
+        if value is not None and value < 1:
+            raise InvalidRequest(f"'{name}' must be at least 1, not {value}.", param=name)
+    if request.n is not None and not 1 <= request.n <= MAX_CHOICES:
+        raise InvalidRequest(f"'n' must be from 1 to {MAX_CHOICES}, not {request.n}.", param="n")

@@ -1,0 +1,130 @@
+"""Settings, read once from a mapping; all faults are told together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; `faults` has one sentence for each reason."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__(" ".join(faults))
+        self.faults = faults
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A numeric setting: its name, default and bounds, and what it does, in one line."""
+
+    name: str
+    default: float
+    minimum: float
+    maximum: float
+    meaning: str
+
+    def read(self, environment: Mapping[str, str], faults: list[str]) -> float:
+        text = environment.get(self.name, "").strip()
+        if not text:
+            return self.default
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not self.minimum <= value <= self.maximum:
+            faults.append(
+                f"{self.name} must be a number from {self.minimum:g} to {self.maximum:g}, not {text!r}."
+            )
+        return value
+
+
+TABLES: Final = "PROXY_TABLES"
+TABLES_URI: Final = "PROXY_TABLES__tableServiceUri"
+TABLES_CLIENT_ID: Final = "PROXY_TABLES__clientId"
+AZURE_CLIENT_ID: Final = "AZURE_CLIENT_ID"
+UPSTREAM_SCOPE: Final = "PROXY_UPSTREAM_SCOPE"
+DEFAULT_SCOPE: Final = "https://cognitiveservices.azure.com/.default"
+
+TEXTS: Final = (TABLES, TABLES_URI, TABLES_CLIENT_ID, AZURE_CLIENT_ID, UPSTREAM_SCOPE)
+
+# The platform answers 502 by itself when nothing was answered within 230 s: all of ours stay below.
+NUMBERS: Final = (
+    Number("PROXY_CACHE_SECONDS", 30, 0, 3600, "how long events and deployments are kept in memory"),
+    Number("PROXY_MAX_BODY_BYTES", 4 * 1024 * 1024, 1024, 100_000_000, "the largest request body"),
+    Number("PROXY_UPSTREAM_TIMEOUT_SECONDS", 210, 0.1, 225, "for a whole answer that is not streamed"),
+    Number("PROXY_UPSTREAM_CONNECT_SECONDS", 5, 0.1, 60, "to connect to a deployment"),
+    Number("PROXY_UPSTREAM_FIRST_BYTE_SECONDS", 100, 0.1, 220, "until a stream begins"),
+    Number("PROXY_UPSTREAM_IDLE_SECONDS", 120, 0.1, 600, "between two chunks of a stream"),
+    Number("PROXY_HEARTBEAT_SECONDS", 15, 0.05, 200, "of silence in a stream before a comment line is sent"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set from outside. Seconds are seconds, bytes are bytes."""
+
+    tables: str | None = field(repr=False)
+    """A connection string; or `tables_uri` for the keyless way."""
+    tables_uri: str | None
+    tables_client_id: str | None
+    upstream_scope: str
+    cache_seconds: float
+    max_body_bytes: int
+    upstream_timeout_seconds: float
+    upstream_connect_seconds: float
+    upstream_first_byte_seconds: float
+    upstream_idle_seconds: float
+    heartbeat_seconds: float
+    environment: Mapping[str, str] = field(repr=False)
+    """Where the keys are that deployment rows name."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Settings:
+        """Read and check every setting.
+
+        Raises:
+            SettingsError: with every fault that was found, not only the first.
+        """
+        faults: list[str] = []
+        numbers = [number.read(environment, faults) for number in NUMBERS]
+        tables, uri = _text(environment, TABLES), _text(environment, TABLES_URI)
+        _check_tables(tables, uri, faults)
+        if faults:
+            raise SettingsError(faults)
+        cache, body, timeout, connect, first_byte, idle, heartbeat = numbers
+        return cls(
+            tables=tables,
+            tables_uri=uri,
+            tables_client_id=_text(environment, TABLES_CLIENT_ID) or _text(environment, AZURE_CLIENT_ID),
+            upstream_scope=_text(environment, UPSTREAM_SCOPE) or DEFAULT_SCOPE,
+            cache_seconds=cache,
+            max_body_bytes=int(body),
+            upstream_timeout_seconds=timeout,
+            upstream_connect_seconds=connect,
+            upstream_first_byte_seconds=first_byte,
+            upstream_idle_seconds=idle,
+            heartbeat_seconds=heartbeat,
+            environment=environment,
+        )
+
+    def key(self, name: str) -> str | None:
+        """The secret in the setting that a deployment row names; None when it is not set."""
+        return _text(self.environment, name)
+
+
+def _text(environment: Mapping[str, str], name: str) -> str | None:
+    return environment.get(name, "").strip() or None
+
+
+def _check_tables(tables: str | None, uri: str | None, faults: list[str]) -> None:
+    if not tables and not uri:
+        faults.append(
+            f"Set {TABLES} (a connection string) or {TABLES_URI} (the address, for keyless access)."
+        )
+    if tables and "=" not in tables:
+        faults.append(f"{TABLES} is not a connection string, such as UseDevelopmentStorage=true.")
+    if uri and (urlsplit(uri).scheme not in {"http", "https"} or not urlsplit(uri).netloc):
+        faults.append(f"{TABLES_URI} is not an address, such as https://ACCOUNT.table.core.windows.net.")

@@ -1,0 +1,274 @@
+"""The stores on Azure Table Storage. The only room that knows Azure's tables and their exceptions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.data.tables import EdmType, EntityProperty, UpdateMode
+from azure.data.tables.aio import TableServiceClient
+
+from .errors import StoreUnavailable
+from .models import API_V1, MANAGED_IDENTITY, Deployment, Event
+
+_log = logging.getLogger(__name__)
+
+EVENTS: Final = "events"
+DEPLOYMENTS: Final = "deployments"
+TABLES: Final = (EVENTS, DEPLOYMENTS, "quotas", "usage")
+EVENT_ROW: Final = "event"
+
+CALL_SECONDS: Final = 5.0
+"""A table call that takes longer is given up: an attendee waits for it."""
+
+_CLIENT_OPTIONS: Final[dict[str, Any]] = {
+    "retry_total": 1,
+    "retry_backoff_factor": 0.1,
+    "connection_timeout": 2,
+    "read_timeout": 3,
+    "logging_enable": False,
+}
+
+Row = Mapping[str, Any]
+
+
+class AlreadyExists(Exception):
+    """A row of that key is there."""
+
+
+def open_service(
+    connection_string: str | None, uri: str | None, credential: Any = None
+) -> TableServiceClient:
+    """A client for the account; nothing is sent yet.
+
+    Raises:
+        ValueError: the connection string cannot be read.
+    """
+    if connection_string:
+        return TableServiceClient.from_connection_string(connection_string, **_CLIENT_OPTIONS)
+    return TableServiceClient(uri or "", credential=credential, **_CLIENT_OPTIONS)
+
+
+class Tables:
+    """All tables of the proxy: an `EventStore` and a `DeploymentStore`, and what administrators change."""
+
+    def __init__(self, service: TableServiceClient) -> None:
+        self._service = service
+        self._events = service.get_table_client(EVENTS)
+        self._deployments = service.get_table_client(DEPLOYMENTS)
+
+    async def event(self, code: str) -> Event | None:
+        """The event of that code; None when there is none.
+
+        Raises:
+            StoreUnavailable: the table does not answer, or the row cannot be read.
+        """
+        async with _translated():
+            try:
+                row = await self._events.get_entity(code, EVENT_ROW)
+            except ResourceNotFoundError:
+                return None
+        return _readable(event_from_row, row)
+
+    async def deployments(self) -> list[Deployment]:
+        """Every deployment; a row that cannot be read is left out, and logged.
+
+        Raises:
+            StoreUnavailable: the table does not answer.
+        """
+        async with _translated():
+            try:
+                rows = [row async for row in self._deployments.list_entities()]
+            except ResourceNotFoundError:
+                return []
+        return [deployment for row in rows if (deployment := _deployment_or_none(row)) is not None]
+
+    async def check(self) -> None:
+        """Whether the tables answer.
+
+        Raises:
+            StoreUnavailable: they do not.
+        """
+        await self.event("-")
+
+    async def create_tables(self) -> None:
+        """Make the tables that are missing."""
+        async with _translated():
+            for name in TABLES:
+                await self._service.create_table_if_not_exists(name)
+
+    async def add_event(self, event: Event) -> None:
+        """Add an event.
+
+        Raises:
+            AlreadyExists: its code is taken.
+            StoreUnavailable: the table does not answer.
+        """
+        async with _translated():
+            await self._events.create_entity(event_to_row(event))
+
+    async def put_event(self, event: Event) -> None:
+        """Add or replace an event."""
+        async with _translated():
+            await self._events.upsert_entity(event_to_row(event), mode=UpdateMode.REPLACE)
+
+    async def put_deployment(self, deployment: Deployment) -> None:
+        """Add or replace a deployment."""
+        async with _translated():
+            await self._deployments.upsert_entity(deployment_to_row(deployment), mode=UpdateMode.REPLACE)
+
+    async def close(self) -> None:
+        await self._service.close()
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    """Every exception of the tables, as one of ours. A test holds each of azure-core's against it."""
+    try:
+        async with asyncio.timeout(CALL_SECONDS):
+            yield
+    except ResourceExistsError as error:
+        raise AlreadyExists from error
+    except HttpResponseError as error:
+        _log.warning("the tables answered %s %s", error.status_code, getattr(error, "error_code", ""))
+        raise StoreUnavailable from error
+    except (AzureError, TimeoutError, OSError) as error:
+        _log.warning("the tables do not answer: %s", type(error).__name__)
+        raise StoreUnavailable from error
+
+
+def _readable(read: Callable[[Row], Event], row: Row) -> Event:
+    try:
+        return read(row)
+    except (KeyError, ValueError, TypeError, ZoneInfoNotFoundError) as error:
+        _log.exception("a row of the table %s cannot be read", EVENTS)
+        raise StoreUnavailable("This event is not set up correctly. Tell your organiser.", 30) from error
+
+
+def _deployment_or_none(row: Row) -> Deployment | None:
+    try:
+        return deployment_from_row(row)
+    except (KeyError, ValueError, TypeError):
+        _log.exception("a row of the table %s cannot be read", DEPLOYMENTS)
+        return None
+
+
+def event_from_row(row: Row) -> Event:
+    """Raises KeyError, ValueError, TypeError or ZoneInfoNotFoundError where the row is not an event."""
+    return Event(
+        code=row["PartitionKey"],
+        name=row.get("name", ""),
+        starts_at=_time(row["starts_at"]),
+        ends_at=_time(row["ends_at"]),
+        active=_flag(row.get("active", True)),
+        organizer=row.get("organizer", ""),
+        time_zone=ZoneInfo(row.get("time_zone") or "UTC"),
+        models=_names(row.get("models", "")),
+        default_model=row.get("default_model") or None,
+        **{name: _limit(row.get(name)) for name in LIMITS},
+    )
+
+
+LIMITS: Final = (
+    "max_output_tokens",
+    "requests_per_day",
+    "tokens_per_day",
+    "requests_per_minute",
+    "requests_total",
+    "tokens_total",
+)
+
+
+def event_to_row(event: Event) -> dict[str, Any]:
+    limits = {name: value for name in LIMITS if (value := getattr(event, name)) is not None}
+    return {
+        "PartitionKey": event.code,
+        "RowKey": EVENT_ROW,
+        "name": event.name,
+        "starts_at": event.starts_at,
+        "ends_at": event.ends_at,
+        "active": event.active,
+        "organizer": event.organizer,
+        "time_zone": event.time_zone.key,
+        "models": ",".join(event.models),
+        "default_model": event.default_model or "",
+        **{name: EntityProperty(value, EdmType.INT64) for name, value in limits.items()},
+    }
+
+
+def deployment_from_row(row: Row) -> Deployment:
+    """Raises KeyError, ValueError or TypeError where the row is not a deployment."""
+    return Deployment(
+        model=row["PartitionKey"],
+        id=row["RowKey"],
+        endpoint=_address(row["endpoint"]),
+        deployment_name=row["deployment_name"],
+        api_version=row.get("api_version") or API_V1,
+        auth=row.get("auth") or MANAGED_IDENTITY,
+        priority=int(row.get("priority", 1)),
+        weight=int(row.get("weight", 1)),
+        prompt_price=_price(row.get("prompt_price")),
+        completion_price=_price(row.get("completion_price")),
+        output_field=row.get("output_field") or "max_completion_tokens",
+        active=_flag(row.get("active", True)),
+    )
+
+
+def deployment_to_row(deployment: Deployment) -> dict[str, Any]:
+    prices = {"prompt_price": deployment.prompt_price, "completion_price": deployment.completion_price}
+    return {
+        "PartitionKey": deployment.model,
+        "RowKey": deployment.id,
+        "endpoint": deployment.endpoint,
+        "deployment_name": deployment.deployment_name,
+        "api_version": deployment.api_version,
+        "auth": deployment.auth,
+        "priority": deployment.priority,
+        "weight": deployment.weight,
+        "output_field": deployment.output_field,
+        "active": deployment.active,
+        **{name: price for name, price in prices.items() if price is not None},
+    }
+
+
+def _time(value: Any) -> datetime:
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if not isinstance(value, datetime):
+        raise TypeError("not a time")
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _limit(value: Any) -> int | None:
+    number = value.value if isinstance(value, EntityProperty) else value
+    if number is None or number == "":
+        return None
+    if isinstance(number, bool) or int(number) < 0:
+        raise ValueError("a limit is a number from 0 up")
+    return int(number)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("not true or false")
+    return value
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def _price(value: Any) -> float | None:
+    return None if value is None or value == "" else float(value)
+
+
+def _address(value: str) -> str:
+    if not value.startswith(("https://", "http://")):
+        raise ValueError("an endpoint begins with https://")
+    return value.rstrip("/")

@@ -1,0 +1,229 @@
+"""Between Functions' types and ours: requests in, replies out, errors into their envelope."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from . import worker
+from .errors import InternalError, MethodNotAllowed, NotFound, ProxyError, RequestTooLarge, StoreUnavailable
+from .proxy import Headers, Reply, new_id, refuse
+from .relay import Relay
+from .settings import Settings, SettingsError
+from .wiring import Wiring
+
+_log = logging.getLogger(__name__)
+
+WATCH_AFTER_SECONDS = 0.05
+"""A call answered sooner is not watched for a client that leaves: the watch would cost more than it saves."""
+
+_CLIENT_LEFT = Reply(499, {}, b"")
+
+
+class Web:
+    """What the triggers call. Everything is built at the first request: nothing is opened at import."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._wiring: Wiring | None = None
+        worker.silence_logs()
+
+    async def chat(self, req: Request) -> Response:
+        """A chat completion, by any of its routes."""
+
+        async def work() -> Reply:
+            wiring = self._open()
+            body = await _body(req, wiring.settings.max_body_bytes)
+            return await wiring.proxy.chat(_headers(req), body, req.path_params.get("deployment"))
+
+        return await _answer(req, work)
+
+    async def models(self, req: Request) -> Response:
+        """The models of the caller's event."""
+        return await _answer(req, lambda: self._open().proxy.models(_headers(req)))
+
+    async def event(self, req: Request) -> Response:
+        """The caller's event."""
+        return await _answer(req, lambda: self._open().proxy.event(_headers(req)))
+
+    async def ready(self, req: Request) -> Response:
+        """Whether the settings are sound and the tables answer."""
+
+        async def work() -> Reply:
+            await self._open().tables.check()
+            return Reply(200, {"content-type": "application/json"}, b'{"status":"ready"}')
+
+        return await _answer(req, work)
+
+    async def close(self) -> None:
+        """Close what was opened. Where the platform kills the process, nobody calls this."""
+        wiring, self._wiring = self._wiring, None
+        if wiring is not None:
+            await wiring.close()
+
+    def _open(self) -> Wiring:
+        if self._wiring is None:
+            try:
+                self._wiring = Wiring(Settings.read(self._environment))
+            except SettingsError as error:
+                _log.error("the settings cannot be used: %s", error)
+                raise StoreUnavailable(
+                    "The proxy is not set up correctly. Tell your organiser.", 30
+                ) from error
+        return self._wiring
+
+
+async def alive(req: Request) -> Response:
+    """Alive; touches nothing else."""
+
+    async def work() -> Reply:
+        return Reply(200, {"content-type": "application/json"}, b'{"status":"alive"}')
+
+    return await _answer(req, work)
+
+
+async def unknown(req: Request) -> Response:
+    """A path that is not there."""
+
+    async def work() -> Reply:
+        raise NotFound(f"Nothing is at {req.url.path[:100]!r}. Chat completions are at /v1/chat/completions.")
+
+    return await _answer(req, work)
+
+
+async def method_not_allowed(req: Request, allowed: str) -> Response:
+    """A path that is there, for another method."""
+
+    async def work() -> Reply:
+        raise MethodNotAllowed(f"{req.url.path[:100]!r} takes {allowed}, not {req.method}.", allowed)
+
+    return await _answer(req, work)
+
+
+class _ReplyResponse(Response):
+    """A reply as a Starlette response that writes to the wire itself.
+
+    It owns its stream from the first byte to the last, because only so do a client's leaving and
+    the accounting come out the same under every server and framework version.
+    """
+
+    background = None
+
+    def __init__(self, reply: Reply) -> None:
+        self.status_code = reply.status
+        self.raw_headers = [(name.encode(), value.encode("latin-1")) for name, value in reply.headers.items()]
+        self._content = reply.body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if isinstance(self._content, Relay):
+                await self._stream(self._content, receive, send)
+            else:
+                length = (b"content-length", str(len(self._content)).encode())
+                await send(self._start([*self.raw_headers, length]))
+                await send({"type": "http.response.body", "body": self._content})
+        finally:
+            worker.forget_invocation(scope["headers"])
+
+    def _start(self, headers: list[tuple[bytes, bytes]]) -> dict[str, object]:
+        return {"type": "http.response.start", "status": self.status_code, "headers": headers}
+
+    async def _stream(self, relay: Relay, receive: Receive, send: Send) -> None:
+        async def pass_on(data: bytes) -> None:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        try:
+            with _Departure(receive):
+                await send(self._start(self.raw_headers))
+                await relay.pump(pass_on)
+                await send({"type": "http.response.body", "body": b""})
+        except _ClientLeft:
+            pass
+        finally:
+            relay.abandon()
+
+
+class _ClientLeft(Exception):
+    """The client closed the connection while it was being served."""
+
+
+class _Departure:
+    """Ends the block when the client leaves, by `_ClientLeft`."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._left = False
+        self._watch: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._timer = loop.call_later(WATCH_AFTER_SECONDS, self._begin, loop)
+
+    def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
+        self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._left and kind is not None and issubclass(kind, asyncio.CancelledError):
+            if self._task is not None:
+                self._task.uncancel()
+            raise _ClientLeft
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._watch = loop.create_task(self._wait())
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._left = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+async def _answer(req: Request, work: Callable[[], Awaitable[Reply]]) -> Response:
+    """Do the work; whatever goes wrong becomes an answer, for what leaves a handler becomes none."""
+    try:
+        with _Departure(req.receive):
+            reply = await work()
+    except ProxyError as error:
+        reply = refuse(error, new_id())
+    except _ClientLeft:
+        reply = _CLIENT_LEFT
+    except asyncio.CancelledError:
+        _log.warning("a call was cancelled by the platform")
+        reply = refuse(InternalError(), new_id())
+    except Exception:
+        _log.exception("a call failed by a fault of ours")
+        reply = refuse(InternalError(), new_id())
+    return _ReplyResponse(reply)
+
+
+def _headers(req: Request) -> Headers:
+    return dict(req.scope["headers"])
+
+
+async def _body(req: Request, limit: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        RequestTooLarge: it is longer than `limit` bytes; the rest is not read.
+        _ClientLeft: the client went before it was all here.
+    """
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await req.receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientLeft
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+        size += len(parts[-1])
+        if size > limit:
+            raise RequestTooLarge(f"The body is larger than {limit:,} bytes. Send fewer or shorter messages.")
+    return b"".join(parts)

@@ -1,0 +1,61 @@
+"""Builds the proxy from its settings, and closes what it opened."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from functools import partial
+
+import aiohttp
+
+from .events import Events
+from .identity import IdentityTokens, default_credential
+from .metering import Meter
+from .proxy import Proxy, StreamLimits
+from .routing import Routing
+from .settings import Settings
+from .tables import Tables, open_service
+from .upstream import Deadlines, Upstream
+
+KEEP_ALIVE_SECONDS = 50
+"""Shorter than the 60 s after which Azure's front ends drop an idle connection."""
+
+
+class Wiring:
+    """One proxy with everything under it. Build it inside a running loop; it serves until `close`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        credential = None if settings.tables else default_credential(settings.tables_client_id)
+        self._table_credential = credential
+        self.tables = Tables(open_service(settings.tables, settings.tables_uri, credential))
+        self._session = _session(settings)
+        self._tokens = IdentityTokens(settings.upstream_scope, settings.tables_client_id)
+        deadlines = Deadlines(settings.upstream_first_byte_seconds, settings.upstream_timeout_seconds)
+        self.meter = Meter()
+        self.proxy = Proxy(
+            Events(self.tables, settings.cache_seconds, time.monotonic),
+            Routing(self.tables, settings.cache_seconds, time.monotonic),
+            Upstream(self._session, deadlines, settings.key, self._tokens),
+            self.meter,
+            StreamLimits(settings.heartbeat_seconds, settings.upstream_idle_seconds),
+            partial(datetime.now, UTC),
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+        await self._tokens.close()
+        await self.tables.close()
+        if self._table_credential is not None:
+            await self._table_credential.close()
+
+
+def _session(settings: Settings) -> aiohttp.ClientSession:
+    """One for the life of the process: no cookies, no proxies of the environment, bytes as they come."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        timeout=aiohttp.ClientTimeout(sock_connect=settings.upstream_connect_seconds),
+        skip_auto_headers=("user-agent",),
+    )

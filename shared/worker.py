@@ -1,0 +1,42 @@
+"""What the Functions worker does behind our back, made harmless by ways that survive it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+_COORDINATORS = ("azure_functions_runtime.http_v2", "azure_functions_worker.http_v2")
+
+
+def silence_logs() -> None:
+    """Keep credentials out of the log.
+
+    uvicorn writes each request's address with its query; the worker resets its levels, but leaves
+    filters alone. azure-core writes the keys of table rows, which are the event code and the user.
+    """
+    logging.getLogger("uvicorn.access").addFilter(lambda _: False)
+    logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
+
+
+def forget_invocation(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Let the worker's record of this call go: it would keep 2 KB of each for ever.
+
+    Private to the worker, so every step may be missing.
+    """
+    references = _context_references()
+    if references is None:
+        return
+    for name, value in headers:
+        if name == b"x-ms-invocation-id":
+            references.pop(value.decode("latin-1"), None)
+
+
+def _context_references() -> dict[str, Any] | None:
+    for name in _COORDINATORS:
+        coordinator = getattr(sys.modules.get(name), "http_coordinator", None)
+        references = getattr(coordinator, "_context_references", None)
+        if isinstance(references, dict):
+            return references
+    return None
