@@ -1,4 +1,7 @@
-"""The app's own identity, for keyless access. azure-identity is slow to load: imported only where it is used."""
+"""The app's own identity, for keyless access.
+
+azure-identity is slow to load, so it is imported only where it is used.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ RENEW_BEFORE_SECONDS = 300
 
 def default_credential(client_id: str | None) -> DefaultAzureCredential:
     """The managed identity in the cloud, the developer's own sign-in on a laptop."""
-    from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415 - see the module's first line
+    from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415 - see above
 
     return DefaultAzureCredential(managed_identity_client_id=client_id)
 

@@ -242,7 +242,8 @@ def _time(value: Any) -> datetime:
         value = datetime.fromisoformat(value)
     if not isinstance(value, datetime):
         raise TypeError("not a time")
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    # The library's own kind of datetime is left behind here.
+    return datetime.combine(value.date(), value.time(), value.tzinfo or UTC).astimezone(UTC)
 
 
 def _limit(value: Any) -> int | None:
