@@ -113,6 +113,16 @@ class Tables:
         async with _translated():
             await self._events.create_entity(event_to_row(event))
 
+    async def events(self) -> list[Event]:
+        """Every event.
+
+        Raises:
+            StoreUnavailable: the table does not answer, or a row cannot be read.
+        """
+        async with _translated():
+            rows = [row async for row in self._events.list_entities()]
+        return [_readable(event_from_row, row) for row in rows]
+
     async def put_event(self, event: Event) -> None:
         """Add or replace an event."""
         async with _translated():

@@ -1,0 +1,1 @@
+"""What `manage.py` does. Never part of the deployed app."""
