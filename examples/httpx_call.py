@@ -1,0 +1,22 @@
+"""A chat completion with httpx. It names no model: the event has a default."""
+
+import os
+
+import httpx
+
+endpoint = os.environ.get("EVENT_ENDPOINT", "http://127.0.0.1:7071")
+response = httpx.post(
+    f"{endpoint}/api/v1/chat/completions",
+    headers={"openai-event-code": os.environ.get("EVENT_KEY", "hackathon/gloveboxes")},
+    json={
+        "messages": [
+            {"role": "system", "content": "You are a helpful assistant."},
+            {"role": "user", "content": "What is a glove box?"},
+        ],
+        "max_tokens": 200,
+        "temperature": 1.0,
+    },
+    timeout=60,
+)
+response.raise_for_status()
+print(response.json()["choices"][0]["message"]["content"])
