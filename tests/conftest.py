@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -15,7 +19,8 @@ from function_app import create_app
 from shared.models import Deployment, Event
 from shared.tables import Tables, open_service
 from shared.web import Web
-from tools.azurite import Azurite
+from tools.azurite import ACCOUNT, Azurite
+from tools.azurite import KEY as TABLES_KEY
 from tools.functions_host import FunctionsHost, HostSettings
 from tools.simulator import Simulator
 
@@ -74,6 +79,117 @@ class Stage:
 
 
 _codes = count(1)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer as it stood on the wire; names of headers in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def error(self) -> dict[str, Any]:
+        error: dict[str, Any] = json.loads(self.body)["error"]
+        return error
+
+
+async def answered(call: aiohttp.client._RequestContextManager) -> Answered:
+    """The whole answer to `stage.post(...)` or any other call."""
+    async with call as response:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answered(response.status, headers, await response.read())
+
+
+async def on_the_wire(url: str, lines: list[bytes], body: bytes = b"") -> Answered:
+    """What no client library sends: a request line and headers of any bytes, on a connection of its own."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    length = b"content-length: %d" % len(body)
+    writer.write(b"\r\n".join([*lines, b"host: test", b"connection: close", length, b"", b""]) + body)
+    try:
+        async with asyncio.timeout(30):
+            head, _, content = (await reader.read()).partition(b"\r\n\r\n")
+    finally:
+        writer.close()
+    status, *fields = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (one.partition(":") for one in fields)}
+    return Answered(int(status.split()[1]), headers, content)
+
+
+@dataclass
+class TableTap:
+    """Stands before the tables and writes down what they are asked for; without `target` it hangs up."""
+
+    target: int | None = None
+    requests: list[str] = field(default_factory=list)
+    connections: int = 0
+    passing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Clear it, and what was asked waits."""
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    port: int = 0
+
+    @property
+    def connection_string(self) -> str:
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={TABLES_KEY};"
+            f"TableEndpoint=http://127.0.0.1:{self.port}/{ACCOUNT};"
+        )
+
+    def reads_of(self, text: str) -> int:
+        return sum(text in request for request in self.requests)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[TableTap]:
+        self.passing.set()
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        if self.target is None:
+            writer.close()
+            return
+        with suppress(OSError):
+            back, forth = await asyncio.open_connection("127.0.0.1", self.target)
+            try:
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(self._forward(reader, forth))
+                    both.create_task(self._return(back, writer))
+            finally:
+                writer.close()
+                forth.close()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            self.requests += [
+                line.decode("latin-1") for line in data.split(b"\r\n") if line.endswith(b"HTTP/1.1")
+            ]
+            self.asked.set()
+            await self.passing.wait()
+            writer.write(data)
+        writer.close()
+
+    async def _return(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+
+@asynccontextmanager
+async def nothing_left_in_flight() -> AsyncIterator[None]:
+    """Every task that begins within the block has ended soon after it."""
+    before = asyncio.all_tasks()
+    yield
+    begun = asyncio.all_tasks() - before - {asyncio.current_task()}
+    if begun:
+        _, still = await asyncio.wait(begun, timeout=10)
+        assert not still
 
 
 @pytest.fixture(scope="session")

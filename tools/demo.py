@@ -1,0 +1,70 @@
+"""`python -m tools.demo --simulator URL --key-setting NAME`: the event "hackathon", with simulated deployments.
+
+It may be run again: the event is open afterwards, and what an administrator changed of it stays.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from shared.errors import StoreUnavailable
+from shared.models import Deployment, Event
+from shared.settings import Settings, SettingsError
+from shared.tables import Tables, open_service
+
+CODE = "hackathon"
+MODELS = ("gpt-4o-mini", "gpt-4o")
+_OPEN_FOR = timedelta(days=7)
+
+
+def main() -> int:
+    options = _parse()
+    try:
+        asyncio.run(_seed(options.simulator, options.key_setting))
+    except (SettingsError, StoreUnavailable) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__)
+    parser.add_argument("--simulator", metavar="URL", required=True, help="of the simulated Azure OpenAI")
+    parser.add_argument("--key-setting", metavar="NAME", required=True, help="the setting that holds its key")
+    return parser.parse_args()
+
+
+async def _seed(endpoint: str, key_setting: str) -> None:
+    settings = Settings.read(os.environ)
+    tables = Tables(open_service(settings.tables, settings.tables_uri))
+    try:
+        await tables.create_tables()
+        for model in MODELS:
+            await tables.put_deployment(Deployment(model, "simulated", endpoint, model, auth=key_setting))
+        await tables.put_event(_opened(await tables.event(CODE), datetime.now(UTC)))
+    finally:
+        await tables.close()
+
+
+def _opened(event: Event | None, now: datetime) -> Event:
+    starts_at, ends_at = now - timedelta(days=1), now + _OPEN_FOR
+    if event is None:
+        return Event(
+            CODE,
+            "Demo hackathon",
+            starts_at,
+            ends_at,
+            models=MODELS,
+            default_model=MODELS[0],
+            max_output_tokens=800,
+        )
+    return replace(
+        event, active=True, starts_at=min(event.starts_at, starts_at), ends_at=max(event.ends_at, ends_at)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

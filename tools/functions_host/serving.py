@@ -1,0 +1,94 @@
+"""uvicorn inside a loop that somebody else runs."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import uvicorn
+
+from .faults import AppFault
+
+# what is under way when the server stops may end by itself for this long, and for as long once it is cut off
+_GRACE_SECONDS: Final = 0.5
+
+
+class PortInUse(AppFault):
+    pass
+
+
+class Server(uvicorn.Server):
+    """No signal handlers, no polling, no access log; it stops within about a second, whatever is open."""
+
+    def __init__(self, app: Any, **options: Any) -> None:
+        config = uvicorn.Config(app, lifespan="off", ws="none", access_log=False, log_config=None, **options)
+        super().__init__(config)
+        self._ready = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._grace_seconds = _GRACE_SECONDS
+
+    async def start(self, listener: socket.socket) -> None:
+        self._serving = asyncio.create_task(self.serve([listener]))
+        await self._ready.wait()
+        if not self.started:
+            await self._serving  # raises what was in the way
+
+    async def stop(self, *, hard: bool = False) -> None:
+        if hard:
+            self._grace_seconds = 0
+        self._stopping.set()
+        await self._serving
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        finally:
+            self._ready.set()
+
+    async def main_loop(self) -> None:
+        while not self._stopping.is_set():
+            await self.on_tick(0)  # renews the date header
+            try:
+                await asyncio.wait_for(self._stopping.wait(), 1)
+            except TimeoutError:
+                continue
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await self._finish_tasks(self._grace_seconds)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await self._finish_tasks(self._grace_seconds)
+        for task in self.server_state.tasks:
+            task.cancel()
+        await self._finish_tasks(_GRACE_SECONDS)
+
+    async def _finish_tasks(self, timeout_seconds: float) -> None:
+        if self.server_state.tasks:
+            await asyncio.wait(set(self.server_state.tasks), timeout=timeout_seconds)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Raises PortInUse."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        raise PortInUse(
+            f"port {port} of {host} cannot be had ({reason}); choose another with --port"
+        ) from error
+
+
+def url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,158 @@
+"""The sequence of `dev.py run`: tables, simulated Azure OpenAI, demo event, app; and the end of them all."""
+
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from time import monotonic, sleep
+
+from tools import environment, ports, runs, welcome
+from tools.azurite import Azurite, is_emulator
+from tools.processes import ROOT, Child, ChildError, attached, relay
+
+TABLES, TABLES_URI = "PROXY_TABLES", "PROXY_TABLES__tableServiceUri"
+FIRST_PORT = 7071
+SIMULATOR_KEY = "SIMULATOR_KEY"
+_START_SECONDS = 60
+
+
+class NotPossible(Exception):
+    """What was asked for cannot be done; the message says why."""
+
+
+def serve(*, port: int | None, demo: bool) -> int:
+    """Returns when it was asked to end. Raises NotPossible, SetupError, or ChildError when a child died."""
+    _treat_as_ctrl_c("SIGTERM", "SIGHUP", "SIGBREAK")
+    if port and not ports.is_free(port):
+        raise NotPossible(f"Port {port} is taken: choose another with --port, or leave it out.")
+    python = environment.prepare(node=not _tables_are_given(os.environ))
+    started = monotonic()
+    with ExitStack() as stack:
+        try:
+            children = _Children(python, stack)
+            run = children.start(port, demo=demo)
+            print(welcome.text(run, seconds=monotonic() - started), flush=True)
+            children.watch()
+        except KeyboardInterrupt:
+            print("\nEnding.", file=sys.stderr)
+    return 0
+
+
+class _Children:
+    """What runs, each ended by `stack` in the reverse of the order in which it was started."""
+
+    def __init__(self, python: Path, stack: ExitStack) -> None:
+        self._python = python
+        self._stack = stack
+        self._running: list[Child] = []
+        self._env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+    def start(self, port: int | None, *, demo: bool) -> runs.Run:
+        folder = self._stack.enter_context(runs.slot())
+        if not _tables_are_given(self._env):
+            self._env[TABLES] = self._start_azurite(folder / "azurite")
+        simulator = self._start_demo() if demo and _may_have_demo(self._env) else None
+        url = self._start_app(port)
+        run = runs.Run.now(folder, url, self._env.get(TABLES), simulator)
+        runs.announce(run)
+        return run
+
+    def watch(self) -> None:
+        """Until Ctrl-C. Raises ChildError as soon as one has ended."""
+        while True:
+            self._check()
+            sleep(0.2)
+
+    def _start_azurite(self, location: Path) -> str:
+        azurite = self._stack.enter_context(Azurite(location))
+        self._running.append(azurite.child)
+        return azurite.connection_string
+
+    def _start_demo(self) -> str:
+        self._env[SIMULATOR_KEY] = "key-of-the-simulator"
+        options = ["--port", "0", "--key", self._env[SIMULATOR_KEY], "--tokens-per-second", "30"]
+        simulator = self._start("simulator", "tools.simulator", *options)
+        url = simulator.expect("simulated Azure OpenAI on ", _START_SECONDS).split()[-1]
+        self._seed(url)
+        return url
+
+    def _seed(self, simulator_url: str) -> None:
+        wanted = ["--simulator", simulator_url, "--key-setting", SIMULATOR_KEY]
+        with Child("demo event", attached(self._python, "tools.demo", *wanted), env=self._env) as seeding:
+            seeding.finish(_START_SECONDS)
+
+    def _start_app(self, wanted: int | None) -> str:
+        port = _first_free() if wanted is None else wanted
+        app = self._start("app", "tools.functions_host", "--port", str(port))
+        try:
+            url = app.expect("Functions host on ", _START_SECONDS).split()[-1]
+        except ChildError:
+            if wanted is not None or ports.is_free(port):
+                raise
+            self._running.remove(app)
+            return self._start_app(None)  # somebody was quicker: perhaps a run that was started with this one
+        self._await_readiness(url, monotonic() + _START_SECONDS)
+        return url
+
+    def _start(self, name: str, module: str, *arguments: str) -> Child:
+        command = attached(self._python, module, *arguments, env_file=ROOT / ".env")
+        child = self._stack.enter_context(Child(name, command, env=self._env, relay=relay))
+        self._running.append(child)
+        return child
+
+    def _await_readiness(self, url: str, deadline: float) -> None:
+        while (answer := _ask(f"{url}/readyz")) != "200":
+            self._check()
+            if monotonic() > deadline:
+                raise ChildError(f"The app is not ready after {_START_SECONDS} s: /readyz answers {answer}.")
+            sleep(0.05)
+
+    def _check(self) -> None:
+        for child in self._running:
+            if child.status is not None:
+                child.wait(1)
+                raise child.failure()
+
+
+def _first_free() -> int:
+    port = ports.next_free(FIRST_PORT)
+    if port != FIRST_PORT:
+        print(f"Port {FIRST_PORT} is taken; {port} is free.", file=sys.stderr)
+    return port
+
+
+def _tables_are_given(env: Mapping[str, str]) -> bool:
+    return bool(env.get(TABLES) or env.get(TABLES_URI))
+
+
+def _may_have_demo(env: Mapping[str, str]) -> bool:
+    """Only an emulator's tables: a demo event in a real account would be open to everybody who reads this."""
+    if is_emulator(env.get(TABLES, "")):
+        return True
+    print("The tables are those of a real account: no demo is put there, as with --no-demo.", file=sys.stderr)
+    return False
+
+
+def _ask(url: str) -> str:
+    """The status, or why there is none. No proxy that the environment names has a part in it."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=10) as answer:
+            return str(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return str(error.code)
+    except OSError as error:
+        return f"with {error}"
+
+
+def _treat_as_ctrl_c(*names: str) -> None:
+    """Those of these signals that this system has, and that whoever started us did not choose to ignore."""
+    for name in names:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
