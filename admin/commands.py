@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Coroutine
-from dataclasses import asdict
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -104,6 +105,61 @@ def list_events(as_json: bool) -> None:
     )
 
 
+@events.command("show")
+@click.argument("code")
+@_JSON
+def show_event(code: str, as_json: bool) -> None:
+    """Show the event CODE."""
+    event = _run(find(), lambda tables: _event(tables, code))
+    fields = _event_fields(event)
+    _print(fields, as_json, lambda: "\n".join(f"{name:20} {value}" for name, value in fields.items()))
+
+
+@events.command("update")
+@click.argument("code")
+@click.option("--name")
+@click.option("--starts")
+@click.option("--ends")
+@click.option("--time-zone", help="IANA name, such as Europe/Berlin.")
+@click.option("--organizer")
+@click.option("--models", help="Comma-separated; empty for every deployed model.")
+@click.option("--default-model")
+@_limits
+@click.option("--no-limit", multiple=True, type=click.Choice([name.replace("_", "-") for name in LIMITS]))
+@click.option("--resume", is_flag=True, help="Open it again after `events stop`.")
+@_JSON
+def update_event(code: str, as_json: bool, **changes: Any) -> None:
+    """Change the event CODE while it runs: what you name, and nothing else."""
+    updated = _run(find(), lambda tables: _update_event(tables, code, changes))
+    told = f"The event {updated.code!r} is changed. It takes effect within the app's PROXY_CACHE_SECONDS."
+    _print(_event_fields(updated), as_json, lambda: told)
+
+
+@events.command("stop")
+@click.argument("code")
+@_JSON
+def stop_event(code: str, as_json: bool) -> None:
+    """Close the event CODE now. `events update CODE --resume` opens it again."""
+    stopped = _run(
+        find(), lambda tables: _change_event(tables, code, lambda event: replace(event, active=False))
+    )
+    told = f"The event {stopped.code!r} ends within the app's PROXY_CACHE_SECONDS (30, unless set)."
+    _print(_event_fields(stopped), as_json, lambda: told)
+
+
+@events.command("delete")
+@click.argument("code")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete_event(code: str, yes: bool) -> None:
+    """Remove the event CODE. Its quota rows stay."""
+    target = find()
+    event = _run(target, lambda tables: _event(tables, code))
+    if not yes:
+        click.confirm(f"Remove the event {event.name!r} for good?", abort=True)
+    _run(target, lambda tables: tables.delete_event(event.code))
+    click.echo(f"The event {event.code!r} is removed.")
+
+
 @deployments.command("add")
 @click.argument("model")
 @click.option("--endpoint", required=True, help="Such as https://NAME.openai.azure.com.")
@@ -153,6 +209,39 @@ def list_deployments(as_json: bool) -> None:
     _print([asdict(one) for one in found], as_json, lambda: "\n".join(lines) or "None.")
 
 
+@deployments.command("disable")
+@click.argument("model")
+@click.argument("deployment")
+def disable_deployment(model: str, deployment: str) -> None:
+    """Send nothing more to DEPLOYMENT of MODEL."""
+    _run(find(), lambda tables: _switch(tables, model, deployment, active=False))
+    click.echo(f"{deployment} no longer serves {model}.")
+
+
+@deployments.command("enable")
+@click.argument("model")
+@click.argument("deployment")
+def enable_deployment(model: str, deployment: str) -> None:
+    """Let DEPLOYMENT serve MODEL again."""
+    _run(find(), lambda tables: _switch(tables, model, deployment, active=True))
+    click.echo(f"{deployment} serves {model} again.")
+
+
+@deployments.command("delete")
+@click.argument("model")
+@click.argument("deployment")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete_deployment(model: str, deployment: str, yes: bool) -> None:
+    """Remove DEPLOYMENT of MODEL from the tables; in Azure it stays."""
+    target = find()
+    found = _run(target, lambda tables: _deployments(tables, model, deployment))
+    if not yes:
+        click.confirm(f"Remove {deployment} of {model}?", abort=True)
+    for one in found:
+        _run(target, partial(_delete_deployment, deployment=one))
+    click.echo(f"{deployment} no longer serves {model}.")
+
+
 def _run(target: Target, work: Callable[[Tables], Coroutine[Any, Any, T]]) -> T:
     async def session() -> T:
         async with opened(target) as tables:
@@ -170,7 +259,68 @@ async def _add_event(tables: Tables, event: Event) -> None:
     try:
         await tables.add_event(event)
     except AlreadyExists:
-        raise Fault(f"There is an event {event.code!r} already. Choose another code.") from None
+        raise Fault(f"There is an event {event.code!r} already: change it with `events update`.") from None
+
+
+async def _event(tables: Tables, code: str) -> Event:
+    event = await tables.event(code.strip().lower()) if is_event_code(code.strip().lower()) else None
+    if event is None:
+        raise Fault(f"There is no event {code!r}. `manage.py events list` shows those that there are.")
+    return event
+
+
+async def _change_event(tables: Tables, code: str, change: Callable[[Event], Event]) -> Event:
+    event = change(await _event(tables, code))
+    await tables.put_event(event)
+    return event
+
+
+async def _update_event(tables: Tables, code: str, changes: dict[str, Any]) -> Event:
+    served = {deployment.model for deployment in await tables.deployments()}
+
+    def change(event: Event) -> Event:
+        updated = _updated(event, changes)
+        _check_event(updated)
+        _check_models(set(updated.models) - set(event.models), served)
+        return updated
+
+    return await _change_event(tables, code, change)
+
+
+def _updated(event: Event, changes: dict[str, Any]) -> Event:
+    given = {name: value for name, value in changes.items() if value is not None}
+    starts, ends, models = (given.pop(name, None) for name in ("starts", "ends", "models"))
+    zone = times.zone(given.pop("time_zone", event.time_zone.key))
+    given |= {name.replace("-", "_"): None for name in given.pop("no_limit")}
+    given["active"] = given.pop("resume") or event.active
+    if models is not None:
+        given["models"] = tuple(name.strip() for name in models.split(",") if name.strip())
+    if starts is not None:
+        given["starts_at"] = times.moment(starts, zone)
+    if ends is not None:
+        given["ends_at"] = times.moment(ends, zone)
+    return replace(event, time_zone=zone, **given)
+
+
+async def _deployments(tables: Tables, model: str, name: str) -> list[Deployment]:
+    found = [one for one in await tables.deployments() if (one.model, one.deployment_name) == (model, name)]
+    if not found:
+        raise Fault(f"No deployment {name!r} serves {model!r}. `manage.py deployments list` shows them.")
+    return found
+
+
+async def _switch(tables: Tables, model: str, name: str, *, active: bool) -> None:
+    for one in await _deployments(tables, model, name):
+        await tables.put_deployment(replace(one, active=active))
+
+
+async def _delete_deployment(tables: Tables, deployment: Deployment) -> None:
+    await tables.delete_deployment(deployment)
+
+
+def _check_models(asked: Iterable[str], served: set[str]) -> None:
+    if missing := [name for name in asked if name not in served]:
+        raise Fault(f"No deployment serves {', '.join(missing)}: first `manage.py deployments add` one.")
 
 
 def _check_event(event: Event) -> None:

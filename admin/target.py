@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import ChainMap
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from admin.faults import Fault
+from admin.faults import Fault, Outage
 from shared.errors import StoreUnavailable
 from shared.identity import default_credential
 from shared.settings import TABLES, TABLES_URI
@@ -36,9 +37,10 @@ def find(root: Path = ROOT) -> Target:
     Raises:
         Fault: none is named and none runs, or `local.settings.json` cannot be read.
     """
-    named = {**_local_settings(root), **_dot_env(root), **os.environ}
+    named = ChainMap[str, str](os.environ, _dot_env(root), _local_settings(root))
     if named.get(TABLES) or named.get(TABLES_URI):
-        return Target(named.get(TABLES) or None, named.get(TABLES_URI) or None, named.get("PROXY_URL"), named)
+        url = named.get("PROXY_URL") or named.get("SERVICE_API_URI")
+        return Target(named.get(TABLES) or None, named.get(TABLES_URI) or None, url, named)
     running = runs.running()
     if not running:
         raise Fault(
@@ -54,7 +56,8 @@ async def opened(target: Target) -> AsyncIterator[Tables]:
     """The tables, made where they are missing.
 
     Raises:
-        Fault: they do not answer, or their address cannot be read.
+        Outage: they do not answer.
+        Fault: their address cannot be read.
     """
     credential = (
         None if target.connection_string else default_credential(target.environment.get("AZURE_CLIENT_ID"))
@@ -67,7 +70,7 @@ async def opened(target: Target) -> AsyncIterator[Tables]:
         await tables.create_tables()
         yield tables
     except StoreUnavailable as error:
-        raise Fault(f"The tables do not answer: {_why(error)}.") from error
+        raise Outage(f"The tables do not answer: {_why(error)}.") from error
     finally:
         await tables.close()
         if credential is not None:

@@ -1,24 +1,26 @@
 """Changes single members of a JSON object in place, so that the rest goes on as its writer wrote it.
 
-Numbers, spaces, escapes and unknown fields keep their bytes: what is not decoded cannot be spoilt.
+Numbers, spaces, escapes and unknown fields keep their bytes: what is not decoded cannot be spoilt,
+and neither depth nor length of what is stepped over can fail.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-_scan = json.JSONDecoder(strict=False).raw_decode
-_space = re.compile(r"[ \t\r\n]*").match
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_space = re.compile(rb"[ \t\r\n]*+").match
+_scalar = re.compile(_STRING + rb"|[^\[\]{},\s]++").match
+_tokens = re.compile(_STRING + rb"|[\[\]{}]").finditer
 
 
 class Member(NamedTuple):
-    """Where a member stands in the text: from its name's quote to its value's end."""
+    """Where a member's value stands in the body."""
 
     start: int
-    value_start: int
     end: int
 
 
@@ -30,24 +32,26 @@ class DuplicateMember(ValueError):
         self.name = name
 
 
-def members(text: str) -> dict[str, Member]:
-    """The members of the top-level object in `text`, which must be valid JSON.
+def members(body: bytes, names: Collection[str]) -> dict[str, Member]:
+    """Those of `names` that the top-level object has; `body` must be a valid JSON object in UTF-8.
 
     Raises:
-        DuplicateMember: when a name occurs twice.
+        DuplicateMember: when it has one of them twice.
     """
     found: dict[str, Member] = {}
-    at = _skip(text, text.index("{") + 1)
-    while text[at] != "}":
-        name, colon = _scan(text, at)
-        value_start = _skip(text, _skip(text, colon) + 1)
-        _, end = _scan(text, value_start)
+    at = _skip(body, body.index(b"{") + 1)
+    while not body.startswith(b"}", at):
+        colon = _end(body, at)
+        name = _name(body[at:colon])
+        start = _skip(body, _skip(body, colon) + 1)
+        end = _end(body, start)
         if name in found:
             raise DuplicateMember(name)
-        found[name] = Member(at, value_start, end)
-        at = _skip(text, end)
-        if text[at] == ",":
-            at = _skip(text, at + 1)
+        if name in names:
+            found[name] = Member(start, end)
+        at = _skip(body, end)
+        if body.startswith(b",", at):
+            at = _skip(body, at + 1)
     return found
 
 
@@ -57,7 +61,7 @@ def edit(body: bytes, changes: Mapping[str, bytes]) -> bytes:
     A member that is there keeps its place; one that is not is put first.
 
     Raises:
-        DuplicateMember: when the object has a name twice (found only where a value must be replaced).
+        DuplicateMember: when the object has a member to change twice.
     """
     if not changes:
         return body
@@ -66,9 +70,28 @@ def edit(body: bytes, changes: Mapping[str, bytes]) -> bytes:
     return _insert(body, changes) if changes else body
 
 
-def _skip(text: str, at: int) -> int:
-    space = _space(text, at)
+def _skip(body: bytes, at: int) -> int:
+    space = _space(body, at)
     return space.end() if space else at
+
+
+def _end(body: bytes, at: int) -> int:
+    """Where the value that begins at `at` ends."""
+    if scalar := _scalar(body, at):
+        return scalar.end()
+    depth = 0
+    for token in _tokens(body, at):
+        if token[0] in b"{[":
+            depth += 1
+        elif token[0] in b"]}":
+            depth -= 1
+        if not depth:
+            return token.end()
+    raise ValueError("not JSON")
+
+
+def _name(quoted: bytes) -> str:
+    return str(json.loads(quoted)) if b"\\" in quoted else quoted[1:-1].decode()
 
 
 def _may_have(body: bytes, name: str) -> bool:
@@ -76,12 +99,12 @@ def _may_have(body: bytes, name: str) -> bool:
 
 
 def _replace(body: bytes, changes: Mapping[str, bytes]) -> tuple[bytes, dict[str, bytes]]:
-    text, missing = body.decode(), dict(changes)
-    found = members(text)
-    for name in sorted(changes.keys() & found.keys(), key=lambda name: found[name].start, reverse=True):
+    missing = dict(changes)
+    found = members(body, changes)
+    for name in sorted(found, key=lambda name: found[name].start, reverse=True):
         member = found[name]
-        text = text[: member.value_start] + missing.pop(name).decode() + text[member.end :]
-    return text.encode(), missing
+        body = body[: member.start] + missing.pop(name) + body[member.end :]
+    return body, missing
 
 
 def _insert(body: bytes, changes: Mapping[str, bytes]) -> bytes:

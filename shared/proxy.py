@@ -1,11 +1,12 @@
-"""The sequence that every call goes through: request → credential → event → route → forward → meter."""
+"""The sequence of every call: credential → request → event → quota → route → forward → meter."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,9 +15,11 @@ import msgspec
 from . import events, request, routing, sse, upstream
 from .credentials import credential
 from .errors import InvalidRequest, ProxyError, UpstreamError
+from .estimate import prompt_tokens
 from .json_edit import DuplicateMember
 from .metering import Meter
 from .models import Credential, Deployment, Event, Usage
+from .quota import Figures, Hold, Need, Quota
 from .relay import Ending, Relay, Relayed
 
 Headers = Mapping[bytes, bytes]
@@ -60,7 +63,9 @@ class _Call:
     deployment: Deployment
     asked: request.ChatRequest
     headers: Headers
-    answer_headers: dict[str, str] = field(default_factory=dict)
+    body: bytes
+    prompt_tokens: int
+    """Estimated from above."""
 
 
 class Proxy:
@@ -69,17 +74,21 @@ class Proxy:
     def __init__(
         self,
         events: events.Events,
+        quota: Quota,
         routing: routing.Routing,
         upstream: upstream.Upstream,
         meter: Meter,
         stream_limits: StreamLimits,
+        default_output_tokens: int,
         now: Callable[[], datetime],
     ) -> None:
         self._events = events
+        self._quota = quota
         self._routing = routing
         self._upstream = upstream
         self._meter = meter
         self._stream_limits = stream_limits
+        self._default_output_tokens = default_output_tokens
         self._now = now
 
     async def chat(self, headers: Headers, body: bytes, deployment: str | None) -> Reply:
@@ -93,8 +102,10 @@ class Proxy:
         event = await self._admit(who)
         routes = await self._routing.routes()
         model = events.choose_model(event, deployment or asked.model, routes.models)
-        call = _Call(new_id(), who, event, model, routes.choose(model), asked, headers)
-        return await self._forward(call, _upstream_body(call, body))
+        tokens = prompt_tokens(body)
+        call = _Call(new_id(), who, event, model, routes.choose(model), asked, headers, body, tokens)
+        hold = await self._quota.hold(who, event, self._need(call), self._now())
+        return await self._forward(call, hold)
 
     async def models(self, headers: Headers) -> Reply:
         """The models that this event may use, as OpenAI lists them.
@@ -119,41 +130,76 @@ class Proxy:
         """
         who = credential(headers)
         event = await self._events.find(who.event_code)
-        routes = await self._routing.routes()
-        return self._json(_described(who, event, events.models(event, routes.models), self._now()))
+        routes, now = await self._routing.routes(), self._now()
+        figures = await self._quota.figures(who, event, now)
+        described = _described(who, event, events.models(event, routes.models), now)
+        reply = self._json(described | _figures(figures))
+        reply.headers.update(figures.headers(now))
+        return reply
 
     async def _admit(self, who: Credential) -> Event:
         event = await self._events.find(who.event_code)
         events.admit(event, self._now())
         return event
 
-    async def _forward(self, call: _Call, body: bytes) -> Reply:
-        async with self._upstream.deadline(stream=bool(call.asked.stream)):
-            answer = await self._upstream.send(call.deployment, body, call.headers)
-            try:
-                if refusal := upstream.fault(answer, call.deployment):
-                    raise refusal
-                if answer.is_stream and answer.status == 200:
-                    return self._stream(call, answer)
-                return self._whole(call, answer, await answer.read_all())
-            except BaseException:
-                answer.close()
-                raise
+    def _need(self, call: _Call) -> Need:
+        """What the call may cost, for the quota.
 
-    def _whole(self, call: _Call, answer: upstream.Answer, body: bytes) -> Reply:
+        Raises:
+            InvalidRequest: more choices than the event allows tokens.
+        """
+        caps = (call.asked.output_tokens, _event_cap(call.event, call.asked))
+        cap = min(filter(None, caps), default=self._default_output_tokens)
+        return Need(call.prompt_tokens, cap, call.asked.choices)
+
+    async def _forward(self, call: _Call, hold: Hold) -> Reply:
+        """Forward under `hold`; whatever fails gives everything back."""
         try:
-            usage = sse.usage_of(body) or Usage()
+            cap = _output_cap(call, hold)
+            body = _upstream_body(call, cap)
+            async with self._upstream.deadline(stream=bool(call.asked.stream)):
+                answer = await self._upstream.send(call.deployment, body, call.headers)
+                reply = await self._reply(call, hold, answer)
+        except asyncio.CancelledError:
+            # The client left; the upstream has the prompt by now.
+            self._end(call, hold, 499, Ending.ABANDONED, Usage(call.prompt_tokens))
+            raise
+        except BaseException as error:
+            hold.release()
+            if isinstance(error, ProxyError):
+                error.headers.update(hold.figures().headers(self._now()))
+            raise
+        if cap is not None:
+            reply.headers["x-event-max-output-tokens"] = str(cap)
+        return reply
+
+    async def _reply(self, call: _Call, hold: Hold, answer: upstream.Answer) -> Reply:
+        try:
+            if refusal := upstream.fault(answer, call.deployment):
+                raise refusal
+            if answer.is_stream and answer.status == 200:
+                return self._stream(call, hold, answer)
+            return self._whole(call, hold, answer, await answer.read_all())
+        except BaseException:
+            answer.close()
+            raise
+
+    def _whole(self, call: _Call, hold: Hold, answer: upstream.Answer, body: bytes) -> Reply:
+        try:
+            usage = sse.usage_of(body)
         except ValueError as error:
             if answer.status < 400:
                 raise UpstreamError("The model sent what is no answer. Try again.") from error
-            usage = Usage()
-        self._count(call, answer.status, Ending.FINISHED, usage)
-        return Reply(answer.status, self._headers(call, answer), body)
+            usage = None
+        if usage is None:
+            usage = Usage() if answer.status >= 400 else Usage(call.prompt_tokens, prompt_tokens(body))
+        self._end(call, hold, answer.status, Ending.FINISHED, usage)
+        return Reply(answer.status, self._headers(call, hold, answer), body)
 
-    def _stream(self, call: _Call, answer: upstream.Answer) -> Reply:
+    def _stream(self, call: _Call, hold: Hold, answer: upstream.Answer) -> Reply:
         def ended(relayed: Relayed) -> None:
-            usage = relayed.usage or Usage(completion_tokens=relayed.chunks)
-            self._count(call, answer.status, relayed.ending, usage)
+            usage = relayed.usage or Usage(call.prompt_tokens, relayed.chunks)
+            self._end(call, hold, answer.status, relayed.ending, usage)
 
         limits = self._stream_limits
         relay = Relay(
@@ -163,13 +209,16 @@ class Proxy:
             idle_seconds=limits.idle_seconds,
             ended=ended,
         )
-        return Reply(answer.status, self._headers(call, answer) | {"cache-control": "no-cache"}, relay)
+        headers = self._headers(call, hold, answer) | {"cache-control": "no-cache"}
+        return Reply(answer.status, headers, relay)
 
-    def _count(self, call: _Call, status: int, ending: Ending, usage: Usage) -> None:
+    def _end(self, call: _Call, hold: Hold, status: int, ending: Ending, usage: Usage) -> None:
+        """Charge and count. Never awaits, so that no leaving client can lose it."""
+        hold.settle(usage)
         self._meter.count(call.id, call.credential, call.model, call.deployment.id, status, ending, usage)
 
-    def _headers(self, call: _Call, answer: upstream.Answer) -> dict[str, str]:
-        return {"x-request-id": call.id, **answer.headers, **call.answer_headers}
+    def _headers(self, call: _Call, hold: Hold, answer: upstream.Answer) -> dict[str, str]:
+        return {"x-request-id": call.id, **answer.headers, **hold.figures().headers(self._now())}
 
     def _json(self, value: Any) -> Reply:
         return Reply(200, {**_JSON, "x-request-id": new_id()}, msgspec.json.encode(value))
@@ -180,18 +229,15 @@ def refuse(error: ProxyError, request_id: str) -> Reply:
     return Reply(error.status, {**_JSON, "x-request-id": request_id, **error.headers}, error.body())
 
 
-def _upstream_body(call: _Call, body: bytes) -> bytes:
-    cap = _output_cap(call.event, call.asked)
-    if cap is not None:
-        call.answer_headers["x-event-max-output-tokens"] = str(cap)
+def _upstream_body(call: _Call, cap: int | None) -> bytes:
     try:
-        return request.upstream_body(body, call.asked, call.deployment, cap)
+        return request.upstream_body(call.body, call.asked, call.deployment, cap)
     except DuplicateMember as error:
         raise InvalidRequest(f"{error.name!r} is given twice.", param=error.name) from error
 
 
-def _output_cap(event: Event, asked: request.ChatRequest) -> int | None:
-    """The cap to set for each choice, so that all together stay within the event's; None to leave it be.
+def _event_cap(event: Event, asked: request.ChatRequest) -> int | None:
+    """The event's cap for each choice, so that all together stay within it.
 
     Raises:
         InvalidRequest: more choices than the event allows tokens.
@@ -201,7 +247,28 @@ def _output_cap(event: Event, asked: request.ChatRequest) -> int | None:
     cap = event.max_output_tokens // asked.choices
     if cap < 1:
         raise InvalidRequest(f"'n' may be at most {event.max_output_tokens} in this event.", param="n")
-    return cap if asked.output_tokens is None or asked.output_tokens > cap else None
+    return cap
+
+
+def _output_cap(call: _Call, hold: Hold) -> int | None:
+    """The cap to put into the body; None where the client's own wish may stand."""
+    event, asked = call.event, call.asked.output_tokens
+    limited = (event.max_output_tokens, event.tokens_per_day, event.tokens_total)
+    if all(limit is None for limit in limited) or (asked is not None and asked <= hold.output_cap):
+        return None
+    return hold.output_cap
+
+
+def _figures(figures: Figures) -> dict[str, Any]:
+    return {
+        "requests": _unit(figures.requests_limit, figures.requests_used, figures.requests_remaining),
+        "tokens": _unit(figures.tokens_limit, figures.tokens_used, figures.tokens_remaining),
+        "resets_at": figures.resets_at,
+    }
+
+
+def _unit(limit: int | None, used: int, remaining: int | None) -> dict[str, int | None] | None:
+    return None if limit is None else {"limit": limit, "used": used, "remaining": remaining}
 
 
 def _described(who: Credential, event: Event, models: list[str], now: datetime) -> dict[str, Any]:

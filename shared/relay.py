@@ -63,6 +63,7 @@ class Relay:
         self._timed_out = False
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
+        self._beat: asyncio.Task[None] | None = None
 
     async def pump(self, send: Send) -> None:
         """Relay until the end. A failure of the upstream becomes an event, for the status is long sent.
@@ -79,6 +80,8 @@ class Relay:
             await send(sse.error_event(self._failure(error).body()))
         finally:
             self._timer.cancel()
+            if self._beat is not None:
+                self._beat.cancel()  # nothing may follow the end
             self.abandon()
 
     def abandon(self) -> None:
@@ -90,10 +93,12 @@ class Relay:
             self._heard_at = self._loop.time()
             if out := self._reader.read(self._events.feed(data)):
                 await send(out)
-        if rest := self._events.rest():
-            await send(self._reader.read(rest))
+        rest = self._reader.read(self._events.rest())
         if not self._reader.done:
+            # Half an event stays here: the error would be read as its other half.
             raise UpstreamError("The model's answer was cut off. What came is not complete.")
+        if rest:
+            await send(rest)
 
     def _watch(self, send: Send) -> None:
         """Look again after each heartbeat: so no timer has to be set for each chunk."""
@@ -106,8 +111,9 @@ class Relay:
             self._timed_out = True
             self._source.close()
             return
-        if silent_seconds >= self._heartbeat_seconds:
+        if silent_seconds >= self._heartbeat_seconds and (self._beat is None or self._beat.done()):
             self._beat = self._loop.create_task(_beat(send))
+            self._beat.add_done_callback(_noted)
         self._watch(send)
 
     def _failure(self, error: Exception) -> UpstreamError | UpstreamTimeout:
@@ -122,9 +128,17 @@ class Relay:
     def _close(self, ending: Ending) -> None:
         ended, self._ended = self._ended, None
         if ended is not None:
-            self._source.close()
-            ended(Relayed(ending, self._reader.usage, self._reader.chunks))
+            try:
+                self._source.close()
+            finally:
+                ended(Relayed(ending, self._reader.usage, self._reader.chunks))
 
 
 async def _beat(send: Send) -> None:
     await send(sse.HEARTBEAT)
+
+
+def _noted(beat: asyncio.Task[None]) -> None:
+    """A failed heartbeat is no news: whoever cannot be sent it cannot be sent the stream either."""
+    if not beat.cancelled():
+        beat.exception()

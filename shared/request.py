@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -13,10 +13,19 @@ from .models import API_V1, Deployment
 
 MAX_CHOICES = 128
 OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens")
-_POLICY_MEMBERS = tuple(
-    b'"%s"' % name
-    for name in (b"model", b"stream", b"stream_options", b"max_tokens", b"max_completion_tokens", b"n")
-)
+_POLICY_NAMES = ("model", "stream", "stream_options", *OUTPUT_FIELDS, "n")
+_QUOTED_NAMES = tuple(b'"%s"' % name.encode() for name in _POLICY_NAMES)
+
+_UNSET = (None, msgspec.Raw(b"null"), msgspec.Raw(b"false"))
+_mismatch = re.compile(r"Expected `(\w+)(?: \| null)?`, got `(\w+)`").match
+_KINDS = {
+    "object": "an object",
+    "array": "a list",
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a decimal number",
+    "bool": "true or false",
+}
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -24,7 +33,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
 
     model: str | None = None
     stream: bool | None = None
-    stream_options: dict[str, Any] | None = None
+    stream_options: dict[str, msgspec.Raw] | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     n: int | None = None
@@ -36,7 +45,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     @property
     def wants_usage(self) -> bool:
         """Whether the client itself asked for the usage chunk of a stream."""
-        return bool(self.stream_options and self.stream_options.get("include_usage"))
+        return (self.stream_options or {}).get("include_usage") not in _UNSET
 
     @property
     def output_tokens(self) -> int | None:
@@ -73,8 +82,7 @@ def parse(body: bytes) -> ChatRequest:
 def upstream_body(body: bytes, request: ChatRequest, deployment: Deployment, output_cap: int | None) -> bytes:
     """The client's bytes, changed only where policy must: model name, output cap, usage in streams.
 
-    Raises:
-        InvalidRequest: when a member to change is given twice.
+    `body` is one that `parse` has accepted.
     """
     changes: dict[str, bytes] = {}
     if deployment.api_version == API_V1 and request.model != deployment.deployment_name:
@@ -94,23 +102,25 @@ def _capped(request: ChatRequest, deployment: Deployment, cap: int) -> Mapping[s
 
 
 def _refuse_duplicates(body: bytes) -> None:
-    if b"\\u00" in body or any(body.count(name) > 1 for name in _POLICY_MEMBERS):
-        members(body.decode())
+    if b"\\u00" in body or any(body.count(name) > 1 for name in _QUOTED_NAMES):
+        members(body, _POLICY_NAMES)
 
 
 def _invalid(reason: str) -> InvalidRequest:
-    """`Expected `int`, got `str` - at `$.max_tokens``, told in the API's own terms."""
-    expected, _, path = reason.partition(" - at ")
-    param = path.strip("`").removeprefix("$").removeprefix(".") or None
-    where = f"'{param}'" if param else "the body"
-    wanted = expected.replace("`", "").replace("object", "a JSON object")
-    return InvalidRequest(f"{where} has the wrong type. {wanted}.", param=param)
+    """`Expected `int | null`, got `str` - at `$.max_tokens``, told in the API's own terms."""
+    param = reason.partition(" - at `$.")[2].strip("`") or None
+    subject = f"'{param}'" if param else "The body"
+    kinds = _mismatch(reason)
+    if kinds is None:
+        return InvalidRequest(f"{subject} is out of range.", param=param)
+    expected, got = (_KINDS.get(kind, kind) for kind in kinds.groups())
+    return InvalidRequest(f"{subject} must be {expected}, not {got}.", param=param)
 
 
 def _check_ranges(request: ChatRequest) -> None:
     for name in OUTPUT_FIELDS:
         value = getattr(request, name)
         if value is not None and value < 1:
-            raise InvalidRequest(f"'{name}' must be at least 1, not {value}.", param=name)
+            raise InvalidRequest(f"'{name}' must be at least 1.", param=name)
     if request.n is not None and not 1 <= request.n <= MAX_CHOICES:
-        raise InvalidRequest(f"'n' must be from 1 to {MAX_CHOICES}, not {request.n}.", param="n")
+        raise InvalidRequest(f"'n' must be from 1 to {MAX_CHOICES}.", param="n")

@@ -58,6 +58,8 @@ NUMBERS: Final = (
     Number("PROXY_UPSTREAM_CONNECT_SECONDS", 5, 0.1, 60, "to connect to a deployment"),
     Number("PROXY_UPSTREAM_FIRST_BYTE_SECONDS", 100, 0.1, 220, "until a stream begins"),
     Number("PROXY_UPSTREAM_IDLE_SECONDS", 120, 0.1, 600, "between two chunks of a stream"),
+    Number("PROXY_DEFAULT_OUTPUT_TOKENS", 4096, 1, 1_000_000, "of output, where an event has no cap"),
+    Number("PROXY_QUOTA_IDLE_SECONDS", 5, 0.05, 600, "after which what is not used is given back"),
     Number("PROXY_HEARTBEAT_SECONDS", 15, 0.05, 200, "of silence in a stream before a comment line is sent"),
 )
 
@@ -77,6 +79,8 @@ class Settings:
     upstream_connect_seconds: float
     upstream_first_byte_seconds: float
     upstream_idle_seconds: float
+    default_output_tokens: int
+    quota_idle_seconds: float
     heartbeat_seconds: float
     environment: Mapping[str, str] = field(repr=False)
     """Where the keys are that deployment rows name."""
@@ -94,7 +98,7 @@ class Settings:
         _check_tables(tables, uri, faults)
         if faults:
             raise SettingsError(faults)
-        cache, body, timeout, connect, first_byte, idle, heartbeat = numbers
+        cache, body, timeout, connect, first_byte, idle, output, quota_idle, heartbeat = numbers
         return cls(
             tables=tables,
             tables_uri=uri,
@@ -106,6 +110,8 @@ class Settings:
             upstream_connect_seconds=connect,
             upstream_first_byte_seconds=first_byte,
             upstream_idle_seconds=idle,
+            default_output_tokens=int(output),
+            quota_idle_seconds=quota_idle,
             heartbeat_seconds=heartbeat,
             environment=environment,
         )
@@ -124,7 +130,22 @@ def _check_tables(tables: str | None, uri: str | None, faults: list[str]) -> Non
         faults.append(
             f"Set {TABLES} (a connection string) or {TABLES_URI} (the address, for keyless access)."
         )
-    if tables and "=" not in tables:
+    if tables and not _is_connection_string(tables):
         faults.append(f"{TABLES} is not a connection string, such as UseDevelopmentStorage=true.")
-    if uri and (urlsplit(uri).scheme not in {"http", "https"} or not urlsplit(uri).netloc):
+    if uri and not _is_address(uri):
         faults.append(f"{TABLES_URI} is not an address, such as https://ACCOUNT.table.core.windows.net.")
+
+
+def _is_connection_string(text: str) -> bool:
+    parts = [part.partition("=") for part in text.rstrip(";").split(";")]
+    names = {name.strip().lower() for name, _, _ in parts}
+    known = {"usedevelopmentstorage"}, {"accountname", "accountkey"}, {"sharedaccesssignature"}
+    return all(value for _, _, value in parts) and any(one <= names for one in known)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        address = urlsplit(text)
+    except ValueError:
+        return False
+    return address.scheme in {"http", "https"} and bool(address.netloc)

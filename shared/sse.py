@@ -6,6 +6,7 @@ Line ends are LF, CR or CRLF, and nothing else (WHATWG HTML, "Server-sent events
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 import msgspec
 
@@ -18,7 +19,7 @@ HEARTBEAT = b": keep-alive\n\n"
 """A comment, which every reader skips."""
 
 _blank_line = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
-_usage_null = re.compile(rb',\s*"usage"\s*:\s*null|"usage"\s*:\s*null\s*,')
+_usage_null = re.compile(rb',\s*"usage"\s*:\s*null|(?<!\\)"usage"\s*:\s*null\s*,')
 _usage_object = re.compile(rb'"usage"\s*:\s*\{')
 _done_line = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 
@@ -79,21 +80,28 @@ def error_event(body: bytes) -> bytes:
     return b"data: " + body + b"\n\n"
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class WireUsage(msgspec.Struct):
     """The member `usage` of a chat completion, as the upstream writes it."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: _Count = 0
+    completion_tokens: _Count = 0
 
     def usage(self) -> Usage:
         return Usage(self.prompt_tokens, self.completion_tokens)
 
 
-class _Chunk(msgspec.Struct):
-    choices: list[msgspec.Raw] = []
+class _Answer(msgspec.Struct):
     usage: WireUsage | None = None
 
 
+class _Chunk(_Answer):
+    choices: list[msgspec.Raw] | None = None
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
@@ -133,7 +141,7 @@ class UsageReader:
 def _chunk(payload: bytes) -> _Chunk | None:
     try:
         return _decode_chunk(payload)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
 
 
@@ -144,8 +152,8 @@ def usage_of(body: bytes) -> Usage | None:
         ValueError: when the body is not a JSON object.
     """
     try:
-        answer = _decode_chunk(body)
-    except msgspec.MsgspecError as error:
+        answer = _decode_answer(body)
+    except (msgspec.MsgspecError, RecursionError) as error:
         if isinstance(_decoded(body), dict):
             return None  # an object of another shape: the client's to read
         raise ValueError("not a JSON object") from error
@@ -155,5 +163,5 @@ def usage_of(body: bytes) -> Usage | None:
 def _decoded(body: bytes) -> object:
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -7,22 +7,36 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    AzureError,
+    DeserializationError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+    SerializationError,
+)
 from azure.data.tables import EdmType, EntityProperty, UpdateMode
 from azure.data.tables.aio import TableServiceClient
 
 from .errors import StoreUnavailable
+from .ledger import Amount, Conflict, Key
+from .ledger import Row as LedgerRow
 from .models import API_V1, MANAGED_IDENTITY, Deployment, Event
 
 _log = logging.getLogger(__name__)
 
 EVENTS: Final = "events"
 DEPLOYMENTS: Final = "deployments"
-TABLES: Final = (EVENTS, DEPLOYMENTS, "quotas", "usage")
+QUOTAS: Final = "quotas"
+TABLES: Final = (EVENTS, DEPLOYMENTS, QUOTAS, "usage")
 EVENT_ROW: Final = "event"
+OUTPUT_FIELDS: Final = ("max_completion_tokens", "max_tokens")
 
 CALL_SECONDS: Final = 5.0
 """A table call that takes longer is given up: an attendee waits for it."""
@@ -36,6 +50,7 @@ _CLIENT_OPTIONS: Final[dict[str, Any]] = {
 }
 
 Row = Mapping[str, Any]
+T = TypeVar("T")
 
 
 class AlreadyExists(Exception):
@@ -62,6 +77,7 @@ class Tables:
         self._service = service
         self._events = service.get_table_client(EVENTS)
         self._deployments = service.get_table_client(DEPLOYMENTS)
+        self._quotas = service.get_table_client(QUOTAS)
 
     async def event(self, code: str) -> Event | None:
         """The event of that code; None when there is none.
@@ -88,6 +104,45 @@ class Tables:
             except ResourceNotFoundError:
                 return []
         return [deployment for row in rows if (deployment := _deployment_or_none(row)) is not None]
+
+    async def read(self, key: Key) -> LedgerRow:
+        """A row of the table `quotas`; an empty one where there is none.
+
+        Raises:
+            StoreUnavailable: the table does not answer, or the row cannot be read.
+        """
+        async with _translated():
+            try:
+                row = await self._quotas.get_entity(*key)
+            except ResourceNotFoundError:
+                return LedgerRow()
+        return _readable(ledger_from_row, row)
+
+    async def write(self, key: Key, row: LedgerRow) -> LedgerRow:
+        """Write a row of the table `quotas` if nobody has since it was read.
+
+        Never tried again by the library: a second try could meet its own first and call it a conflict.
+
+        Raises:
+            Conflict: somebody has.
+            StoreUnavailable: the table does not answer.
+        """
+        entity = ledger_to_row(key, row)
+        async with _translated():
+            try:
+                if row.version is None:
+                    written = await self._quotas.create_entity(entity, retry_total=0)
+                else:
+                    written = await self._quotas.update_entity(
+                        entity,
+                        mode=UpdateMode.REPLACE,
+                        etag=row.version,
+                        match_condition=MatchConditions.IfNotModified,
+                        retry_total=0,
+                    )
+            except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError) as error:
+                raise Conflict from error
+        return row._replace(version=written["etag"])
 
     async def check(self) -> None:
         """Whether the tables answer.
@@ -128,6 +183,16 @@ class Tables:
         async with _translated():
             await self._events.upsert_entity(event_to_row(event), mode=UpdateMode.REPLACE)
 
+    async def delete_event(self, code: str) -> None:
+        """Remove an event; no matter if there is none. Its quota and usage rows stay."""
+        async with _translated():
+            await self._events.delete_entity(code, EVENT_ROW)
+
+    async def delete_deployment(self, deployment: Deployment) -> None:
+        """Remove a deployment; no matter if it is gone."""
+        async with _translated():
+            await self._deployments.delete_entity(deployment.model, deployment.id)
+
     async def put_deployment(self, deployment: Deployment) -> None:
         """Add or replace a deployment."""
         async with _translated():
@@ -148,39 +213,43 @@ async def _translated() -> AsyncIterator[None]:
     except HttpResponseError as error:
         _log.warning("the tables answered %s %s", error.status_code, getattr(error, "error_code", ""))
         raise StoreUnavailable from error
-    except (AzureError, TimeoutError, OSError) as error:
+    except (AzureError, SerializationError, DeserializationError, TimeoutError, OSError) as error:
         _log.warning("the tables do not answer: %s", type(error).__name__)
         raise StoreUnavailable from error
 
 
-def _readable(read: Callable[[Row], Event], row: Row) -> Event:
+_UNREADABLE: Final = (KeyError, ValueError, TypeError, ArithmeticError, OSError)
+"""What a row edited by hand can raise; OSError is how ZoneInfo says that a name is a folder's."""
+
+
+def _readable(read: Callable[[Row], T], row: Row) -> T:
     try:
         return read(row)
-    except (KeyError, ValueError, TypeError, ZoneInfoNotFoundError) as error:
-        _log.exception("a row of the table %s cannot be read", EVENTS)
+    except _UNREADABLE as error:
+        _log.exception("a row cannot be read")
         raise StoreUnavailable("This event is not set up correctly. Tell your organiser.", 30) from error
 
 
 def _deployment_or_none(row: Row) -> Deployment | None:
     try:
         return deployment_from_row(row)
-    except (KeyError, ValueError, TypeError):
+    except _UNREADABLE:
         _log.exception("a row of the table %s cannot be read", DEPLOYMENTS)
         return None
 
 
 def event_from_row(row: Row) -> Event:
-    """Raises KeyError, ValueError, TypeError or ZoneInfoNotFoundError where the row is not an event."""
+    """Raises one of `_UNREADABLE` where the row is not an event."""
     return Event(
         code=row["PartitionKey"],
-        name=row.get("name", ""),
+        name=_text(row, "name"),
         starts_at=_time(row["starts_at"]),
         ends_at=_time(row["ends_at"]),
         active=_flag(row.get("active", True)),
-        organizer=row.get("organizer", ""),
-        time_zone=ZoneInfo(row.get("time_zone") or "UTC"),
-        models=_names(row.get("models", "")),
-        default_model=row.get("default_model") or None,
+        organizer=_text(row, "organizer"),
+        time_zone=ZoneInfo(_text(row, "time_zone") or "UTC"),
+        models=_names(_text(row, "models")),
+        default_model=_text(row, "default_model") or None,
         **{name: _limit(row.get(name)) for name in LIMITS},
     )
 
@@ -213,19 +282,19 @@ def event_to_row(event: Event) -> dict[str, Any]:
 
 
 def deployment_from_row(row: Row) -> Deployment:
-    """Raises KeyError, ValueError or TypeError where the row is not a deployment."""
+    """Raises one of `_UNREADABLE` where the row is not a deployment."""
     return Deployment(
         model=row["PartitionKey"],
         id=row["RowKey"],
-        endpoint=_address(row["endpoint"]),
-        deployment_name=row["deployment_name"],
-        api_version=row.get("api_version") or API_V1,
-        auth=row.get("auth") or MANAGED_IDENTITY,
-        priority=int(row.get("priority", 1)),
-        weight=int(row.get("weight", 1)),
+        endpoint=_address(_text(row, "endpoint")),
+        deployment_name=_required(row, "deployment_name"),
+        api_version=_text(row, "api_version") or API_V1,
+        auth=_text(row, "auth") or MANAGED_IDENTITY,
+        priority=int(_plain(row.get("priority", 1))),
+        weight=int(_plain(row.get("weight", 1))),
         prompt_price=_price(row.get("prompt_price")),
         completion_price=_price(row.get("completion_price")),
-        output_field=row.get("output_field") or "max_completion_tokens",
+        output_field=_output_field(_text(row, "output_field") or "max_completion_tokens"),
         active=_flag(row.get("active", True)),
     )
 
@@ -247,6 +316,51 @@ def deployment_to_row(deployment: Deployment) -> dict[str, Any]:
     }
 
 
+def _text(row: Row, name: str) -> str:
+    value = row.get(name, "")
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is not a text")
+    return value
+
+
+def _required(row: Row, name: str) -> str:
+    if not (value := _text(row, name)):
+        raise ValueError(f"{name} is empty")
+    return value
+
+
+def _output_field(value: str) -> str:
+    if value not in OUTPUT_FIELDS:
+        raise ValueError(f"output_field is none of {', '.join(OUTPUT_FIELDS)}")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """A number as such: the library wraps those that are stored as Int64."""
+    return value.value if isinstance(value, EntityProperty) else value
+
+
+def ledger_from_row(row: Any) -> LedgerRow:
+    """Raises KeyError, ValueError or TypeError where the row is not an account."""
+    granted, used = (
+        Amount(_limit(row[f"requests_{part}"]) or 0, _limit(row[f"tokens_{part}"]) or 0)
+        for part in ("granted", "used")
+    )
+    return LedgerRow(granted, used, str(row.get("writer", "")), row.metadata["etag"])
+
+
+def ledger_to_row(key: Key, row: LedgerRow) -> dict[str, Any]:
+    return {
+        "PartitionKey": key.event_code,
+        "RowKey": key.row,
+        "requests_granted": EntityProperty(row.granted.requests, EdmType.INT64),
+        "tokens_granted": EntityProperty(row.granted.tokens, EdmType.INT64),
+        "requests_used": EntityProperty(row.used.requests, EdmType.INT64),
+        "tokens_used": EntityProperty(row.used.tokens, EdmType.INT64),
+        "writer": row.writer,
+    }
+
+
 def _time(value: Any) -> datetime:
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
@@ -257,7 +371,7 @@ def _time(value: Any) -> datetime:
 
 
 def _limit(value: Any) -> int | None:
-    number = value.value if isinstance(value, EntityProperty) else value
+    number = _plain(value)
     if number is None or number == "":
         return None
     if isinstance(number, bool) or int(number) < 0:
@@ -276,10 +390,12 @@ def _names(value: str) -> tuple[str, ...]:
 
 
 def _price(value: Any) -> float | None:
-    return None if value is None or value == "" else float(value)
+    price = _plain(value)
+    return None if price is None or price == "" else float(price)
 
 
 def _address(value: str) -> str:
-    if not value.startswith(("https://", "http://")):
+    address = urlsplit(value)
+    if address.scheme not in {"https", "http"} or not address.hostname or address.port == 0:
         raise ValueError("an endpoint begins with https://")
     return value.rstrip("/")

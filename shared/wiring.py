@@ -12,6 +12,7 @@ from .events import Events
 from .identity import IdentityTokens, default_credential
 from .metering import Meter
 from .proxy import Proxy, StreamLimits
+from .quota import Quota
 from .routing import Routing
 from .settings import Settings
 from .tables import Tables, open_service
@@ -33,16 +34,20 @@ class Wiring:
         self._tokens = IdentityTokens(settings.upstream_scope, settings.tables_client_id)
         deadlines = Deadlines(settings.upstream_first_byte_seconds, settings.upstream_timeout_seconds)
         self.meter = Meter()
+        self.quota = Quota(self.tables, settings.quota_idle_seconds, time.monotonic)
         self.proxy = Proxy(
             Events(self.tables, settings.cache_seconds, time.monotonic),
+            self.quota,
             Routing(self.tables, settings.cache_seconds, time.monotonic),
             Upstream(self._session, deadlines, settings.key, self._tokens),
             self.meter,
             StreamLimits(settings.heartbeat_seconds, settings.upstream_idle_seconds),
+            settings.default_output_tokens,
             partial(datetime.now, UTC),
         )
 
     async def close(self) -> None:
+        await self.quota.close()
         await self._session.close()
         await self._tokens.close()
         await self.tables.close()

@@ -222,9 +222,11 @@ async def serve(tables: Tables, simulator: Simulator, environment: dict[str, str
     """One instance of the app; several may stand side by side on the same tables."""
     web = Web(environment)
     settings = HostSettings(route_prefix="")
-    async with FunctionsHost(create_app(web), settings=settings) as host, aiohttp.ClientSession() as http:
-        yield Stage(host.url, tables, simulator, web, http, environment)
-    await web.close()
+    try:
+        async with FunctionsHost(create_app(web), settings=settings) as host, aiohttp.ClientSession() as http:
+            yield Stage(host.url, tables, simulator, web, http, environment)
+    finally:
+        await web.close()
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,8 @@ async def test_a_python_example_prints_an_answer(stage: Stage, name: str) -> Non
     assert [call.status for call in stage.simulator.calls] == [200]
 
 
-@pytest.mark.skipif(not shutil.which("curl") or sys.platform == "win32", reason="needs curl and a POSIX shell")
+@pytest.mark.skipif(
+    not shutil.which("curl") or sys.platform == "win32", reason="needs curl and a POSIX shell"
+)
 async def test_the_curl_example_prints_an_answer(stage: Stage) -> None:
     assert '"chat.completion"' in await _output(stage, "sh", str(EXAMPLES / "curl.sh"))

@@ -1,0 +1,320 @@
+"""Whether a user may make one more call, and how many tokens it may cost.
+
+`ledger.py` keeps it exact over all instances.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from math import ceil
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from .errors import (
+    EventQuotaExceeded,
+    ProxyError,
+    QuotaExceeded,
+    RateLimited,
+    RequestQuotaExceeded,
+    StoreUnavailable,
+    TokenQuotaExceeded,
+)
+from .ledger import ENDLESS, Account, Amount, Held, Key, LedgerStore
+from .models import Credential, Event, Usage
+
+_log = logging.getLogger(__name__)
+
+LEAST_OUTPUT_TOKENS: Final = 16
+"""An answer shorter than this is of no use, so a quota that leaves less is used up."""
+
+RUNNING_RETRY_SECONDS: Final = 2
+MINUTE: Final = 60.0
+TOTAL_ROW: Final = ":total"
+"""No user's row: a user's name is never empty."""
+
+_USER_BLOCK: Final = Amount(32, 32_768)
+_EVENT_BLOCK: Final = Amount(256, 262_144)
+
+
+class Day(NamedTuple):
+    """A quota day: from midnight to midnight in the event's time zone, 23 to 25 hours long."""
+
+    name: str
+    begins_at: datetime
+    ends_at: datetime
+
+
+def day_of(now: datetime, zone: ZoneInfo) -> Day:
+    """The quota day of that moment."""
+    date = now.astimezone(zone).date()
+    ends = datetime.combine(date + timedelta(days=1), time(), zone).astimezone(UTC)
+    return Day(date.isoformat(), datetime.combine(date, time(), zone).astimezone(UTC), ends)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a call would take. `output_cap` is for each of `choices`."""
+
+    prompt_tokens: int
+    output_cap: int
+    choices: int
+
+    @property
+    def amount(self) -> Amount:
+        return Amount(1, self.prompt_tokens + self.output_cap * self.choices)
+
+    @property
+    def least(self) -> Amount:
+        return Amount(1, self.prompt_tokens + min(self.output_cap, LEAST_OUTPUT_TOKENS) * self.choices)
+
+    def lowered(self, tokens: int) -> Need:
+        """The same call with no more tokens than these."""
+        cap = (tokens - self.prompt_tokens) // self.choices
+        return Need(self.prompt_tokens, min(self.output_cap, cap), self.choices)
+
+
+class Hold:
+    """A call's claim on its accounts: settled or released exactly once, without an await."""
+
+    def __init__(
+        self, output_cap: int, claims: list[tuple[Account, Held]], figures: Callable[[], Figures]
+    ) -> None:
+        self.output_cap = output_cap
+        self.figures = figures
+        self._claims = claims
+
+    def settle(self, usage: Usage) -> None:
+        """Charge one request and what it cost."""
+        self._end(Amount(1, usage.total_tokens))
+
+    def release(self) -> None:
+        """Charge nothing: the call was not forwarded, or failed."""
+        self._end(Amount())
+
+    def _end(self, used: Amount) -> None:
+        claims, self._claims = self._claims, []
+        for account, held in claims:
+            account.settle(held, used)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One attendee's own numbers, for the event's limits. None where the event sets none."""
+
+    requests_limit: int | None
+    requests_used: int
+    requests_remaining: int | None
+    tokens_limit: int | None
+    tokens_used: int
+    tokens_remaining: int | None
+    resets_at: datetime
+
+    def headers(self, now: datetime) -> dict[str, str]:
+        """In the names that the OpenAI SDKs know; resets in whole seconds."""
+        reset = str(max(0, ceil((self.resets_at - now).total_seconds())))
+        headers: dict[str, str] = {}
+        for unit in ("requests", "tokens"):
+            limit = getattr(self, f"{unit}_limit")
+            if limit is not None:
+                headers[f"x-ratelimit-limit-{unit}"] = str(limit)
+                headers[f"x-ratelimit-remaining-{unit}"] = str(getattr(self, f"{unit}_remaining"))
+                headers[f"x-ratelimit-reset-{unit}"] = reset
+        return headers
+
+
+class Quota:
+    """All accounts that this instance draws on. `clock` gives seconds and never goes back."""
+
+    def __init__(self, store: LedgerStore, idle_seconds: float, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._idle_seconds = idle_seconds
+        self._clock = clock
+        self._accounts: dict[Key, Account] = {}
+        self._days: dict[ZoneInfo, Day] = {}
+        self._minutes: dict[Credential, deque[float]] = {}
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def hold(self, who: Credential, event: Event, need: Need, now: datetime) -> Hold:
+        """Claim one request and its tokens; the hold's output cap may be lower than asked.
+
+        Raises:
+            RateLimited, RequestQuotaExceeded, TokenQuotaExceeded, EventQuotaExceeded: with the figures in
+                their headers.
+            StoreUnavailable: the tables do not answer, and what is granted does not suffice.
+        """
+        day = self._day(event, now)
+        user, total = self._user(who, event, day), self._total(event)
+        try:
+            self._check_minute(who, event)
+            hold = await self._claim(user, total, need, event, day, now)
+        except ProxyError as error:
+            error.headers.update(figures(event, user, total, day).headers(now))
+            raise
+        self._count_minute(who, event)
+        return hold
+
+    async def figures(self, who: Credential, event: Event, now: datetime) -> Figures:
+        """The attendee's numbers, true now.
+
+        Raises:
+            StoreUnavailable: the tables do not answer.
+        """
+        day = self._day(event, now)
+        user, total = self._user(who, event, day), self._total(event)
+        for account in filter(None, (user, total)):
+            await account.refresh()
+        return figures(event, user, total, day)
+
+    async def sweep(self, *, everything: bool = False) -> None:
+        """Give back what lies idle, tell what was used, and forget accounts that are settled."""
+        now = self._clock()
+        for key, account in list(self._accounts.items()):
+            if not everything and now - account.used_at < self._idle_seconds:
+                continue
+            if account.is_settled:
+                del self._accounts[key]
+            elif not (account.spare == account.spent == Amount() and account.held != Amount()):
+                await self._give_back(account)
+        for who in [who for who, calls in self._minutes.items() if not calls or now - calls[-1] > MINUTE]:
+            del self._minutes[who]
+
+    async def close(self) -> None:
+        """Stop the timer, and give everything back."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        await self.sweep(everything=True)
+
+    async def _claim(
+        self, user: Account | None, total: Account | None, need: Need, event: Event, day: Day, now: datetime
+    ) -> Hold:
+        claims: list[tuple[Account, Held]] = []
+        try:
+            for account in filter(None, (user, total)):
+                held = await account.hold(need.amount, need.least)
+                if held is None:
+                    raise _refusal(account, need, event, day, now)
+                claims.append((account, held))
+                need = need.lowered(held.amount.tokens)
+        except BaseException:
+            for account, held in claims:
+                account.release(held)
+            raise
+        return Hold(need.output_cap, claims, lambda: figures(event, user, total, day))
+
+    def _user(self, who: Credential, event: Event, day: Day) -> Account | None:
+        if event.requests_per_day is None and event.tokens_per_day is None:
+            return None
+        key = Key(who.event_code, f"{who.user}:{day.name}")
+        return self._account(key, _limit(event.requests_per_day, event.tokens_per_day), _USER_BLOCK)
+
+    def _total(self, event: Event) -> Account | None:
+        if event.requests_total is None and event.tokens_total is None:
+            return None
+        limit = _limit(event.requests_total, event.tokens_total)
+        return self._account(Key(event.code, TOTAL_ROW), limit, _EVENT_BLOCK)
+
+    def _account(self, key: Key, limit: Amount, block: Amount) -> Account:
+        account = self._accounts.get(key)
+        if account is None:
+            account = self._accounts[key] = Account(key, self._store, block, self._clock)
+            self._start_sweeping()
+        account.limit = limit
+        return account
+
+    def _day(self, event: Event, now: datetime) -> Day:
+        day = self._days.get(event.time_zone)
+        if day is None or not day.begins_at <= now < day.ends_at:
+            day = self._days[event.time_zone] = day_of(now, event.time_zone)
+        return day
+
+    def _check_minute(self, who: Credential, event: Event) -> None:
+        if event.requests_per_minute is None:
+            return
+        calls, now = self._minutes.setdefault(who, deque()), self._clock()
+        while calls and now - calls[0] >= MINUTE:
+            calls.popleft()
+        if len(calls) >= event.requests_per_minute:
+            wait = MINUTE - (now - calls[-event.requests_per_minute]) if event.requests_per_minute else MINUTE
+            raise RateLimited(
+                f"More than {event.requests_per_minute} requests in a minute. Try again in {ceil(wait)} s.",
+                wait,
+            )
+
+    def _count_minute(self, who: Credential, event: Event) -> None:
+        if event.requests_per_minute is not None:
+            self._minutes.setdefault(who, deque()).append(self._clock())
+
+    def _start_sweeping(self) -> None:
+        """The platform kills workers, it does not stop them: so a timer gives back while there is time."""
+        if self._sweeping is None or self._sweeping.done():
+            self._sweeping = asyncio.create_task(self._sweep_for_ever())
+
+    async def _sweep_for_ever(self) -> None:
+        while self._accounts:
+            await asyncio.sleep(self._idle_seconds / 2)
+            await self.sweep()
+
+    async def _give_back(self, account: Account) -> None:
+        try:
+            await account.give_back()
+        except StoreUnavailable:
+            _log.warning("what is granted could not be given back yet: the tables do not answer")
+
+
+def figures(event: Event, user: Account | None, total: Account | None, day: Day) -> Figures:
+    """The numbers as this instance knows them. What the whole event has left bounds what a user has."""
+    remaining = Amount(ENDLESS, ENDLESS)
+    for account in filter(None, (user, total)):
+        remaining = remaining.at_most(account.remaining)
+    used = user.used if user else Amount()
+    return Figures(
+        event.requests_per_day,
+        used.requests,
+        remaining.requests if event.requests_per_day is not None else None,
+        event.tokens_per_day,
+        used.tokens,
+        remaining.tokens if event.tokens_per_day is not None else None,
+        day.ends_at,
+    )
+
+
+def _limit(requests: int | None, tokens: int | None) -> Amount:
+    return Amount(ENDLESS if requests is None else requests, ENDLESS if tokens is None else tokens)
+
+
+def _refusal(account: Account, need: Need, event: Event, day: Day, now: datetime) -> QuotaExceeded:
+    lacks_requests = account.spare.requests < 1 and account.limit.requests < ENDLESS
+    wait = max(1.0, (day.ends_at - now).total_seconds())
+    if not lacks_requests and account.remaining.plus(account.held).tokens >= need.least.tokens:
+        return TokenQuotaExceeded(
+            "Your calls that are still running hold the rest of your tokens. Try again when they have ended.",
+            RUNNING_RETRY_SECONDS,
+            running=True,
+        )
+    if account.key.row == TOTAL_ROW:
+        return EventQuotaExceeded(
+            f"The event '{event.code}' has used all that it may. Ask your organiser{_organizer(event)}.", wait
+        )
+    if lacks_requests:
+        text = f"Your {event.requests_per_day:,} requests of the day are used."
+        return RequestQuotaExceeded(f"{text} They are renewed at {_reset(event, day)}.", wait)
+    left = f"{account.remaining.tokens:,} of your {event.tokens_per_day:,} tokens of the day are left"
+    return TokenQuotaExceeded(
+        f"{left}: too few for this call. They are renewed at {_reset(event, day)}.", wait
+    )
+
+
+def _organizer(event: Event) -> str:
+    return f" ({event.organizer})" if event.organizer else ""
+
+
+def _reset(event: Event, day: Day) -> str:
+    utc = f"{day.ends_at:%Y-%m-%d %H:%M} UTC"
+    if event.time_zone.key == "UTC":
+        return utc
+    return f"{day.ends_at.astimezone(event.time_zone):%Y-%m-%d %H:%M} {event.time_zone.key} ({utc})"
