@@ -1,0 +1,104 @@
+// The function app, on its own Flex Consumption plan.
+param name string
+param planName string
+param location string
+param tags object
+param identityName string
+param storageAccountName string
+param deploymentContainerName string
+param componentName string
+param pythonVersion string
+param instanceMemoryMB int
+param perInstanceConcurrency int
+param maximumInstanceCount int
+param alwaysReadyInstances int
+
+@description('Empty: no virtual network.')
+param subnetId string
+
+@description('Settings of the proxy that are not to have their default.')
+param moreSettings object
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' existing = {
+  name: identityName
+}
+
+resource account 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
+  name: storageAccountName
+}
+
+resource component 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: componentName
+}
+
+var alwaysReady = (alwaysReadyInstances > 0 ? [{ name: 'http', instanceCount: alwaysReadyInstances }] : [])
+
+// Streaming needs this setting up to Python 3.12, and none from 3.13 on.
+var olderPython = (pythonVersion == '3.11' || pythonVersion == '3.12')
+var streamingSettings = (olderPython ? { PYTHON_ENABLE_INIT_INDEXING: '1' } : {})
+
+resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
+  name: planName
+  location: location
+  tags: tags
+  kind: 'functionapp'
+  sku: { name: 'FC1', tier: 'FlexConsumption' }
+  properties: { reserved: true }
+}
+
+resource app 'Microsoft.Web/sites@2024-11-01' = {
+  name: name
+  location: location
+  tags: union(tags, { 'azd-service-name': 'api' })
+  kind: 'functionapp,linux'
+  identity: {
+    type: 'UserAssigned'
+    userAssignedIdentities: { '${identity.id}': {} }
+  }
+  properties: {
+    serverFarmId: plan.id
+    httpsOnly: true
+    virtualNetworkSubnetId: (empty(subnetId) ? null : subnetId)
+    siteConfig: {
+      minTlsVersion: '1.2'
+      ftpsState: 'Disabled'
+    }
+    functionAppConfig: {
+      deployment: {
+        storage: {
+          type: 'blobContainer'
+          value: '${account.properties.primaryEndpoints.blob}${deploymentContainerName}'
+          authentication: {
+            type: 'UserAssignedIdentity'
+            userAssignedIdentityResourceId: identity.id
+          }
+        }
+      }
+      runtime: { name: 'python', version: pythonVersion }
+      scaleAndConcurrency: {
+        instanceMemoryMB: instanceMemoryMB
+        maximumInstanceCount: maximumInstanceCount
+        alwaysReady: alwaysReady
+        triggers: { http: { perInstanceConcurrency: perInstanceConcurrency } }
+      }
+    }
+  }
+}
+
+resource settings 'Microsoft.Web/sites/config@2024-11-01' = {
+  parent: app
+  name: 'appsettings'
+  properties: union({
+    AzureWebJobsStorage__credential: 'managedidentity'
+    AzureWebJobsStorage__clientId: identity.properties.clientId
+    AzureWebJobsStorage__blobServiceUri: account.properties.primaryEndpoints.blob
+    APPLICATIONINSIGHTS_CONNECTION_STRING: component.properties.ConnectionString
+    APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
+    AZURE_CLIENT_ID: identity.properties.clientId
+    PROXY_TABLES__tableServiceUri: account.properties.primaryEndpoints.table
+    PROXY_TABLES__clientId: identity.properties.clientId
+  }, streamingSettings, moreSettings)
+}
+
+output name string = app.name
+output uri string = 'https://${app.properties.defaultHostName}'
