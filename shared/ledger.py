@@ -12,6 +12,7 @@ import os
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from itertools import count
+from math import inf
 from typing import Any, Final, NamedTuple, Protocol
 
 from .errors import StoreUnavailable
@@ -21,8 +22,9 @@ SHARE: Final = 16
 
 MAX_TRIES: Final = 12
 REMEMBERED_SECONDS: Final = 1.0
-"""An empty account is not asked again sooner: a client in a loop costs no table calls."""
+"""An empty account is not looked at again sooner: a client in a loop costs no table calls."""
 
+_CROWDED: Final = "Too many calls at once. Try again."
 _INSTANCE: Final = os.urandom(6).hex()
 _numbers = count(1)
 
@@ -47,10 +49,6 @@ class Amount(NamedTuple):
 
     def at_most(self, other: Amount) -> Amount:
         return Amount(min(self.requests, other.requests), min(self.tokens, other.tokens))
-
-    def where_drawn(self, drawn: Amount) -> Amount:
-        """This amount in the units of which something was drawn."""
-        return Amount(self.requests if drawn.requests else 0, self.tokens if drawn.tokens else 0)
 
     def where(self, limited: Amount) -> Amount:
         """This amount in the units that have a limit, and nothing in the others."""
@@ -79,11 +77,6 @@ class Row(NamedTuple):
     writer: str = ""
     """Who wrote it last: tells after a lost answer whether the write arrived."""
     version: str | None = None
-
-    @property
-    def taken(self) -> Amount:
-        """What is gone for good: what was granted, or used while that unit had no limit."""
-        return self.granted.at_least(self.used)
 
 
 class Conflict(Exception):
@@ -115,17 +108,24 @@ class Held(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """One write to the row: what it returns, takes and tells, and the version that it was made for."""
+    """One write to the row: what it returns, takes and tells, and the limit that it was made for."""
 
-    writer: str
-    version: str | None
+    row: Row
     returned: Amount
     taken: Amount
     spent: Amount
+    limit: Amount
+
+    @property
+    def is_none(self) -> bool:
+        return self.taken == self.returned and self.spent == NOTHING
 
 
 class Account:
     """One account as this instance sees it. What is held or spent changes without an await.
+
+    At all times the row's `granted` is what it says was used, and what all instances have in hand:
+    spare, drawn for holds, and used but not yet told.
 
     `clock` gives seconds and never goes back; `sleep` waits before another try.
     """
@@ -142,8 +142,10 @@ class Account:
         self.limit = Amount(ENDLESS, ENDLESS)
         self.used_at = clock()
         self.row = Row()
+        """As last seen. Taken to be missing at first: then a user's first call costs one insert, and no read."""
         self.spare = NOTHING
-        """Granted to us and free. Tokens may be below zero: an answer may cost more than was held for it."""
+        """Granted to us and free. Below zero, it is owed: an answer cost more than was held for it, or no
+        limit was there when the call began."""
         self.held = NOTHING
         self.spent = NOTHING
         """Used, and not yet told to the table."""
@@ -152,9 +154,10 @@ class Account:
         self._clock = clock
         self._sleep = sleep
         self._wanted = NOTHING
-        self._known = False
         self._limit_seen = self.limit
-        self._empty_until = clock()
+        """The limit under which what is spare was granted."""
+        self._seen_at = -inf
+        self._is_outdated = False
         self._doubt: _Change | None = None
         self._writing: asyncio.Task[None] | None = None
 
@@ -165,16 +168,15 @@ class Account:
             StoreUnavailable: the table does not answer, and what is here does not suffice.
         """
         self.used_at = self._clock()
-        if self.limit == self._limit_seen:
-            if held := self._take(wanted):
-                return held
-            if self.used_at < self._empty_until:
-                return self._take_rest(least)
+        if held := self._take(wanted):
+            return held
+        if self._is_out_of(wanted):
+            return self._take_rest(least)
         return await self._hold_after_grant(wanted, least)
 
     def settle(self, held: Held, used: Amount) -> None:
         """Replace what was held by what was used: that much of it stays drawn, more becomes a debt."""
-        self.spare = self.spare.plus(held.drawn.minus(used.where_drawn(held.drawn)))
+        self.spare = self.spare.plus(held.drawn).minus(used)
         self.held = self.held.minus(held.amount)
         self.spent = self.spent.plus(used)
         self.used_at = self._clock()
@@ -185,19 +187,29 @@ class Account:
 
     @property
     def remaining(self) -> Amount:
-        """What is left for new calls: in the row, as this instance last saw it, and in its own hands."""
-        free = self.limit.minus(self.row.taken).at_least(NOTHING)
-        return free.plus(self.spare).at_least(NOTHING).at_most(self.limit)
+        """What is left for new calls: in the row, as this instance last saw it, and in its own hands.
+
+        Nothing, where the row has not been seen: no more may be promised than there is.
+        """
+        if self._seen_at == -inf:
+            return NOTHING
+        return self._free.plus(self.spare).at_least(NOTHING).at_most(self.limit)
 
     @property
     def used(self) -> Amount:
         """What was used, as far as this instance knows, calls still running included."""
-        return self.row.used.plus(self.spent).plus(self.held)
+        telling = self._doubt.spent if self._doubt else NOTHING
+        return self.row.used.plus(telling).plus(self.spent).plus(self.held)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether there is nothing to give back or to tell, and no write whose answer was lost."""
+        return self.spare == self.spent == NOTHING and self._doubt is None
 
     @property
     def is_settled(self) -> bool:
-        """Whether the table knows everything: nothing lent, nothing held, nothing to tell."""
-        return self.spare == self.held == self.spent == NOTHING and self._doubt is None
+        """Whether the table knows everything and nobody waits here: the account can be forgotten."""
+        return self.is_told and self.held == self._wanted == NOTHING and self._writing is None
 
     async def refresh(self) -> None:
         """Read the row, for numbers that are true now.
@@ -217,9 +229,14 @@ class Account:
             await asyncio.wait([self._writing])
         await self._alone(lambda: self._exchange(take=False))
 
+    @property
+    def _free(self) -> Amount:
+        return self.limit.minus(self.row.granted.at_least(self.row.used)).at_least(NOTHING)
+
     def _take(self, wanted: Amount) -> Held | None:
+        """None also when the limit was lowered since: then what is spare has to go back first."""
         drawn = wanted.where(self.limit)
-        if not self.spare.where(self.limit).covers(drawn):
+        if not (self.limit.covers(self._limit_seen) and self.spare.where(self.limit).covers(drawn)):
             return None
         self.spare = self.spare.minus(drawn)
         self.held = self.held.plus(wanted)
@@ -228,103 +245,129 @@ class Account:
     def _take_rest(self, least: Amount) -> Held | None:
         return self._take(Amount(least.requests, max(self.spare.tokens, least.tokens)))
 
+    def _is_out_of(self, wanted: Amount) -> bool:
+        """Whether the row, seen a moment ago, has nothing left of whatever lacks."""
+        if not (self.limit.covers(self._limit_seen) and self._is_fresh):
+            return False
+        lacking = wanted.where(self.limit).minus(self.spare)
+        return all(lack <= 0 or free <= 0 for lack, free in zip(lacking, self._free, strict=True))
+
+    @property
+    def _is_fresh(self) -> bool:
+        return self._clock() - self._seen_at < REMEMBERED_SECONDS
+
     async def _hold_after_grant(self, wanted: Amount, least: Amount) -> Held | None:
         self._wanted = self._wanted.plus(wanted)
         try:
+            # More than once: a write that was under way before this call was counted may leave it out.
             for _ in range(MAX_TRIES * 4):
-                # A write that was under way before this call was counted may leave it out.
-                counted = self._writing is None
                 await self._alone(lambda: self._exchange(take=True))
                 if held := self._take(wanted):
                     return held
-                if counted and self._clock() < self._empty_until:
+                if self._is_out_of(wanted):
                     return self._take_rest(least)
         except StoreUnavailable:
-            if self._known and (rest := self._take_rest(least)):
+            if rest := self._take(wanted) or self._take_rest(least):
                 return rest
             raise
         finally:
             self._wanted = self._wanted.minus(wanted)
-        raise StoreUnavailable("Too many calls at once. Try again.", 1)
+        raise StoreUnavailable(_CROWDED, 1)
 
     async def _alone(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """One exchange with the table at a time; who comes meanwhile waits for it. It outlives its caller."""
         if self._writing is None:
             self._writing = asyncio.create_task(work())
             self._writing.add_done_callback(self._ended)
-        await asyncio.shield(self._writing)
+        try:
+            await asyncio.shield(self._writing)
+        except StoreUnavailable as error:
+            # One for each caller, who puts his own figures into its headers.
+            raise StoreUnavailable(error.message, error.retry_after_seconds) from error
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._writing = None
         if not task.cancelled():
             task.exception()  # taken note of, also where every caller has left
 
-    async def _read(self) -> None:
-        self.row = await self._store.read(self.key)
-        self._known = True
-        self._resolve()
-
-    def _resolve(self) -> None:
-        """Find out whether a write whose answer was lost arrived.
-
-        Where nobody can tell, because others wrote since, the block is lost: never is it there twice.
-        """
-        change, self._doubt = self._doubt, None
-        if change is None:
-            return
-        if self.row.writer == change.writer:
-            self.spare = self.spare.plus(change.taken)
-        elif self.row.version == change.version:
-            self._undo(change)
-
-    def _undo(self, change: _Change) -> None:
-        self.spare = self.spare.plus(change.returned)
-        self.spent = self.spent.plus(change.spent)
-
     async def _exchange(self, *, take: bool) -> None:
         """Return, tell and take, in one conditional write; again where another instance was faster."""
         for attempt in range(MAX_TRIES):
-            if not self._known or self._doubt is not None:
-                await self._read()
             try:
-                return await self._write(take=take)
+                await self._catch_up()
+                change = self._plan(take=take)
+                if take and change.is_none and not self._is_fresh:
+                    # Nothing to be had, by what was seen a while ago: others may have given back since.
+                    await self._read()
+                    change = self._plan(take=take)
+                return await self._carry_out(change)
             except Conflict:
-                self._known = False
+                self._is_outdated = True
                 await self._sleep(random.random() * min(0.01 * 2**attempt, 0.5))  # noqa: S311 - jitter
-        raise StoreUnavailable("Too many calls at once. Try again.", 1)
+        raise StoreUnavailable(_CROWDED, 1)
 
-    async def _write(self, *, take: bool) -> None:
-        limit = self.limit
-        returned = NOTHING if take and limit == self._limit_seen else self.spare
-        free = limit.minus(self.row.taken.minus(returned)).at_least(NOTHING).where(limit)
-        taken = self._block(free, returned) if take else NOTHING
-        change = _Change(f"{_INSTANCE}-{next(_numbers)}", self.row.version, returned, taken, self.spent)
-        if taken != returned or change.spent != NOTHING:
-            await self._send(change)
-        self._limit_seen = limit
-        left = free.minus(taken)
-        short = self._wanted.where(limit).minus(self.spare)
-        is_empty = take and any(need > 0 and not rest for need, rest in zip(short, left, strict=True))
-        self._empty_until = self._clock() + (REMEMBERED_SECONDS if is_empty else 0)
+    async def _catch_up(self) -> None:
+        if self._is_outdated or self._doubt is not None:
+            await self._read()
+        if self._doubt is not None:
+            # It did not arrive, and still may. So the same once more: whichever comes first counts, and the
+            # other meets a conflict.
+            await self._send(self._doubt)
 
-    async def _send(self, change: _Change) -> None:
-        granted = self.row.granted.minus(change.returned).plus(change.taken)
-        row = Row(granted, self.row.used.plus(change.spent), change.writer, change.version)
+    async def _read(self) -> None:
+        self._saw(await self._store.read(self.key))
+        change = self._doubt
+        if change is None or self.row.version == change.row.version:
+            return
+        if self.row.writer == change.row.writer:
+            self._arrived(change)
+        else:
+            # Nobody can tell whether it arrived, for others wrote since. What is lost by it at most is one
+            # block; what was owed is owed again, so that nothing is given away.
+            self._doubt = None
+            self.spare = self.spare.plus(change.returned.at_most(NOTHING))
+
+    def _plan(self, *, take: bool) -> _Change:
+        keeps = take and self.limit.covers(self._limit_seen)
+        returned = self.spare.at_most(NOTHING) if keeps else self.spare
+        used = self.row.used.plus(self.spent)
+        # Never below what was used, whatever somebody did to the row by hand.
+        granted = self.row.granted.minus(returned).at_least(used)
+        free = self.limit.minus(granted).at_least(NOTHING).where(self.limit)
+        taken = self._block(free, self.spare.minus(returned)) if take else NOTHING
+        row = Row(granted.plus(taken), used, f"{_INSTANCE}-{next(_numbers)}", self.row.version)
+        return _Change(row, returned, taken, self.spent, self.limit)
+
+    def _block(self, free: Amount, kept: Amount) -> Amount:
+        """What callers wait for, and a share of what is free for those to come."""
+        share = Amount(free.requests // SHARE, free.tokens // SHARE).at_most(self._largest_block)
+        missing = self._wanted.where(self.limit).minus(kept)
+        return share.at_least(missing).at_most(free)
+
+    async def _carry_out(self, change: _Change) -> None:
+        if change.is_none:
+            self._limit_seen = change.limit
+            return
         # Out of our hands before it is in the table's, so that it cannot be spent meanwhile.
         self.spare = self.spare.minus(change.returned)
         self.spent = self.spent.minus(change.spent)
-        self._doubt = change
         try:
-            self.row = await self._store.write(self.key, row)
+            await self._send(change)
         except Conflict:
             self._doubt = None
-            self._undo(change)
+            self.spare = self.spare.plus(change.returned)
+            self.spent = self.spent.plus(change.spent)
             raise
+
+    async def _send(self, change: _Change) -> None:
+        self._doubt = change
+        self._saw(await self._store.write(self.key, change.row))
+        self._arrived(change)
+
+    def _saw(self, row: Row) -> None:
+        self.row, self._seen_at, self._is_outdated = row, self._clock(), False
+
+    def _arrived(self, change: _Change) -> None:
         self._doubt = None
         self.spare = self.spare.plus(change.taken)
-
-    def _block(self, free: Amount, returned: Amount) -> Amount:
-        """What callers wait for, and a share of what is free for those to come."""
-        share = Amount(free.requests // SHARE, free.tokens // SHARE).at_most(self._largest_block)
-        missing = self._wanted.where(self.limit).minus(self.spare.minus(returned))
-        return share.at_least(missing).at_most(free).at_least(NOTHING)
+        self._limit_seen = change.limit

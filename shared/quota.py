@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from math import ceil
@@ -36,6 +37,11 @@ RUNNING_RETRY_SECONDS: Final = 2
 MINUTE: Final = 60.0
 TOTAL_ROW: Final = ":total"
 """No user's row: a user's name is never empty."""
+
+KEPT_SECONDS: Final = 900.0
+MOST_KEPT: Final = 2000
+"""Accounts beyond these are forgotten as soon as they are settled: anybody can make up names."""
+GIVEN_BACK_AT_ONCE: Final = 16
 
 _USER_BLOCK: Final = Amount(32, 32_768)
 _EVENT_BLOCK: Final = Amount(256, 262_144)
@@ -148,15 +154,13 @@ class Quota:
             StoreUnavailable: the tables do not answer, and what is granted does not suffice.
         """
         day = self._day(event, now)
-        user, total = self._user(who, event, day), self._total(event)
         try:
-            self._check_minute(who, event)
-            hold = await self._claim(user, total, need, event, day, now)
+            with self._in_minute(who, event):
+                return await self._claim(who, event, need, day, now)
         except ProxyError as error:
-            error.headers.update(figures(event, user, total, day).headers(now))
+            known = figures(event, self._user(who, event, day), self._total(event), day)
+            error.headers.update(known.headers(now))
             raise
-        self._count_minute(who, event)
-        return hold
 
     async def figures(self, who: Credential, event: Event, now: datetime) -> Figures:
         """The attendee's numbers, true now.
@@ -171,16 +175,25 @@ class Quota:
         return figures(event, user, total, day)
 
     async def sweep(self, *, everything: bool = False) -> None:
-        """Give back what lies idle, tell what was used, and forget accounts that are settled."""
+        """Give back what lies idle, tell what was used, and forget who has long been away."""
         now = self._clock()
+        due = [
+            account
+            for account in self._accounts.values()
+            if not account.is_told and (everything or now - account.used_at >= self._idle_seconds)
+        ]
+        for first in range(0, len(due), GIVEN_BACK_AT_ONCE):
+            await asyncio.gather(*map(self._give_back, due[first : first + GIVEN_BACK_AT_ONCE]))
+        self._forget()
+
+    def _forget(self) -> None:
+        """An account that is kept knows its row's version, and needs no read when its user is back."""
+        now = self._clock()
+        kept_seconds = KEPT_SECONDS if len(self._accounts) <= MOST_KEPT else self._idle_seconds
         for key, account in list(self._accounts.items()):
-            if not everything and now - account.used_at < self._idle_seconds:
-                continue
-            if account.is_settled:
+            if account.is_settled and now - account.used_at >= kept_seconds:
                 del self._accounts[key]
-            elif not (account.spare == account.spent == Amount() and account.held != Amount()):
-                await self._give_back(account)
-        for who in [who for who, calls in self._minutes.items() if not calls or now - calls[-1] > MINUTE]:
+        for who in [who for who, calls in self._minutes.items() if not calls or now - calls[-1] >= MINUTE]:
             del self._minutes[who]
 
     async def close(self) -> None:
@@ -189,12 +202,14 @@ class Quota:
             self._sweeping.cancel()
         await self.sweep(everything=True)
 
-    async def _claim(
-        self, user: Account | None, total: Account | None, need: Need, event: Event, day: Day, now: datetime
-    ) -> Hold:
+    async def _claim(self, who: Credential, event: Event, need: Need, day: Day, now: datetime) -> Hold:
         claims: list[tuple[Account, Held]] = []
         try:
-            for account in filter(None, (user, total)):
+            # Each is looked up only now: one that nobody waits for may be forgotten meanwhile.
+            for find in (lambda: self._user(who, event, day), lambda: self._total(event)):
+                account = find()
+                if account is None:
+                    continue
                 held = await account.hold(need.amount, need.least)
                 if held is None:
                     raise _refusal(account, need, event, day, now)
@@ -204,6 +219,7 @@ class Quota:
             for account, held in claims:
                 account.release(held)
             raise
+        user, total = self._user(who, event, day), self._total(event)
         return Hold(need.output_cap, claims, lambda: figures(event, user, total, day))
 
     def _user(self, who: Credential, event: Event, day: Day) -> Account | None:
@@ -222,8 +238,8 @@ class Quota:
         account = self._accounts.get(key)
         if account is None:
             account = self._accounts[key] = Account(key, self._store, block, self._clock)
-            self._start_sweeping()
         account.limit = limit
+        self._start_sweeping()
         return account
 
     def _day(self, event: Event, now: datetime) -> Day:
@@ -232,22 +248,27 @@ class Quota:
             day = self._days[event.time_zone] = day_of(now, event.time_zone)
         return day
 
-    def _check_minute(self, who: Credential, event: Event) -> None:
-        if event.requests_per_minute is None:
+    @contextmanager
+    def _in_minute(self, who: Credential, event: Event) -> Iterator[None]:
+        """Counted at once, so that calls that come together count one another; a refused one counts not."""
+        limit = event.requests_per_minute
+        if limit is None:
+            yield
             return
         calls, now = self._minutes.setdefault(who, deque()), self._clock()
+        self._start_sweeping()
         while calls and now - calls[0] >= MINUTE:
             calls.popleft()
-        if len(calls) >= event.requests_per_minute:
-            wait = MINUTE - (now - calls[-event.requests_per_minute]) if event.requests_per_minute else MINUTE
-            raise RateLimited(
-                f"More than {event.requests_per_minute} requests in a minute. Try again in {ceil(wait)} s.",
-                wait,
-            )
-
-    def _count_minute(self, who: Credential, event: Event) -> None:
-        if event.requests_per_minute is not None:
-            self._minutes.setdefault(who, deque()).append(self._clock())
+        if len(calls) >= limit:
+            wait = MINUTE - (now - calls[-limit]) if limit else MINUTE
+            raise RateLimited(f"More than {limit} requests in a minute. Try again in {ceil(wait)} s.", wait)
+        calls.append(now)
+        try:
+            yield
+        except BaseException:
+            with suppress(ValueError):
+                calls.remove(now)
+            raise
 
     def _start_sweeping(self) -> None:
         """The platform kills workers, it does not stop them: so a timer gives back while there is time."""
@@ -255,7 +276,7 @@ class Quota:
             self._sweeping = asyncio.create_task(self._sweep_for_ever())
 
     async def _sweep_for_ever(self) -> None:
-        while self._accounts:
+        while self._accounts or self._minutes:
             await asyncio.sleep(self._idle_seconds / 2)
             await self.sweep()
 
@@ -288,7 +309,7 @@ def _limit(requests: int | None, tokens: int | None) -> Amount:
 
 
 def _refusal(account: Account, need: Need, event: Event, day: Day, now: datetime) -> QuotaExceeded:
-    lacks_requests = account.spare.requests < 1 and account.limit.requests < ENDLESS
+    lacks_requests = account.remaining.requests < 1
     wait = max(1.0, (day.ends_at - now).total_seconds())
     if not lacks_requests and account.remaining.plus(account.held).tokens >= need.least.tokens:
         return TokenQuotaExceeded(

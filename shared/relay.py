@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -74,7 +75,7 @@ class Relay:
         self._watch(send)
         try:
             await self._relay(send)
-            self._close(Ending.FINISHED)
+            self._close(Ending.CUT if self._reader.failed else Ending.FINISHED)
         except (UpstreamError, sse.EventTooLong) as error:
             self._close(Ending.CUT)
             await send(sse.error_event(self._failure(error).body()))
@@ -92,9 +93,11 @@ class Relay:
         while data := await self._source.read():
             self._heard_at = self._loop.time()
             if out := self._reader.read(self._events.feed(data)):
+                self._heard_at = math.inf  # a client that takes its time is not the model's silence
                 await send(out)
+                self._heard_at = self._loop.time()
         rest = self._reader.read(self._events.rest())
-        if not self._reader.done:
+        if not self._reader.done and not self._reader.failed:
             # Half an event stays here: the error would be read as its other half.
             raise UpstreamError("The model's answer was cut off. What came is not complete.")
         if rest:

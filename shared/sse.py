@@ -21,6 +21,7 @@ HEARTBEAT = b": keep-alive\n\n"
 _blank_line = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 _usage_null = re.compile(rb',\s*"usage"\s*:\s*null|(?<!\\)"usage"\s*:\s*null\s*,')
 _usage_object = re.compile(rb'"usage"\s*:\s*\{')
+_error_line = re.compile(rb'(?:^|[\r\n])data: ?\{\s*"error"')
 _done_line = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 
 
@@ -117,12 +118,16 @@ class UsageReader:
         self.usage: Usage | None = None
         self.chunks = 0
         self.done = False
+        self.failed = False
+        """The upstream itself ended the stream with an error event."""
 
     def read(self, events: bytes) -> bytes:
         """Take note of whole events; return those to pass on."""
         self.chunks += events.count(b'"delta"')
         if b"[DONE]" in events and _done_line.search(events):
             self.done = True
+        if b'"error"' in events and _error_line.search(events):
+            self.failed = True
         if b'"usage"' not in events:
             return events
         if _usage_object.search(events):

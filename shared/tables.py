@@ -121,7 +121,8 @@ class Tables:
     async def write(self, key: Key, row: LedgerRow) -> LedgerRow:
         """Write a row of the table `quotas` if nobody has since it was read.
 
-        Never tried again by the library: a second try could meet its own first and call it a conflict.
+        Never sent twice, neither by Azure's library nor by aiohttp, which repeats a PUT (not a PATCH, which
+        MERGE is) on a connection that was closed: a second could meet its own first and call it a conflict.
 
         Raises:
             Conflict: somebody has.
@@ -135,7 +136,7 @@ class Tables:
                 else:
                     written = await self._quotas.update_entity(
                         entity,
-                        mode=UpdateMode.REPLACE,
+                        mode=UpdateMode.MERGE,
                         etag=row.version,
                         match_condition=MatchConditions.IfNotModified,
                         retry_total=0,

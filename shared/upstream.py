@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final, Protocol
 
 import aiohttp
@@ -38,6 +39,7 @@ COOL_DOWN_HEADERS: Final = (
     ("x-ratelimit-reset-requests", 1.0),
     ("x-ratelimit-reset-tokens", 1.0),
 )
+LARGEST_PIECE_BYTES: Final = 1024 * 1024
 MAX_COOL_DOWN_SECONDS: Final = 60.0
 DEFAULT_COOL_DOWN_SECONDS: Final = 10.0
 
@@ -151,7 +153,7 @@ class Upstream:
         headers = await self._headers(deployment, client_headers)
         try:
             response = await self._session.post(
-                self._url(deployment), data=body, headers=headers, allow_redirects=False
+                self._url(deployment), data=_payload(body), headers=headers, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
@@ -209,6 +211,11 @@ def fault(answer: Answer, deployment: Deployment) -> ProxyError | None:
     if status in OUR_FAULTS:
         return UpstreamError("The model refused the proxy's own credentials or name. Tell your organiser.")
     return UpstreamError("The model failed to answer. Try again.")
+
+
+def _payload(body: bytes) -> bytes | BytesIO:
+    """aiohttp writes bytes in one piece, and warns above 1 MiB that this blocks; a file it writes in parts."""
+    return body if len(body) <= LARGEST_PIECE_BYTES else BytesIO(body)
 
 
 def _seconds(text: str) -> float:

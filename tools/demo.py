@@ -1,4 +1,4 @@
-"""`python -m tools.demo --simulator URL --key-setting NAME`: the event "hackathon", with simulated deployments.
+"""`python -m tools.demo --simulator URL --key-setting NAME`: the event "hackathon" and its deployments.
 
 It may be run again: the event is open afterwards, and what an administrator changed of it stays.
 """

@@ -36,6 +36,11 @@ _LOCK = ROOT / ".local" / "set-up.lock"
 _NEEDED = ("aiohttp", "azure.data.tables", "azure.identity", "click", "dotenv", "msgspec")
 _UNFINISHED = "unfinished"
 _WAITING = "Another command is setting up this checkout: waiting for it."
+_PIP_INSTALL = ["install", "--disable-pip-version-check", "--no-input", "-r", "requirements-dev.txt"]
+_NPM_CI = [
+    *("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"),
+    "--fetch-retry-maxtimeout=10000",  # ms; by default one waits a minute to hear that there is no network
+]
 _PIP_FAILED = (
     "Could not install the Python packages: is the package index within reach? If so, run this again."
 )
@@ -140,9 +145,8 @@ def _install_python_packages(venv: Path, version: str, base: Path) -> None:
     if _read(stamp) == _UNFINISHED or not _python_in(venv).exists() or _version_in(venv) != version:
         _create_venv(venv, base)
     stamp.write_text(_UNFINISHED, encoding="utf-8")
-    install = ["install", "--disable-pip-version-check", "--no-input", "-r", "requirements-dev.txt"]
     try:
-        step("installing the Python packages", attached(_python_in(venv), "pip", *install), _PIP_FAILED)
+        step("installing the Python packages", attached(_python_in(venv), "pip", *_PIP_INSTALL), _PIP_FAILED)
     except SetupError:  # pip took back what it had begun, so what is there may be built upon
         stamp.unlink()
         raise
@@ -171,9 +175,10 @@ def _install_npm_packages() -> None:
     _stamp_of(NODE_MODULES).unlink(missing_ok=True)
     step(
         "installing Azurite, the local table storage, from npm",
-        [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+        [npm, *_NPM_CI],
         _NPM_FAILED,
     )
+    NODE_MODULES.mkdir(exist_ok=True)
     _stamp_of(NODE_MODULES).write_text(_npm_stamp(), encoding="utf-8")
 
 

@@ -1,13 +1,15 @@
 """The steps of the set-up: commands that may take long and may fail, told to the user while they run."""
 
 import errno
+import shutil
 import sys
 from collections.abc import Sequence
 from time import monotonic
 
-from tools.processes import Child
+from tools.processes import ROOT, Child
 
 _SAY_EVERY_SECONDS = 10
+_TOO_LITTLE = 20_000_000  # bytes
 _DISK_FULL = "The disk is full: make room, then run the command again."
 
 
@@ -33,8 +35,8 @@ def step(what: str, command: Sequence[str], told: str) -> None:
 
 
 def _about_failure(told: str, output: str) -> str:
-    if "No space left on device" in output or "ENOSPC" in output:
-        return _DISK_FULL
+    if shutil.disk_usage(ROOT).free < _TOO_LITTLE or "No space left on device" in output:
+        return _DISK_FULL  # which not every program tells: venv says only that something failed
     return f"{told} What it said last:\n{output}"
 
 

@@ -18,7 +18,7 @@ _PYTEST = "import sys; print(sys.argv[1:], '%d.%d' % sys.version_info[:2]); sys.
 
 
 def without_packages(folder: Path) -> Path:
-    """Its set-up is a real one, but has nothing to download; its pytest prints its arguments and exits with 7."""
+    """Its set-up is real, but has nothing to download; its pytest prints its arguments and exits with 7."""
     for name in _FOLDERS:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in _FILES:

@@ -152,7 +152,7 @@ def test_an_older_python_is_told_so_in_one_sentence(ready: Path) -> None:
 @POSIX_ONLY
 def test_manage_py_goes_on_with_the_python_that_has_its_packages(ready: Path) -> None:
     checkout.lend_packages(ready)
-    asked = [sys._base_executable, "-S", "manage.py", "--help"]
+    asked = [str(Path(sys.base_prefix, "bin", "python3")), "manage.py", "--help"]
     answer = subprocess.run(asked, cwd=ready, capture_output=True, text=True, check=False)
     assert (answer.returncode, answer.stderr, "events" in answer.stdout) == (0, "", True)
 

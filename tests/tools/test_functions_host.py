@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -26,6 +27,7 @@ from starlette.types import Receive, Scope, Send
 
 from tests.tools.sample_apps import NO_PREFIX, call, echo_app, new_app
 from tools.functions_host import AppFault, CorsPolicy, FunctionsHost, HostSettings, PortInUse
+from tools.functions_host.serving import listen
 from tools.functions_host.settings import added_to_environment
 
 SAMPLE = """
@@ -389,6 +391,13 @@ async def test_a_file_at_fault_is_named(app_directory: Path, name: str, text: st
     (app_directory / name).write_text(text)
     with pytest.raises(AppFault, match=fault):
         await FunctionsHost(app_directory).__aenter__()
+
+
+async def test_an_answer_is_not_held_back_to_be_joined_with_the_next() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.proto == socket.IPPROTO_TCP  # what asyncio looks at before it sets TCP_NODELAY
 
 
 async def test_hosts_in_one_process_serve_their_own_apps() -> None:

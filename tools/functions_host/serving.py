@@ -80,13 +80,20 @@ class Server(uvicorn.Server):
 def listen(host: str, port: int) -> socket.socket:
     """Raises PortInUse."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # the protocol is named because asyncio sets TCP_NODELAY only then; without it an answer may wait 40 ms
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        if os.name == "posix":  # elsewhere it would let two programs have one port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
     except OSError as error:
+        listener.close()
         reason = os.strerror(error.errno) if error.errno else error
         raise PortInUse(
             f"port {port} of {host} cannot be had ({reason}); choose another with --port"
         ) from error
+    return listener
 
 
 def url_of(listener: socket.socket) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from .plans import Headers, Plan, compact, whole
 
 
-class Refused(Exception):  # noqa: N818 it is the upstream's answer, not an error of the simulator
+class Refused(Exception):
     """A check of the request failed; the plan says how Azure tells it."""
 
     def __init__(self, plan: Plan) -> None:

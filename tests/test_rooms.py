@@ -1,0 +1,142 @@
+"""Who may import whom: one arrow, one file. Read from the sources, so that nothing has to be run."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LEAVES = {"errors", "models", "settings", "sse", "json_edit"}
+STAGES = {
+    "request",
+    "credentials",
+    "events",
+    "quota",
+    "routing",
+    "upstream",
+    "relay",
+    "metering",
+    "identity",
+}
+ENTRY = "function_app"
+ROOMS = sorted(path.stem for path in (ROOT / "shared").glob("*.py") if path.stem != "__init__")
+
+
+@cache
+def source(room: str) -> ast.Module:
+    path = ROOT / f"{ENTRY}.py" if room == ENTRY else ROOT / "shared" / f"{room}.py"
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Every name that is imported, in full; `from a import b` gives `a.b`, ours begin with `shared.`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(filter(None, ["shared" if node.level else "", node.module]))
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def ours(room: str) -> set[str]:
+    return {parts[1] for name in imported(source(room)) if (parts := name.split("."))[0] == "shared"}
+
+
+def importers(*packages: str) -> set[str]:
+    """The rooms that import one of `packages`, or from them."""
+    return {
+        room
+        for room in [ENTRY, *ROOMS]
+        if any(
+            f"{name}.".startswith(f"{package}.") for name in imported(source(room)) for package in packages
+        )
+    }
+
+
+def at_import(tree: ast.Module) -> ast.Module:
+    """What runs when the module is imported: no function's body, and nothing that is for the type checker."""
+
+    class Outside(ast.NodeTransformer):
+        def visit_FunctionDef(self, _: ast.FunctionDef) -> None:
+            return None
+
+        def visit_AsyncFunctionDef(self, _: ast.AsyncFunctionDef) -> None:
+            return None
+
+        def visit_If(self, node: ast.If) -> ast.AST | None:
+            return None if "TYPE_CHECKING" in ast.unparse(node.test) else self.generic_visit(node)
+
+    copy = ast.parse(ast.unparse(tree))
+    outside = Outside().visit(copy)
+    assert isinstance(outside, ast.Module)
+    return outside
+
+
+def test_every_leaf_and_stage_of_these_tests_is_a_room() -> None:
+    assert set(ROOMS) >= LEAVES | (STAGES - {"quota"})
+
+
+@pytest.mark.parametrize("leaf", sorted(LEAVES))
+def test_a_leaf_imports_nothing_of_ours_but_errors_and_models(leaf: str) -> None:
+    assert ours(leaf) <= {"errors", "models"}
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES & set(ROOMS)))
+def test_a_stage_never_imports_another(stage: str) -> None:
+    assert ours(stage) & STAGES == set()
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES & set(ROOMS)))
+def test_a_stage_knows_nothing_of_what_stands_over_it(stage: str) -> None:
+    assert ours(stage) & {"proxy", "tables", "web", "wiring", "worker"} == set()
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    left = {room: ours(room) & set(ROOMS) for room in ROOMS}
+    while free := [room for room, needs in left.items() if not needs & left.keys()]:
+        for room in free:
+            del left[room]
+    assert left == {}
+
+
+def test_only_the_tables_know_azure_data_tables() -> None:
+    assert importers("azure.data") == {"tables"}
+
+
+def test_only_web_and_the_triggers_know_functions_and_its_framework() -> None:
+    assert importers("starlette") == {"web"}
+    assert importers("azure.functions", "azurefunctions", "fastapi") == {ENTRY}
+
+
+def test_only_the_upstream_and_the_wiring_know_the_http_client() -> None:
+    assert importers("aiohttp", "yarl") <= {"upstream", "wiring"}
+
+
+def test_the_environment_is_read_only_where_settings_are() -> None:
+    readers = {
+        room
+        for room in [ENTRY, *ROOMS]
+        for node in ast.walk(source(room))
+        if (isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv", "getenvb"})
+        or (isinstance(node, ast.alias) and node.name in {"environ", "environb", "getenv", "getenvb"})
+    }
+    assert readers <= {"settings", ENTRY}
+
+
+@pytest.mark.parametrize("room", [ENTRY, *ROOMS])
+def test_azure_identity_is_not_imported_with_a_module(room: str) -> None:
+    assert not [name for name in imported(at_import(source(room))) if name.startswith("azure.identity")]
+
+
+def test_the_triggers_load_without_azure_identity() -> None:
+    program = "import sys, function_app; print([name for name in sys.modules if name == 'azure.identity'])"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"

@@ -1,0 +1,385 @@
+"""The stores, on a real table service: what is written, what administrators spoil by hand, and outages."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import azure.core.exceptions
+import pytest
+from azure.core.exceptions import HttpResponseError, ResourceExistsError
+from azure.data.tables import EdmType, EntityProperty
+from azure.data.tables.aio import TableServiceClient
+
+from shared.errors import StoreUnavailable
+from shared.models import Deployment, Event
+from shared.tables import (
+    DEPLOYMENTS,
+    EVENT_ROW,
+    EVENTS,
+    AlreadyExists,
+    Tables,
+    _translated,
+    deployment_to_row,
+    event_to_row,
+    open_service,
+)
+from tools.azurite import Azurite
+
+START = datetime(2026, 3, 28, 22, 30, tzinfo=UTC)
+END = datetime(2026, 3, 29, 12, 0, 0, 123456, tzinfo=UTC)
+_numbers = count(1)
+
+
+def code() -> str:
+    return f"tables-{next(_numbers)}"
+
+
+def full_event() -> Event:
+    return Event(
+        code=code(),
+        name="Fête 日本 'quoted'",
+        starts_at=START,
+        ends_at=END,
+        active=False,
+        organizer="Zoë O'Neill",
+        time_zone=ZoneInfo("Pacific/Auckland"),
+        models=("gpt-4o", "gpt-4o-mini"),
+        default_model="gpt-4o",
+        max_output_tokens=1,
+        requests_per_day=0,
+        tokens_per_day=2**31,
+        requests_per_minute=3,
+        requests_total=2**40,
+        tokens_total=2**62,
+    )
+
+
+def full_deployment() -> Deployment:
+    return Deployment(
+        model="gpt-4o",
+        id=code(),
+        endpoint="https://one.openai.azure.com",
+        deployment_name="gpt-4o-deployed",
+        api_version="2024-10-21",
+        auth="AZURE_KEY",
+        priority=2,
+        weight=3,
+        prompt_price=2.5,
+        completion_price=0.0,
+        output_field="max_tokens",
+        active=False,
+    )
+
+
+def plain_event() -> Event:
+    return Event(code(), "", START, END)
+
+
+def plain_deployment() -> Deployment:
+    return Deployment("gpt-4o", code(), "https://two.openai.azure.com", "gpt-4o")
+
+
+@pytest.fixture
+async def service(tables: Tables, azurite: Azurite) -> AsyncIterator[TableServiceClient]:
+    """The table service without our store between, as a person with Storage Explorer has it."""
+    async with TableServiceClient.from_connection_string(azurite.connection_string) as client:
+        yield client
+
+
+async def own_deployment(tables: Tables, deployment_id: str) -> Deployment | None:
+    return next((one for one in await tables.deployments() if one.id == deployment_id), None)
+
+
+@pytest.mark.parametrize("event", [full_event(), plain_event()], ids=["full", "plain"])
+async def test_an_event_comes_back_as_it_was_put(tables: Tables, event: Event) -> None:
+    await tables.put_event(event)
+    read = await tables.event(event.code)
+    assert read == event
+    assert read is not None
+    assert type(read.starts_at) is datetime
+
+
+@pytest.mark.parametrize("deployment", [full_deployment(), plain_deployment()], ids=["full", "plain"])
+async def test_a_deployment_comes_back_as_it_was_put(
+    tables: Tables, service: TableServiceClient, deployment: Deployment
+) -> None:
+    await tables.put_deployment(deployment)
+    assert await own_deployment(tables, deployment.id) == deployment
+    await service.get_table_client(DEPLOYMENTS).delete_entity(deployment.model, deployment.id)
+
+
+async def test_putting_replaces_the_whole_event(tables: Tables) -> None:
+    event = full_event()
+    await tables.put_event(event)
+    changed = replace(plain_event(), code=event.code)
+    await tables.put_event(changed)
+    assert await tables.event(event.code) == changed
+
+
+async def test_adding_an_event_whose_code_is_taken_changes_nothing(tables: Tables) -> None:
+    event = full_event()
+    await tables.add_event(event)
+    with pytest.raises(AlreadyExists):
+        await tables.add_event(replace(event, name="another"))
+    assert await tables.event(event.code) == event
+
+
+@pytest.mark.parametrize("code", ["unknown", ".", "..", "-", "_", "a" * 64])
+async def test_an_event_that_is_not_there_is_none(tables: Tables, code: str) -> None:
+    assert await tables.event(code) is None
+
+
+async def test_creating_tables_that_are_there_keeps_what_they_hold(tables: Tables) -> None:
+    event = plain_event()
+    await tables.put_event(event)
+    await tables.create_tables()
+    assert await tables.event(event.code) == event
+
+
+GOOD_EDITS: list[tuple[str, Any, str, object]] = [
+    ("starts_at", "2026-03-28T22:30:00Z", "starts_at", START),
+    ("starts_at", "2026-03-28T23:30:00+01:00", "starts_at", START),
+    ("starts_at", "2026-03-28 22:30", "starts_at", START),
+    ("models", " gpt-4o , ,o3,", "models", ("gpt-4o", "o3")),
+    ("requests_per_day", 5, "requests_per_day", 5),
+    ("requests_per_day", "5", "requests_per_day", 5),
+    ("requests_per_day", 5.0, "requests_per_day", 5),
+    ("requests_per_day", "", "requests_per_day", None),
+    ("time_zone", "", "time_zone", ZoneInfo("UTC")),
+    ("default_model", "", "default_model", None),
+    ("colour", "blue", "name", ""),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "name", "expected"), GOOD_EDITS)
+async def test_what_a_person_would_type_is_understood(
+    tables: Tables, service: TableServiceClient, field: str, value: object, name: str, expected: object
+) -> None:
+    event = plain_event()
+    await service.get_table_client(EVENTS).upsert_entity({**event_to_row(event), field: value})
+    assert await tables.event(event.code) == replace(event, **{name: expected})  # type: ignore[arg-type]
+
+
+async def test_only_the_times_of_an_event_are_required(tables: Tables, service: TableServiceClient) -> None:
+    event = plain_event()
+    row = {"PartitionKey": event.code, "RowKey": EVENT_ROW, "starts_at": START, "ends_at": END}
+    await service.get_table_client(EVENTS).upsert_entity(row)
+    assert await tables.event(event.code) == event
+
+
+BAD_EDITS: list[tuple[str, Any]] = [
+    ("starts_at", "soon"),
+    ("starts_at", 5),
+    ("starts_at", True),
+    ("starts_at", ""),
+    ("ends_at", "0001-01-01T00:00:00+14:00"),
+    ("active", "true"),
+    ("active", 1),
+    ("name", 5),
+    ("organizer", 5),
+    ("models", 5),
+    ("models", True),
+    ("default_model", 5),
+    ("time_zone", 5),
+    ("time_zone", "Mars/Olympus"),
+    ("time_zone", "Europe"),
+    ("time_zone", "../etc/passwd"),
+    ("time_zone", "x" * 5_000),
+    ("requests_per_day", -1),
+    ("requests_per_day", "many"),
+    ("requests_per_day", True),
+    ("requests_per_day", float("inf")),
+    ("requests_per_day", float("nan")),
+    ("tokens_total", EntityProperty(-(2**40), EdmType.INT64)),
+    ("max_output_tokens", START),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_EDITS)
+async def test_an_event_spoilt_by_hand_is_unavailable_and_not_unknown(
+    tables: Tables, service: TableServiceClient, field: str, value: object
+) -> None:
+    event = full_event()
+    await service.get_table_client(EVENTS).upsert_entity({**event_to_row(event), field: value})
+    with pytest.raises(StoreUnavailable) as caught:
+        await tables.event(event.code)
+    assert caught.value.message == "This event is not set up correctly. Tell your organiser."
+
+
+@pytest.mark.parametrize("missing", ["starts_at", "ends_at"])
+async def test_an_event_without_its_times_is_unavailable(
+    tables: Tables, service: TableServiceClient, missing: str
+) -> None:
+    row = event_to_row(full_event())
+    del row[missing]
+    await service.get_table_client(EVENTS).upsert_entity(row)
+    with pytest.raises(StoreUnavailable):
+        await tables.event(row["PartitionKey"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "name", "expected"),
+    [
+        ("priority", EntityProperty(7, EdmType.INT64), "priority", 7),
+        ("weight", "7", "weight", 7),
+        ("prompt_price", 3, "prompt_price", 3.0),
+        ("prompt_price", EntityProperty(3, EdmType.INT64), "prompt_price", 3.0),
+        ("prompt_price", "", "prompt_price", None),
+        ("endpoint", "https://two.openai.azure.com/", "endpoint", "https://two.openai.azure.com"),
+        ("api_version", "", "api_version", "v1"),
+        ("auth", "", "auth", "managed-identity"),
+        ("output_field", "", "output_field", "max_completion_tokens"),
+    ],
+)
+async def test_a_deployment_edited_by_hand_is_understood(
+    tables: Tables, service: TableServiceClient, field: str, value: object, name: str, expected: object
+) -> None:
+    deployment = plain_deployment()
+    client = service.get_table_client(DEPLOYMENTS)
+    await client.upsert_entity({**deployment_to_row(deployment), field: value})
+    read = await own_deployment(tables, deployment.id)
+    await client.delete_entity(deployment.model, deployment.id)
+    assert read == replace(deployment, **{name: expected})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("endpoint", "one.openai.azure.com"),
+        ("endpoint", "https://"),
+        ("endpoint", "https://["),
+        ("endpoint", "https://one.openai.azure.com:99999"),
+        ("endpoint", "ftp://one.openai.azure.com"),
+        ("endpoint", 5),
+        ("endpoint", ""),
+        ("deployment_name", ""),
+        ("deployment_name", 5),
+        ("api_version", 20241021),
+        ("auth", True),
+        ("priority", "first"),
+        ("priority", float("inf")),
+        ("weight", ""),
+        ("prompt_price", "dear"),
+        ("output_field", "max_words"),
+        ("active", "yes"),
+    ],
+)
+async def test_a_deployment_spoilt_by_hand_is_left_out_and_the_others_stay(
+    tables: Tables, service: TableServiceClient, field: str, value: object
+) -> None:
+    spoilt, sound = full_deployment(), full_deployment()
+    client = service.get_table_client(DEPLOYMENTS)
+    await client.upsert_entity({**deployment_to_row(spoilt), field: value})
+    await client.upsert_entity(deployment_to_row(sound))
+    read = {one.id for one in await tables.deployments()}
+    for one in (spoilt, sound):
+        await client.delete_entity(one.model, one.id)
+    assert sound.id in read
+    assert spoilt.id not in read
+
+
+@pytest.fixture(scope="module")
+async def own() -> AsyncIterator[tuple[Azurite, Tables]]:
+    """A table service of our own, to be ill-treated, and nothing in it."""
+    with Azurite(None) as azurite:
+        tables = Tables(open_service(azurite.connection_string, None))
+        yield azurite, tables
+        await tables.close()
+
+
+async def test_where_the_tables_are_missing_there_is_nothing(own: tuple[Azurite, Tables]) -> None:
+    _, tables = own
+    assert await tables.event("demo") is None
+    assert await tables.deployments() == []
+    await tables.check()
+
+
+async def test_what_cannot_be_written_because_a_table_is_missing_is_unavailable(
+    own: tuple[Azurite, Tables],
+) -> None:
+    _, tables = own
+    for write in (tables.put_event(full_event()), tables.put_deployment(full_deployment())):
+        with pytest.raises(StoreUnavailable):
+            await write
+
+
+async def test_a_wrong_key_is_an_outage_and_no_unknown_event(own: tuple[Azurite, Tables]) -> None:
+    azurite, _ = own
+    start, key, end = azurite.connection_string.partition("AccountKey=")
+    tables = Tables(open_service(f"{start}{key}d3Jvbmc=;{end.partition(';')[2]}", None))
+    with pytest.raises(StoreUnavailable):
+        await tables.event("demo")
+    await tables.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGSTOP on Windows")
+async def test_tables_that_do_not_answer_are_an_outage(own: tuple[Azurite, Tables]) -> None:
+    azurite, tables = own
+    azurite.suspend()
+    try:
+        with pytest.raises(StoreUnavailable):
+            await tables.event("demo")
+    finally:
+        azurite.resume()
+    assert await tables.event("demo") is None
+
+
+async def test_killed_tables_are_an_outage_until_they_are_back(own: tuple[Azurite, Tables]) -> None:
+    azurite, tables = own
+    azurite.kill()
+    for call in (
+        tables.event("demo"),
+        tables.deployments(),
+        tables.check(),
+        tables.create_tables(),
+        tables.add_event(full_event()),
+        tables.put_event(full_event()),
+        tables.put_deployment(full_deployment()),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await call
+    azurite.start()
+    await tables.create_tables()
+    event = full_event()
+    await tables.add_event(event)
+    assert await tables.event(event.code) == event
+
+
+FOREIGN = [
+    kind
+    for _, kind in inspect.getmembers(azure.core.exceptions, inspect.isclass)
+    if issubclass(kind, Exception) and kind.__module__ == azure.core.exceptions.__name__
+]
+
+
+def test_the_exceptions_of_azure_core_have_been_found() -> None:
+    assert len(FOREIGN) > 15
+    assert HttpResponseError in FOREIGN
+
+
+@pytest.mark.parametrize(
+    "kind", [*FOREIGN, TimeoutError, ConnectionResetError], ids=lambda kind: kind.__name__
+)
+async def test_every_exception_of_azure_core_becomes_one_of_ours(kind: type[Exception]) -> None:
+    # Made without its constructor: what is mapped is the class, and the constructors want whole responses.
+    foreign = kind.__new__(kind)
+    for name in ("status_code", "error_code"):
+        setattr(foreign, name, None)
+    expected = AlreadyExists if issubclass(kind, ResourceExistsError) else StoreUnavailable
+    with pytest.raises(expected) as caught:
+        async with _translated():
+            raise foreign
+    assert caught.value.__cause__ is foreign
+
+
+async def test_a_fault_of_our_own_is_not_told_as_an_outage() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with _translated():
+            raise ZeroDivisionError
