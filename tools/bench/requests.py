@@ -1,0 +1,42 @@
+"""The requests that attendees of the benchmark send, as bytes for the wire."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from itertools import cycle
+from typing import Final
+
+EVENT: Final = "bench"
+MODEL: Final = "gpt-4o-mini"
+PACE_MS: Final = 20
+"""50 chunks a second, about what gpt-4o-mini gives."""
+
+
+class Kind(StrEnum):
+    PLAIN = "plain"
+    STREAM = "stream"
+    PACED = "paced"
+
+
+_EXTRAS: Final = {Kind.PLAIN: "", Kind.STREAM: ',"stream":true', Kind.PACED: ',"stream":true'}
+_BODY: Final = (
+    '{{"model":"{model}","messages":[{{"role":"system","content":"You are a helpful assistant for the '
+    'attendees of a hackathon. Answer briefly."}},{{"role":"user","content":"Tell me about glove boxes, '
+    'every {pace} ms a word."}}],"temperature":0.7{extra}}}'
+)
+
+
+def requests(kind: Kind, *, users: int) -> Iterator[bytes]:
+    """For ever, one user after the other."""
+    pace = PACE_MS if kind is Kind.PACED else "few"
+    body = _BODY.format(model=MODEL, pace=pace, extra=_EXTRAS[kind]).encode()
+    return cycle([_request(f"{EVENT}/user-{number}", body) for number in range(users)])
+
+
+def _request(credential: str, body: bytes) -> bytes:
+    """With the headers that curl and the SDKs send."""
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: application/json\r\n"
+        "user-agent: bench\r\naccept-encoding: gzip, deflate\r\nconnection: keep-alive\r\n"
+        f"api-key: {credential}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
