@@ -60,6 +60,8 @@ def _opened(event: Event | None, now: datetime) -> Event:
             models=MODELS,
             default_model=MODELS[0],
             max_output_tokens=800,
+            requests_per_day=200,
+            tokens_per_day=100_000,
         )
     return replace(
         event, active=True, starts_at=min(event.starts_at, starts_at), ends_at=max(event.ends_at, ends_at)

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import dataclasses
+import os
 import logging
 import signal
 import sys
@@ -77,4 +78,7 @@ def _described(function: HttpFunction) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    # The platform kills its workers, it does not stop them: what the app has open is left to the system.
+    os._exit(status)
