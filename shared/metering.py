@@ -20,6 +20,7 @@ class Metered:
 
     request_id: str
     event: str
+    """Hashed, as the user is: the code alone lets anybody in."""
     user: str
     model: str
     deployment: str
@@ -52,7 +53,7 @@ class Meter:
         if _log.isEnabledFor(logging.INFO):
             line = Metered(
                 request_id,
-                credential.event_code,
+                hashed(credential.event_code),
                 hashed(credential.user),
                 model,
                 deployment,
@@ -64,6 +65,6 @@ class Meter:
 
 
 @lru_cache(maxsize=4096)
-def hashed(user: str) -> str:
-    """A user as the log knows it: the same each time, and not to be read back."""
-    return hashlib.sha256(user.encode()).hexdigest()[:12]
+def hashed(name: str) -> str:
+    """An event code or user as the log knows it: the same each time, and not the secret itself."""
+    return hashlib.sha256(name.encode()).hexdigest()[:12]

@@ -214,7 +214,7 @@ def fault(answer: Answer, deployment: Deployment) -> ProxyError | None:
 
 
 def _payload(body: bytes) -> bytes | BytesIO:
-    """aiohttp writes bytes in one piece, and warns above 1 MiB that this blocks; a file it writes in parts."""
+    """aiohttp writes bytes in one piece, and warns above 1 MiB that it blocks; a file goes in parts."""
     return body if len(body) <= LARGEST_PIECE_BYTES else BytesIO(body)
 
 

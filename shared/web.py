@@ -33,6 +33,7 @@ class Web:
         self._environment = environment
         self._wiring: Wiring | None = None
         worker.silence_logs()
+        worker.accept_every_path()
 
     async def chat(self, req: Request) -> Response:
         """A chat completion, by any of its routes."""

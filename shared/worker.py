@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from starlette.convertors import PathConvertor
+
 _COORDINATORS = ("azure_functions_runtime.http_v2", "azure_functions_worker.http_v2")
 
 
@@ -18,6 +20,15 @@ def silence_logs() -> None:
     """
     logging.getLogger("uvicorn.access").addFilter(lambda _: False)
     logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
+
+
+def accept_every_path() -> None:
+    """Let the worker's one route take paths with a line feed too.
+
+    Its pattern for "any path" leaves them out: FastAPI then answers by itself, and the invocation that the
+    host has begun waits for ever. To be called before the worker's server is built.
+    """
+    PathConvertor.regex = "(?s:.*)"
 
 
 def forget_invocation(headers: Iterable[tuple[bytes, bytes]]) -> None:

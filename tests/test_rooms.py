@@ -110,7 +110,7 @@ def test_only_the_tables_know_azure_data_tables() -> None:
 
 
 def test_only_web_and_the_triggers_know_functions_and_its_framework() -> None:
-    assert importers("starlette") == {"web"}
+    assert importers("starlette") == {"web", "worker"}
     assert importers("azure.functions", "azurefunctions", "fastapi") == {ENTRY}
 
 

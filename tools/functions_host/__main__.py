@@ -3,8 +3,8 @@
 import argparse
 import asyncio
 import dataclasses
-import os
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
