@@ -15,6 +15,7 @@ EPILOG = """\
   python3 dev.py run                        the proxy on this machine, with a simulated Azure OpenAI to call
   python3 dev.py test                       every test
   python3 dev.py test tests/tools -k lock   some of them: what follows `test` goes to pytest
+  python3 dev.py bench                      how fast it is, against a pass-through without any policy
   python3 dev.py lint                       what the pull request will be checked for, besides the tests
 
 While `run` serves, `python3 manage.py` administers its events and deployments.
@@ -30,14 +31,23 @@ read from the environment, then .env, then local.settings.json.
 TEST = """\
 Runs the tests with pytest. All other arguments are pytest's: `dev.py test -x tests/tools -k lock`.
 """
+BENCH = """\
+Runs the app with everything on, a pass-through without any policy, and the upstream alone, side by side, and
+prints what each can do. It takes about four minutes, and wants the machine for itself.
+
+  --rounds N      how often each figure is taken (5)
+  --seconds S     how long each takes (1.5)
+  --quick         a first look, in less than a minute
+  --write [FILE]  write docs/performance.md too, or FILE
+"""
 
 
 def main() -> int:
     os.chdir(ROOT)
     options, others = _parser().parse_known_args()
-    if others and options.do is not test:
+    if others and options.do not in {test, bench}:
         _parser().error(f"unknown: {' '.join(others)}")
-    options.pytest_arguments = others
+    options.others = others
     try:
         status: int = options.do(options)
     except (SetupError, serving.NotPossible) as error:
@@ -60,11 +70,12 @@ def test(options: argparse.Namespace) -> int:
         if not chosen:
             return _told(f"Python {options.python} is not on this machine.", 0 if options.if_found else 2)
     python = environment.prepare(node=True, python=chosen)
-    return environment.become([str(python), "-m", "pytest", *options.pytest_arguments])
+    return environment.become([str(python), "-m", "pytest", *options.others])
 
 
-def bench(_: argparse.Namespace) -> int:
-    return _told("The benchmark is not built yet.", 2)
+def bench(options: argparse.Namespace) -> int:
+    python = environment.prepare(node=True)
+    return environment.become([str(python), "-m", "tools.bench", *options.others])
 
 
 def lint(_: argparse.Namespace) -> int:
@@ -94,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(_add(commands, run, "serve the proxy on this machine", RUN))
     _add_test(_add(commands, test, "run the tests", TEST))
-    _add(commands, bench, "measure (not built yet)", "Not built yet.")
+    _add(commands, bench, "measure the app against a bare pass-through", BENCH)
     _add(commands, lint, "check style and types", "Runs ruff check, ruff format --check and mypy --strict.")
     return parser
 

@@ -14,7 +14,9 @@ from typing import Final
 INLINED_TOKENS: Final = 1500
 """About what the largest picture in high detail costs with the gpt-4o family."""
 
-_inlined = re.compile(rb'"(?:data:[^"\\]{0,200};base64,)?[A-Za-z0-9+/=]{1000,}"')
+_inlined = re.compile(
+    rb'"(?:url|data|file_data)"\s*:\s*"(?:data:[^"\\]{0,200};base64,)?[A-Za-z0-9+/=]{1000,}"'
+)
 _linked = re.compile(rb'"type"\s*:\s*"(?:image_url|input_audio|file)"')
 
 

@@ -5,6 +5,7 @@ azure-identity is slow to load, so it is imported only where it is used.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from .errors import UpstreamError
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken
+    from azure.core.credentials_async import AsyncTokenCredential
     from azure.identity.aio import DefaultAzureCredential
 
 _log = logging.getLogger(__name__)
@@ -30,11 +32,14 @@ def default_credential(client_id: str | None) -> DefaultAzureCredential:
 class IdentityTokens:
     """Bearer tokens for the upstream, each kept until shortly before it ends."""
 
-    def __init__(self, scope: str, client_id: str | None) -> None:
+    def __init__(
+        self, scope: str, client_id: str | None, credential: AsyncTokenCredential | None = None
+    ) -> None:
         self._scope = scope
         self._client_id = client_id
-        self._credential: DefaultAzureCredential | None = None
+        self._credential = credential
         self._token: AccessToken | None = None
+        self._renewing: asyncio.Task[AccessToken] | None = None
 
     async def token(self) -> str:
         """A token that is good for some minutes more.
@@ -42,19 +47,38 @@ class IdentityTokens:
         Raises:
             UpstreamError: when the identity gives none.
         """
-        if self._token is None or self._token.expires_on < time.time() + RENEW_BEFORE_SECONDS:
-            self._token = await self._renew()
-        return self._token.token
+        token = self._token
+        if token is not None and token.expires_on > time.time() + RENEW_BEFORE_SECONDS:
+            return token.token
+        try:
+            return (await self._renewed()).token
+        except UpstreamError:
+            if token is not None and token.expires_on > time.time():
+                return token.token
+            raise
+
+    async def _renewed(self) -> AccessToken:
+        """One renewal at a time, which outlives the call that began it."""
+        if self._renewing is None:
+            self._renewing = asyncio.create_task(self._renew())
+            self._renewing.add_done_callback(self._ended)
+        return await asyncio.shield(self._renewing)
+
+    def _ended(self, renewing: asyncio.Task[AccessToken]) -> None:
+        self._renewing = None
+        if not renewing.cancelled():
+            renewing.exception()  # taken note of, also where every caller has left
 
     async def _renew(self) -> AccessToken:
-        from azure.core.exceptions import ClientAuthenticationError  # noqa: PLC0415 - as above
+        from azure.core.exceptions import AzureError  # noqa: PLC0415 - as above
 
         self._credential = self._credential or default_credential(self._client_id)
         try:
-            return await self._credential.get_token(self._scope)
-        except ClientAuthenticationError as error:
-            _log.error("no token for %s: the app has no identity that works here", self._scope)
+            self._token = await self._credential.get_token(self._scope)
+        except AzureError as error:
+            _log.error("no token for %s: the app's identity gave none", self._scope)
             raise UpstreamError("The proxy could not sign in to the model. Tell your organiser.") from error
+        return self._token
 
     async def close(self) -> None:
         if self._credential is not None:

@@ -142,7 +142,7 @@ class Account:
         self.limit = Amount(ENDLESS, ENDLESS)
         self.used_at = clock()
         self.row = Row()
-        """As last seen. Taken to be missing at first: then a user's first call costs one insert, and no read."""
+        """As last seen. At first it is taken to be missing: a first call is then one insert, and no read."""
         self.spare = NOTHING
         """Granted to us and free. Below zero, it is owed: an answer cost more than was held for it, or no
         limit was there when the call began."""

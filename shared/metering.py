@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections import Counter
+from collections import deque
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import Final
 
 from .models import Credential, Usage
 
@@ -30,12 +31,14 @@ class Metered:
     completion_tokens: int
 
 
+KEPT: Final = 1000
+
+
 class Meter:
-    """Counts tokens and calls by credential and model, in memory."""
+    """Tells the log of each call, and keeps the latest in memory."""
 
     def __init__(self) -> None:
-        self.calls: Counter[tuple[Credential, str]] = Counter()
-        self.tokens: Counter[tuple[Credential, str]] = Counter()
+        self.latest: deque[tuple[Credential, str, Usage]] = deque(maxlen=KEPT)
 
     def count(
         self,
@@ -48,8 +51,7 @@ class Meter:
         usage: Usage,
     ) -> None:
         """Account for a call that was forwarded. Never awaits: a client that leaves cannot lose it."""
-        self.calls[credential, model] += 1
-        self.tokens[credential, model] += usage.total_tokens
+        self.latest.append((credential, model, usage))
         if _log.isEnabledFor(logging.INFO):
             line = Metered(
                 request_id,
@@ -62,6 +64,10 @@ class Meter:
                 *usage,
             )
             _log.info("call %s", json.dumps(asdict(line)))
+
+    def failed(self, request_id: str, deployment: str, status: int, code: str) -> None:
+        """Tell the log of a call that got no answer, by the id that its client was told."""
+        _log.warning("call %s to deployment %s failed: %d %s", request_id, deployment, status, code)
 
 
 @lru_cache(maxsize=4096)

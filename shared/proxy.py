@@ -16,7 +16,6 @@ from . import events, request, routing, sse, upstream
 from .credentials import credential
 from .errors import InvalidRequest, ProxyError, UpstreamError
 from .estimate import prompt_tokens
-from .json_edit import DuplicateMember
 from .metering import Meter
 from .models import Credential, Deployment, Event, Usage
 from .quota import Figures, Hold, Need, Quota
@@ -154,20 +153,22 @@ class Proxy:
 
     async def _forward(self, call: _Call, hold: Hold) -> Reply:
         """Forward under `hold`; whatever fails gives everything back."""
+        cap = _output_cap(call, hold)
+        body = upstream.Body(request.upstream_body(call.body, call.asked, call.deployment, cap))
         try:
-            cap = _output_cap(call, hold)
-            body = _upstream_body(call, cap)
             async with self._upstream.deadline(stream=bool(call.asked.stream)):
                 answer = await self._upstream.send(call.deployment, body, call.headers)
                 reply = await self._reply(call, hold, answer)
         except asyncio.CancelledError:
-            # The client left; the upstream has the prompt by now.
-            self._end(call, hold, 499, Ending.ABANDONED, Usage(call.prompt_tokens))
+            self._abandon(call, hold, body)
             raise
-        except BaseException as error:
+        except ProxyError as error:
             hold.release()
-            if isinstance(error, ProxyError):
-                error.headers.update(hold.figures().headers(self._now()))
+            self._meter.failed(call.id, call.deployment.id, error.status, error.code)
+            error.headers |= {"x-request-id": call.id, **hold.figures().headers(self._now())}
+            raise
+        except BaseException:
+            hold.release()
             raise
         if cap is not None:
             reply.headers["x-event-max-output-tokens"] = str(cap)
@@ -184,6 +185,13 @@ class Proxy:
             answer.close()
             raise
 
+    def _abandon(self, call: _Call, hold: Hold, body: upstream.Body) -> None:
+        """The client left before the first byte. Once the upstream has the prompt, it is charged."""
+        if body.is_sent:
+            self._end(call, hold, call.id, 499, Ending.ABANDONED, Usage(call.prompt_tokens))
+        else:
+            hold.release()
+
     def _whole(self, call: _Call, hold: Hold, answer: upstream.Answer, body: bytes) -> Reply:
         try:
             usage = sse.usage_of(body)
@@ -193,13 +201,13 @@ class Proxy:
             usage = None
         if usage is None:
             usage = Usage() if answer.status >= 400 else Usage(call.prompt_tokens, prompt_tokens(body))
-        self._end(call, hold, answer.status, Ending.FINISHED, usage)
+        self._end(call, hold, _told_id(call, answer), answer.status, Ending.FINISHED, usage)
         return Reply(answer.status, self._headers(call, hold, answer), body)
 
     def _stream(self, call: _Call, hold: Hold, answer: upstream.Answer) -> Reply:
         def ended(relayed: Relayed) -> None:
             usage = relayed.usage or Usage(call.prompt_tokens, relayed.chunks)
-            self._end(call, hold, answer.status, relayed.ending, usage)
+            self._end(call, hold, _told_id(call, answer), answer.status, relayed.ending, usage)
 
         limits = self._stream_limits
         relay = Relay(
@@ -212,13 +220,16 @@ class Proxy:
         headers = self._headers(call, hold, answer) | {"cache-control": "no-cache"}
         return Reply(answer.status, headers, relay)
 
-    def _end(self, call: _Call, hold: Hold, status: int, ending: Ending, usage: Usage) -> None:
+    def _end(self, call: _Call, hold: Hold, told_id: str, status: int, ending: Ending, usage: Usage) -> None:
         """Charge and count. Never awaits, so that no leaving client can lose it."""
         hold.settle(usage)
-        self._meter.count(call.id, call.credential, call.model, call.deployment.id, status, ending, usage)
+        self._meter.count(told_id, call.credential, call.model, call.deployment.id, status, ending, usage)
 
     def _headers(self, call: _Call, hold: Hold, answer: upstream.Answer) -> dict[str, str]:
-        return {"x-request-id": call.id, **answer.headers, **hold.figures().headers(self._now())}
+        return answer.headers | {
+            "x-request-id": _told_id(call, answer),
+            **hold.figures().headers(self._now()),
+        }
 
     def _json(self, value: Any) -> Reply:
         return Reply(200, {**_JSON, "x-request-id": new_id()}, msgspec.json.encode(value))
@@ -229,11 +240,9 @@ def refuse(error: ProxyError, request_id: str) -> Reply:
     return Reply(error.status, {**_JSON, "x-request-id": request_id, **error.headers}, error.body())
 
 
-def _upstream_body(call: _Call, cap: int | None) -> bytes:
-    try:
-        return request.upstream_body(call.body, call.asked, call.deployment, cap)
-    except DuplicateMember as error:
-        raise InvalidRequest(f"{error.name!r} is given twice.", param=error.name) from error
+def _told_id(call: _Call, answer: upstream.Answer) -> str:
+    """The id that the client is told, and the log too: the upstream's own where it has one."""
+    return answer.headers.get("x-request-id", call.id)
 
 
 def _event_cap(event: Event, asked: request.ChatRequest) -> int | None:

@@ -206,8 +206,8 @@ class Quota:
         claims: list[tuple[Account, Held]] = []
         try:
             # Each is looked up only now: one that nobody waits for may be forgotten meanwhile.
-            for find in (lambda: self._user(who, event, day), lambda: self._total(event)):
-                account = find()
+            for is_total in (False, True):
+                account = self._total(event) if is_total else self._user(who, event, day)
                 if account is None:
                     continue
                 held = await account.hold(need.amount, need.least)

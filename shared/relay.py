@@ -106,7 +106,9 @@ class Relay:
     def _watch(self, send: Send) -> None:
         """Look again after each heartbeat: so no timer has to be set for each chunk."""
         wait = min(self._heartbeat_seconds, self._idle_seconds)
-        self._timer = self._loop.call_later(wait, self._look, send)
+        silent_seconds = max(0.0, self._loop.time() - self._heard_at)
+        # The next look is when this silence will have lasted for one more heartbeat.
+        self._timer = self._loop.call_later(wait - silent_seconds % wait, self._look, send)
 
     def _look(self, send: Send) -> None:
         silent_seconds = self._loop.time() - self._heard_at

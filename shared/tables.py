@@ -27,6 +27,7 @@ from azure.data.tables.aio import TableServiceClient
 from .errors import StoreUnavailable
 from .ledger import Amount, Conflict, Key
 from .ledger import Row as LedgerRow
+from .metering import hashed
 from .models import API_V1, MANAGED_IDENTITY, Deployment, Event
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,15 @@ TABLES: Final = (EVENTS, DEPLOYMENTS, QUOTAS, "usage")
 EVENT_ROW: Final = "event"
 OUTPUT_FIELDS: Final = ("max_completion_tokens", "max_tokens")
 
+PRIVATE_SETTINGS: Final = (
+    "PROXY_",
+    "AZUREWEBJOBS",
+    "AZURE_CLIENT_",
+    "WEBSITE_",
+    "IDENTITY_",
+    "APPLICATIONINSIGHTS",
+)
+TABLE_NOT_FOUND: Final = "TableNotFound"
 CALL_SECONDS: Final = 5.0
 """A table call that takes longer is given up: an attendee waits for it."""
 
@@ -88,7 +98,10 @@ class Tables:
         async with _translated():
             try:
                 row = await self._events.get_entity(code, EVENT_ROW)
-            except ResourceNotFoundError:
+            except ResourceNotFoundError as error:
+                if error.error_code == TABLE_NOT_FOUND:  # type: ignore[attr-defined] # set by azure-data-tables
+                    _log.error("the table %s is not there", EVENTS)
+                    raise
                 return None
         return _readable(event_from_row, row)
 
@@ -99,10 +112,7 @@ class Tables:
             StoreUnavailable: the table does not answer.
         """
         async with _translated():
-            try:
-                rows = [row async for row in self._deployments.list_entities()]
-            except ResourceNotFoundError:
-                return []
+            rows = [row async for row in self._deployments.list_entities()]
         return [deployment for row in rows if (deployment := _deployment_or_none(row)) is not None]
 
     async def read(self, key: Key) -> LedgerRow:
@@ -116,7 +126,15 @@ class Tables:
                 row = await self._quotas.get_entity(*key)
             except ResourceNotFoundError:
                 return LedgerRow()
-        return _readable(ledger_from_row, row)
+        try:
+            return ledger_from_row(row)
+        except _UNREADABLE as error:
+            user, _, day = key.row.rpartition(":")
+            _log.exception(
+                "the row of event %s, user %s, day %s in the table %s cannot be read",
+                *(key.event_code, hashed(user), day, QUOTAS),
+            )
+            raise StoreUnavailable(_NOT_SET_UP, 30) from error
 
     async def write(self, key: Key, row: LedgerRow) -> LedgerRow:
         """Write a row of the table `quotas` if nobody has since it was read.
@@ -223,12 +241,15 @@ _UNREADABLE: Final = (KeyError, ValueError, TypeError, ArithmeticError, OSError)
 """What a row edited by hand can raise; OSError is how ZoneInfo says that a name is a folder's."""
 
 
+_NOT_SET_UP: Final = "This event is not set up correctly. Tell your organiser."
+
+
 def _readable(read: Callable[[Row], T], row: Row) -> T:
     try:
         return read(row)
     except _UNREADABLE as error:
         _log.exception("a row cannot be read")
-        raise StoreUnavailable("This event is not set up correctly. Tell your organiser.", 30) from error
+        raise StoreUnavailable(_NOT_SET_UP, 30) from error
 
 
 def _deployment_or_none(row: Row) -> Deployment | None:
@@ -290,7 +311,7 @@ def deployment_from_row(row: Row) -> Deployment:
         endpoint=_address(_text(row, "endpoint")),
         deployment_name=_required(row, "deployment_name"),
         api_version=_text(row, "api_version") or API_V1,
-        auth=_text(row, "auth") or MANAGED_IDENTITY,
+        auth=_auth(_text(row, "auth") or MANAGED_IDENTITY),
         priority=int(_plain(row.get("priority", 1))),
         weight=int(_plain(row.get("weight", 1))),
         prompt_price=_price(row.get("prompt_price")),
@@ -344,8 +365,7 @@ def _plain(value: Any) -> Any:
 def ledger_from_row(row: Any) -> LedgerRow:
     """Raises KeyError, ValueError or TypeError where the row is not an account."""
     granted, used = (
-        Amount(_limit(row[f"requests_{part}"]) or 0, _limit(row[f"tokens_{part}"]) or 0)
-        for part in ("granted", "used")
+        Amount(_count(row[f"requests_{part}"]), _count(row[f"tokens_{part}"])) for part in ("granted", "used")
     )
     return LedgerRow(granted, used, str(row.get("writer", "")), row.metadata["etag"])
 
@@ -380,6 +400,14 @@ def _limit(value: Any) -> int | None:
     return int(number)
 
 
+def _count(value: Any) -> int:
+    """Nothing is taken for 0 here: that would give the quota out again."""
+    count = _plain(value)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise ValueError("a count is a whole number from 0 up")
+    return count
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError("not true or false")
@@ -393,6 +421,13 @@ def _names(value: str) -> tuple[str, ...]:
 def _price(value: Any) -> float | None:
     price = _plain(value)
     return None if price is None or price == "" else float(price)
+
+
+def _auth(value: str) -> str:
+    """The app's own settings are no keys: a row that names one would send it to the row's endpoint."""
+    if value.upper().startswith(PRIVATE_SETTINGS):
+        raise ValueError("this setting is the app's own")
+    return value
 
 
 def _address(value: str) -> str:

@@ -7,10 +7,11 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Final, Protocol
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
 from yarl import URL
 
 from .errors import ProxyError, UpstreamBusy, UpstreamError, UpstreamTimeout
@@ -61,6 +62,27 @@ class Deadlines:
     whole: float
 
 
+class Body(Payload):
+    """A request's bytes, and whether they went out: what was never forwarded is not charged."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content, content_type="application/json")
+        self._size = len(content)
+        self.is_sent = False
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """In pieces: a large one at once would hold up everybody else."""
+        self.is_sent = True
+        for start in range(0, len(self._value), LARGEST_PIECE_BYTES):
+            await writer.write(self._value[start : start + LARGEST_PIECE_BYTES])
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        await self.write(writer)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return bytes(self._value).decode(encoding, errors)
+
+
 class Answer:
     """The upstream's answer: its status and headers are here, its body is read from it."""
 
@@ -68,7 +90,9 @@ class Answer:
         self._response = response
         self.status = response.status
         self.headers = {
-            name: value for name in RETURNED_HEADERS if (value := response.headers.get(name)) is not None
+            name: value
+            for name in RETURNED_HEADERS
+            if (value := response.headers.get(name)) is not None and value.isascii() and value.isprintable()
         }
 
     def cool_down_seconds(self) -> float:
@@ -142,9 +166,7 @@ class Upstream:
                 f'The model did not answer within {seconds:g} seconds. Ask for less, or use "stream": true.'
             ) from error
 
-    async def send(
-        self, deployment: Deployment, body: bytes, client_headers: Mapping[bytes, bytes]
-    ) -> Answer:
+    async def send(self, deployment: Deployment, body: Body, client_headers: Mapping[bytes, bytes]) -> Answer:
         """Post `body` and wait for the answer's status.
 
         Raises:
@@ -153,7 +175,7 @@ class Upstream:
         headers = await self._headers(deployment, client_headers)
         try:
             response = await self._session.post(
-                self._url(deployment), data=_payload(body), headers=headers, allow_redirects=False
+                self._url(deployment), data=body, headers=headers, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
@@ -211,11 +233,6 @@ def fault(answer: Answer, deployment: Deployment) -> ProxyError | None:
     if status in OUR_FAULTS:
         return UpstreamError("The model refused the proxy's own credentials or name. Tell your organiser.")
     return UpstreamError("The model failed to answer. Try again.")
-
-
-def _payload(body: bytes) -> bytes | BytesIO:
-    """aiohttp writes bytes in one piece, and warns above 1 MiB that it blocks; a file goes in parts."""
-    return body if len(body) <= LARGEST_PIECE_BYTES else BytesIO(body)
 
 
 def _seconds(text: str) -> float:

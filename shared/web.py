@@ -12,7 +12,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from . import worker
-from .errors import InternalError, MethodNotAllowed, NotFound, ProxyError, RequestTooLarge, StoreUnavailable
+from .errors import (
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    ProxyError,
+    RequestTooLarge,
+    StoreUnavailable,
+)
 from .proxy import Headers, Reply, new_id, refuse
 from .relay import Relay
 from .settings import Settings, SettingsError
@@ -22,6 +30,12 @@ _log = logging.getLogger(__name__)
 
 WATCH_AFTER_SECONDS = 0.05
 """A call answered sooner is not watched for a client that leaves: the watch would cost more than it saves."""
+
+LONGEST_STREAM_SECONDS = 25 * 60
+"""Below the platform's functionTimeout (host.json): when that ends, every call of the worker ends with it."""
+
+LONGEST_BODY_SECONDS = 60
+"""For a request's body to arrive."""
 
 _CLIENT_LEFT = Reply(499, {}, b"")
 
@@ -40,7 +54,12 @@ class Web:
 
         async def work() -> Reply:
             wiring = self._open()
-            body = await _body(req, wiring.settings.max_body_bytes)
+            try:
+                async with asyncio.timeout(LONGEST_BODY_SECONDS):
+                    body = await _body(req, wiring.settings.max_body_bytes)
+            except TimeoutError as error:
+                text = f"The body did not arrive within {LONGEST_BODY_SECONDS} seconds. Send it at once."
+                raise InvalidRequest(text) from error
             return await wiring.proxy.chat(_headers(req), body, req.path_params.get("deployment"))
 
         return await _answer(req, work)
@@ -72,7 +91,7 @@ class Web:
         if self._wiring is None:
             try:
                 self._wiring = Wiring(Settings.read(self._environment))
-            except SettingsError as error:
+            except (SettingsError, ValueError, TypeError) as error:
                 _log.error("the settings cannot be used: %s", error)
                 raise StoreUnavailable(
                     "The proxy is not set up correctly. Tell your organiser.", 30
@@ -123,31 +142,40 @@ class _ReplyResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if isinstance(self._content, Relay):
-                await self._stream(self._content, receive, send)
-            else:
-                length = (b"content-length", str(len(self._content)).encode())
-                await send(self._start([*self.raw_headers, length]))
-                await send({"type": "http.response.body", "body": self._content})
+            await self._write(receive, send)
         finally:
             worker.forget_invocation(scope["headers"])
+
+    async def _write(self, receive: Receive, send: Send) -> None:
+        if isinstance(self._content, Relay):
+            await self._stream(self._content, receive, send)
+        else:
+            length = (b"content-length", str(len(self._content)).encode())
+            await send(self._start([*self.raw_headers, length]))
+            await send({"type": "http.response.body", "body": self._content})
 
     def _start(self, headers: list[tuple[bytes, bytes]]) -> dict[str, object]:
         return {"type": "http.response.start", "status": self.status_code, "headers": headers}
 
     async def _stream(self, relay: Relay, receive: Receive, send: Send) -> None:
-        async def pass_on(data: bytes) -> None:
-            await send({"type": "http.response.body", "body": data, "more_body": True})
-
         try:
-            with _Departure(receive):
-                await send(self._start(self.raw_headers))
-                await relay.pump(pass_on)
-                await send({"type": "http.response.body", "body": b""})
+            async with asyncio.timeout(LONGEST_STREAM_SECONDS):
+                with _Departure(receive):
+                    await self._pump(relay, send)
+        except TimeoutError:
+            _log.warning("a stream took longer than %d s and was ended", LONGEST_STREAM_SECONDS)
         except _ClientLeft:
             pass
         finally:
             relay.abandon()
+
+    async def _pump(self, relay: Relay, send: Send) -> None:
+        async def pass_on(data: bytes) -> None:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        await send(self._start(self.raw_headers))
+        await relay.pump(pass_on)
+        await send({"type": "http.response.body", "body": b""})
 
 
 class _ClientLeft(Exception):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -18,7 +20,7 @@ from shared.quota import day_of
 from shared.tables import Tables, open_service
 from tests.conftest import EVENT, MODEL, QUESTION, Stage, serve
 from tools.azurite import Azurite
-from tools.simulator import CutStream, Failure, Simulator
+from tools.simulator import CutStream, Failure, Raw, Simulator
 
 REMAINING = "x-ratelimit-remaining-requests"
 
@@ -241,3 +243,36 @@ def test_the_quota_day_follows_the_clock_changes_of_its_zone() -> None:
     ]
     assert lengths == [23, 25, 24]
     assert day_of(datetime(2026, 11, 30, 23, 30, tzinfo=UTC), berlin).name == "2026-12-01"
+
+
+async def test_a_call_that_never_went_out_is_not_charged(stage: Stage) -> None:
+    code = await stage.add_event(requests_per_day=10)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
+        fill = [socket.create_connection(deaf.getsockname()) for _ in range(1)]
+        model = await stage.add_deployment(endpoint=f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        await stage.tables.put_event(replace(EVENT, code=code, models=(model,), requests_per_day=10))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await _ask(stage, code, model=model)
+        for one in fill:
+            one.close()
+        async with stage.http.get(f"{stage.url}/v1/event", headers={"api-key": f"{code}/amy"}) as answer:
+            assert (await answer.json())["requests"]["remaining"] == 10
+
+
+async def test_an_upstream_header_that_is_no_text_is_left_out(stage: Stage) -> None:
+    code = await stage.add_event(requests_per_day=10)
+    odd = {"content-type": "application/json", "x-request-id": "\u20ac"}
+    stage.simulator.behave(MODEL, Raw(200, odd, b'{"choices":[]}'))
+    status, headers, _ = await _ask(stage, code)
+    assert status == 200 and headers["x-request-id"].isascii()
+    await _settled(stage)
+    assert (await stage.tables.read(_key(code))).used.requests == 1
+
+
+async def test_the_answers_id_stands_in_the_log(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    code = await stage.add_event()
+    stage.simulator.behave(MODEL, Failure(503))
+    with caplog.at_level(logging.INFO, logger="shared.metering"):
+        ids = [(await _ask(stage, code))[1]["x-request-id"] for _ in range(2)]
+    assert all(any(told in line for line in caplog.messages) for told in ids)

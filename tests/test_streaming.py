@@ -438,8 +438,9 @@ def _counted(stage: Stage, user: str) -> tuple[int, int]:
     """Calls and tokens that were accounted to the user."""
     wiring = stage.web._wiring
     assert wiring is not None
-    of = (Credential("hackathon", user), MODEL)
-    return wiring.meter.calls[of], wiring.meter.tokens[of]
+    who = Credential("hackathon", user)
+    used = [usage.total_tokens for of, model, usage in wiring.meter.latest if (of, model) == (who, MODEL)]
+    return len(used), sum(used)
 
 
 async def _leave(stage: Stage, pieces: int | None, *, stream: bool, abort: bool) -> str:

@@ -26,6 +26,7 @@ from shared.tables import (
     AlreadyExists,
     Tables,
     _translated,
+    deployment_from_row,
     deployment_to_row,
     event_to_row,
     open_service,
@@ -294,11 +295,18 @@ async def own() -> AsyncIterator[tuple[Azurite, Tables]]:
         await tables.close()
 
 
-async def test_where_the_tables_are_missing_there_is_nothing(own: tuple[Azurite, Tables]) -> None:
+async def test_missing_tables_are_an_outage_and_no_unknown_event(own: tuple[Azurite, Tables]) -> None:
     _, tables = own
-    assert await tables.event("demo") is None
-    assert await tables.deployments() == []
-    await tables.check()
+    for read in (tables.event("demo"), tables.deployments(), tables.check()):
+        with pytest.raises(StoreUnavailable):
+            await read
+
+
+@pytest.mark.parametrize("setting", ["PROXY_TABLES", "AzureWebJobsStorage", "AZURE_CLIENT_SECRET"])
+def test_a_row_cannot_name_one_of_the_apps_own_settings_as_its_key(setting: str) -> None:
+    row = deployment_to_row(replace(full_deployment(), auth=setting))
+    with pytest.raises(ValueError, match="own"):
+        deployment_from_row(row)
 
 
 async def test_what_cannot_be_written_because_a_table_is_missing_is_unavailable(
@@ -322,6 +330,7 @@ async def test_a_wrong_key_is_an_outage_and_no_unknown_event(own: tuple[Azurite,
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGSTOP on Windows")
 async def test_tables_that_do_not_answer_are_an_outage(own: tuple[Azurite, Tables]) -> None:
     azurite, tables = own
+    await tables.create_tables()
     azurite.suspend()
     try:
         with pytest.raises(StoreUnavailable):

@@ -1,4 +1,6 @@
-"""`python -m tools.demo --simulator URL --key-setting NAME`: the event "hackathon" and its deployments.
+"""`python -m tools.demo [--simulator URL --key-setting NAME]`: the tables, the event "hackathon", its deployments.
+
+Without a simulator, only the tables.
 
 It may be run again: the event is open afterwards, and what an administrator changed of it stays.
 """
@@ -32,16 +34,18 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__)
-    parser.add_argument("--simulator", metavar="URL", required=True, help="of the simulated Azure OpenAI")
-    parser.add_argument("--key-setting", metavar="NAME", required=True, help="the setting that holds its key")
+    parser.add_argument("--simulator", metavar="URL", help="of the simulated Azure OpenAI")
+    parser.add_argument("--key-setting", metavar="NAME", default="", help="the setting that holds its key")
     return parser.parse_args()
 
 
-async def _seed(endpoint: str, key_setting: str) -> None:
+async def _seed(endpoint: str | None, key_setting: str) -> None:
     settings = Settings.read(os.environ)
     tables = Tables(open_service(settings.tables, settings.tables_uri))
     try:
         await tables.create_tables()
+        if endpoint is None:
+            return
         for model in MODELS:
             await tables.put_deployment(Deployment(model, "simulated", endpoint, model, auth=key_setting))
         await tables.put_event(_opened(await tables.event(CODE), datetime.now(UTC)))

@@ -55,6 +55,8 @@ class _Children:
         folder = self._stack.enter_context(runs.slot())
         if not _tables_are_given(self._env):
             self._env[TABLES] = self._start_azurite(folder / "azurite")
+        if not demo and is_emulator(self._env.get(TABLES, "")):
+            self._seed()  # the tables; those of a real account are its administrator's to make
         simulator = self._start_demo() if demo and _may_have_demo(self._env) else None
         url = self._start_app(port)
         run = runs.Run.now(folder, url, self._env.get(TABLES), simulator)
@@ -77,11 +79,10 @@ class _Children:
         options = ["--port", "0", "--key", self._env[SIMULATOR_KEY], "--tokens-per-second", "30"]
         simulator = self._start("simulator", "tools.simulator", *options)
         url = simulator.expect("simulated Azure OpenAI on ", _START_SECONDS).split()[-1]
-        self._seed(url)
+        self._seed("--simulator", url, "--key-setting", SIMULATOR_KEY)
         return url
 
-    def _seed(self, simulator_url: str) -> None:
-        wanted = ["--simulator", simulator_url, "--key-setting", SIMULATOR_KEY]
+    def _seed(self, *wanted: str) -> None:
         with Child("demo event", attached(self._python, "tools.demo", *wanted), env=self._env) as seeding:
             seeding.finish(_START_SECONDS)
 

@@ -27,7 +27,7 @@ from .rounds import (
 
 Figure = Callable[[Sample], float | None]
 MEGABYTE = 1_000_000
-NONE = "–"
+NONE = "-"
 
 
 def text(results: Results) -> str:
@@ -59,15 +59,16 @@ _BUSY = (
     "upstream have to stay below it. `upstream` alone shows how much they can do, and includes no proxy."
 )
 _HOW = f"""\
-- `app` is this proxy in the local Functions host, one process: credential, event, model, quota of requests and
-  tokens, output cap, metering and its line in the log for each call, 100 users unless said otherwise, with
-  Azurite as its tables.
+- `app` is this proxy in the local Functions host, one process: credential, event, model, quota of requests
+  and tokens, output cap, metering and its line in the log for each call, 100 users unless said otherwise,
+  with Azurite as its tables.
 - `pass-through` is `tools/bench/passthrough.py`: aiohttp on both sides, one process, no policy, no log.
 - `upstream` is `tools/bench/mock.py`, asked without a proxy: a fixed answer, or a stream of {CHUNKS} chunks.
-- Each has a process of its own, all on the loopback address and with the same event loop. In each round every
-  target takes its turn, after a moment of the same load that is not counted; the order changes with the round.
-  Figures are medians over the rounds; a ratio is taken within a round, and then the median of those.
-- Paced streams get a chunk every {PACE_MS} ms; the delay is from the upstream's write to the client's arrival.
+- Each has a process of its own, all on the loopback address and with the same event loop. In each round
+  every target takes its turn, after a moment of the same load that is not counted; the order changes with
+  the round. Figures are medians over the rounds; a ratio is taken within a round, and then the median of
+  those.
+- Paced streams get a chunk every {PACE_MS} ms; the delay is from the upstream's write to the arrival.
 - Table calls are counted by a relay before Azurite, while the load runs. What lies idle is given back after
   some seconds: up to one more call for each user who paused."""
 
@@ -162,8 +163,9 @@ def _notes(results: Results) -> str:
     starts = {name: median(seconds) for name, seconds in results.first_answer_seconds.items()}
     return (
         f"First answer after {starts[APP]:.2f} s (app) and {starts[PASSTHROUGH]:.2f} s (pass-through). "
-        f"One user against 100: {median(one_user) / median(app):.2f}. How much the machine was disturbed: the "
-        f"pass-through's rounds at 16 connections went from {min(noise):,.0f} to {max(noise):,.0f} requests/s."
+        f"One user against 100: {median(one_user) / median(app):.2f}. How much the machine was disturbed: "
+        f"the pass-through's rounds at 16 connections went from {min(noise):,.0f} to {max(noise):,.0f} "
+        "requests/s."
     )
 
 

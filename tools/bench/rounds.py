@@ -187,7 +187,7 @@ def _sample(before: _Reading, after: _Reading, tally: load.Tally) -> Sample:
     return Sample(
         after.at - before.at,
         tally.answers,
-        tally.chunks,
+        len(tally.delays) or tally.chunks,  # paced streams last longer than the sample
         tally.delays,
         _used(before.cpu, after.cpu),
         after.generator_cpu - before.generator_cpu,

@@ -48,7 +48,7 @@ async def seed(connection_string: str, upstream_port: int) -> None:
         tokens_per_day=10_000_000_000,
     )
     deployment = Deployment(MODEL, MODEL, f"http://127.0.0.1:{upstream_port}", MODEL, auth=_KEY_SETTING)
-    tables = Tables(open_service(connection_string))
+    tables = Tables(open_service(connection_string, None))
     try:
         await tables.create_tables()
         await tables.put_event(event)

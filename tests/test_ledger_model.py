@@ -1,0 +1,361 @@
+"""The ledger against a model: many instances, every order of events, every fault of the table.
+
+What must hold at all times is the law of conservation: the row's `granted` covers what the row says was
+used, and all that instances have in hand. So nothing is given away; and what is missing at the end was
+lost to a crash, or to a write of which nobody can say whether it arrived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from shared.errors import StoreUnavailable
+from shared.ledger import ENDLESS, NOTHING, REMEMBERED_SECONDS, Account, Amount, Held, Key, Row
+from tests.fake_ledger import FakeLedger, Fault
+
+KEY = Key("model", "amy:2026-01-31")
+BLOCK = Amount(4, 400)
+INSTANCES = 3
+REQUESTS = st.sampled_from([1, 5, 40, 200, 0, ENDLESS])
+TOKENS = st.sampled_from([30, 3000, 20_000, 0, ENDLESS])
+LIMITS = st.builds(Amount, REQUESTS, TOKENS)
+WANTED = st.integers(1, 300)
+USED = st.integers(0, 600)
+FATES = st.lists(st.sampled_from([Fault.NONE, Fault.NONE, Fault.NONE, *Fault]), max_size=5)
+"""What becomes of the next operations at once; those after them wait."""
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Instance:
+    account: Account
+    clock: Clock
+    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+    running: list[Held] = field(default_factory=list)
+
+    @property
+    def in_hand(self) -> Amount:
+        """What of `granted` is with this instance; a write under way is with nobody."""
+        drawn = sum_of(held.drawn for held in self.running)
+        return self.account.spare.plus(self.account.spent).plus(drawn)
+
+    @property
+    def at_stake(self) -> Amount:
+        """What a crash now can lose of the user's quota."""
+        doubt = self.account._doubt
+        moving = doubt.returned.at_least(doubt.taken).plus(doubt.spent) if doubt else NOTHING
+        return self.in_hand.at_least(NOTHING).plus(moving.at_least(NOTHING))
+
+
+def sum_of(amounts: Any) -> Amount:
+    total = NOTHING
+    for amount in amounts:
+        total = total.plus(amount)
+    return total
+
+
+def positive(amount: Amount) -> Amount:
+    return amount.at_least(NOTHING)
+
+
+async def no_sleep(_: float) -> None:
+    await asyncio.sleep(0)
+
+
+class Machine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.store = FakeLedger(holding=True)
+        self.instances: list[Instance] = []
+        self.limit = NOTHING
+        self.highest = NOTHING
+        """The highest limit that there was."""
+        self.changed = False
+        self.admitted = NOTHING
+        """What was forwarded and ended, as the upstream reported it."""
+        self.crashed = NOTHING
+        """What was under way on instances that crashed."""
+        self.overshoot = 0
+        """Tokens that answers cost beyond what was held for them."""
+        self.may_be_lost = NOTHING
+        self.may_be_owed = NOTHING
+
+    # What the machine is made of.
+
+    def new_instance(self) -> Instance:
+        clock = Clock(60.0 * len(self.instances))  # no two clocks agree
+        account = Account(KEY, self.store, BLOCK, clock, no_sleep)
+        account.limit = self.limit
+        return Instance(account, clock)
+
+    def settle_down(self) -> None:
+        """Run everything until it waits for the table."""
+        for _ in range(50):
+            before = (len(self.store.held), sum(len(one.tasks) for one in self.instances), self.store.total)
+            self.loop.run_until_complete(_some_turns())
+            for one in self.instances:
+                one.tasks = [task for task in one.tasks if not self.has_ended(task)]
+            if before == (len(self.store.held), sum(len(o.tasks) for o in self.instances), self.store.total):
+                return
+
+    def has_ended(self, task: asyncio.Task[Any]) -> bool:
+        if not task.done():
+            return False
+        if not task.cancelled() and task.exception() is not None:
+            assert isinstance(task.exception(), StoreUnavailable), task.exception()
+        return True
+
+    def begin(self, instance: Instance, work: Coroutine[Any, Any, None], fates: Iterable[Fault] = ()) -> None:
+        instance.tasks.append(self.loop.create_task(work))
+        self.settle_down()
+        for fate in fates:
+            if self.store.held:
+                self.resolve(-1, fate)
+
+    async def call(self, instance: Instance, wanted: Amount, least: Amount) -> None:
+        held = await instance.account.hold(wanted, least)
+        if held is not None:
+            assert held.amount.covers(least) and wanted.covers(held.amount)
+            instance.running.append(held)
+
+    def resolve(self, which: int, fault: Fault) -> None:
+        operation = self.store.held.pop(which % len(self.store.held))
+        if not operation.done.done():
+            operation.done.set_result(fault)
+        self.settle_down()
+        self.watch_doubts()
+
+    def watch_doubts(self) -> None:
+        """A write whose answer is lost is remembered, until its instance has found out or given up."""
+        for one in self.instances:
+            doubt = one.account._doubt
+            if doubt is not None and one.account._writing is None:
+                self.doubts[doubt.row.writer] = one, doubt
+        for writer, (one, doubt) in list(self.doubts.items()):
+            if one.account._doubt is not doubt:
+                del self.doubts[writer]
+                if one.account.row.writer != writer:
+                    # Others wrote since: either half of it may be lost, and what was owed may be owed twice.
+                    owed = positive(NOTHING.minus(doubt.returned))
+                    lost = positive(doubt.returned.at_least(doubt.taken))
+                    self.may_be_lost = self.may_be_lost.plus(lost).plus(owed)
+
+    def one(self, number: int) -> Instance:
+        return self.instances[number % INSTANCES]
+
+    @initialize(limit=LIMITS)
+    def start(self, limit: Amount) -> None:
+        self.limit = self.highest = limit
+        self.doubts: dict[str, tuple[Instance, Any]] = {}
+        self.instances = [self.new_instance() for _ in range(INSTANCES)]
+        for number, one in enumerate(self.instances):
+            one.clock.now = 60.0 * number
+
+    # What can happen.
+
+    @rule(
+        number=st.integers(0, INSTANCES - 1),
+        tokens=WANTED,
+        least=WANTED,
+        calls=st.integers(1, 3),
+        fates=FATES,
+    )
+    def hold(self, number: int, tokens: int, least: int, calls: int, fates: list[Fault]) -> None:
+        one = self.one(number)
+        for left in reversed(range(calls)):
+            call = self.call(one, Amount(1, tokens), Amount(1, min(tokens, least)))
+            self.begin(one, call, () if left else fates)
+
+    @precondition(lambda self: any(one.running for one in self.instances))
+    @rule(data=st.data(), used=USED, fails=st.booleans())
+    def end(self, data: st.DataObject, used: int, fails: bool) -> None:
+        one = data.draw(st.sampled_from([one for one in self.instances if one.running]))
+        held = one.running.pop(data.draw(st.integers(0, len(one.running) - 1)))
+        if fails:
+            one.account.release(held)
+        else:
+            one.account.settle(held, Amount(1, used))
+            self.admitted = self.admitted.plus(Amount(1, used))
+            self.overshoot += max(0, used - held.amount.tokens)
+
+    @rule(number=st.integers(0, INSTANCES - 1), fates=FATES)
+    def give_back(self, number: int, fates: list[Fault]) -> None:
+        self.begin(self.one(number), self.one(number).account.give_back(), fates)
+
+    @rule(number=st.integers(0, INSTANCES - 1))
+    def look(self, number: int) -> None:
+        self.begin(self.one(number), self.one(number).account.refresh())
+
+    @precondition(lambda self: self.store.held)
+    @rule()
+    def answer_those_that_wait(self) -> None:
+        for _ in range(len(self.store.held)):
+            self.resolve(0, Fault.NONE)
+
+    @precondition(lambda self: self.store.held)
+    @rule(which=st.integers(0, 20), fault=st.sampled_from(Fault))
+    def fault(self, which: int, fault: Fault) -> None:
+        self.resolve(which, fault)
+
+    @precondition(lambda self: self.store.held)
+    @rule()
+    def outage(self) -> None:
+        for _ in range(len(self.store.held)):
+            self.resolve(0, Fault.BEFORE)
+
+    @precondition(lambda self: self.store.late)
+    @rule(data=st.data())
+    def arrive_late(self, data: st.DataObject) -> None:
+        self.store.deliver(data.draw(st.integers(0, len(self.store.late) - 1)))
+
+    @precondition(lambda self: any(one.tasks for one in self.instances))
+    @rule(data=st.data())
+    def client_leaves(self, data: st.DataObject) -> None:
+        one = data.draw(st.sampled_from([one for one in self.instances if one.tasks]))
+        one.tasks[data.draw(st.integers(0, len(one.tasks) - 1))].cancel()
+        self.settle_down()
+
+    @rule(number=st.integers(0, INSTANCES - 1), seconds=st.sampled_from([0.3, REMEMBERED_SECONDS, 60.0]))
+    def time_passes(self, number: int, seconds: float) -> None:
+        self.one(number).clock.now += seconds
+
+    @rule(limit=LIMITS)
+    def change_limit(self, limit: Amount) -> None:
+        self.limit, self.changed = limit, True
+        self.highest = self.highest.at_least(limit)
+
+    @rule(number=st.integers(0, INSTANCES - 1))
+    def see_limit(self, number: int) -> None:
+        self.one(number).account.limit = self.limit
+
+    @rule(number=st.integers(0, INSTANCES - 1))
+    def crash(self, number: int) -> None:
+        """What was sent is still under way, and arrives late or never."""
+        one = self.instances[number]
+        self.doubts = {writer: told for writer, told in self.doubts.items() if told[0] is not one}
+        self.may_be_lost = self.may_be_lost.plus(one.at_stake)
+        # Its calls reached the upstream, and nobody is left to tell what they cost beyond their hold.
+        self.crashed = self.crashed.plus(sum_of(held.amount for held in one.running))
+        owed = positive(NOTHING.minus(one.account.spare))
+        if doubt := one.account._doubt:
+            owed = owed.plus(positive(NOTHING.minus(doubt.returned)))
+        undrawn = sum_of(held.amount.minus(held.drawn) for held in one.running)
+        self.may_be_owed = self.may_be_owed.plus(owed).plus(undrawn)
+        writing = one.account._writing
+        for task in [*one.tasks, *([writing] if writing else [])]:
+            task.cancel()
+        self.loop.run_until_complete(_some_turns())
+        self.store.held = [operation for operation in self.store.held if not operation.done.done()]
+        clock = one.clock
+        self.instances[number] = self.new_instance()
+        self.instances[number].clock.now = clock.now
+
+    # What must hold.
+
+    @property
+    def row(self) -> Row:
+        return self.store.row(KEY)
+
+    @invariant()
+    def granted_covers_what_was_used_and_what_is_in_hand(self) -> None:
+        in_hand = sum_of(one.in_hand for one in self.instances)
+        assert self.row.granted.covers(self.row.used.plus(in_hand)), (self.row, in_hand)
+
+    @invariant()
+    def granted_requests_stay_within_the_limit(self) -> None:
+        if self.highest.requests < ENDLESS:
+            assert self.row.granted.requests <= self.highest.requests
+
+    @invariant()
+    def calls_stay_within_the_limit(self) -> None:
+        running = sum_of(held.amount for one in self.instances for held in one.running)
+        gone = self.admitted.plus(self.crashed).plus(running)
+        if self.highest.requests < ENDLESS:
+            assert gone.requests <= self.highest.requests
+        if self.highest.tokens < ENDLESS:
+            assert gone.tokens <= self.highest.tokens + self.overshoot
+
+    @invariant()
+    def a_write_grants_only_within_the_limit(self) -> None:
+        for before, after in self.store.history:
+            assert after.used.covers(before.used) and after.granted.covers(after.used)
+            if after.granted.requests > before.granted.requests and self.highest.requests < ENDLESS:
+                assert after.granted.requests <= self.highest.requests
+        self.store.history.clear()
+
+    @invariant()
+    def nothing_shown_is_below_zero_or_above_the_limit(self) -> None:
+        for one in self.instances:
+            assert one.account.remaining.covers(NOTHING) and one.account.limit.covers(one.account.remaining)
+            assert one.account.used.covers(NOTHING)
+
+    def teardown(self) -> None:
+        """The table answers again, every call ends, and everything is given back: the books must balance."""
+        try:
+            if self.instances:
+                self.balance()
+        finally:
+            self.loop.run_until_complete(_cancel_all())
+            self.loop.close()
+
+    def answer_all(self) -> None:
+        while self.store.late or self.store.held:
+            if self.store.late:
+                self.store.deliver()
+            else:
+                self.resolve(0, Fault.NONE)
+
+    def balance(self) -> None:
+        self.answer_all()
+        for _ in range(3):
+            for one in self.instances:
+                for held in one.running:
+                    one.account.settle(held, Amount(1, held.amount.tokens))
+                    self.admitted = self.admitted.plus(Amount(1, held.amount.tokens))
+                one.running.clear()
+                self.begin(one, one.account.give_back())
+                self.answer_all()
+        assert all(one.account.is_settled and not one.tasks for one in self.instances)
+        row = self.row
+        charged = self.admitted.plus(self.crashed)
+        lost = row.granted.minus(charged)
+        assert lost.plus(self.may_be_owed).covers(NOTHING), "given away"
+        assert self.may_be_lost.covers(lost), "lost more than crashes and doubts can explain"
+        if self.may_be_lost == self.crashed == NOTHING:
+            assert row.granted == row.used == self.admitted
+
+
+async def _some_turns() -> None:
+    for _ in range(8):
+        await asyncio.sleep(0)
+
+
+async def _cancel_all() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+TestLedger = Machine.TestCase
+TestLedger.settings = settings(
+    max_examples=700,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
