@@ -14,7 +14,7 @@ import msgspec
 
 from . import events, request, routing, sse, upstream
 from .credentials import credential
-from .errors import InvalidRequest, ProxyError, UpstreamError
+from .errors import InvalidRequest, ProxyError, StoreUnavailable, UpstreamError
 from .estimate import prompt_tokens
 from .metering import Meter
 from .models import Credential, Deployment, Event, Usage
@@ -98,12 +98,18 @@ class Proxy:
         """
         who = credential(headers)
         asked = request.parse(body)
-        event = await self._admit(who)
+        event = await self._events.find(who.event_code)
         routes = await self._routing.routes()
-        model = events.choose_model(event, deployment or asked.model, routes.models)
-        tokens = prompt_tokens(body)
-        call = _Call(new_id(), who, event, model, routes.choose(model), asked, headers, body, tokens)
-        hold = await self._quota.hold(who, event, self._need(call), self._now())
+        try:
+            events.admit(event, self._now())
+            model = events.choose_model(event, deployment or asked.model, routes.models)
+            tokens = prompt_tokens(body)
+            call = _Call(new_id(), who, event, model, routes.choose(model), asked, headers, body, tokens)
+            need = self._need(call)
+        except ProxyError as error:
+            error.headers |= await self._figures_headers(who, event)
+            raise
+        hold = await self._quota.hold(who, event, need, self._now())
         return await self._forward(call, hold)
 
     async def models(self, headers: Headers) -> Reply:
@@ -112,14 +118,23 @@ class Proxy:
         Raises:
             ProxyError: any refusal.
         """
-        event = await self._admit(credential(headers))
+        who = credential(headers)
+        event = await self._events.find(who.event_code)
+        told = await self._figures_headers(who, event)
+        try:
+            events.admit(event, self._now())
+        except ProxyError as error:
+            error.headers |= told
+            raise
         created = int(event.starts_at.timestamp())
         routes = await self._routing.routes()
         data = [
             {"id": model, "object": "model", "created": created, "owned_by": "azure-openai"}
             for model in events.models(event, routes.models)
         ]
-        return self._json({"object": "list", "data": data})
+        reply = self._json({"object": "list", "data": data})
+        reply.headers.update(told)
+        return reply
 
     async def event(self, headers: Headers) -> Reply:
         """Who the caller is, and what the event allows, open or not.
@@ -136,10 +151,13 @@ class Proxy:
         reply.headers.update(figures.headers(now))
         return reply
 
-    async def _admit(self, who: Credential) -> Event:
-        event = await self._events.find(who.event_code)
-        events.admit(event, self._now())
-        return event
+    async def _figures_headers(self, who: Credential, event: Event) -> dict[str, str]:
+        """The caller's numbers, for answers that cost nothing; none while the tables do not answer."""
+        now = self._now()
+        try:
+            return (await self._quota.figures(who, event, now)).headers(now)
+        except StoreUnavailable:
+            return {}
 
     def _need(self, call: _Call) -> Need:
         """What the call may cost, for the quota.

@@ -311,12 +311,15 @@ def _limit(requests: int | None, tokens: int | None) -> Amount:
 def _refusal(account: Account, need: Need, event: Event, day: Day, now: datetime) -> QuotaExceeded:
     lacks_requests = account.remaining.requests < 1
     wait = max(1.0, (day.ends_at - now).total_seconds())
-    if not lacks_requests and account.remaining.plus(account.held).tokens >= need.least.tokens:
-        return TokenQuotaExceeded(
-            "Your calls that are still running hold the rest of your tokens. Try again when they have ended.",
-            RUNNING_RETRY_SECONDS,
-            running=True,
+    running = not lacks_requests and account.remaining.plus(account.held).tokens >= need.least.tokens
+    if account.key.row == TOTAL_ROW and running:
+        text = "Calls still running hold the rest of the event's tokens. Try again when they have ended."
+        return EventQuotaExceeded(text, RUNNING_RETRY_SECONDS, running=True)
+    if running:
+        text = (
+            "Your calls that are still running hold the rest of your tokens. Try again when they have ended."
         )
+        return TokenQuotaExceeded(text, RUNNING_RETRY_SECONDS, running=True)
     if account.key.row == TOTAL_ROW:
         return EventQuotaExceeded(
             f"The event '{event.code}' has used all that it may. Ask your organiser{_organizer(event)}.", wait

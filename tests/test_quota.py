@@ -276,3 +276,22 @@ async def test_the_answers_id_stands_in_the_log(stage: Stage, caplog: pytest.Log
     with caplog.at_level(logging.INFO, logger="shared.metering"):
         ids = [(await _ask(stage, code))[1]["x-request-id"] for _ in range(2)]
     assert all(any(told in line for line in caplog.messages) for told in ids)
+
+
+async def test_answers_that_cost_nothing_have_the_numbers_too(stage: Stage) -> None:
+    code = await stage.add_event(requests_per_day=9)
+    _, refused, _ = await _ask(stage, code, model="no-such")
+    async with stage.http.get(f"{stage.url}/v1/models", headers={"api-key": f"{code}/amy"}) as answer:
+        assert answer.headers[REMAINING] == refused[REMAINING] == "9"
+
+
+async def test_running_calls_of_others_are_told_as_the_events(stage: Stage) -> None:
+    code = await stage.add_event(tokens_total=400, max_output_tokens=1000)
+    gate = stage.simulator.gate(MODEL)
+    first = asyncio.create_task(_ask(stage, code))
+    await gate.arrived()
+    status, headers, body = await _ask(stage, code, "bob")
+    assert status == 429 and b"event_quota_exceeded" in body and b"Your" not in body
+    assert headers["retry-after"] == "2"
+    gate.open_all()
+    assert (await first)[0] == 200
