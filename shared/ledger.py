@@ -249,7 +249,7 @@ class Account:
         """Whether the row, seen a moment ago, has nothing left of whatever lacks."""
         if not (self.limit.covers(self._limit_seen) and self._is_fresh):
             return False
-        lacking = wanted.where(self.limit).minus(self.spare)
+        lacking = wanted.minus(self.spare).where(self.limit)
         return all(lack <= 0 or free <= 0 for lack, free in zip(lacking, self._free, strict=True))
 
     @property

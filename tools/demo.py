@@ -1,4 +1,4 @@
-"""`python -m tools.demo [--simulator URL --key-setting NAME]`: the tables, the event "hackathon", its deployments.
+"""`python -m tools.demo [--simulator URL --key-setting NAME]`: tables, the event "hackathon" and deployments.
 
 Without a simulator, only the tables.
 

@@ -180,9 +180,7 @@ def test_a_taken_port_that_was_asked_for_is_one_sentence(folder: Path) -> None:
     assert answer.stderr == f"Port {port} is taken: choose another with --port, or leave it out.\n"
 
 
-@pytest.mark.parametrize(
-    "arguments", [["run", "--port", "many"], ["run", "--ports"], ["lint", "x"], ["bench"], []]
-)
+@pytest.mark.parametrize("arguments", [["run", "--port", "many"], ["run", "--ports"], ["lint", "x"], []])
 def test_a_wrong_command_is_told_without_a_traceback(folder: Path, arguments: list[str]) -> None:
     answer = checkout.call(folder, *arguments)
     assert answer.returncode == 2

@@ -26,7 +26,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    print(page)
+    print(page, flush=True)
     if options.write:
         options.write.write_text(page, encoding="utf-8")
     return 0

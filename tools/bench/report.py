@@ -139,7 +139,7 @@ def _rows(results: Results) -> Iterable[list[str]]:
         for name in scenario.targets:
             tell = partial(_middle, _samples(results, scenario, name))
             delays = f"{tell(_p50, '{:.2f}')}, {tell(_p99, '{:.2f}')}" if scenario is PACED else ""
-            tables = tell(_calls, "{:.3f}") if name == APP else ""
+            tables = tell(_calls, "{:.3f}") if name == APP and scenario is not PACED else ""
             cpu = NONE if name == UPSTREAM else tell(_cpu, "{:.3f}")
             title = f"{scenario.name}, {unit}" if name == scenario.targets[0] else ""
             yield [title, name, tell(_rate, "{:,.0f}"), cpu, delays, tables]
@@ -165,8 +165,15 @@ def _notes(results: Results) -> str:
         f"First answer after {starts[APP]:.2f} s (app) and {starts[PASSTHROUGH]:.2f} s (pass-through). "
         f"One user against 100: {median(one_user) / median(app):.2f}. How much the machine was disturbed: "
         f"the pass-through's rounds at 16 connections went from {min(noise):,.0f} to {max(noise):,.0f} "
-        "requests/s."
+        f"requests/s. {_failures(results)}"
     )
+
+
+def _failures(results: Results) -> str:
+    if not results.failures:
+        return "Every answer was right."
+    told = "; ".join(f"{count} x {what}" for what, count in results.failures.items())
+    return f"Wrong answers: {told}."
 
 
 def _samples(results: Results, scenario: Scenario, name: str) -> list[Sample]:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -70,6 +71,8 @@ class Results:
     plan: Plan
     samples: dict[tuple[Scenario, str], list[Sample]] = field(default_factory=dict)
     first_answer_seconds: dict[str, list[float]] = field(default_factory=dict)
+    failures: Counter[str] = field(default_factory=Counter)
+    """Wrong answers, by target and what was wrong."""
     memory: list[tuple[int, int]] = field(default_factory=list)
     """Answers of the app so far, and the bytes that it occupied then."""
 
@@ -157,6 +160,8 @@ class _Stage:
             await asyncio.sleep(plan.seconds)
             after = self._read(target)
             sample = _sample(before, after, tally)
+        for what, count in tally.failures.items():
+            self._results.failures[f"{target.name}: {what}"] += count
         if target.name == APP:
             self._answers += warm_answers + sample.answers
             if (memory := resident_bytes(target.pid)) is not None:
