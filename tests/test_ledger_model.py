@@ -406,7 +406,13 @@ async def test_a_return_that_arrives_late_is_not_spent_again() -> None:
         await one.give_back()
     store.deliver(1)
     store.deliver(0)
-    assert 1 + await spend(one, 50) + await spend(other, 100) + await spend(one, 50) == 80
+    admitted = 1 + await spend(one, 4)
+    store.order([Fault.LATE])
+    with pytest.raises(StoreUnavailable):
+        await one.give_back()
+    admitted += await spend(one, 4)  # with the answer in doubt, nothing of it is spent
+    store.deliver()
+    assert admitted + await spend(one, 50) + await spend(other, 100) + await spend(one, 50) == 80
     for each in (one, other):
         await each.give_back()
     assert store.row(KEY).granted == store.row(KEY).used == Amount(80)
