@@ -31,7 +31,8 @@ class Fault(Enum):
 class Operation:
     """One that waits until somebody says what becomes of it."""
 
-    kind: str
+    row: Row | None
+    """What it would write; None for a read."""
     done: asyncio.Future[Fault]
 
 
@@ -65,7 +66,7 @@ class FakeLedger:
         return self.row(key)
 
     async def write(self, key: Key, row: Row) -> Row:
-        match await self._fault("write"):
+        match await self._fault("write", row):
             case Fault.CONFLICT:
                 raise Conflict
             case Fault.BEFORE:
@@ -96,11 +97,11 @@ class FakeLedger:
         self.history.append((before, self.rows[key]))
         return True
 
-    async def _fault(self, kind: str) -> Fault:
+    async def _fault(self, kind: str, row: Row | None = None) -> Fault:
         self.calls[kind] += 1
         await asyncio.sleep(self.delay_seconds)
         if self.holding:
-            operation = Operation(kind, asyncio.get_running_loop().create_future())
+            operation = Operation(row, asyncio.get_running_loop().create_future())
             self.held.append(operation)
             return await operation.done
         return self.faults.popleft() if self.faults else self.always
