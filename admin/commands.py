@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 from collections.abc import Callable, Coroutine, Iterable
@@ -348,7 +349,8 @@ def _check_deployment(deployment: Deployment) -> None:
 
 
 def _deployment_id(endpoint: str, deployment: str) -> str:
-    return f"{urlsplit(endpoint).netloc.replace(':', '-').lower()}-{deployment}"
+    """Always the same. The endpoint is hashed: the id stands in the app's log, where no host may."""
+    return f"{deployment}-{hashlib.sha256(endpoint.rstrip('/').lower().encode()).hexdigest()[:8]}"
 
 
 def _output_field(api_version: str) -> str:

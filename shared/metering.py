@@ -1,22 +1,19 @@
-"""What became of each forwarded call: counted, and told in one line of the log."""
+"""What became of each forwarded call, told in one line of the log."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-from collections import deque
-from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Final
+
+import msgspec
 
 from .models import Credential, Usage
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Metered:
+class Metered(msgspec.Struct, frozen=True):
     """One forwarded call, at its end. Never a prompt, a completion, a credential or a key."""
 
     request_id: str
@@ -31,14 +28,8 @@ class Metered:
     completion_tokens: int
 
 
-KEPT: Final = 1000
-
-
 class Meter:
-    """Tells the log of each call, and keeps the latest in memory."""
-
-    def __init__(self) -> None:
-        self.latest: deque[tuple[Credential, str, Usage]] = deque(maxlen=KEPT)
+    """Tells the log what became of each call."""
 
     def count(
         self,
@@ -51,7 +42,6 @@ class Meter:
         usage: Usage,
     ) -> None:
         """Account for a call that was forwarded. Never awaits: a client that leaves cannot lose it."""
-        self.latest.append((credential, model, usage))
         if _log.isEnabledFor(logging.INFO):
             line = Metered(
                 request_id,
@@ -63,7 +53,7 @@ class Meter:
                 ending,
                 *usage,
             )
-            _log.info("call %s", json.dumps(asdict(line)))
+            _log.info("call %s", msgspec.json.encode(line).decode())
 
     def failed(self, request_id: str, deployment: str, status: int, code: str) -> None:
         """Tell the log of a call that got no answer, by the id that its client was told."""

@@ -1,4 +1,4 @@
-"""The sequence of every call: credential → request → event → quota → route → forward → meter."""
+"""The sequence of every call: credential → request → event → route → quota → forward → meter."""
 
 from __future__ import annotations
 
@@ -171,9 +171,9 @@ class Proxy:
 
     async def _forward(self, call: _Call, hold: Hold) -> Reply:
         """Forward under `hold`; whatever fails gives everything back."""
-        cap = _output_cap(call, hold)
-        body = upstream.Body(request.upstream_body(call.body, call.asked, call.deployment, cap))
         try:
+            cap = _output_cap(call, hold)
+            body = upstream.Body(request.upstream_body(call.body, call.asked, call.deployment, cap))
             async with self._upstream.deadline(stream=bool(call.asked.stream)):
                 answer = await self._upstream.send(call.deployment, body, call.headers)
                 reply = await self._reply(call, hold, answer)

@@ -62,6 +62,14 @@ async def test_a_deployment_that_was_added_serves_its_model(stage: Stage, azurit
     assert (await manage(azurite, "deployments", "delete", "my-model", "gpt-4o", "--yes"))[0] == 0
 
 
+async def test_the_id_of_a_deployment_that_the_log_shows_has_no_host(azurite: Azurite) -> None:
+    added = ("deployments", "add", "some-model", "--endpoint", "https://private-name.openai.azure.com")
+    status, output, errors = await manage(azurite, *added, "--deployment", "gpt-4o", "--no-check", "--json")
+    assert status == 0, errors
+    assert "private-name" not in json.loads(output)["id"]
+    assert (await manage(azurite, "deployments", "delete", "some-model", "gpt-4o", "--yes"))[0] == 0
+
+
 async def test_an_event_is_changed_stopped_resumed_and_removed(stage: Stage, azurite: Azurite) -> None:
     await create(azurite, "changing", "--models", MODEL, "--requests-per-day", "5")
 
