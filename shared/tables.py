@@ -21,6 +21,7 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
     SerializationError,
 )
+from azure.core.pipeline.transport import AioHttpTransport
 from azure.data.tables import EdmType, EntityProperty, UpdateMode
 from azure.data.tables.aio import TableServiceClient
 
@@ -68,16 +69,17 @@ class AlreadyExists(Exception):
 
 
 def open_service(
-    connection_string: str | None, uri: str | None, credential: Any = None
+    connection_string: str | None, uri: str | None, credential: Any = None, session: Any = None
 ) -> TableServiceClient:
-    """A client for the account; nothing is sent yet.
+    """A client for the account; nothing is sent yet. An aiohttp `session`, where given, is closed with it.
 
     Raises:
         ValueError: the connection string cannot be read.
     """
+    options = _CLIENT_OPTIONS | ({"transport": AioHttpTransport(session=session)} if session else {})
     if connection_string:
-        return TableServiceClient.from_connection_string(connection_string, **_CLIENT_OPTIONS)
-    return TableServiceClient(uri or "", credential=credential, **_CLIENT_OPTIONS)
+        return TableServiceClient.from_connection_string(connection_string, **options)
+    return TableServiceClient(uri or "", credential=credential, **options)
 
 
 class Tables:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import sys
 from collections.abc import AsyncIterator
@@ -31,6 +32,8 @@ from shared.tables import (
     event_to_row,
     open_service,
 )
+from shared.wiring import TABLES_KEEP_ALIVE_SECONDS, table_session
+from tests.conftest import TableTap
 from tools.azurite import Azurite
 
 START = datetime(2026, 3, 28, 22, 30, tzinfo=UTC)
@@ -392,3 +395,21 @@ async def test_a_fault_of_our_own_is_not_told_as_an_outage() -> None:
     with pytest.raises(ZeroDivisionError):
         async with _translated():
             raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(("kept_seconds", "connections"), [(0.1, 2), (60, 1)])
+async def test_a_connection_that_lay_idle_for_too_long_is_not_used_again(
+    azurite: Azurite, kept_seconds: float, connections: int
+) -> None:
+    async with TableTap(target=azurite.port).open() as tap:
+        tables = Tables(open_service(tap.connection_string, None, session=table_session(kept_seconds)))
+        await tables.create_tables()
+        before = tap.connections
+        await asyncio.sleep(0.3)
+        await tables.check()
+        await tables.close()
+    assert tap.connections - before + 1 == connections
+
+
+def test_connections_are_kept_for_less_time_than_azurite_keeps_them() -> None:
+    assert TABLES_KEEP_ALIVE_SECONDS < 5
