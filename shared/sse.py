@@ -20,6 +20,9 @@ HEARTBEAT = b": keep-alive\n\n"
 
 _blank_line = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 _usage_null = re.compile(rb',\s*"usage"\s*:\s*null|(?<!\\)"usage"\s*:\s*null\s*,')
+_USAGE_NULL = b',"usage":null'
+"""As Azure writes it. Much faster to find than by the expression above, which finds all other forms."""
+
 _usage_object = re.compile(rb'"usage"\s*:\s*\{')
 _error_line = re.compile(rb'(?:^|[\r\n])data: ?\{\s*"error"')
 _done_line = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
@@ -128,11 +131,15 @@ class UsageReader:
             self.done = True
         if b'"error"' in events and _error_line.search(events):
             self.failed = True
-        if b'"usage"' not in events:
+        if self._hide:
+            events = events.replace(_USAGE_NULL, b"")
+        at = events.find(b'"usage"')
+        if at < 0:
             return events
-        if _usage_object.search(events):
-            return b"".join(self._one(event) for event in split(events))
-        return _usage_null.sub(b"", events) if self._hide else events
+        if not _usage_object.search(events, at):
+            return _usage_null.sub(b"", events) if self._hide else events
+        begin = _event_begin(events, at)
+        return events[:begin] + b"".join([self._one(event) for event in split(events[begin:])])
 
     def _one(self, event: bytes) -> bytes:
         chunk = _chunk(data(event)) if _usage_object.search(event) else None
@@ -141,6 +148,14 @@ class UsageReader:
             if self._hide and not chunk.choices:
                 return b""
         return _usage_null.sub(b"", event) if self._hide else event
+
+
+def _event_begin(events: bytes, at: int) -> int:
+    """Where the event begins that has the byte at `at`; 0 where that takes a closer look."""
+    if b"\r" in events:
+        return 0
+    end = events.rfind(b"\n\n", 0, at)
+    return end + 2 if end >= 0 else 0
 
 
 def _chunk(payload: bytes) -> _Chunk | None:
