@@ -20,7 +20,8 @@ from admin.target import Target, find, opened
 from shared.credentials import is_event_code
 from shared.models import API_V1, MANAGED_IDENTITY, Deployment, Event
 from shared.request import OUTPUT_FIELDS
-from shared.tables import LIMITS, AlreadyExists, Tables
+from shared.rows import LIMITS
+from shared.tables import AlreadyExists, Tables
 
 _MODEL = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

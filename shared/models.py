@@ -79,3 +79,42 @@ class Usage(NamedTuple):
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+
+class Counts(NamedTuple):
+    """What was counted: calls that were forwarded, their tokens, and calls that got no answer.
+
+    A call that was forwarded and failed, or was cut, stands in `requests` and in `errors`.
+    """
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    refusals: int = 0
+    """By the proxy itself: a quota, a closed event, a model that the event may not use."""
+    errors: int = 0
+    """Of the upstream: not reached, refused for our fault, failed, too slow, or cut in the middle."""
+
+    def plus(self, other: Counts) -> Counts:
+        return Counts(*(one + another for one, another in zip(self, other, strict=True)))
+
+
+class UsageRow(NamedTuple):
+    """One row of the table `usage`, or the sum of several."""
+
+    event_code: str
+    hour: datetime
+    """The beginning of the hour, UTC, in which the calls began."""
+    user: str
+    model: str
+    """As the event knows it; empty where a call was refused before a model was chosen."""
+    counts: Counts
+
+
+class Health(NamedTuple):
+    """How one instance last saw a deployment."""
+
+    seen_at: datetime
+    status: str
+    """`ok`, or what was wrong, in a word or two for an operator, such as `429` or `unreachable`."""
+    cooling_until: datetime | None = None

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from itertools import groupby
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
@@ -22,35 +20,46 @@ from azure.core.exceptions import (
     SerializationError,
 )
 from azure.core.pipeline.transport import AioHttpTransport
-from azure.data.tables import EdmType, EntityProperty, UpdateMode
+from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableServiceClient
 
 from .errors import StoreUnavailable
-from .ledger import Amount, Conflict, Key
+from .ledger import Conflict, Key
 from .ledger import Row as LedgerRow
 from .metering import hashed
-from .models import API_V1, MANAGED_IDENTITY, Deployment, Event
+from .models import Deployment, Event, Health, UsageRow
+from .rows import (
+    EVENT_ROW,
+    UNREADABLE,
+    Row,
+    deployment_from_row,
+    deployment_to_row,
+    event_from_row,
+    event_to_row,
+    health_from_row,
+    health_to_row,
+    ledger_from_row,
+    ledger_to_row,
+    usage_from_row,
+    usage_to_row,
+)
 
 _log = logging.getLogger(__name__)
 
 EVENTS: Final = "events"
 DEPLOYMENTS: Final = "deployments"
 QUOTAS: Final = "quotas"
-TABLES: Final = (EVENTS, DEPLOYMENTS, QUOTAS, "usage")
-EVENT_ROW: Final = "event"
-OUTPUT_FIELDS: Final = ("max_completion_tokens", "max_tokens")
-
-PRIVATE_SETTINGS: Final = (
-    "PROXY_",
-    "AZUREWEBJOBS",
-    "AZURE_CLIENT_",
-    "WEBSITE_",
-    "IDENTITY_",
-    "APPLICATIONINSIGHTS",
-)
+USAGE: Final = "usage"
+TABLES: Final = (EVENTS, DEPLOYMENTS, QUOTAS, USAGE)
 TABLE_NOT_FOUND: Final = "TableNotFound"
 CALL_SECONDS: Final = 5.0
 """A table call that takes longer is given up: an attendee waits for it."""
+
+REPORT_SECONDS: Final = 60.0
+"""Likewise, where an administrator reads many rows."""
+
+LARGEST_BATCH: Final = 100
+"""Rows in one entity-group transaction (Azure Table Storage, "Performing entity group transactions")."""
 
 _CLIENT_OPTIONS: Final[dict[str, Any]] = {
     "retry_total": 1,
@@ -60,7 +69,6 @@ _CLIENT_OPTIONS: Final[dict[str, Any]] = {
     "logging_enable": False,
 }
 
-Row = Mapping[str, Any]
 T = TypeVar("T")
 
 
@@ -90,6 +98,7 @@ class Tables:
         self._events = service.get_table_client(EVENTS)
         self._deployments = service.get_table_client(DEPLOYMENTS)
         self._quotas = service.get_table_client(QUOTAS)
+        self._usage = service.get_table_client(USAGE)
 
     async def event(self, code: str) -> Event | None:
         """The event of that code; None when there is none.
@@ -115,7 +124,8 @@ class Tables:
         """
         async with _translated():
             rows = [row async for row in self._deployments.list_entities()]
-        return [deployment for row in rows if (deployment := _deployment_or_none(row)) is not None]
+        found = (_or_none(deployment_from_row, row, DEPLOYMENTS) for row in rows)
+        return [deployment for deployment in found if deployment is not None]
 
     async def read(self, key: Key) -> LedgerRow:
         """A row of the table `quotas`; an empty one where there is none.
@@ -130,7 +140,7 @@ class Tables:
                 return LedgerRow()
         try:
             return ledger_from_row(row)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             user, _, day = key.row.rpartition(":")
             _log.exception(
                 "the row of event %s, user %s, day %s in the table %s cannot be read",
@@ -219,15 +229,70 @@ class Tables:
         async with _translated():
             await self._deployments.upsert_entity(deployment_to_row(deployment), mode=UpdateMode.REPLACE)
 
+    async def write_health(self, deployment: Deployment, health: Health) -> None:
+        """Note beside a deployment how it was last seen; no matter if it is gone.
+
+        Raises:
+            StoreUnavailable: the table does not answer.
+        """
+        row = health_to_row(deployment, health)
+        async with _translated():
+            with suppress(ResourceNotFoundError):
+                await self._deployments.update_entity(row, mode=UpdateMode.MERGE)
+
+    async def health(self) -> dict[tuple[str, str], Health]:
+        """How each deployment was last seen, by model and id; those that never were are left out.
+
+        Raises:
+            StoreUnavailable: the table does not answer.
+        """
+        async with _translated():
+            rows = [row async for row in self._deployments.list_entities()]
+        found = {(row["PartitionKey"], row["RowKey"]): health_from_row(row) for row in rows}
+        return {key: health for key, health in found.items() if health is not None}
+
+    async def write_usage(self, rows: Sequence[UsageRow], writer: str) -> None:
+        """Write what `writer` counted: whole rows that only it writes, so the same may be written again.
+
+        Raises:
+            StoreUnavailable: the table does not answer; some of the rows may be written.
+        """
+        for _, group in groupby(sorted(rows), key=lambda row: row.event_code):
+            entities = [usage_to_row(row, writer) for row in group]
+            for first in range(0, len(entities), LARGEST_BATCH):
+                batch = entities[first : first + LARGEST_BATCH]
+                async with _translated():
+                    await self._usage.submit_transaction(
+                        [("upsert", entity, {"mode": UpdateMode.REPLACE}) for entity in batch]
+                    )
+
+    async def usage(self, event_code: str) -> list[UsageRow]:
+        """Every usage row of the event: one for each hour, user, model and writer, to be summed.
+
+        A row that cannot be read is left out, and logged.
+
+        Raises:
+            StoreUnavailable: the table does not answer.
+        """
+        async with _translated(REPORT_SECONDS):
+            rows = [
+                row
+                async for row in self._usage.query_entities(
+                    "PartitionKey eq @event", parameters={"event": event_code}
+                )
+            ]
+        found = (_or_none(usage_from_row, row, USAGE) for row in rows)
+        return [usage for usage in found if usage is not None]
+
     async def close(self) -> None:
         await self._service.close()
 
 
 @asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
+async def _translated(seconds: float = CALL_SECONDS) -> AsyncIterator[None]:
     """Every exception of the tables, as one of ours. A test holds each of azure-core's against it."""
     try:
-        async with asyncio.timeout(CALL_SECONDS):
+        async with asyncio.timeout(seconds):
             yield
     except ResourceExistsError as error:
         raise AlreadyExists from error
@@ -239,201 +304,20 @@ async def _translated() -> AsyncIterator[None]:
         raise StoreUnavailable from error
 
 
-_UNREADABLE: Final = (KeyError, ValueError, TypeError, ArithmeticError, OSError)
-"""What a row edited by hand can raise; OSError is how ZoneInfo says that a name is a folder's."""
-
-
 _NOT_SET_UP: Final = "This event is not set up correctly. Tell your organiser."
 
 
 def _readable(read: Callable[[Row], T], row: Row) -> T:
     try:
         return read(row)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         _log.exception("a row cannot be read")
         raise StoreUnavailable(_NOT_SET_UP, 30) from error
 
 
-def _deployment_or_none(row: Row) -> Deployment | None:
+def _or_none(read: Callable[[Row], T], row: Row, table: str) -> T | None:
     try:
-        return deployment_from_row(row)
-    except _UNREADABLE:
-        _log.exception("a row of the table %s cannot be read", DEPLOYMENTS)
+        return read(row)
+    except UNREADABLE:
+        _log.exception("a row of the table %s cannot be read", table)
         return None
-
-
-def event_from_row(row: Row) -> Event:
-    """Raises one of `_UNREADABLE` where the row is not an event."""
-    return Event(
-        code=row["PartitionKey"],
-        name=_text(row, "name"),
-        starts_at=_time(row["starts_at"]),
-        ends_at=_time(row["ends_at"]),
-        active=_flag(row.get("active", True)),
-        organizer=_text(row, "organizer"),
-        time_zone=ZoneInfo(_text(row, "time_zone") or "UTC"),
-        models=_names(_text(row, "models")),
-        default_model=_text(row, "default_model") or None,
-        **{name: _limit(row.get(name)) for name in LIMITS},
-    )
-
-
-LIMITS: Final = (
-    "max_output_tokens",
-    "requests_per_day",
-    "tokens_per_day",
-    "requests_per_minute",
-    "requests_total",
-    "tokens_total",
-)
-
-
-def event_to_row(event: Event) -> dict[str, Any]:
-    limits = {name: value for name in LIMITS if (value := getattr(event, name)) is not None}
-    return {
-        "PartitionKey": event.code,
-        "RowKey": EVENT_ROW,
-        "name": event.name,
-        "starts_at": event.starts_at,
-        "ends_at": event.ends_at,
-        "active": event.active,
-        "organizer": event.organizer,
-        "time_zone": event.time_zone.key,
-        "models": ",".join(event.models),
-        "default_model": event.default_model or "",
-        **{name: EntityProperty(value, EdmType.INT64) for name, value in limits.items()},
-    }
-
-
-def deployment_from_row(row: Row) -> Deployment:
-    """Raises one of `_UNREADABLE` where the row is not a deployment."""
-    return Deployment(
-        model=row["PartitionKey"],
-        id=row["RowKey"],
-        endpoint=_address(_text(row, "endpoint")),
-        deployment_name=_required(row, "deployment_name"),
-        api_version=_text(row, "api_version") or API_V1,
-        auth=_auth(_text(row, "auth") or MANAGED_IDENTITY),
-        priority=int(_plain(row.get("priority", 1))),
-        weight=int(_plain(row.get("weight", 1))),
-        prompt_price=_price(row.get("prompt_price")),
-        completion_price=_price(row.get("completion_price")),
-        output_field=_output_field(_text(row, "output_field") or "max_completion_tokens"),
-        active=_flag(row.get("active", True)),
-    )
-
-
-def deployment_to_row(deployment: Deployment) -> dict[str, Any]:
-    prices = {"prompt_price": deployment.prompt_price, "completion_price": deployment.completion_price}
-    return {
-        "PartitionKey": deployment.model,
-        "RowKey": deployment.id,
-        "endpoint": deployment.endpoint,
-        "deployment_name": deployment.deployment_name,
-        "api_version": deployment.api_version,
-        "auth": deployment.auth,
-        "priority": deployment.priority,
-        "weight": deployment.weight,
-        "output_field": deployment.output_field,
-        "active": deployment.active,
-        **{name: price for name, price in prices.items() if price is not None},
-    }
-
-
-def _text(row: Row, name: str) -> str:
-    value = row.get(name, "")
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is not a text")
-    return value
-
-
-def _required(row: Row, name: str) -> str:
-    if not (value := _text(row, name)):
-        raise ValueError(f"{name} is empty")
-    return value
-
-
-def _output_field(value: str) -> str:
-    if value not in OUTPUT_FIELDS:
-        raise ValueError(f"output_field is none of {', '.join(OUTPUT_FIELDS)}")
-    return value
-
-
-def _plain(value: Any) -> Any:
-    """A number as such: the library wraps those that are stored as Int64."""
-    return value.value if isinstance(value, EntityProperty) else value
-
-
-def ledger_from_row(row: Any) -> LedgerRow:
-    """Raises KeyError, ValueError or TypeError where the row is not an account."""
-    granted, used = (
-        Amount(_count(row[f"requests_{part}"]), _count(row[f"tokens_{part}"])) for part in ("granted", "used")
-    )
-    return LedgerRow(granted, used, str(row.get("writer", "")), row.metadata["etag"])
-
-
-def ledger_to_row(key: Key, row: LedgerRow) -> dict[str, Any]:
-    return {
-        "PartitionKey": key.event_code,
-        "RowKey": key.row,
-        "requests_granted": EntityProperty(row.granted.requests, EdmType.INT64),
-        "tokens_granted": EntityProperty(row.granted.tokens, EdmType.INT64),
-        "requests_used": EntityProperty(row.used.requests, EdmType.INT64),
-        "tokens_used": EntityProperty(row.used.tokens, EdmType.INT64),
-        "writer": row.writer,
-    }
-
-
-def _time(value: Any) -> datetime:
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    if not isinstance(value, datetime):
-        raise TypeError("not a time")
-    # The library's own kind of datetime is left behind here.
-    return datetime.combine(value.date(), value.time(), value.tzinfo or UTC).astimezone(UTC)
-
-
-def _limit(value: Any) -> int | None:
-    number = _plain(value)
-    if number is None or number == "":
-        return None
-    if isinstance(number, bool) or int(number) < 0:
-        raise ValueError("a limit is a number from 0 up")
-    return int(number)
-
-
-def _count(value: Any) -> int:
-    """Nothing is taken for 0 here: that would give the quota out again."""
-    count = _plain(value)
-    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise ValueError("a count is a whole number from 0 up")
-    return count
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError("not true or false")
-    return value
-
-
-def _names(value: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in value.split(",") if name.strip())
-
-
-def _price(value: Any) -> float | None:
-    price = _plain(value)
-    return None if price is None or price == "" else float(price)
-
-
-def _auth(value: str) -> str:
-    """The app's own settings are no keys: a row that names one would send it to the row's endpoint."""
-    if value.upper().startswith(PRIVATE_SETTINGS):
-        raise ValueError("this setting is the app's own")
-    return value
-
-
-def _address(value: str) -> str:
-    address = urlsplit(value)
-    if address.scheme not in {"https", "http"} or not address.hostname or address.port == 0:
-        raise ValueError("an endpoint begins with https://")
-    return value.rstrip("/")

@@ -13,7 +13,8 @@ from azure.data.tables.aio import TableClient
 
 from shared.errors import StoreUnavailable
 from shared.ledger import Amount, Conflict, Key, LedgerStore, Row
-from shared.tables import Tables, ledger_to_row, open_service
+from shared.rows import ledger_to_row
+from shared.tables import Tables, open_service
 from tests.conftest import TableTap
 from tests.fake_ledger import FakeLedger, Fault
 from tools.azurite import Azurite

@@ -22,7 +22,8 @@ from shared.errors import (
 from shared.ledger import MAX_TRIES, REMEMBERED_SECONDS, Amount, Key, Row
 from shared.models import Credential, Event, Usage
 from shared.quota import MINUTE, MOST_KEPT, TOTAL_ROW, Need, Quota
-from shared.tables import ledger_to_row, open_service
+from shared.rows import ledger_to_row
+from shared.tables import open_service
 from tests.conftest import EVENT, QUESTION, Stage, TableTap, answered, serve
 from tests.fake_ledger import FakeLedger, Fault
 from tools.azurite import Azurite

@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,19 +19,9 @@ from azure.data.tables import EdmType, EntityProperty
 from azure.data.tables.aio import TableServiceClient
 
 from shared.errors import StoreUnavailable
-from shared.models import Deployment, Event
-from shared.tables import (
-    DEPLOYMENTS,
-    EVENT_ROW,
-    EVENTS,
-    AlreadyExists,
-    Tables,
-    _translated,
-    deployment_from_row,
-    deployment_to_row,
-    event_to_row,
-    open_service,
-)
+from shared.models import Counts, Deployment, Event, Health, UsageRow
+from shared.rows import EVENT_ROW, deployment_from_row, deployment_to_row, event_to_row
+from shared.tables import DEPLOYMENTS, EVENTS, AlreadyExists, Tables, _translated, open_service
 from shared.wiring import TABLES_KEEP_ALIVE_SECONDS, table_session
 from tests.conftest import TableTap
 from tools.azurite import Azurite
@@ -413,3 +403,51 @@ async def test_a_connection_that_lay_idle_for_too_long_is_not_used_again(
 
 def test_connections_are_kept_for_less_time_than_azurite_keeps_them() -> None:
     assert TABLES_KEEP_ALIVE_SECONDS < 5
+
+
+HOUR = datetime(2026, 12, 1, 9, tzinfo=UTC)
+
+
+def usage_row(event_code: str, user: str = "amy", **counts: int) -> UsageRow:
+    return UsageRow(event_code, HOUR, user, "gpt-4o", Counts(**counts))
+
+
+async def test_usage_comes_back_as_it_was_written_by_each_writer(tables: Tables) -> None:
+    event, other = code(), code()
+    row = UsageRow(event, HOUR, "a.b+c@d-e_f", "", Counts(1, 2, 2**40, 4, 5))
+    await tables.write_usage([row, usage_row(event, requests=1), usage_row(other, requests=9)], "one")
+    await tables.write_usage([usage_row(event, requests=2)], "two")
+    expected = [row, usage_row(event, requests=1), usage_row(event, requests=2)]
+    assert sorted(await tables.usage(event)) == sorted(expected)
+
+
+async def test_the_same_usage_written_again_counts_once(tables: Tables) -> None:
+    event = code()
+    await tables.write_usage([usage_row(event, requests=1)], "one")
+    await tables.write_usage([usage_row(event, requests=3)], "one")
+    assert await tables.usage(event) == [usage_row(event, requests=3)]
+
+
+async def test_more_usage_than_fits_one_batch_is_written_whole(tables: Tables) -> None:
+    event = code()
+    rows = [usage_row(event, f"user-{number}", requests=number) for number in range(250)]
+    await tables.write_usage(rows, "one")
+    assert sorted(await tables.usage(event)) == sorted(rows)
+
+
+async def test_health_stands_beside_a_deployment_and_changes_nothing_else(tables: Tables) -> None:
+    deployment = Deployment(code(), "one", "https://one.example", "one")
+    await tables.put_deployment(deployment)
+    key = (deployment.model, deployment.id)
+    assert key not in await tables.health()
+    ill = Health(HOUR, "429", HOUR + timedelta(seconds=60))
+    for health in (ill, Health(HOUR + timedelta(seconds=61), "ok")):
+        await tables.write_health(deployment, health)
+        assert (await tables.health())[key] == health
+        assert deployment in await tables.deployments()
+
+
+async def test_health_of_a_deployment_that_is_gone_is_not_kept(tables: Tables) -> None:
+    gone = Deployment(code(), "one", "https://one.example", "one")
+    await tables.write_health(gone, Health(HOUR, "ok"))
+    assert (gone.model, gone.id) not in await tables.health()
