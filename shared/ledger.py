@@ -134,7 +134,7 @@ class Account:
 
         The table is told of a debt at once, in the background: other instances give out the less.
         """
-        self.spare = self.spare.plus(held.drawn).minus(used)
+        self.spare = self.spare.plus(held.drawn.minus(used))
         self.held = self.held.minus(held.amount)
         self.spent = self.spent.plus(used)
         self.used_at = self._clock()

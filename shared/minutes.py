@@ -25,15 +25,12 @@ class Minutes:
         return len(self._calls)
 
     @contextmanager
-    def counted(self, who: Credential, limit: int | None) -> Iterator[None]:
+    def counted(self, who: Credential, limit: int) -> Iterator[None]:
         """Counts a call at once, so that calls that come together count one another; not one that is refused.
 
         Raises:
             RateLimited: there were as many as `limit` already.
         """
-        if limit is None:
-            yield
-            return
         calls, now = self._calls.setdefault(who, deque()), self._clock()
         while calls and now - calls[0] >= MINUTE:
             calls.popleft()

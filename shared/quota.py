@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 from math import ceil
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -161,8 +162,9 @@ class Quota:
         """
         day = self._day(event, now)
         try:
-            if event.requests_per_minute is not None:
-                self._start_sweeping()
+            if event.requests_per_minute is None:
+                return await self._claim(who, event, need, day, now)
+            self._start_sweeping()
             with self._minutes.counted(who, event.requests_per_minute):
                 return await self._claim(who, event, need, day, now)
         except ProxyError as error:
@@ -212,23 +214,36 @@ class Quota:
     async def _claim(self, who: Credential, event: Event, need: Need, day: Day, now: datetime) -> Hold:
         claims: list[tuple[Account, Held]] = []
         try:
-            # Each is looked up only now: one that nobody waits for may be forgotten meanwhile.
-            for is_total in (False, True):
-                account = self._total(event) if is_total else self._user(who, event, day)
-                if account is None:
-                    continue
-                corrected = need.corrected(account.correction)
-                held = await account.hold(corrected.amount, corrected.least)
-                if held is None:
-                    raise _refusal(account, corrected, event, day, now)
-                claims.append((account, held))
-                need = need._replace(output_cap=corrected.lowered_cap(held.amount.tokens))
+            if user := self._user(who, event, day):
+                need = await self._claim_of(user, need, event, day, now, claims)
+            # Looked up only now: one that nobody waits for may be forgotten meanwhile.
+            if total := self._total(event):
+                need = await self._claim_of(total, need, event, day, now, claims)
         except BaseException:
             for account, held in claims:
                 account.release(held)
             raise
-        user, total = self._user(who, event, day), self._total(event)
         return Hold(need, claims, lambda: figures(event, user, total, day))
+
+    async def _claim_of(
+        self,
+        account: Account,
+        need: Need,
+        event: Event,
+        day: Day,
+        now: datetime,
+        claims: list[tuple[Account, Held]],
+    ) -> Need:
+        """Adds to `claims`; returns the need with the output cap that the account allows."""
+        corrected = need.corrected(account.correction)
+        wanted = corrected.amount
+        held = await account.hold(wanted, corrected.least)
+        if held is None:
+            raise _refusal(account, corrected, event, day, now)
+        claims.append((account, held))
+        if held.amount == wanted:
+            return need
+        return need._replace(output_cap=corrected.lowered_cap(held.amount.tokens))
 
     def _user(self, who: Credential, event: Event, day: Day) -> Account | None:
         if event.requests_per_day is None and event.tokens_per_day is None:
@@ -290,6 +305,7 @@ def figures(event: Event, user: Account | None, total: Account | None, day: Day)
     )
 
 
+@lru_cache(maxsize=1024)
 def _limit(requests: int | None, tokens: int | None) -> Amount:
     return Amount(ENDLESS if requests is None else requests, ENDLESS if tokens is None else tokens)
 
