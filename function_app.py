@@ -44,6 +44,9 @@ def create_app(service: Web) -> func.FunctionApp:
     async def alive(req: Request) -> Response:
         return await web.alive(req)
 
+    async def home(req: Request) -> Response:
+        return await web.home(req)
+
     async def unknown(req: Request) -> Response:
         return await web.unknown(req)
 
@@ -64,6 +67,7 @@ def create_app(service: Web) -> func.FunctionApp:
             add(f"{name}_{key}", f"{prefix}/{path}", handler, [method])
             method_not_allowed(f"{name}_{key}", f"{prefix}/{path}", method)
     add("healthz", "healthz", alive, ["GET"])
+    add("home", "/", home, ["GET"])
     add("readyz", "readyz", ready, ["GET"])
     add("z_api", "api/{*rest}", unknown, EVERY_METHOD)
     add("z_v1", "v1/{*rest}", unknown, EVERY_METHOD)
