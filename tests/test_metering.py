@@ -397,7 +397,7 @@ async def test_a_steady_run_with_metering_costs_a_tenth_of_a_table_call_for_each
         settings = {
             "PROXY_TABLES": tap.connection_string,
             "PROXY_CACHE_SECONDS": "60",
-            "PROXY_USAGE_FLUSH_SECONDS": "0.5",
+            "PROXY_USAGE_FLUSH_SECONDS": "2",
         }
         async with serve(stage.tables, stage.simulator, environment | settings) as instance:
             desk = await open_desk(instance, requests_per_day=10_000, tokens_per_day=10_000_000)
