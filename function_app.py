@@ -22,6 +22,8 @@ CHAT_ROUTES = {
     "chat_azure_v1": "openai/v1/chat/completions",
 }
 MODEL_ROUTES = {"models": "models", "models_azure": "openai/models", "models_azure_v1": "openai/v1/models"}
+NIGHTLY = "0 17 3 * * *"
+"""Second, minute, hour, day, month, day of the week: at 03:17 UTC."""
 EVERY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 
@@ -47,6 +49,9 @@ def create_app(service: Web) -> func.FunctionApp:
     async def home(req: Request) -> Response:
         return await web.home(req)
 
+    async def remove_old_rows(timer: func.TimerRequest) -> None:
+        await service.remove_old_rows()
+
     async def unknown(req: Request) -> Response:
         return await web.unknown(req)
 
@@ -69,6 +74,8 @@ def create_app(service: Web) -> func.FunctionApp:
     add("healthz", "healthz", alive, ["GET"])
     add("home", "/", home, ["GET"])
     add("readyz", "readyz", ready, ["GET"])
+    nightly = app.timer_trigger(schedule=NIGHTLY, arg_name="timer", run_on_startup=False)
+    app.function_name("remove_old_rows")(nightly(remove_old_rows))
     add("z_api", "api/{*rest}", unknown, EVERY_METHOD)
     add("z_v1", "v1/{*rest}", unknown, EVERY_METHOD)
     return app

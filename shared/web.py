@@ -58,6 +58,9 @@ class Web:
             try:
                 async with asyncio.timeout(LONGEST_BODY_SECONDS):
                     body = await _body(req, wiring.settings.max_body_bytes)
+            except RequestTooLarge as error:
+                wiring.proxy.refused(_headers(req), error)
+                raise
             except TimeoutError as error:
                 text = f"The body did not arrive within {LONGEST_BODY_SECONDS} seconds. Send it at once."
                 raise InvalidRequest(text) from error
@@ -81,6 +84,14 @@ class Web:
             return Reply(200, {"content-type": "application/json"}, b'{"status":"ready"}')
 
         return await _answer(req, work)
+
+    async def remove_old_rows(self) -> None:
+        """Remove the rows that are kept no longer. For a timer: it answers nobody.
+
+        Raises:
+            StoreUnavailable: the settings cannot be used.
+        """
+        await self._open().retention.remove_old_rows()
 
     async def close(self) -> None:
         """Close what was opened. Where the platform kills the process, nobody calls this."""
