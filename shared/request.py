@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from .errors import InvalidJson, InvalidRequest
-from .json_edit import DuplicateMember, edit, members
-from .models import API_V1, Deployment
+from .json_edit import DuplicateMember, edit, members, without
+from .models import API_V1, Deployment, Ways
 
 MAX_CHOICES = 128
 OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens")
@@ -92,6 +93,42 @@ def upstream_body(body: bytes, request: ChatRequest, deployment: Deployment, out
     if request.stream and not request.wants_usage:
         changes["stream_options"] = _encode({**(request.stream_options or {}), "include_usage": True})
     return edit(body, changes)
+
+
+def adapted(body: bytes, ways: Ways) -> bytes:
+    """`body` in the way that a deployment takes it: the output cap in its field, no `stream_options`."""
+    for other in OUTPUT_FIELDS:
+        if ways.output_field not in {None, other} and (found := members(body, {other})):
+            value = body[found[other].start : found[other].end]
+            body = edit(without(body, other), {str(ways.output_field): value})
+    return body if ways.stream_options else without(body, "stream_options")
+
+
+def has_own_data(body: bytes) -> bool:
+    """Whether the request names a data source of the attendee's own (Azure OpenAI "on your data").
+
+    Azure passes on what such a source answers as if it were its own answer.
+    """
+    return bool(members(body, {"data_sources", "dataSources"}))
+
+
+def refused_way(error: Mapping[str, Any], ways: Ways) -> Ways | None:
+    """What to do differently after a 400 with this `error`; None where that would not help.
+
+    The models' own words: `unsupported_parameter` with the parameter's name, and of old API versions
+    "Unrecognized request argument supplied: NAME".
+    """
+    text, param = str(error.get("message")), error.get("param")
+    if error.get("code") != "unsupported_parameter":
+        param = text.removeprefix("Unrecognized request argument supplied: ").strip()
+        if param == text and "stream_options" in text:
+            param = "stream_options"
+    if param == "stream_options" and ways.stream_options:
+        return ways._replace(stream_options=False)
+    if param in OUTPUT_FIELDS and ways.output_field is None:
+        other = OUTPUT_FIELDS[param == OUTPUT_FIELDS[0]]
+        return ways._replace(output_field=other)
+    return None
 
 
 def _capped(request: ChatRequest, deployment: Deployment, cap: int) -> Mapping[str, bytes]:
