@@ -172,7 +172,7 @@ class Forwarding:
 
 async def _read(call: Call, candidate: Candidate, answer: Answer) -> Received | Fault:
     """The whole answer, or why it is none; what is no use is not waited for."""
-    if answer.status in upstream.USELESS or not 200 <= answer.status < 500:
+    if answer.status in upstream.USELESS or answer.status // 100 not in {2, 4}:
         answer.close()
         return upstream.fault(answer)
     body = await answer.read_all()
@@ -193,6 +193,8 @@ def _fault(error: UpstreamError | TimeoutError, call: Call, seconds: float) -> F
         return Fault(UpstreamTimeout(text), Trouble.SILENT, "timeout")
     if isinstance(error, upstream.NoKey):
         return Fault(error, Trouble.REFUSED, "no key")
+    if isinstance(error, upstream.NoToken):
+        return Fault(error, Trouble.SILENT, "no token")
     if call.first_byte_at is not None:
         return Fault(error, Trouble.FAILED, "cut")
     return Fault(error, Trouble.SILENT, "unreachable")

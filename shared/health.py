@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -14,7 +15,9 @@ from .models import Deployment, Health
 _log = logging.getLogger(__name__)
 
 PAUSE_SECONDS: Final = 5.0
-"""After each round of writing: a deployment that comes and goes is written no more often."""
+"""A deployment that comes and goes is written no more often."""
+
+_Key = tuple[str, str]
 
 
 class HealthStore(Protocol):
@@ -35,28 +38,34 @@ class HealthNotes:
         self._store = store
         self._now = now
         self._pause_seconds = pause_seconds
-        self._waiting: dict[tuple[str, str], tuple[Deployment, Health]] = {}
-        self._writing: asyncio.Task[None] | None = None
+        self._latest: dict[_Key, tuple[Deployment, Health]] = {}
+        self._written_at: dict[_Key, float] = {}
+        self._writing: set[asyncio.Task[None]] = set()
 
     def put(self, deployment: Deployment, seen: str, cooling_seconds: float) -> None:
         """It was seen so just now, and is left alone for so long. Never waits."""
-        now = self._now()
+        now, key = self._now(), (deployment.model, deployment.id)
         until = now + timedelta(seconds=cooling_seconds) if cooling_seconds > 0 else None
-        self._waiting[deployment.model, deployment.id] = (deployment, Health(now, seen, until))
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.get_running_loop().create_task(self._write())
+        is_due = key not in self._latest
+        self._latest[key] = (deployment, Health(now, seen, until))
+        if is_due:
+            writing = asyncio.get_running_loop().create_task(self._write(key))
+            self._writing.add(writing)
+            writing.add_done_callback(self._writing.discard)
 
-    async def _write(self) -> None:
-        while self._waiting:
-            waiting, self._waiting = self._waiting, {}
-            for deployment, health in waiting.values():
-                try:
-                    await self._store.write_health(deployment, health)
-                except StoreUnavailable:
-                    _log.warning("how deployment %s was seen could not be noted", deployment.id)
-            await asyncio.sleep(self._pause_seconds)
+    async def _write(self, key: _Key) -> None:
+        """Whatever is the latest when it is this deployment's turn."""
+        clock = asyncio.get_running_loop().time
+        await asyncio.sleep(max(0.0, self._written_at.get(key, -math.inf) + self._pause_seconds - clock()))
+        self._written_at[key] = clock()
+        deployment, health = self._latest.pop(key)
+        try:
+            await self._store.write_health(deployment, health)
+        except StoreUnavailable:
+            _log.warning("how deployment %s was seen could not be noted", deployment.id)
 
     async def close(self) -> None:
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.wait([self._writing])
+        """Leave what is not written."""
+        for writing in self._writing:
+            writing.cancel()
+        await asyncio.gather(*self._writing, return_exceptions=True)

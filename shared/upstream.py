@@ -45,6 +45,10 @@ class NoKey(UpstreamError):
     """The setting that should hold a deployment's key is empty."""
 
 
+class NoToken(UpstreamError):
+    """The app's identity gives no token."""
+
+
 class TokenSource(Protocol):
     async def token(self) -> str:
         """A bearer token of the app's own identity.
@@ -161,7 +165,8 @@ class Upstream:
 
         Raises:
             NoKey: the setting that should hold its key is empty.
-            UpstreamError: it could not be reached, or the app's identity gives no token.
+            NoToken: the app's identity gives none.
+            UpstreamError: it could not be reached.
         """
         headers = await self._headers(deployment, client_headers)
         headers.update(trace)
@@ -185,13 +190,19 @@ class Upstream:
     async def _headers(self, deployment: Deployment, client: Mapping[bytes, bytes]) -> dict[str, str]:
         headers = {"content-type": "application/json", "accept-encoding": "identity"}
         if deployment.auth == MANAGED_IDENTITY:
-            headers["authorization"] = f"Bearer {await self._tokens.token()}"
+            headers["authorization"] = f"Bearer {await self._token()}"
         else:
             headers["api-key"] = self._secret(deployment)
         for name in SENT_HEADERS:
             if (value := client.get(name)) is not None:
                 headers[name.decode()] = value.decode("latin-1")
         return headers
+
+    async def _token(self) -> str:
+        try:
+            return await self._tokens.token()
+        except UpstreamError as error:
+            raise NoToken(error.message) from error
 
     def _secret(self, deployment: Deployment) -> str:
         secret = self._key(deployment.auth)
