@@ -9,15 +9,13 @@ from typing import Final, NamedTuple
 
 from . import request, sse, upstream
 from .errors import ProxyError, UpstreamError, UpstreamTimeout
-from .models import Credential, Event, Trouble, Usage, Ways
+from .models import AS_ASKED, Credential, Event, Trouble, Usage, Ways
 from .routing import Candidate, Routes
 from .trace import trace_headers
 from .upstream import Answer, Body, Deadlines, Fault, Upstream
 
 LEAST_SECONDS: Final = 1.0
 """With less than this of the time left, no further deployment is tried."""
-
-_AS_ASKED: Final = Ways()
 
 
 @dataclass(slots=True)
@@ -57,7 +55,7 @@ class Received(NamedTuple):
     candidate: Candidate
     body: bytes | None
     """None: a stream."""
-    usage: Usage | None = None
+    usage: Usage | None
 
 
 class Forwarding:
@@ -106,48 +104,40 @@ class Forwarding:
         raise call.routes.refusal(call.model, last) from last
 
     def _next(self, call: Call) -> Candidate | None:
-        if call.attempts and self._seconds(call) < LEAST_SECONDS:
+        if call.tried and self._seconds(call) < LEAST_SECONDS:
             return None
         return call.routes.choose(call.model, call.credential.user, call.tried)
 
     async def _try(self, call: Call, candidate: Candidate, cap: int | None) -> Received | ProxyError:
-        """One attempt, of which the candidate is told how it went; an error where the next may be tried."""
-        began_at = self.clock() if call.attempts else call.began_at
+        """One deployment, which is told how it went; an error where the next may be tried."""
+        began_at = self.clock() if call.tried else call.began_at
         seconds = self._seconds(call)
         call.tried = (*call.tried, candidate)
         candidate.begin()
-        outcome: Received | Fault | None = None
         try:
             async with asyncio.timeout(seconds):
-                outcome = await self._exchange(call, candidate, cap)
-        except (UpstreamError, TimeoutError) as error:
-            outcome = _fault(error, call, seconds)
-        finally:
-            if outcome is None:
-                candidate.left()
-            if not isinstance(outcome, Received) or outcome.body is not None:
-                candidate.ended()
-        if isinstance(outcome, Fault):
-            candidate.failed(outcome.trouble, outcome.seen, outcome.seconds, began_at)
-            return outcome.error
+                received = await self._ask(call, candidate, cap, candidate.ways)
+                if received.answer.status == 400 and (ways := _other_way(call, received)):
+                    received = await self._ask(call, candidate, cap, ways)
+        except (Fault, UpstreamError, TimeoutError) as error:
+            candidate.ended()
+            fault = _fault(error, call, seconds)
+            candidate.failed(fault.trouble, fault.seen, fault.seconds, began_at)
+            return fault.error
+        except BaseException:
+            candidate.ended()
+            candidate.left()
+            raise
+        if received.body is not None:
+            candidate.ended()
         candidate.answered(began_at)
-        return outcome
+        return received
 
-    async def _exchange(self, call: Call, candidate: Candidate, cap: int | None) -> Received | Fault:
-        """Ask, and where the deployment refuses the way it was asked, once more in the other way."""
-        outcome = await self._ask(call, candidate, cap, candidate.ways)
-        if isinstance(outcome, Received) and outcome.answer.status == 400 and outcome.body is not None:
-            ways = request.refused_way(upstream.error_of(outcome.body), candidate.ways)
-            if ways is not None:
-                if not request.has_own_data(call.body):
-                    candidate.ways = ways
-                return await self._ask(call, candidate, cap, ways)
-        return outcome
-
-    async def _ask(self, call: Call, candidate: Candidate, cap: int | None, ways: Ways) -> Received | Fault:
+    async def _ask(self, call: Call, candidate: Candidate, cap: int | None, ways: Ways) -> Received:
+        """Raises Fault, UpstreamError."""
         deployment = candidate.deployment
         content = request.upstream_body(call.body, call.asked, deployment, cap)
-        body = Body(content if ways == _AS_ASKED else request.adapted(content, ways))
+        body = Body(content if ways is AS_ASKED else request.adapted(content, ways))
         call.attempts += 1
         call.first_byte_at = None
         try:
@@ -155,46 +145,64 @@ class Forwarding:
         finally:
             call.is_sent = call.is_sent or body.is_sent
         call.first_byte_at = self.clock()
-        if answer.is_stream and answer.status == 200:
-            return Received(answer, candidate, None)
         try:
-            return await _read(call, candidate, answer)
+            if answer.status == 200 and answer.is_stream:
+                return Received(answer, candidate, None, None)
+            if upstream.is_useless(answer.status):
+                raise upstream.fault(answer)
+            content = await answer.read_all()
+            if answer.status >= 400 and _is_ours(call, answer, content):
+                raise upstream.fault(answer)
+            return Received(answer, candidate, content, _usage(answer, content))
         except BaseException:
             answer.close()
             raise
 
     def _seconds(self, call: Call) -> float:
         """For one try: of a stream its beginning only; of all tries together, as for one whole answer."""
-        spent = self.clock() - call.began_at if call.attempts else 0.0
-        left = max(0.0, self._deadlines.whole - spent)
+        left = self._deadlines.whole
+        if call.tried:
+            left = max(0.0, left - (self.clock() - call.began_at))
         return min(left, self._deadlines.first_byte) if call.asked.stream else left
 
 
-async def _read(call: Call, candidate: Candidate, answer: Answer) -> Received | Fault:
-    """The whole answer, or why it is none; what is no use is not waited for."""
-    if answer.status in upstream.USELESS or answer.status // 100 not in {2, 4}:
-        answer.close()
-        return upstream.fault(answer)
-    body = await answer.read_all()
-    if upstream.is_ours(answer.status, body) and not request.has_own_data(call.body):
-        return upstream.fault(answer)
+def _is_ours(call: Call, answer: Answer, body: bytes) -> bool:
+    return upstream.is_ours(answer.status, body) and not request.has_own_data(call.body)
+
+
+def _usage(answer: Answer, body: bytes) -> Usage | None:
+    """Raises Fault where a right status has a body that is no answer."""
     try:
-        return Received(answer, candidate, body, sse.usage_of(body))
+        return sse.usage_of(body)
     except ValueError:
         if answer.status >= 400:
-            return Received(answer, candidate, body)
+            return None
         error = UpstreamError("The model sent what is no answer. Try again.")
-        return Fault(error, Trouble.FAILED, "no answer")
+        raise Fault(error, Trouble.FAILED, "no answer") from None
 
 
-def _fault(error: UpstreamError | TimeoutError, call: Call, seconds: float) -> Fault:
-    if isinstance(error, TimeoutError):
-        text = f'The model did not answer within {seconds:.3g} seconds. Ask for less, or use "stream": true.'
-        return Fault(UpstreamTimeout(text), Trouble.SILENT, "timeout")
-    if isinstance(error, upstream.NoKey):
-        return Fault(error, Trouble.REFUSED, "no key")
-    if isinstance(error, upstream.NoToken):
-        return Fault(error, Trouble.SILENT, "no token")
+def _other_way(call: Call, received: Received) -> Ways | None:
+    """How to ask instead, where the deployment refused the way it was asked; it is remembered."""
+    candidate = received.candidate
+    ways = request.refused_way(upstream.error_of(received.body or b""), candidate.ways)
+    if ways is not None and not request.has_own_data(call.body):
+        candidate.ways = ways
+    return ways
+
+
+def _fault(error: Fault | UpstreamError | TimeoutError, call: Call, seconds: float) -> Fault:
+    match error:
+        case Fault():
+            return error
+        case TimeoutError():
+            text = (
+                f'The model did not answer within {seconds:.3g} seconds. Ask for less, or use "stream": true.'
+            )
+            return Fault(UpstreamTimeout(text), Trouble.SILENT, "timeout")
+        case upstream.NoKey():
+            return Fault(error, Trouble.REFUSED, "no key")
+        case upstream.NoToken():
+            return Fault(error, Trouble.SILENT, "no token")
     if call.first_byte_at is not None:
         return Fault(error, Trouble.FAILED, "cut")
     return Fault(error, Trouble.SILENT, "unreachable")

@@ -93,6 +93,10 @@ class Ways(NamedTuple):
     """Whether it takes `stream_options`; old versions of the API do not."""
 
 
+AS_ASKED = Ways()
+"""Of a deployment that has refused none."""
+
+
 class Usage(NamedTuple):
     """LLM tokens as the upstream reported them, or as estimated where it could not."""
 

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from .cache import Cache
 from .errors import ProxyError, StoreUnavailable, UpstreamBusy, UpstreamError
-from .models import Deployment, Trouble, Ways
+from .models import AS_ASKED, Deployment, Trouble
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Candidate:
 
     def __init__(self, deployment: Deployment, clock: Callable[[], float], notice: Notice) -> None:
         self.deployment = deployment
-        self.ways = Ways()
+        self.ways = AS_ASKED
         self.in_flight = 0
         self.calls = 0
         self.trouble: Trouble | None = None

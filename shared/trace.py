@@ -20,7 +20,8 @@ def trace_headers(client: Mapping[bytes, bytes]) -> dict[str, str]:
     """The headers that carry the trace upstream: the client's own where they are valid, else new ones."""
     parent = client.get(b"traceparent")
     if parent is None or not _valid(parent):
-        return {"traceparent": f"00-{getrandbits(128) or 1:032x}-{getrandbits(64) or 1:016x}-01"}
+        drawn = getrandbits(192).to_bytes(24).hex()
+        return {"traceparent": f"00-{drawn[:32]}-{drawn[32:]}-01"}
     headers = {"traceparent": parent.decode("latin-1")}
     if (state := client.get(b"tracestate")) is not None:
         headers["tracestate"] = state.decode("latin-1")

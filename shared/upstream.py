@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import aiohttp
 import msgspec
@@ -225,23 +225,28 @@ def chat_url(deployment: Deployment) -> URL:
     return path.with_query({"api-version": deployment.api_version})
 
 
-class Fault(NamedTuple):
-    """Why an answer is not the attendee's to read."""
+class Fault(Exception):
+    """A deployment gave no answer that is the attendee's to read.
 
-    error: ProxyError
-    """What the attendee is told where no other deployment serves."""
-    trouble: Trouble
-    seen: str
-    """For the operator, in a word."""
-    seconds: float | None = None
-    """For how long Azure asks us to stay away, where it does."""
+    `error` is what the attendee is told where no other serves, `seen` what the operator is, in a word,
+    and `seconds` for how long Azure asks us to stay away, where it does.
+    """
 
+    def __init__(self, error: ProxyError, trouble: Trouble, seen: str, seconds: float | None = None) -> None:
+        super().__init__(seen)
+        self.error = error
+        self.trouble = trouble
+        self.seen = seen
+        self.seconds = seconds
 
-USELESS: Final = frozenset({408, 429})
-"""Of the 4xx, those that say nothing about the request; 5xx and 3xx never do."""
 
 OUR_FAULTS: Final = frozenset({401, 403, 404})
 """Refusals that concern our key, role or deployment name, not the attendee's request."""
+
+
+def is_useless(status: int) -> bool:
+    """Whether nothing in an answer of this status is the attendee's to read."""
+    return status in {408, 429} or status // 100 not in {2, 4}
 
 
 def is_ours(status: int, body: bytes) -> bool:

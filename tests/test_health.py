@@ -23,6 +23,7 @@ class Store:
         self.rows: list[tuple[str, Health]] = []
         self.down = False
         self.asked = asyncio.Event()
+        self.written = asyncio.Condition()
         self.passing = asyncio.Event()
         self.passing.set()
 
@@ -31,12 +32,13 @@ class Store:
         await self.passing.wait()
         if self.down:
             raise StoreUnavailable
-        self.rows.append((deployment.id, health))
+        async with self.written:
+            self.rows.append((deployment.id, health))
+            self.written.notify_all()
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(10):
-            while len(self.rows) < count:
-                await asyncio.sleep(0.005)
+        async with asyncio.timeout(10), self.written:
+            await self.written.wait_for(lambda: len(self.rows) >= count)
 
 
 def notes(store: Store, pause_seconds: float = 0.05) -> HealthNotes:
