@@ -104,7 +104,7 @@ class Forwarding:
         raise call.routes.refusal(call.model, last) from last
 
     def _next(self, call: Call) -> Candidate | None:
-        if call.tried and self._seconds(call) < LEAST_SECONDS:
+        if call.tried and self._left(call) < LEAST_SECONDS:
             return None
         return call.routes.choose(call.model, call.credential.user, call.tried)
 
@@ -160,10 +160,11 @@ class Forwarding:
 
     def _seconds(self, call: Call) -> float:
         """For one try: of a stream its beginning only; of all tries together, as for one whole answer."""
-        left = self._deadlines.whole
-        if call.tried:
-            left = max(0.0, left - (self.clock() - call.began_at))
+        left = self._left(call) if call.tried else self._deadlines.whole
         return min(left, self._deadlines.first_byte) if call.asked.stream else left
+
+    def _left(self, call: Call) -> float:
+        return self._deadlines.whole - (self.clock() - call.began_at)
 
 
 def _is_ours(call: Call, answer: Answer, body: bytes) -> bool:
