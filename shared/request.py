@@ -20,7 +20,8 @@ _QUOTED_NAMES = tuple(b'"%s"' % name.encode() for name in _POLICY_NAMES)
 _UNSET = (None, msgspec.Raw(b"null"), msgspec.Raw(b"false"))
 _mismatch = re.compile(r"Expected `(\w+)(?: \| null)?`, got `(\w+)`").match
 _unknown_member = re.compile(
-    r"Unrecognized request argument supplied: (\w+)|Validation error at #/(\w+): Extra inputs are not permitted.*"
+    r"Unrecognized request argument supplied: (\w+)"
+    r"|Validation error at #/(\w+): Extra inputs are not permitted.*"
 ).fullmatch
 _KINDS = {
     "object": "an object",

@@ -411,7 +411,7 @@ def test_the_models_own_words_say_which_way_it_takes(
     [
         (b'{"messages":[]}', False),
         (b'{"data_sources":[]}', True),
-        (b'{"d\u0061ta_sources":[]}', True),
+        (b'{"d\\u0061ta_sources":[]}', True),
         (b'{"data_sources":1,"data_sources":2}', True),
         (b'{"messages":["data_sources"],"a":{"data_sources":1}}', False),
     ],

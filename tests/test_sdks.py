@@ -281,7 +281,7 @@ def _works(python: Path) -> bool:
 
 async def _run(python: Path, script: str, *arguments: str) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
-        *(python, Path(__file__).with_name(script), *arguments),
+        *(str(python), str(Path(__file__).with_name(script)), *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -301,7 +301,7 @@ async def test_openai_1x_works_in_every_form(stage: Stage, old_python: Path) -> 
     assert list(told.values()) == [[True, True, True]] * 4
 
 
-RETRIED = {
+RETRIED: dict[str, list[Any]] = {
     "all at their limit, for a moment": [RateLimited(retry_after_ms=700), RateLimited(retry_after_ms=900)],
     "one is dead": [ResetBeforeHeaders(), None],
     "one fails, one is at its limit": [Failure(500), RateLimited(retry_after_ms=700)],
