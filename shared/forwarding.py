@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from . import request, sse, upstream
+from .candidate import Candidate
 from .errors import ProxyError, UpstreamError, UpstreamTimeout
 from .models import AS_ASKED, Credential, Event, Trouble, Usage, Ways
-from .routing import Candidate, Routes
+from .routing import Routes
 from .trace import trace_headers
 from .upstream import Answer, Body, Deadlines, Fault, Upstream
 

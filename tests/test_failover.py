@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import socket
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -38,7 +41,11 @@ BUSY = (429, "upstream_busy")
 ERROR = (502, "upstream_error")
 TIMEOUT = (504, "upstream_timeout")
 SERVED = (200, None)
-SOON = {"PROXY_UPSTREAM_TIMEOUT_SECONDS": "2", "PROXY_UPSTREAM_FIRST_BYTE_SECONDS": "0.8"}
+SOON = {
+    "PROXY_UPSTREAM_TIMEOUT_SECONDS": "2",
+    "PROXY_UPSTREAM_FIRST_BYTE_SECONDS": "0.8",
+    "PROXY_UPSTREAM_CONNECT_SECONDS": "0.3",
+}
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +210,24 @@ async def test_one_of_two_deployments_fails(
     else:
         assert told(await ask(hasty, model, stream=stream)) == row.alone
         assert (model, model) not in await stage.tables.health()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue of connections does not wait")
+async def test_a_deployment_that_takes_no_connection_is_given_up_for_the_next(
+    stage: Stage, hasty: Stage
+) -> None:
+    with socket.socket() as full, contextlib.ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):
+            filler = waiting.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        model = await stage.add_deployment(endpoint=f"http://127.0.0.1:{full.getsockname()[1]}")
+        assert told(await ask(hasty, model)) == ERROR
+        await add_to(stage, model, f"{model}-other", priority=2)
+        assert told(await ask(hasty, model)) == SERVED
+        assert (await noted(stage, model, model)).status == "unreachable"
 
 
 async def test_a_thousand_calls_over_three_deployments_of_which_one_is_dead_and_one_half_busy(

@@ -7,19 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from shared.errors import StoreUnavailable, UpstreamBusy, UpstreamError
-from shared.models import Deployment, Trouble, Ways
-from shared.routing import (
-    BALANCE,
+from shared.candidate import (
     COOL_DOWN_SECONDS,
     DEAD_AFTER,
     LONGEST_COOL_DOWN_SECONDS,
-    QUIET,
     REFUSED_SECONDS,
     Candidate,
-    Routes,
-    Routing,
 )
+from shared.errors import StoreUnavailable, UpstreamBusy, UpstreamError
+from shared.models import Deployment, Trouble, Ways
+from shared.routing import BALANCE, QUIET, Routes, Routing
 
 USERS = [f"user-{number}" for number in range(2000)]
 
