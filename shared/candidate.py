@@ -1,4 +1,4 @@
-"""A deployment as this instance sees it: how busy it is, how it has answered, and until when it cools down."""
+"""A deployment as this instance sees it: how busy it is, how it answered, and until when it cools down."""
 
 from __future__ import annotations
 

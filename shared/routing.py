@@ -110,6 +110,10 @@ class Routes:
         seconds = min(one.seconds_left() for one in waiting)
         return UpstreamBusy("The model is busy for everybody. Try again shortly.", seconds)
 
+    def tiers(self, model: str) -> Sequence[Tier]:
+        """The deployments of `model`, one of `models`, by priority."""
+        return self._tiers[model]
+
     def _all(self, model: str) -> list[Candidate]:
         return [candidate for tier in self._tiers[model] for candidate in tier.candidates]
 

@@ -51,7 +51,7 @@ class Pool:
         """By its id, whatever its state."""
         routes = await self.routes()
         return next(
-            one for tier in routes._tiers["m"] for one in tier.candidates if one.deployment.id == name
+            one for tier in routes.tiers("m") for one in tier.candidates if one.deployment.id == name
         )
 
     async def fail(
