@@ -68,8 +68,10 @@ class EventSplitter:
 
 
 def split(events: bytes) -> list[bytes]:
-    """Whole events, one by one, each with the blank line that ends it."""
+    """Whole events, one by one, each with the blank line that ends it; a line end too many stands alone."""
     ends = [match.end() for match in _blank_line.finditer(events)]
+    if events and (not ends or ends[-1] < len(events)):
+        ends.append(len(events))
     return [events[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 

@@ -52,6 +52,12 @@ def test_byte_by_byte_every_event_comes_out_on_its_own(line_end: bytes) -> None:
     assert normal == events_of(stream)
 
 
+def test_one_line_end_too_many_is_not_lost() -> None:
+    assert split(b"data: a\n\n\n") == [b"data: a\n\n", b"\n"]
+    usage = b'data: {"choices":[{}],"usage":{"prompt_tokens":1}}\n\n\n'
+    assert UsageReader(hide=False).read(usage) == usage
+
+
 @given(st.binary(max_size=40) | st.text(alphabet="a\r\n", max_size=40).map(str.encode), st.data())
 def test_any_bytes_in_any_pieces_come_out_the_same(stream: bytes, draw: st.DataObject) -> None:
     cuts = sorted(draw.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
