@@ -50,9 +50,7 @@ class Pool:
     async def get(self, name: str) -> Candidate:
         """By its id, whatever its state."""
         routes = await self.routes()
-        return next(
-            one for tier in routes.tiers("m") for one in tier.candidates if one.deployment.id == name
-        )
+        return next(one for tier in routes.tiers("m") for one in tier.candidates if one.deployment.id == name)
 
     async def fail(
         self, name: str, trouble: Trouble = Trouble.FAILED, seconds: float | None = None
