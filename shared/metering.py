@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from functools import lru_cache
 
 import msgspec
 
 from .models import Credential, Usage
+from .trace import trace_id
 
 _log = logging.getLogger(__name__)
 
@@ -35,13 +37,20 @@ class Metered(msgspec.Struct, frozen=True):
     completion_tokens: int
 
 
+Observer = Callable[[Metered, dict[str, str]], None]
+"""Is given each line, and the headers that carried its trace."""
+
+
 class Meter:
-    """Tells the log what became of each call."""
+    """Tells the log what became of each call, and an observer where there is one."""
+
+    def __init__(self, observe: Observer | None = None) -> None:
+        self._observe = observe
 
     def count(
         self,
         request_id: str,
-        trace_id: str,
+        trace: dict[str, str],
         credential: Credential,
         model: str,
         deployment: str,
@@ -53,12 +62,13 @@ class Meter:
     ) -> None:
         """One line for each call. Never awaits: a client that leaves cannot lose it."""
         level = logging.INFO if status < 500 else logging.WARNING
-        if not _log.isEnabledFor(level):
+        is_logged = _log.isEnabledFor(level)
+        if not is_logged and self._observe is None:
             return
         first, total = milliseconds
         line = Metered(
             request_id,
-            trace_id,
+            trace_id(trace),
             hashed(credential.event_code),
             hashed(credential.user),
             model,
@@ -70,7 +80,10 @@ class Meter:
             round(total),
             *usage,
         )
-        _log.log(level, "call %s", msgspec.json.encode(line).decode())
+        if is_logged:
+            _log.log(level, "call %s", msgspec.json.encode(line).decode())
+        if self._observe is not None:
+            self._observe(line, trace)
 
 
 @lru_cache(maxsize=4096)

@@ -22,7 +22,6 @@ from .metering import Meter
 from .models import Credential, Event, Usage
 from .quota import Figures, Hold, Need, Quota
 from .relay import Ending, Relay, Relayed
-from .trace import trace_id
 from .upstream import Answer
 from .usage import Tally
 
@@ -254,7 +253,7 @@ class Proxy:
     def _tell(self, call: Call, told_id: str, status: int, ending: str, usage: Usage) -> None:
         self._meter.count(
             told_id,
-            trace_id(call.trace),
+            call.trace,
             call.credential,
             call.model,
             call.deployment,

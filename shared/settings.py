@@ -48,7 +48,11 @@ AZURE_CLIENT_ID: Final = "AZURE_CLIENT_ID"
 UPSTREAM_SCOPE: Final = "PROXY_UPSTREAM_SCOPE"
 DEFAULT_SCOPE: Final = "https://cognitiveservices.azure.com/.default"
 
-TEXTS: Final = (TABLES, TABLES_URI, TABLES_CLIENT_ID, AZURE_CLIENT_ID, UPSTREAM_SCOPE)
+TELEMETRY: Final = "APPLICATIONINSIGHTS_CONNECTION_STRING"
+SITE: Final = "WEBSITE_SITE_NAME"
+"""The app's name, as the platform sets it."""
+
+TEXTS: Final = (TABLES, TABLES_URI, TABLES_CLIENT_ID, AZURE_CLIENT_ID, UPSTREAM_SCOPE, TELEMETRY)
 
 # The platform answers 502 by itself when nothing was answered within 230 s: all of ours stay below.
 NUMBERS: Final = (
@@ -76,6 +80,10 @@ class Settings:
     tables_uri: str | None
     tables_client_id: str | None
     upstream_scope: str
+    telemetry: str | None = field(repr=False)
+    """The connection string of Application Insights; None: no spans are sent."""
+    site: str
+    """What this app is called there."""
     cache_seconds: float
     max_body_bytes: int
     upstream_timeout_seconds: float
@@ -111,6 +119,8 @@ class Settings:
             tables_uri=uri,
             tables_client_id=_text(environment, TABLES_CLIENT_ID) or _text(environment, AZURE_CLIENT_ID),
             upstream_scope=_text(environment, UPSTREAM_SCOPE) or DEFAULT_SCOPE,
+            telemetry=_text(environment, TELEMETRY),
+            site=_text(environment, SITE) or "azure-openai-event-proxy",
             cache_seconds=cache,
             max_body_bytes=int(body),
             upstream_timeout_seconds=timeout,

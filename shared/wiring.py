@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime
 from functools import partial
@@ -19,6 +20,7 @@ from .retention import Retention
 from .routing import Routing
 from .settings import Settings
 from .tables import Tables, open_service
+from .telemetry import Telemetry
 from .upstream import Deadlines, Upstream
 from .usage import Tally
 
@@ -43,7 +45,8 @@ class Wiring:
         deadlines = Deadlines(settings.upstream_first_byte_seconds, settings.upstream_timeout_seconds)
         upstream = Upstream(self._session, settings.key, self._tokens)
         self.health = HealthNotes(self.tables, partial(datetime.now, UTC))
-        self.meter = Meter()
+        self._telemetry = Telemetry(settings.telemetry, settings.site) if settings.telemetry else None
+        self.meter = Meter(self._telemetry.put if self._telemetry else None)
         self.quota = Quota(self.tables, settings.quota_idle_seconds, time.monotonic)
         now = partial(datetime.now, UTC)
         self.retention = Retention(self.tables, settings.keep_usage_days, settings.keep_quota_days, now)
@@ -64,6 +67,8 @@ class Wiring:
         await self.tally.close()
         await self.health.close()
         await self.quota.close()
+        if self._telemetry is not None:
+            await asyncio.to_thread(self._telemetry.close)
         await self._session.close()
         await self._tokens.close()
         await self.tables.close()

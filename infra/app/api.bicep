@@ -94,6 +94,11 @@ resource settings 'Microsoft.Web/sites/config@2024-11-01' = {
     AzureWebJobsStorage__blobServiceUri: account.properties.primaryEndpoints.blob
     APPLICATIONINSIGHTS_CONNECTION_STRING: component.properties.ConnectionString
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
+    // What the exporter of spans would send and fetch besides: figures about itself, and settings from elsewhere.
+    APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL: 'true'
+    APPLICATIONINSIGHTS_SDKSTATS_DISABLED: 'true'
+    APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED: 'true'
+    APPLICATIONINSIGHTS_OPENTELEMETRY_RESOURCE_METRIC_DISABLED: 'true'
     AZURE_CLIENT_ID: identity.properties.clientId
     PROXY_TABLES__tableServiceUri: account.properties.primaryEndpoints.table
     PROXY_TABLES__clientId: identity.properties.clientId
