@@ -61,6 +61,11 @@ class Cache(Generic[K, V]):
             loading.add_done_callback(lambda task: self._loaded(key, task))
         return await asyncio.shield(loading)
 
+    def last(self, key: K) -> V | None:
+        """The value of `key` that was loaded last, fresh or not, if it is still in memory."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.value
+
     async def _refresh(self, key: K) -> V | None:
         try:
             value = await self._load(key)

@@ -45,6 +45,10 @@ class Events:
             raise InvalidEventToken
         return event
 
+    def knows(self, code: str) -> bool:
+        """Whether the event has been met here before; the tables are not asked."""
+        return self._events.last(code) is not None
+
 
 def admit(event: Event, now: datetime) -> None:
     """Let the call in, or say why not, with the time in UTC and in the event's own zone.

@@ -82,9 +82,10 @@ class Usage(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What was counted: calls that were forwarded, their tokens, and calls that got no answer.
+    """What was counted: calls that were forwarded and charged, their tokens, and calls that got no answer.
 
-    A call that was forwarded and failed, or was cut, stands in `requests` and in `errors`.
+    A stream that was cut stands in `requests` and in `errors`; a call that failed before its first byte is
+    charged nothing and stands in `errors` alone. So `requests` and tokens are what the quotas say too.
     """
 
     requests: int = 0
@@ -93,7 +94,7 @@ class Counts(NamedTuple):
     refusals: int = 0
     """By the proxy itself: a quota, a closed event, a model that the event may not use."""
     errors: int = 0
-    """Of the upstream: not reached, refused for our fault, failed, too slow, or cut in the middle."""
+    """Not the user's: the upstream was not reached, busy, too slow or cut in the middle, or we failed."""
 
     def plus(self, other: Counts) -> Counts:
         return Counts(*(one + another for one, another in zip(self, other, strict=True)))

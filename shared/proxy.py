@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,12 +15,20 @@ import msgspec
 
 from . import events, request, routing, sse, upstream
 from .credentials import credential
-from .errors import InvalidRequest, ProxyError, StoreUnavailable, UpstreamError
+from .errors import (
+    InternalError,
+    InvalidEventToken,
+    InvalidRequest,
+    ProxyError,
+    StoreUnavailable,
+    UpstreamError,
+)
 from .estimate import prompt_tokens
 from .metering import Meter
 from .models import Credential, Deployment, Event, Usage
 from .quota import Figures, Hold, Need, Quota
 from .relay import Ending, Relay, Relayed
+from .usage import Tally
 
 Headers = Mapping[bytes, bytes]
 """A client's headers: names in lower case, values as they came."""
@@ -56,6 +65,7 @@ class _Call:
     """One chat completion on its way."""
 
     id: str
+    began_at: datetime
     credential: Credential
     event: Event
     model: str
@@ -77,6 +87,7 @@ class Proxy:
         routing: routing.Routing,
         upstream: upstream.Upstream,
         meter: Meter,
+        tally: Tally,
         stream_limits: StreamLimits,
         default_output_tokens: int,
         now: Callable[[], datetime],
@@ -86,6 +97,7 @@ class Proxy:
         self._routing = routing
         self._upstream = upstream
         self._meter = meter
+        self._tally = tally
         self._stream_limits = stream_limits
         self._default_output_tokens = default_output_tokens
         self._now = now
@@ -96,21 +108,37 @@ class Proxy:
         Raises:
             ProxyError: any refusal.
         """
-        who = credential(headers)
-        asked = request.parse(body)
+        who, began_at = credential(headers), self._now()
+        try:
+            asked = request.parse(body)
+        except ProxyError as error:
+            self.refused(headers, error)
+            raise
         event = await self._events.find(who.event_code)
         routes = await self._routing.routes()
         try:
             events.admit(event, self._now())
             model = events.choose_model(event, deployment or asked.model, routes.models)
-            tokens = prompt_tokens(body)
-            call = _Call(new_id(), who, event, model, routes.choose(model), asked, headers, body, tokens)
+            chosen, tokens = routes.choose(model), prompt_tokens(body)
+            call = _Call(new_id(), began_at, who, event, model, chosen, asked, headers, body, tokens)
             need = self._need(call)
         except ProxyError as error:
+            self._tally.failed(who, "", began_at, error)
             error.headers |= await self._figures_headers(who, event)
             raise
-        hold = await self._quota.hold(who, event, need, self._now())
+        try:
+            hold = await self._quota.hold(who, event, need, self._now())
+        except ProxyError as error:
+            self._tally.failed(who, model, began_at, error)
+            raise
         return await self._forward(call, hold)
+
+    def refused(self, headers: Headers, error: ProxyError) -> None:
+        """Count a call that was refused for its body, if this instance has met its event before."""
+        with suppress(InvalidEventToken):
+            who = credential(headers)
+            if self._events.knows(who.event_code):
+                self._tally.failed(who, "", self._now(), error)
 
     async def models(self, headers: Headers) -> Reply:
         """The models that this event may use, as OpenAI lists them.
@@ -183,10 +211,12 @@ class Proxy:
         except ProxyError as error:
             hold.release()
             self._meter.failed(call.id, call.deployment.id, error.status, error.code)
+            self._tally.failed(call.credential, call.model, call.began_at, error)
             error.headers |= {"x-request-id": call.id, **hold.figures().headers(self._now())}
             raise
         except BaseException:
             hold.release()
+            self._tally.failed(call.credential, call.model, call.began_at, InternalError())
             raise
         if cap is not None:
             reply.headers["x-event-max-output-tokens"] = str(cap)
@@ -241,6 +271,8 @@ class Proxy:
     def _end(self, call: _Call, hold: Hold, told_id: str, status: int, ending: Ending, usage: Usage) -> None:
         """Charge and count. Never awaits, so that no leaving client can lose it."""
         hold.settle(usage)
+        is_cut = ending is Ending.CUT
+        self._tally.forwarded(call.credential, call.model, call.began_at, usage, is_cut=is_cut)
         self._meter.count(told_id, call.credential, call.model, call.deployment.id, status, ending, usage)
 
     def _headers(self, call: _Call, hold: Hold, answer: upstream.Answer) -> dict[str, str]:

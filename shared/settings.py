@@ -61,6 +61,9 @@ NUMBERS: Final = (
     Number("PROXY_DEFAULT_OUTPUT_TOKENS", 4096, 1, 1_000_000, "of output, where an event has no cap"),
     Number("PROXY_QUOTA_IDLE_SECONDS", 5, 0.05, 600, "after which what is not used is given back"),
     Number("PROXY_HEARTBEAT_SECONDS", 15, 0.05, 200, "of silence in a stream before a comment line is sent"),
+    Number("PROXY_USAGE_FLUSH_SECONDS", 5, 0.05, 600, "after which what was counted is written"),
+    Number("PROXY_KEEP_USAGE_DAYS", 90, 1, 3650, "after which rows of usage are removed"),
+    Number("PROXY_KEEP_QUOTA_DAYS", 30, 2, 3650, "after which rows of quotas are removed"),
 )
 
 
@@ -82,6 +85,9 @@ class Settings:
     default_output_tokens: int
     quota_idle_seconds: float
     heartbeat_seconds: float
+    usage_flush_seconds: float
+    keep_usage_days: float
+    keep_quota_days: float
     environment: Mapping[str, str] = field(repr=False)
     """Where the keys are that deployment rows name."""
 
@@ -98,7 +104,8 @@ class Settings:
         _check_tables(tables, uri, faults)
         if faults:
             raise SettingsError(faults)
-        cache, body, timeout, connect, first_byte, idle, output, quota_idle, heartbeat = numbers
+        cache, body, timeout, connect, first_byte, idle, output, quota_idle, heartbeat, *usage = numbers
+        usage_flush, keep_usage, keep_quota = usage
         return cls(
             tables=tables,
             tables_uri=uri,
@@ -113,6 +120,9 @@ class Settings:
             default_output_tokens=int(output),
             quota_idle_seconds=quota_idle,
             heartbeat_seconds=heartbeat,
+            usage_flush_seconds=usage_flush,
+            keep_usage_days=keep_usage,
+            keep_quota_days=keep_quota,
             environment=environment,
         )
 

@@ -57,6 +57,9 @@ class Web:
             try:
                 async with asyncio.timeout(LONGEST_BODY_SECONDS):
                     body = await _body(req, wiring.settings.max_body_bytes)
+            except RequestTooLarge as error:
+                wiring.proxy.refused(_headers(req), error)
+                raise
             except TimeoutError as error:
                 text = f"The body did not arrive within {LONGEST_BODY_SECONDS} seconds. Send it at once."
                 raise InvalidRequest(text) from error

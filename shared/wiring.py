@@ -17,6 +17,7 @@ from .routing import Routing
 from .settings import Settings
 from .tables import Tables, open_service
 from .upstream import Deadlines, Upstream
+from .usage import Tally
 
 KEEP_ALIVE_SECONDS = 50
 """Shorter than the 60 s after which Azure's front ends drop an idle connection."""
@@ -39,18 +40,22 @@ class Wiring:
         deadlines = Deadlines(settings.upstream_first_byte_seconds, settings.upstream_timeout_seconds)
         self.meter = Meter()
         self.quota = Quota(self.tables, settings.quota_idle_seconds, time.monotonic)
+        now = partial(datetime.now, UTC)
+        self.tally = Tally(self.tables, settings.usage_flush_seconds, now, time.monotonic)
         self.proxy = Proxy(
             Events(self.tables, settings.cache_seconds, time.monotonic),
             self.quota,
             Routing(self.tables, settings.cache_seconds, time.monotonic),
             Upstream(self._session, deadlines, settings.key, self._tokens),
             self.meter,
+            self.tally,
             StreamLimits(settings.heartbeat_seconds, settings.upstream_idle_seconds),
             settings.default_output_tokens,
-            partial(datetime.now, UTC),
+            now,
         )
 
     async def close(self) -> None:
+        await self.tally.close()
         await self.quota.close()
         await self._session.close()
         await self._tokens.close()

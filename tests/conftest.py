@@ -241,6 +241,7 @@ def environment(azurite: Azurite) -> dict[str, str]:
         "PROXY_TABLES": azurite.connection_string,
         "SIMULATOR_KEY": KEY,
         "PROXY_CACHE_SECONDS": "0",
+        "PROXY_USAGE_FLUSH_SECONDS": "0.1",
     }
 
 

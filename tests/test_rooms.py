@@ -22,6 +22,7 @@ STAGES = {
     "upstream",
     "relay",
     "metering",
+    "usage",
     "identity",
 }
 ENTRY = "function_app"
