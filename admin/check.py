@@ -28,8 +28,8 @@ _MARKS = {True: "ok  ", False: "FAIL", None: "-   "}
 def check_event(code: str, user: str, url: str | None, as_json: bool) -> None:
     """Call the app as an attendee of CODE would, and tell what each step found.
 
-    For each model of the event it makes one plain call and one stream, which count for NAME's quota. Exit status
-    1 when a step fails.
+    For each model of the event it makes one plain call and one stream, which count for NAME's quota. The exit
+    status is 1 when a step fails.
     """
     event_code, name = code.strip().lower(), user.strip().lower()
     if not is_event_code(event_code):
@@ -47,7 +47,9 @@ def check_event(code: str, user: str, url: str | None, as_json: bool) -> None:
 def _address(url: str | None) -> str:
     address = (url or find().url or "").strip().rstrip("/")
     if not address:
-        raise Fault("The app's address is not known: give --url https://YOUR-APP.azurewebsites.net, or set PROXY_URL.")
+        raise Fault(
+            "The app's address is not known: give --url https://YOUR-APP.azurewebsites.net, or set PROXY_URL."
+        )
     for suffix in ("/v1", "/api"):
         address = address.removesuffix(suffix)
     try:

@@ -36,9 +36,7 @@ class _Program(Group):
             ) from error
 
 
-@click.group(
-    cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.pass_context
 def main(context: click.Context) -> None:
     """Administers events and deployments, and tells what was used.

@@ -32,7 +32,7 @@ _VERSION = re.compile(r"v1|\d{4}-\d{2}-\d{2}(-preview)?")
 _PASTED_PATH = re.compile(r"/openai(/v1)?/?$")
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, short_help="Which Azure OpenAI deployment serves which model.")
 def deployments() -> None:
     """Deployments: which Azure OpenAI deployment serves which model."""
 
@@ -50,7 +50,9 @@ _price = click.FloatRange(0, 1_000_000)
 @click.option("--output-field", type=click.Choice(OUTPUT_FIELDS), help="How it takes an output cap.")
 @click.option("--priority", type=click.IntRange(0, 1000), default=1, show_default=True, help="Lowest first.")
 @click.option("--weight", type=click.IntRange(1, 1000), default=1, show_default=True, help="Among equals.")
-@click.option("--prompt-price", type=_price, metavar="P", help="Of 1,000,000 prompt tokens, in your currency.")
+@click.option(
+    "--prompt-price", type=_price, metavar="P", help="Of 1,000,000 prompt tokens, in your currency."
+)
 @click.option("--completion-price", type=_price, metavar="P", help="Of 1,000,000 completion tokens.")
 @click.option("--no-check", is_flag=True, help="Do not try it before it is added.")
 @as_json
@@ -78,7 +80,11 @@ def add_deployment(model: str, key_env: str | None, as_json: bool, **rest: Any) 
             note(f"it was not tried: {told}.")
             told = "not tried"
     run(target, lambda tables: tables.put_deployment(added))
-    tell(asdict(added), as_json, lambda: f"{model} is served by {added.deployment_name} at {added.endpoint} ({told}).")
+    tell(
+        asdict(added),
+        as_json,
+        lambda: f"{model} is served by {added.deployment_name} at {added.endpoint} ({told}).",
+    )
 
 
 def _described(model: str, key_env: str | None, *, endpoint: str, deployment: str, **rest: Any) -> Deployment:
@@ -170,7 +176,9 @@ def _switch(model: str, name: str, as_json: bool, *, active: bool) -> None:
 
     one = run(find(), switch)
     told = "serves {} again" if active else "no longer serves {}"
-    text = f"{one.deployment_name} at {one.endpoint} {told.format(model)}, within the app's PROXY_CACHE_SECONDS."
+    text = (
+        f"{one.deployment_name} at {one.endpoint} {told.format(model)}, within the app's PROXY_CACHE_SECONDS."
+    )
     tell(asdict(one), as_json, lambda: text)
 
 
@@ -213,7 +221,9 @@ def check(deployment: Deployment) -> None:
     if deployment.auth != MANAGED_IDENTITY and not _SETTING.fullmatch(deployment.auth):
         raise Fault("--key-env takes the name of the setting that holds the key, never the key itself.")
     if deployment.auth.upper().startswith(PRIVATE_SETTINGS):
-        raise Fault(f"{deployment.auth} is a setting of the app's own, and no key: name another in --key-env.")
+        raise Fault(
+            f"{deployment.auth} is a setting of the app's own, and no key: name another in --key-env."
+        )
 
 
 def _check_endpoint(endpoint: str) -> None:

@@ -9,6 +9,7 @@ from admin import times
 from admin.options import LIMITS
 from shared.models import Event
 
+_HELLO = 'messages=[{"role": "user", "content": "Hello"}]'
 UNKNOWN_URL = "https://YOUR-APP.azurewebsites.net"
 
 
@@ -34,7 +35,9 @@ def period(event: Event) -> str:
 
 def models(event: Event) -> str:
     if not event.models:
-        return "every one that is deployed" + (f" (default {event.default_model})" if event.default_model else "")
+        return "every one that is deployed" + (
+            f" (default {event.default_model})" if event.default_model else ""
+        )
     return ", ".join(f"{name} (default)" if name == event.default_model else name for name in event.models)
 
 
@@ -75,7 +78,7 @@ def handed_out(event: Event, url: str | None) -> str:
         "",
         "  from openai import OpenAI",
         f'  client = OpenAI(base_url="{base}", api_key="{key}")',
-        f'  client.chat.completions.create(model="{model}", messages=[{{"role": "user", "content": "Hello"}}])',
+        f'  client.chat.completions.create(model="{model}", {_HELLO})',
         "",
         f"Before the event: python3 manage.py events check {event.code} --user YOUR-GITHUB-NAME",
     ]

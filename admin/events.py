@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from shared.tables import Tables
 
 PROPOSALS = 5
+CACHE_TIME = "the app's PROXY_CACHE_SECONDS (30, unless set)"
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, short_help="Who may call, when, and how much.")
 def events() -> None:
     """Events: who may call, when, and how much."""
 
@@ -114,9 +115,7 @@ def show_event(code: str, as_json: bool) -> None:
     """Show the event CODE."""
     event = run(find(), lambda tables: _event(tables, code))
     lines = event_text.shown(event, datetime.now(UTC))
-    tell(
-        event_text.fields(event), as_json, lambda: "\n".join(f"{name:20} {value}" for name, value in lines)
-    )
+    tell(event_text.fields(event), as_json, lambda: "\n".join(f"{name:20} {value}" for name, value in lines))
 
 
 @events.command("update")
@@ -140,11 +139,10 @@ def update_event(code: str, as_json: bool, **changes: Any) -> None:
     """
     if not any(value is not None and value is not False and value != () for value in changes.values()):
         raise Fault("There is nothing to change: name an option, such as --ends or --requests-per-day.")
-    if changes["default_model"] and changes["no_default_model"]:
+    if changes["default_model"] is not None and changes["no_default_model"]:
         raise Fault("Give --default-model or --no-default-model, not both.")
-    changes["default_model"] = changes["default_model"] or None
     updated = run(find(), lambda tables: _update(tables, code, changes))
-    told = f"The event {updated.code!r} is changed. It takes effect within the app's PROXY_CACHE_SECONDS (30, unless set)."
+    told = f"The event {updated.code!r} is changed. It takes effect within {CACHE_TIME}."
     tell(event_text.fields(updated), as_json, lambda: told)
     if changes["starts"] or changes["ends"] or changes["time_zone"]:
         note(f"it is open {event_text.period(updated)}.")
@@ -157,8 +155,8 @@ def stop_event(code: str, as_json: bool) -> None:
     """Close the event CODE now. `events update CODE --resume` opens it again."""
     stopped = run(find(), lambda tables: _change(tables, code, active=False))
     told = (
-        f"The event {stopped.code!r} ends within the app's PROXY_CACHE_SECONDS (30, unless set); calls that "
-        f"run go on to their end.\n`manage.py events update {stopped.code} --resume` opens it again."
+        f"The event {stopped.code!r} ends within {CACHE_TIME}; calls that run go on to their end.\n"
+        f"`manage.py events update {stopped.code} --resume` opens it again."
     )
     tell(event_text.fields(stopped), as_json, lambda: told)
 
@@ -174,9 +172,9 @@ def delete_event(code: str, yes: bool, as_json: bool) -> None:
     confirm(f"Remove the event {event.name!r} ({event.code}) for good?", yes)
     run(target, lambda tables: tables.delete_event(event.code))
     told = (
-        f"The event {event.code!r} is removed: its attendees are refused within the app's PROXY_CACHE_SECONDS.\n"
-        f"Its usage stays in the tables until the app clears old rows, and `manage.py usage {event.code}` shows "
-        "it;\nso do its quota rows: an event of the same code goes on with what was used today."
+        f"The event {event.code!r} is removed: its attendees are refused within {CACHE_TIME}.\n"
+        f"Its usage stays, until the app clears rows of that age: `manage.py usage {event.code}` shows it.\n"
+        "So do its quota rows: a new event of the same code goes on with what was used today."
     )
     tell(event_text.fields(event), as_json, lambda: told)
 

@@ -12,7 +12,7 @@ LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def opened(url: str, seconds: float) -> aiohttp.ClientSession:
-    """A session for calls to `url`, through the proxy that the environment names, if it is not this machine."""
+    """A session for calls to `url`, through the proxy that the environment names, where one is on the way."""
     import aiohttp
 
     return aiohttp.ClientSession(

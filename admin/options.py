@@ -47,7 +47,9 @@ def _debug() -> click.Option:
         context.meta[DEBUG] = given or context.meta.get(DEBUG, False)
 
     told = "Show the whole trace of a failure."
-    return click.Option(["--debug"], is_flag=True, expose_value=False, is_eager=True, callback=note, help=told)
+    return click.Option(
+        ["--debug"], is_flag=True, expose_value=False, is_eager=True, callback=note, help=told
+    )
 
 
 def limits(command: Callable[..., None]) -> Callable[..., None]:

@@ -53,7 +53,11 @@ def console() -> Console:
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[str] = (), footer: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers: Iterable[str] = (),
+    footer: Sequence[str] = (),
 ) -> Table:
     """Columns that `numbers` names stand to the right. Names are shown as they are: no markup."""
     from rich import box
@@ -61,7 +65,13 @@ def table(
     from rich.text import Text
 
     right = set(numbers)
-    made = Table(box=box.SIMPLE_HEAD, show_footer=bool(footer), pad_edge=False, header_style="bold", footer_style="bold")
+    made = Table(
+        box=box.SIMPLE_HEAD,
+        show_footer=bool(footer),
+        pad_edge=False,
+        header_style="bold",
+        footer_style="bold",
+    )
     for number, name in enumerate(columns):
         justify = "right" if name in right else "left"
         made.add_column(Text(name), Text(footer[number]) if footer else "", justify=justify)  # type: ignore[arg-type]

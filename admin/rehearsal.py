@@ -109,7 +109,9 @@ async def _reachable(app: _App) -> Step:
     if answer.status:
         found = f"something answers /healthz with {answer.status}, and it is not this app"
         return Step("address", False, found, "Is --url right, and was the app deployed (`azd deploy`)?")
-    return Step("address", False, answer.told, "Is the address right, is the network there, does the app run?")
+    return Step(
+        "address", False, answer.told, "Is the address right, is the network there, does the app run?"
+    )
 
 
 async def _ready(app: _App) -> Step:
@@ -163,12 +165,14 @@ def _models(answer: _Answer, models: list[str], default: str | None) -> Step:
     if answer.status != 200:
         return Step("models", False, answer.told, _refused(answer))
     if not models:
-        advice = "Add one with `deployments add`, or name those that there are with `events update CODE --models ...`."
+        advice = "`deployments add` adds one; `events update CODE --models ...` names those that there are."
         return Step("models", False, "none that the event may use is deployed", advice)
     if default is not None and default not in models:
         advice = "Name another with `events update CODE --default-model ...`."
         return Step("models", False, f"the default model {default} is not deployed", advice)
-    return Step("models", True, ", ".join(f"{name} (default)" if name == default else name for name in models))
+    return Step(
+        "models", True, ", ".join(f"{name} (default)" if name == default else name for name in models)
+    )
 
 
 async def _completion(app: _App, model: str) -> Step:
@@ -191,14 +195,19 @@ async def _stream(app: _App, model: str) -> Step:
     events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
     chunks = [chunk for event in events if (chunk := _chunk(event))]
     if error := next((chunk["error"] for chunk in chunks if "error" in chunk), None):
-        return Step(name, False, f"it broke off: {error.get('message')}", "Try again; see the app's log if it stays.")
+        return Step(
+            name, False, f"it broke off: {error.get('message')}", "Try again; see the app's log if it stays."
+        )
     if answer.type != _EVENT_STREAM or events[-1:] != ["[DONE]"]:
-        return Step(name, False, "it did not come to its end", "Is a proxy between you and the app that cuts streams?")
+        return Step(
+            name, False, "it did not come to its end", "Is a proxy between you and the app that cuts streams?"
+        )
     usage = next((chunk["usage"] for chunk in reversed(chunks) if chunk.get("usage")), None)
     if usage is None:
-        advice = "The deployment's API version is too old to report it: `deployments add` it without --api-version."
+        advice = "The deployment's API version may be too old: `deployments add` it without --api-version."
         return Step(name, False, "it reported no usage, so tokens are estimated", advice)
-    return Step(name, True, f"{len(chunks)} events, {usage.get('total_tokens')} tokens in {answer.seconds:.1f} s")
+    found = f"{len(chunks)} events, {usage.get('total_tokens')} tokens in {answer.seconds:.1f} s"
+    return Step(name, True, found)
 
 
 def _chunk(event: str) -> dict[str, Any] | None:
@@ -210,15 +219,15 @@ def _chunk(event: str) -> dict[str, Any] | None:
 
 
 _ADVICE = {
-    "invalid_event_token": "Is the code right (`events list`)? An event that was just created is known within "
+    "invalid_event_token": "Is the code right (`events list`)? A new event is known within the app's "
     "PROXY_CACHE_SECONDS. Does the app use the tables that this command does?",
     "event_not_started": "Wait, or `events update CODE --starts now`.",
     "event_ended": "`events update CODE --ends ...` makes it longer.",
     "event_inactive": "`events update CODE --resume` opens it again.",
-    "model_not_found": "`deployments list` shows what is deployed, `events show CODE` what the event may use.",
+    "model_not_found": "`deployments list` shows what is there, `events show CODE` what the event may use.",
     "request_quota_exceeded": "Use another --user, or `events update CODE --requests-per-day ...`.",
     "token_quota_exceeded": "Use another --user, or `events update CODE --tokens-per-day ...`.",
-    "event_quota_exceeded": "`events update CODE --requests-total ... --tokens-total ...` gives the event more.",
+    "event_quota_exceeded": "`events update CODE --requests-total ... --tokens-total ...` gives it more.",
     "rate_limited": "Wait a minute, or `events update CODE --requests-per-minute ...`.",
     "upstream_busy": "Every deployment of the model is at its limit: give it more capacity, or add another.",
     "upstream_error": "The app cannot use the deployment: is its key or role right, is it still there? "

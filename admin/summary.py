@@ -14,6 +14,7 @@ from shared.models import Counts, Deployment, UsageRow
 By = Literal["user", "model", "hour"]
 BYS: Final[tuple[By, ...]] = ("user", "model", "hour")
 NO_MODEL: Final = "(no model)"
+OTHER_USERS: Final = "(other users)"
 _MILLION: Final = Decimal(1_000_000)
 
 
@@ -31,7 +32,8 @@ class Line(NamedTuple):
     """The sum of the rows of one user, model or hour; or of all."""
 
     key: str
-    """A user, a model (empty where a call was refused before one was chosen), or an hour in the event's zone."""
+    """A user, a model, or an hour in the event's zone. An empty model: none was chosen before the refusal; an
+    empty user: those beyond the many that an instance counts one by one."""
     counts: Counts
     cost: Decimal | None
     """Of those tokens whose model has a price; None where none of them has."""
@@ -81,7 +83,9 @@ def priced(deployments: Iterable[Deployment]) -> dict[str, Price]:
     for one in deployments:
         if (price := _price(one)) is not None:
             known = prices.get(one.model, price)
-            prices[one.model] = Price(max(known.prompt, price.prompt), max(known.completion, price.completion))
+            prices[one.model] = Price(
+                max(known.prompt, price.prompt), max(known.completion, price.completion)
+            )
     return prices
 
 

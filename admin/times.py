@@ -54,7 +54,7 @@ def moment(text: str, zone: ZoneInfo, *, closing: bool = False) -> datetime:
 def shown(at: datetime, zone: ZoneInfo) -> str:
     """`Tue 2026-12-01 09:00`, in `zone`; in English wherever it runs."""
     local = at.astimezone(zone)
-    return f"{'Mon Tue Wed Thu Fri Sat Sun'.split()[local.weekday()]} {local:%Y-%m-%d %H:%M}"
+    return f"{['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'][local.weekday()]} {local:%Y-%m-%d %H:%M}"
 
 
 def _iso(text: str) -> tuple[datetime, bool] | None:
@@ -74,7 +74,7 @@ def _free(text: str) -> tuple[datetime, bool]:
     # What the text leaves open is taken from the default: two of them show what that was.
     one, other = (
         parser.parse(text, default=default, tzinfos=_offset)
-        for default in (datetime(2004, 1, 1), datetime(2008, 2, 2, 1))  # noqa: DTZ001 - the zone comes later
+        for default in (datetime(2004, 1, 1), datetime(2008, 2, 2, 1))
     )
     if one.date() != other.date():
         raise Fault(f"{text!r} is not a whole date: give day, month and year, such as {EXAMPLE}.")
@@ -83,7 +83,7 @@ def _free(text: str) -> tuple[datetime, bool]:
 
 def _check_order(text: str) -> None:
     if first := _YEAR_FIRST.search(text):
-        datetime(*(int(part) for part in first.groups()))  # type: ignore[arg-type, misc]  # noqa: DTZ001
+        datetime(*(int(part) for part in first.groups()))  # type: ignore[arg-type]
     elif numbers := _NUMBERS.search(text):
         one, other, year = numbers.groups()
         if len(year) == 4 and int(one) <= 12 and int(other) <= 12 and one.lstrip("0") != other.lstrip("0"):
@@ -104,11 +104,13 @@ _MONTHS = (
 )
 
 
-_UNCLEAR_ZONE = "{!r} is not clear as a time zone: use --time-zone Europe/Berlin, or an offset such as +01:00."
+_UNCLEAR_ZONE = (
+    "{!r} is not clear as a time zone: use --time-zone Europe/Berlin, or an offset such as +01:00."
+)
 
 
 def _offset(name: str | None, seconds: int | timedelta | None) -> tzinfo | None:
-    """Letters such as CST name several zones, and POSIX reads `GMT+3` the other way round: neither is taken."""
+    """Letters such as CST name several zones: they are not taken, but for UTC."""
     ahead = seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds or 0)
     if name is None:
         return None if seconds is None else timezone(ahead)
@@ -128,7 +130,9 @@ def _placed(text: str, at: datetime, zone: ZoneInfo) -> datetime:
         return placed
     if placed.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != at:
         raise Fault(f"In {zone.key} the clocks are put forward, and there is no {text}: choose another time.")
-    raise Fault(f"In {zone.key} the clocks are put back, and {text} comes twice: add the offset, such as +01:00.")
+    raise Fault(
+        f"In {zone.key} the clocks are put back, and {text} comes twice: add the offset, such as +01:00."
+    )
 
 
 def _similar(name: str) -> str:

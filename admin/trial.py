@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from admin.faults import Fault
 from shared.models import API_V1, MANAGED_IDENTITY, Deployment
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 SECONDS = 60
 OUTPUT_TOKENS = 16
 OPENAI_ROLE = "Cognitive Services OpenAI User"
+
+
+_REFUSING = {"max_tokens": "reasoning models", "max_completion_tokens": "old models and API versions"}
 
 
 class Tried(NamedTuple):
@@ -48,8 +51,8 @@ async def tried(deployment: Deployment, environment: Mapping[str, str], *, may_s
     if _refuses(answer, deployment.output_field):
         if not may_switch:
             raise Fault(
-                f"{deployment.deployment_name} refuses {deployment.output_field}, as "
-                f"{'reasoning models' if other != 'max_tokens' else 'old models'} do: give --output-field {other}."
+                f"Not added: {deployment.deployment_name} refuses {deployment.output_field}, as "
+                f"{_REFUSING[deployment.output_field]} do: give --output-field {other}."
             )
         deployment = replace(deployment, output_field=other)
         answer = await _call(deployment, headers)
@@ -160,8 +163,8 @@ def _fault(answer: _Answer, deployment: Deployment) -> str | None:  # noqa: PLR0
             return _not_let_in(deployment, text)
         case 404 if answer.code == "DeploymentNotFound" or "deployment" in text or "model" in text:
             return (
-                f"there is no deployment {name!r} at {endpoint}: take its name from the Azure portal (not the "
-                "model's); a new one works after some minutes."
+                f"there is no deployment {name!r} at {endpoint}: take its own name from the Azure portal, "
+                "not the model's; a new one works after some minutes."
             )
         case 404:
             return _no_such_version(deployment)
@@ -194,10 +197,11 @@ def _not_let_in(deployment: Deployment, text: str) -> str:
 def _no_such_version(deployment: Deployment) -> str:
     if deployment.api_version == API_V1:
         return (
-            f"{deployment.endpoint} has no chat completions in the v1 form: is it the endpoint of an Azure OpenAI "
-            "resource? Older ones take --api-version 2024-10-21."
+            f"{deployment.endpoint} has no chat completions in the v1 form: is it the endpoint of an Azure "
+            "OpenAI resource? Older ones take --api-version 2024-10-21."
         )
-    return f"{deployment.endpoint} does not know the API version {deployment.api_version}: try without --api-version."
+    version = deployment.api_version
+    return f"{deployment.endpoint} does not know the API version {version}: try without --api-version."
 
 
 def _success(answer: _Answer, deployment: Deployment) -> str:

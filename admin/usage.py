@@ -32,7 +32,7 @@ class Used(NamedTuple):
     deployments: list[Deployment]
 
 
-@click.command("usage", cls=Command)
+@click.command("usage", cls=Command, short_help="Who used how much, and what it may cost.")
 @click.argument("code")
 @click.option("--by", type=click.Choice(BYS), default="user", show_default=True)
 @click.option("--csv", "as_csv", is_flag=True, help="Print a table for a spreadsheet.")
@@ -49,9 +49,7 @@ class Used(NamedTuple):
     "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with charts to this file."
 )
 @as_json
-def usage(  # noqa: PLR0917
-    code: str, by: By, as_csv: bool, watch: bool, every: int, html: Path | None, as_json: bool
-) -> None:
+def usage(code: str, by: By, as_csv: bool, watch: bool, every: int, html: Path | None, as_json: bool) -> None:
     """Tell how much the event CODE used: requests, tokens, refusals and errors, and what it may cost.
 
     What runs now is counted within some seconds. Refused calls cost nothing. The cost is an estimate: tokens

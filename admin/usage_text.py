@@ -8,12 +8,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from admin.printing import table
-from admin.summary import NO_MODEL, Line, Summary
+from admin.summary import NO_MODEL, OTHER_USERS, By, Line, Summary
 from shared.models import Event
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+_HOW_TO_PRICE = "`deployments add MODEL ... --prompt-price P --completion-price P` gives one."
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of one (OWASP, "CSV Injection")."""
 
@@ -66,8 +67,8 @@ def as_table(summary: Summary, event: Event, most: int | None = None) -> Table:
     has_cost = summary.total.cost is not None
     columns = [heading, *("requests", "prompt", "completion", "tokens", "refused", "errors")]
     shown = summary.lines if most is None else _first(summary, most)
-    rows = [_cells(line, has_cost) for line in shown]
-    footer = _cells(summary.total, has_cost)
+    rows = [_cells(line, summary.by, has_cost) for line in shown]
+    footer = _cells(summary.total, summary.by, has_cost)
     return table(
         [*columns, *(["cost"] if has_cost else [])],
         rows,
@@ -80,13 +81,18 @@ def _first(summary: Summary, most: int) -> list[Line]:
     return summary.lines[-most:] if summary.by == "hour" else summary.lines[:most]
 
 
-def _cells(line: Line, has_cost: bool) -> list[str]:
+def _cells(line: Line, by: By, has_cost: bool) -> list[str]:
     counts = line.counts
     numbers = (
         *(counts.requests, counts.prompt_tokens, counts.completion_tokens, line.tokens),
         *(counts.refusals, counts.errors),
     )
-    return [line.key or NO_MODEL, *(f"{number:,}" for number in numbers), *([cost(line)] if has_cost else [])]
+    return [label(by, line.key), *(f"{number:,}" for number in numbers), *([cost(line)] if has_cost else [])]
+
+
+def label(by: By, key: str) -> str:
+    """How people see it; see `Line.key` for what an empty one stands for."""
+    return key or {"model": NO_MODEL, "user": OTHER_USERS, "hour": ""}[by]
 
 
 def cost(line: Line) -> str:
@@ -102,15 +108,11 @@ def _money(amount: Decimal) -> str:
 def remarks(summary: Summary) -> list[str]:
     """What the figures leave open, in sentences."""
     told = []
-    if summary.total.cost is not None and summary.unpriced:
-        told.append(f"* without {', '.join(summary.unpriced)}, which has no price (`deployments add` gives one).")
-    elif summary.unpriced:
-        told.append(
-            f"No cost is shown: {', '.join(summary.unpriced)} has no price. `manage.py deployments add ... "
-            "--prompt-price P --completion-price P` gives one."
-        )
-    if summary.estimated_from_above:
-        told.append(
-            f"The deployments of {', '.join(summary.estimated_from_above)} differ in price: the highest counts."
-        )
+    unpriced, above = ", ".join(summary.unpriced), ", ".join(summary.estimated_from_above)
+    if unpriced and summary.total.cost is None:
+        told.append(f"No cost is shown, for no price is known of {unpriced}. {_HOW_TO_PRICE}")
+    elif unpriced:
+        told.append(f"* without {unpriced}, of which no price is known. {_HOW_TO_PRICE}")
+    if above:
+        told.append(f"The deployments of {above} differ in price: the highest counts.")
     return told

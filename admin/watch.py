@@ -94,7 +94,9 @@ def _shown(seen: Seen, by: By, height: int) -> RenderableType:
     event = seen.used.event
     summary = summed(seen.used.rows, by, event.time_zone, seen.used.deployments)
     most = max(1, height - ROOM_FOR_THE_REST)
-    told = f"{event.name} ({event.code}), {seen.at.astimezone(event.time_zone):%H:%M:%S} {event.time_zone.key}"
+    told = (
+        f"{event.name} ({event.code}), {seen.at.astimezone(event.time_zone):%H:%M:%S} {event.time_zone.key}"
+    )
     if len(summary.lines) > most:
         told += f"; {len(summary.lines) - most} more {by}s"
     if seen.fault:

@@ -222,7 +222,7 @@ class Tables:
     async def change_event(self, code: str, change: Callable[[Event], Event]) -> Event | None:
         """Change an event, and return it; None when there is none.
 
-        Where somebody else changes it meanwhile, `change` is asked again with what they wrote: nobody's change
+        Where somebody else changes it meanwhile, `change` is asked again with what they wrote: neither change
         is lost. What `change` raises is passed on, and nothing is written.
 
         Raises:
