@@ -22,6 +22,8 @@ CHAT_ROUTES = {
     "chat_azure_v1": "openai/v1/chat/completions",
 }
 MODEL_ROUTES = {"models": "models", "models_azure": "openai/models", "models_azure_v1": "openai/v1/models"}
+NIGHTLY = "0 17 3 * * *"
+"""Second, minute, hour, day, month, day of the week: at 03:17 UTC."""
 EVERY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 
@@ -44,6 +46,9 @@ def create_app(service: Web) -> func.FunctionApp:
     async def alive(req: Request) -> Response:
         return await web.alive(req)
 
+    async def remove_old_rows(timer: func.TimerRequest) -> None:
+        await service.remove_old_rows()
+
     async def unknown(req: Request) -> Response:
         return await web.unknown(req)
 
@@ -65,6 +70,8 @@ def create_app(service: Web) -> func.FunctionApp:
             method_not_allowed(f"{name}_{key}", f"{prefix}/{path}", method)
     add("healthz", "healthz", alive, ["GET"])
     add("readyz", "readyz", ready, ["GET"])
+    nightly = app.timer_trigger(schedule=NIGHTLY, arg_name="timer", run_on_startup=False)
+    app.function_name("remove_old_rows")(nightly(remove_old_rows))
     add("z_api", "api/{*rest}", unknown, EVERY_METHOD)
     add("z_v1", "v1/{*rest}", unknown, EVERY_METHOD)
     return app

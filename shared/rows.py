@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -175,6 +175,19 @@ def usage_to_row(usage: UsageRow, writer: str) -> dict[str, Any]:
         "RowKey": f"{usage.hour:{USAGE_HOUR}}:{usage.user}:{usage.model}:{writer}",
         **{name: EntityProperty(value, EdmType.INT64) for name, value in counts},
     }
+
+
+def usage_rows_before(hour: datetime) -> str:
+    """Where in the order of the row keys the usage of that hour begins."""
+    return f"{hour.astimezone(UTC):{_HOUR}}"
+
+
+def quota_day(row_key: str) -> date | None:
+    """The day of a user's row in the table `quotas`; None for the total of an event."""
+    try:
+        return date.fromisoformat(row_key.rpartition(":")[2])
+    except ValueError:
+        return None
 
 
 def health_from_row(row: Row) -> Health | None:

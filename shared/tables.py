@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from itertools import groupby
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
@@ -53,6 +53,7 @@ DEPLOYMENTS: Final = "deployments"
 QUOTAS: Final = "quotas"
 USAGE: Final = "usage"
 TABLES: Final = (EVENTS, DEPLOYMENTS, QUOTAS, USAGE)
+NOT_FOUND: Final = 404
 TABLE_NOT_FOUND: Final = "TableNotFound"
 CALL_SECONDS: Final = 5.0
 """A table call that takes longer is given up: an attendee waits for it."""
@@ -75,6 +76,13 @@ _CLIENT_OPTIONS: Final[dict[str, Any]] = {
 }
 
 T = TypeVar("T")
+
+
+class RowKey(NamedTuple):
+    """Of one row, and when it was last written."""
+
+    key: str
+    written_at: datetime | None
 
 
 class AlreadyExists(Exception):
@@ -326,6 +334,68 @@ class Tables:
             ]
         found = (_or_none(usage_from_row, row, USAGE) for row in rows)
         return [usage for usage in found if usage is not None]
+
+    async def partitions(self, table: str) -> AsyncIterator[str]:
+        """Each partition key of the table, found by a query of its own: the rows between are not read.
+
+        Raises:
+            StoreUnavailable: the table does not answer.
+        """
+        client, last = self._service.get_table_client(table), ""
+        while True:
+            rows = client.query_entities(
+                "PartitionKey gt @last",
+                parameters={"last": last},
+                results_per_page=1,
+                select=["PartitionKey"],
+            )
+            async with _translated(REPORT_SECONDS):
+                row = await anext(rows, None)
+            if row is None:
+                return
+            last = row["PartitionKey"]
+            yield last
+
+    async def keys(
+        self, table: str, partition: str, before: str | None = None
+    ) -> AsyncIterator[list[RowKey]]:
+        """The keys of a partition's rows, those below `before`, in the pages in which the service gives them.
+
+        Raises:
+            StoreUnavailable: the table does not answer.
+        """
+        query, values = "PartitionKey eq @partition", {"partition": partition}
+        if before is not None:
+            query, values = f"{query} and RowKey lt @before", values | {"before": before}
+        client = self._service.get_table_client(table)
+        rows = client.query_entities(query, parameters=values, select=["RowKey", "Timestamp"])
+        pages = rows.by_page()
+        while True:
+            async with _translated(REPORT_SECONDS):
+                page = await anext(pages, None)
+                if page is None:
+                    return
+                found = [RowKey(row["RowKey"], row.metadata["timestamp"]) async for row in page]
+            yield found
+
+    async def delete_rows(self, table: str, partition: str, keys: Sequence[str]) -> None:
+        """Remove rows of one partition; no matter if some are gone.
+
+        Raises:
+            StoreUnavailable: the table does not answer; some of the rows may be removed.
+        """
+        client = self._service.get_table_client(table)
+        for first in range(0, len(keys), LARGEST_BATCH):
+            rows = [{"PartitionKey": partition, "RowKey": key} for key in keys[first : first + LARGEST_BATCH]]
+            async with _translated(REPORT_SECONDS):
+                try:
+                    await client.submit_transaction([("delete", row) for row in rows])
+                except HttpResponseError as error:
+                    if error.status_code != NOT_FOUND:
+                        raise
+                    # Somebody else removes too, and one row that is gone undoes a whole transaction.
+                    for row in rows:
+                        await client.delete_entity(row)
 
     async def close(self) -> None:
         await self._service.close()

@@ -84,6 +84,14 @@ class Web:
 
         return await _answer(req, work)
 
+    async def remove_old_rows(self) -> None:
+        """Remove the rows that are kept no longer. For a timer: it answers nobody.
+
+        Raises:
+            StoreUnavailable: the settings cannot be used.
+        """
+        await self._open().retention.remove_old_rows()
+
     async def close(self) -> None:
         """Close what was opened. Where the platform kills the process, nobody calls this."""
         wiring, self._wiring = self._wiring, None

@@ -13,6 +13,7 @@ from .identity import IdentityTokens, default_credential
 from .metering import Meter
 from .proxy import Proxy, StreamLimits
 from .quota import Quota
+from .retention import Retention
 from .routing import Routing
 from .settings import Settings
 from .tables import Tables, open_service
@@ -41,6 +42,7 @@ class Wiring:
         self.meter = Meter()
         self.quota = Quota(self.tables, settings.quota_idle_seconds, time.monotonic)
         now = partial(datetime.now, UTC)
+        self.retention = Retention(self.tables, settings.keep_usage_days, settings.keep_quota_days, now)
         self.tally = Tally(self.tables, settings.usage_flush_seconds, now, time.monotonic)
         self.proxy = Proxy(
             Events(self.tables, settings.cache_seconds, time.monotonic),

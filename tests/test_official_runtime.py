@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from shared.models import Counts, UsageRow
 from tests.conftest import CREDENTIAL, MODEL, QUESTION, Answered, Stage, answered
 from tests.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime
 from tools.simulator import Answer, CutStream, Failure, FilteredPrompt, RateLimited, RawStream
@@ -215,6 +217,16 @@ async def test_a_line_feed_in_a_path_leaves_no_invocation_waiting(
         state = await _quiet(runtime)
     assert (state.invocations_in_flight, state.context_references) == (0, 0)
     assert (got.status, got.error["code"]) == (404, "model_not_found")
+
+
+async def test_the_timer_removes_old_rows_in_the_cloud_too(stage: Stage, official: OfficialRuntime) -> None:
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    old, young = (
+        UsageRow("old-rows", now - timedelta(days=days), "amy", MODEL, Counts(1)) for days in (91, 89)
+    )
+    await stage.tables.write_usage([old, young], "writer")
+    await official.run_timer("remove_old_rows")
+    assert await stage.tables.usage("old-rows") == [young]
 
 
 async def test_no_invocation_failed(official: OfficialRuntime) -> None:
