@@ -72,7 +72,7 @@ _CODES = {
     "AuthorizationPermissionMismatch": f"you lack the role {ROLE} there (a new one works after some minutes)",
     "AuthorizationFailure": "the storage account's firewall does not let this machine in",
     "AuthenticationFailed": "the account key or the signature is wrong, or this machine's clock is",
-    "InvalidAuthenticationInfo": "your sign-in is not good there: is it of another tenant?",
+    "InvalidAuthenticationInfo": "your sign-in is not good there (is it of another tenant?)",
     "KeyBasedAuthenticationNotPermitted": f"it takes no keys; name it in {TABLES_URI} instead",
 }
 
@@ -84,7 +84,8 @@ def why(error: StoreUnavailable) -> str:
     from shared.rows import UNREADABLE
 
     cause = error.__cause__
-    code = str(getattr(cause, "error_code", "") or "")
+    code = getattr(cause, "error_code", None) or ""
+    code = str(getattr(code, "value", code))  # azure-data-tables has an enumeration of those that it knows
     match cause:
         case HttpResponseError(status_code=None | 0) if isinstance(cause, ClientAuthenticationError):
             return "you are not signed in to Azure (`az login` or `azd auth login` does it)"
@@ -92,7 +93,7 @@ def why(error: StoreUnavailable) -> str:
             told = _CODES.get(code) or (_CODES["AuthorizationPermissionMismatch"] if status == 403 else None)
             return told or f"they say {status} {code}".rstrip()
         case ServiceRequestError():
-            return "their address cannot be reached: is it right, and the network there?"
+            return "nothing is to be reached at their address (is it right, and the network there?)"
         case _ if isinstance(cause, TimeoutError):
             return "they took too long"
         case _ if isinstance(cause, UNREADABLE):
