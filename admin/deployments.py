@@ -7,6 +7,7 @@ import hashlib
 import re
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from math import isnan
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -67,8 +68,11 @@ def add_deployment(model: str, key_env: str | None, as_json: bool, **rest: Any) 
     """
     if key_env is not None and rest["managed_identity"]:
         raise Fault("Give --key-env or --managed-identity, not both.")
-    if (rest["prompt_price"] is None) != (rest["completion_price"] is None):
+    prices = rest["prompt_price"], rest["completion_price"]
+    if None in prices and prices != (None, None):
         raise Fault("Give --prompt-price and --completion-price together, or neither.")
+    if any(price is not None and isnan(price) for price in prices):
+        raise Fault("--prompt-price and --completion-price are numbers.")
     added = _described(model, key_env, **rest)
     check(added)
     target = find()

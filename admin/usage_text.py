@@ -51,7 +51,7 @@ def as_csv(summary: Summary) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([summary.by, *_numbers(summary.total)])
     for line in summary.lines:
-        numbers = _numbers(line) | {"cost": "" if line.cost is None else f"{line.cost:.6f}"}
+        numbers = _numbers(line) | {"cost": "" if line.cost is None else f"{line.cost.normalize():f}"}
         writer.writerow([_harmless(line.key), *numbers.values()])
     return file.getvalue()
 

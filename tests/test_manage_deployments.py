@@ -306,6 +306,10 @@ WRONG = {
     ),
     "no version": ((*NAMED, "https://x.openai.azure.com", "--api-version", "latest"), "--api-version"),
     "half a price": ((*NAMED, "https://x.openai.azure.com", "--prompt-price", "1"), "together"),
+    "no number for a price": (
+        (*NAMED, "https://x.openai.azure.com", "--prompt-price", "nan", "--completion-price", "1"),
+        "are numbers",
+    ),
     "negative price": ((*NAMED, "https://x.openai.azure.com", "--prompt-price", "-1"), "--prompt-price"),
     "model with a slash": (
         ("deployments", "add", "a/b", "--deployment", "d", "--endpoint", "https://x.openai.azure.com"),
