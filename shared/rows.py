@@ -26,8 +26,7 @@ PRIVATE_SETTINGS: Final = (
     "APPLICATIONINSIGHTS",
 )
 
-USAGE_HOUR: Final = "%Y-%m-%dT%H"
-"""UTC; the text sorts as the time does."""
+_HOUR: Final = "%Y-%m-%dT%H"
 
 Row = Mapping[str, Any]
 
@@ -163,7 +162,7 @@ def usage_from_row(row: Row) -> UsageRow:
     model = rest.rpartition(":")[0]
     counts = Counts(*(_count(row[name]) for name in Counts._fields))
     return UsageRow(
-        row["PartitionKey"], datetime.strptime(hour, USAGE_HOUR).replace(tzinfo=UTC), user, model, counts
+        row["PartitionKey"], datetime.strptime(hour, _HOUR).replace(tzinfo=UTC), user, model, counts
     )
 
 
@@ -172,7 +171,7 @@ def usage_to_row(usage: UsageRow, writer: str) -> dict[str, Any]:
     counts = zip(Counts._fields, usage.counts, strict=True)
     return {
         "PartitionKey": usage.event_code,
-        "RowKey": f"{usage.hour:{USAGE_HOUR}}:{usage.user}:{usage.model}:{writer}",
+        "RowKey": f"{usage.hour:{_HOUR}}:{usage.user}:{usage.model}:{writer}",
         **{name: EntityProperty(value, EdmType.INT64) for name, value in counts},
     }
 

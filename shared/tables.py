@@ -32,7 +32,6 @@ from .models import Deployment, Event, Health, UsageRow
 from .rows import (
     EVENT_ROW,
     UNREADABLE,
-    USAGE_HOUR,
     Row,
     deployment_from_row,
     deployment_to_row,
@@ -43,6 +42,7 @@ from .rows import (
     ledger_from_row,
     ledger_to_row,
     usage_from_row,
+    usage_rows_before,
     usage_to_row,
 )
 
@@ -328,7 +328,7 @@ class Tables:
                     "PartitionKey eq @event and RowKey ge @since",
                     parameters={
                         "event": event_code,
-                        "since": f"{since:{USAGE_HOUR}}" if since else "",
+                        "since": usage_rows_before(since) if since else "",
                     },
                 )
             ]

@@ -192,4 +192,4 @@ async def test_a_report_that_cannot_be_written_is_told_and_the_old_one_stays(
     assert report.read_text() == "the old one"
     assert (await manage(azurite, "usage", "used", "--html", str(report))).status == 0
     assert "Used &amp; &lt;b&gt;loved&lt;/b&gt;" in report.read_text(encoding="utf-8")
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert [path.name for path in await asyncio.to_thread(lambda: [*tmp_path.iterdir()])] == ["report.html"]
