@@ -16,8 +16,8 @@ from admin.options import LIMITS
 from shared import rows
 from shared.models import Event
 from shared.tables import Tables, open_service
-from tests.conftest import EVENT, MODEL, QUESTION, Stage, TableTap
-from tests.manage import DATES, ROOT, created, manage
+from tests.conftest import EVENT, MODEL, QUESTION, Stage, TableTap, nothing_left_in_flight
+from tests.manage import DATES, ROOT, created, manage, program
 from tools.azurite import Azurite
 
 DEAD = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;TableEndpoint=http://127.0.0.1:9/a;"
@@ -136,33 +136,34 @@ async def test_a_change_made_meanwhile_is_not_overwritten(tables: Tables, azurit
     assert await tables.change_event("no-such", change) is None
 
 
+@pytest.mark.parametrize(("number", "method"), [(1, "POST"), (8, "PUT")])
 async def test_an_update_that_is_interrupted_leaves_the_event_as_it_was(
-    tables: Tables, azurite: Azurite
+    tables: Tables, azurite: Azurite, number: int, method: str
 ) -> None:
+    """At its first call, and at the one that writes: what is held back then was sent, and has not arrived."""
     await tables.put_event(replace(EVENT, code="interrupted"))
     before = await tables.event("interrupted")
-    tap = TableTap(azurite.port)
-    async with tap.open():
+    async with nothing_left_in_flight(), TableTap(azurite.port).open() as tap:
         tap.passing.clear()
         process = await asyncio.create_subprocess_exec(
-            *(
-                sys.executable,
-                str(ROOT / "manage.py"),
-                "events",
-                "update",
-                "interrupted",
-                "--ends",
-                "2031-01-01",
-            ),
+            *(sys.executable, str(ROOT / "manage.py"), "events", "update", "interrupted"),
+            *("--ends", "2031-01-01", "--no-limit", "tokens-total"),
             env={**os.environ, "PROXY_TABLES": tap.connection_string},
             stderr=asyncio.subprocess.PIPE,
         )
-        await asyncio.wait_for(tap.asked.wait(), 60)
+        async with asyncio.timeout(60):
+            for _ in range(number - 1):
+                await tap.asked.wait()
+                tap.asked.clear()
+                tap.passing.set()
+                tap.passing.clear()
+            await tap.asked.wait()
         process.send_signal(signal.SIGINT)
         _, errors = await process.communicate()
-    assert process.returncode == 130
-    assert errors.decode().strip() == "Interrupted."
-    assert await tables.event("interrupted") == before
+        assert await tables.event("interrupted") == before
+        tap.passing.set()
+    assert (process.returncode, errors.decode().strip()) == (130, "Interrupted.")
+    assert tap.requests[-1].startswith(method) and len(tap.requests) == number
 
 
 async def test_tables_that_are_missing_are_made() -> None:
@@ -179,7 +180,7 @@ async def test_tables_that_are_missing_are_made() -> None:
 async def test_every_event_is_listed_with_its_state_in_its_own_time(tables: Tables, azurite: Azurite) -> None:
     await tables.put_event(replace(EVENT, code="listed", name="[bold]Odd[/] name"))
     await tables.put_event(replace(EVENT, code="listed-stopped", active=False))
-    said = await manage(azurite, "events", "list")
+    said = await program(azurite, "events", "list")
     lines = {line.split()[0]: line for line in said.output.splitlines() if line.strip()}
     assert "[bold]Odd[/] name" in lines["listed"] and " open " in lines["listed"]
     assert " stopped " in lines["listed-stopped"]
@@ -251,7 +252,7 @@ async def test_wrong_input_is_one_sentence_and_status_2_and_changes_nothing(
 
 async def test_debug_shows_the_trace_wherever_it_stands(azurite: Azurite) -> None:
     for arguments in (("--debug", "events", "stop", "nobody"), ("events", "stop", "nobody", "--debug")):
-        said = await manage(azurite, *arguments)
+        said = await program(azurite, *arguments)
         assert (said.status, said.output) == (2, "")
         assert said.errors.startswith("Traceback") and "There is no event 'nobody'" in said.errors
 
@@ -315,5 +316,5 @@ def test_the_limits_of_the_options_are_those_of_an_event() -> None:
 
 @pytest.mark.parametrize("command", ["events", "deployments", "usage", "events check", "events create"])
 async def test_every_command_explains_itself(command: str) -> None:
-    said = await manage(None, *command.split(), "--help")
+    said = await program(None, *command.split(), "--help")
     assert said.status == 0 and "Usage: manage.py" in said.output and "--debug" in said.output
