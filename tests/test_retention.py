@@ -97,7 +97,7 @@ async def test_a_users_quota_is_kept_for_its_days_and_not_longer(tables: Tables)
     assert set(await quota_rows(tables, event_code)) == set(names[:3])
 
 
-async def test_what_is_no_users_quota_stays(tables: Tables) -> None:
+async def test_a_row_without_a_day_is_not_judged_by_one(tables: Tables) -> None:
     event_code = code()
     names = ["amy", "amy:2020-13-40", "2020-01-01x"]
     await add_quota(tables, event_code, *names)
