@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from urllib.parse import urlsplit
 
 import click
@@ -37,7 +37,8 @@ def check_event(code: str, user: str, url: str | None, as_json: bool) -> None:
     if not _USER.fullmatch(name):
         raise Fault(f"{user!r} cannot be a user: 1 to 64 letters, digits, '-', '_', '.', '@' or '+'.")
     address = _address(url)
-    steps = asyncio.run(rehearsed(address, f"{event_code}/{name}"))
+    found = asyncio.run(rehearsed(address, f"{event_code}/{name}"))
+    steps = [replace(step, advice=step.advice.replace("CODE", event_code)) for step in found]
     fields = {"url": address, "ok": all(step.ok is not False for step in steps)}
     tell(fields | {"steps": [asdict(step) for step in steps]}, as_json, lambda: _text(address, steps))
     if failed := sum(step.ok is False for step in steps):

@@ -83,12 +83,22 @@ def add_deployment(model: str, key_env: str | None, as_json: bool, **rest: Any) 
         if not worked:
             note(f"it was not tried: {told}.")
             told = "not tried"
-    run(target, lambda tables: tables.put_deployment(added))
+    added = run(target, lambda tables: _put(tables, added))
     tell(
         asdict(added),
         as_json,
         lambda: f"{model} is served by {added.deployment_name} at {added.endpoint} ({told}).",
     )
+
+
+async def _put(tables: Tables, added: Deployment) -> Deployment:
+    """In place of the row of the same deployment, whatever id that has."""
+    same = (added.model, added.endpoint.lower(), added.deployment_name)
+    for one in await tables.deployments():
+        if (one.model, one.endpoint.lower(), one.deployment_name) == same:
+            added = replace(added, id=one.id)
+    await tables.put_deployment(added)
+    return added
 
 
 def _described(model: str, key_env: str | None, *, endpoint: str, deployment: str, **rest: Any) -> Deployment:

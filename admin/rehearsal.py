@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from admin import times
+from admin.faults import Fault
 from admin.http import opened
 
 if TYPE_CHECKING:
@@ -151,14 +154,25 @@ def _left(event: dict[str, Any]) -> str:
 
 
 def _open(event: dict[str, Any]) -> Step:
-    times = f"{event.get('starts_at')} to {event.get('ends_at')}"
+    dates = _dates(event)
     if event.get("open"):
-        return Step("event open", True, times)
+        return Step("event open", True, dates)
     advice = (
-        "Change the dates with `events update CODE --starts ... --ends ...`, or open it again with "
-        "`events update CODE --resume`."
+        "`events update CODE --starts now` opens it for a rehearsal, `--ends ...` makes it longer, and "
+        "`--resume` opens it after a stop."
     )
-    return Step("event open", False, f"it is closed; its dates are {times}", advice)
+    return Step("event open", False, f"it is closed; its dates are {dates}", advice)
+
+
+def _dates(event: dict[str, Any]) -> str:
+    """In the event's own zone; as the app sent them, where that cannot be read."""
+    sent = [str(event.get(name)) for name in ("starts_at", "ends_at")]
+    try:
+        zone = times.zone(str(event.get("time_zone")))
+        starts, ends = (times.shown(datetime.fromisoformat(at), zone) for at in sent)
+    except (ValueError, Fault):
+        return " to ".join(sent)
+    return f"{starts} to {ends}, {zone.key}"
 
 
 def _models(answer: _Answer, models: list[str], default: str | None) -> Step:

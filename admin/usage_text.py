@@ -14,6 +14,7 @@ from shared.models import Event
 if TYPE_CHECKING:
     from rich.table import Table
 
+_SMALLEST = Decimal("0.0001")
 _HOW_TO_PRICE = "`deployments add MODEL ... --prompt-price P --completion-price P` gives one."
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of one (OWASP, "CSV Injection")."""
@@ -102,6 +103,8 @@ def cost(line: Line) -> str:
 
 
 def _money(amount: Decimal) -> str:
+    if 0 < amount < _SMALLEST:
+        return f"<{_SMALLEST}"
     return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.4f}"
 
 

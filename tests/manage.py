@@ -68,7 +68,10 @@ async def manage(
     return Said(process.exitcode, output, errors)
 
 
-_processes = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+if sys.platform == "win32":
+    _processes = multiprocessing.get_context("spawn")
+else:
+    _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
     ["admin.commands", "admin.rehearsal", "shared.tables", "azure.identity.aio"]
 )

@@ -89,6 +89,15 @@ async def test_the_id_of_a_deployment_that_the_log_shows_has_no_host(
     assert fields["endpoint"] == "https://private-name.openai.azure.com"
 
 
+async def test_the_same_again_replaces_it_whatever_its_id(
+    azure: Simulator, tables: Tables, azurite: Azurite
+) -> None:
+    await tables.put_deployment(Deployment("tried", "by-hand", azure.url, "gpt-4o", priority=7))
+    assert (await add(azurite, azure.url, "--weight", "3")).status == 0
+    (one,) = await there(tables)
+    assert (one.id, one.priority, one.weight) == ("by-hand", 1, 3)
+
+
 @pytest.mark.parametrize(
     ("deployment", "options", "field"),
     [
