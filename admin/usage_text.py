@@ -53,7 +53,7 @@ def as_csv(summary: Summary) -> str:
     writer.writerow([summary.by, *_numbers(summary.total)])
     for line in summary.lines:
         numbers = _numbers(line) | {"cost": "" if line.cost is None else f"{line.cost.normalize():f}"}
-        writer.writerow([_harmless(line.key), *numbers.values()])
+        writer.writerow([_harmless(label(summary.by, line.key)), *numbers.values()])
     return file.getvalue()
 
 
