@@ -46,6 +46,9 @@ def create_app(service: Web) -> func.FunctionApp:
     async def alive(req: Request) -> Response:
         return await web.alive(req)
 
+    async def home(req: Request) -> Response:
+        return await web.home(req)
+
     async def remove_old_rows(timer: func.TimerRequest) -> None:
         await service.remove_old_rows()
 
@@ -69,6 +72,7 @@ def create_app(service: Web) -> func.FunctionApp:
             add(f"{name}_{key}", f"{prefix}/{path}", handler, [method])
             method_not_allowed(f"{name}_{key}", f"{prefix}/{path}", method)
     add("healthz", "healthz", alive, ["GET"])
+    add("home", "/", home, ["GET"])
     add("readyz", "readyz", ready, ["GET"])
     nightly = app.timer_trigger(schedule=NIGHTLY, arg_name="timer", run_on_startup=False)
     app.function_name("remove_old_rows")(nightly(remove_old_rows))

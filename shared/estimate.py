@@ -21,8 +21,17 @@ _linked = re.compile(rb'"type"\s*:\s*"(?:image_url|input_audio|file)"')
 
 
 def prompt_tokens(body: bytes) -> int:
-    """At least as many tokens as the prompt in this request body has."""
+    """At least as many tokens as the prompt in this request body has; never 0."""
     parts = len(_linked.findall(body))
     text = _inlined.sub(b"", body) if parts else body
     ascii_bytes = len(text) if text.isascii() else len(text.decode("ascii", "ignore"))
     return ascii_bytes // 2 + (len(text) - ascii_bytes) + parts * INLINED_TOKENS + 1
+
+
+def learned(correction: float, estimated: int, reported: int) -> float:
+    """By how much to multiply the next estimate, after one was replaced by what the upstream reported.
+
+    One that was too low raises it at once to what would have been right, so that the error is not made
+    again; each that was not halves it. Never below 1: an estimate is from above.
+    """
+    return max(1.0, reported / estimated, correction / 2)

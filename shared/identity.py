@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 RENEW_BEFORE_SECONDS = 300
+"""So long before its end a token is renewed, while it goes on serving."""
+
+LEAST_SECONDS = 30
+"""A token with less than this left no longer serves: a call may wait in a queue for as long."""
+
+RETRY_SECONDS = 10
+"""After a renewal that failed, while the old token serves."""
 
 
 def default_credential(client_id: str | None) -> DefaultAzureCredential:
@@ -40,34 +47,33 @@ class IdentityTokens:
         self._credential = credential
         self._token: AccessToken | None = None
         self._renewing: asyncio.Task[AccessToken] | None = None
+        self._renew_at = 0.0
 
     async def token(self) -> str:
-        """A token that is good for some minutes more.
+        """A token that serves for some time yet. Waits only where there is none.
 
         Raises:
             UpstreamError: when the identity gives none.
         """
-        token = self._token
-        if token is not None and token.expires_on > time.time() + RENEW_BEFORE_SECONDS:
-            return token.token
-        try:
-            return (await self._renewed()).token
-        except UpstreamError:
-            if token is not None and token.expires_on > time.time():
-                return token.token
-            raise
+        token, now = self._token, time.time()
+        if token is None or token.expires_on <= now + LEAST_SECONDS:
+            return (await asyncio.shield(self._renewal())).token
+        if now >= self._renew_at:
+            self._renewal()
+        return token.token
 
-    async def _renewed(self) -> AccessToken:
-        """One renewal at a time, which outlives the call that began it."""
+    def _renewal(self) -> asyncio.Task[AccessToken]:
+        """One at a time, which outlives the call that began it."""
         if self._renewing is None:
+            self._renew_at = time.time() + RETRY_SECONDS
             self._renewing = asyncio.create_task(self._renew())
             self._renewing.add_done_callback(self._ended)
-        return await asyncio.shield(self._renewing)
+        return self._renewing
 
     def _ended(self, renewing: asyncio.Task[AccessToken]) -> None:
         self._renewing = None
-        if not renewing.cancelled():
-            renewing.exception()  # taken note of, also where every caller has left
+        if not renewing.cancelled() and renewing.exception() is None:
+            self._renew_at = renewing.result().expires_on - RENEW_BEFORE_SECONDS
 
     async def _renew(self) -> AccessToken:
         from azure.core.exceptions import AzureError  # noqa: PLC0415 - as above

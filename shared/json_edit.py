@@ -70,6 +70,23 @@ def edit(body: bytes, changes: Mapping[str, bytes]) -> bytes:
     return _insert(body, changes) if changes else body
 
 
+def without(body: bytes, name: str) -> bytes:
+    """`body`, a valid JSON object in UTF-8, without its first member of that name, if it has one."""
+    at = _skip(body, body.index(b"{") + 1)
+    before = None
+    while not body.startswith(b"}", at):
+        colon = _end(body, at)
+        end = _end(body, _skip(body, _skip(body, colon) + 1))
+        comma = _skip(body, end)
+        is_last = not body.startswith(b",", comma)
+        if _name(body[at:colon]) == name:
+            if not is_last:
+                return body[:at] + body[_skip(body, comma + 1) :]
+            return body[: at if before is None else before] + body[end:]
+        before, at = end, comma if is_last else _skip(body, comma + 1)
+    return body
+
+
 def _skip(body: bytes, at: int) -> int:
     space = _space(body, at)
     return space.end() if space else at

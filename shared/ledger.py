@@ -11,14 +11,23 @@ import asyncio
 import os
 import random
 from collections.abc import Awaitable, Callable, Coroutine
+from enum import Enum, auto
 from itertools import count
 from math import inf
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
+from .amounts import ENDLESS, NOTHING, Amount
 from .errors import StoreUnavailable
+from .ledger_row import Conflict, Key, LedgerStore, Row
 
 SHARE: Final = 16
 """A block is this part of what remains: it shrinks to one as the limit comes near."""
+
+BLOCK_SECONDS: Final = 2.0
+"""A block that was used up sooner is followed by one twice as large: so a fast caller costs few table calls,
+and a crash costs nobody more than some seconds of his own calls."""
+FASTEST: Final = 16
+"""The most that blocks grow by that."""
 
 MAX_TRIES: Final = 12
 REMEMBERED_SECONDS: Final = 1.0
@@ -27,77 +36,6 @@ REMEMBERED_SECONDS: Final = 1.0
 _CROWDED: Final = "Too many calls at once. Try again."
 _INSTANCE: Final = os.urandom(6).hex()
 _numbers = count(1)
-
-
-class Amount(NamedTuple):
-    """Of requests and of LLM tokens."""
-
-    requests: int = 0
-    tokens: int = 0
-
-    def plus(self, other: Amount) -> Amount:
-        return Amount(self.requests + other.requests, self.tokens + other.tokens)
-
-    def minus(self, other: Amount) -> Amount:
-        return Amount(self.requests - other.requests, self.tokens - other.tokens)
-
-    def covers(self, other: Amount) -> bool:
-        return self.requests >= other.requests and self.tokens >= other.tokens
-
-    def at_least(self, other: Amount) -> Amount:
-        return Amount(max(self.requests, other.requests), max(self.tokens, other.tokens))
-
-    def at_most(self, other: Amount) -> Amount:
-        return Amount(min(self.requests, other.requests), min(self.tokens, other.tokens))
-
-    def where(self, limited: Amount) -> Amount:
-        """This amount in the units that have a limit, and nothing in the others."""
-        return Amount(
-            self.requests if limited.requests < ENDLESS else 0, self.tokens if limited.tokens < ENDLESS else 0
-        )
-
-
-NOTHING: Final = Amount()
-ENDLESS: Final = 2**62
-"""Stands for "no limit"; amounts are whole numbers, so that sums stay exact."""
-
-
-class Key(NamedTuple):
-    """A row of the table `quotas`: partition key and row key."""
-
-    event_code: str
-    row: str
-
-
-class Row(NamedTuple):
-    """One account in the table. `version` is its ETag; None where there is no row yet."""
-
-    granted: Amount = NOTHING
-    used: Amount = NOTHING
-    writer: str = ""
-    """Who wrote it last: tells after a lost answer whether the write arrived."""
-    version: str | None = None
-
-
-class Conflict(Exception):
-    """The row has changed since it was read."""
-
-
-class LedgerStore(Protocol):
-    async def read(self, key: Key) -> Row:
-        """The row; an empty one where there is none.
-
-        Raises:
-            StoreUnavailable: the table does not answer.
-        """
-
-    async def write(self, key: Key, row: Row) -> Row:
-        """Write if nobody has since `row.version`; returns the row with its new version.
-
-        Raises:
-            Conflict: somebody has.
-            StoreUnavailable: the table does not answer: whether it wrote is not known.
-        """
 
 
 class Held(NamedTuple):
@@ -121,25 +59,39 @@ class _Change(NamedTuple):
         return self.taken == self.returned and self.spent == NOTHING
 
 
+class _Purpose(Enum):
+    """Of an exchange with the table. Each also tells what was used, and what is owed."""
+
+    TAKE = auto()
+    """another block"""
+    TELL = auto()
+    """nothing more"""
+    GIVE_BACK = auto()
+    """whatever is spare"""
+
+
 class Account:
     """One account as this instance sees it. What is held or spent changes without an await.
 
     At all times the row's `granted` is what it says was used, and what all instances have in hand:
     spare, drawn for holds, and used but not yet told.
 
-    `clock` gives seconds and never goes back; `sleep` waits before another try.
+    `block` is the largest that is taken at once while calls are slow. `clock` gives seconds and never goes
+    back; `sleep` waits before another try.
     """
 
     def __init__(
         self,
         key: Key,
         store: LedgerStore,
-        largest_block: Amount,
+        block: Amount,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.key = key
         self.limit = Amount(ENDLESS, ENDLESS)
+        self.correction = 1.0
+        """Of the estimates for its calls: the quota's to keep, see `estimate.learned`."""
         self.used_at = clock()
         self.row = Row()
         """As last seen. At first it is taken to be missing: a first call is then one insert, and no read."""
@@ -150,7 +102,10 @@ class Account:
         self.spent = NOTHING
         """Used, and not yet told to the table."""
         self._store = store
-        self._largest_block = largest_block
+        self._block = block
+        self._speed = 1
+        """By how much blocks have grown."""
+        self._granted_at = -inf
         self._clock = clock
         self._sleep = sleep
         self._wanted = NOTHING
@@ -175,11 +130,16 @@ class Account:
         return await self._hold_after_grant(wanted, least)
 
     def settle(self, held: Held, used: Amount) -> None:
-        """Replace what was held by what was used: that much of it stays drawn, more becomes a debt."""
-        self.spare = self.spare.plus(held.drawn).minus(used)
+        """Replace what was held by what was used: that much of it stays drawn, more becomes a debt.
+
+        The table is told of a debt at once, in the background: other instances give out the less.
+        """
+        self.spare = self.spare.plus(held.drawn.minus(used))
         self.held = self.held.minus(held.amount)
         self.spent = self.spent.plus(used)
         self.used_at = self._clock()
+        if not held.drawn.covers(used):
+            self._tell_debt()
 
     def release(self, held: Held) -> None:
         """Take a hold back as if it had never been."""
@@ -193,7 +153,13 @@ class Account:
         """
         if self._seen_at == -inf:
             return NOTHING
-        return self._free.plus(self.spare).at_least(NOTHING).at_most(self.limit)
+        (granted, granted_tokens), (used, used_tokens) = self.row.granted, self.row.used
+        requests, tokens = self.spare
+        limit, tokens_limit = self.limit
+        return Amount(
+            _left(limit, max(granted, used), requests),
+            _left(tokens_limit, max(granted_tokens, used_tokens), tokens),
+        )
 
     @property
     def used(self) -> Amount:
@@ -227,7 +193,7 @@ class Account:
         """
         while self._writing is not None:
             await asyncio.wait([self._writing])
-        await self._alone(lambda: self._exchange(take=False))
+        await self._alone(lambda: self._exchange(_Purpose.GIVE_BACK))
 
     @property
     def _free(self) -> Amount:
@@ -261,7 +227,7 @@ class Account:
         try:
             # More than once: a write that was under way before this call was counted may leave it out.
             for _ in range(MAX_TRIES * 4):
-                await self._alone(lambda: self._exchange(take=True))
+                await self._alone(lambda: self._exchange(_Purpose.TAKE))
                 if held := self._take(wanted):
                     return held
                 if self._is_out_of(wanted):
@@ -274,32 +240,41 @@ class Account:
             self._wanted = self._wanted.minus(wanted)
         raise StoreUnavailable(_CROWDED, 1)
 
+    def _tell_debt(self) -> None:
+        """Where another exchange runs, its end tells. One that fails is left to the next hold or sweep."""
+        if self._writing is None and not self.spare.where(self.limit).covers(NOTHING):
+            self._begin(self._exchange(_Purpose.TELL))
+
     async def _alone(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """One exchange with the table at a time; who comes meanwhile waits for it. It outlives its caller."""
-        if self._writing is None:
-            self._writing = asyncio.create_task(work())
-            self._writing.add_done_callback(self._ended)
+        writing = self._writing or self._begin(work())
         try:
-            await asyncio.shield(self._writing)
+            await asyncio.shield(writing)
         except StoreUnavailable as error:
             # One for each caller, who puts his own figures into its headers.
             raise StoreUnavailable(error.message, error.retry_after_seconds) from error
 
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        self._writing = asyncio.create_task(work)
+        self._writing.add_done_callback(self._ended)
+        return self._writing
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._writing = None
-        if not task.cancelled():
-            task.exception()  # taken note of, also where every caller has left
+        # The exception is taken note of, also where every caller has left.
+        if not task.cancelled() and task.exception() is None:
+            self._tell_debt()
 
-    async def _exchange(self, *, take: bool) -> None:
+    async def _exchange(self, purpose: _Purpose) -> None:
         """Return, tell and take, in one conditional write; again where another instance was faster."""
         for attempt in range(MAX_TRIES):
             try:
                 await self._catch_up()
-                change = self._plan(take=take)
-                if take and change.is_none and not self._is_fresh:
+                change = self._plan(purpose)
+                if purpose is _Purpose.TAKE and change.is_none and not self._is_fresh:
                     # Nothing to be had, by what was seen a while ago: others may have given back since.
                     await self._read()
-                    change = self._plan(take=take)
+                    change = self._plan(purpose)
                 return await self._carry_out(change)
             except Conflict:
                 self._is_outdated = True
@@ -327,20 +302,22 @@ class Account:
             self._doubt = None
             self.spare = self.spare.plus(change.returned.at_most(NOTHING))
 
-    def _plan(self, *, take: bool) -> _Change:
-        keeps = take and self.limit.covers(self._limit_seen)
+    def _plan(self, purpose: _Purpose) -> _Change:
+        keeps = purpose is not _Purpose.GIVE_BACK and self.limit.covers(self._limit_seen)
         returned = self.spare.at_most(NOTHING) if keeps else self.spare
         used = self.row.used.plus(self.spent)
         # Never below what was used, whatever somebody did to the row by hand.
         granted = self.row.granted.minus(returned).at_least(used)
         free = self.limit.minus(granted).at_least(NOTHING).where(self.limit)
-        taken = self._block(free, self.spare.minus(returned)) if take else NOTHING
+        take = purpose is _Purpose.TAKE
+        taken = self._next_block(free, self.spare.minus(returned)) if take else NOTHING
         row = Row(granted.plus(taken), used, f"{_INSTANCE}-{next(_numbers)}", self.row.version)
         return _Change(row, returned, taken, self.spent, self.limit)
 
-    def _block(self, free: Amount, kept: Amount) -> Amount:
+    def _next_block(self, free: Amount, kept: Amount) -> Amount:
         """What callers wait for, and a share of what is free for those to come."""
-        share = Amount(free.requests // SHARE, free.tokens // SHARE).at_most(self._largest_block)
+        largest = Amount(self._block.requests * self._speed, self._block.tokens * self._speed)
+        share = Amount(free.requests // SHARE, free.tokens // SHARE).at_most(largest)
         missing = self._wanted.where(self.limit).minus(kept)
         return share.at_least(missing).at_most(free)
 
@@ -371,3 +348,15 @@ class Account:
         self._doubt = None
         self.spare = self.spare.plus(change.taken)
         self._limit_seen = change.limit
+        if change.taken != NOTHING:
+            self._keep_pace()
+
+    def _keep_pace(self) -> None:
+        now = self._clock()
+        was_fast = now - self._granted_at < BLOCK_SECONDS
+        self._speed = min(self._speed * 2, FASTEST) if was_fast else max(self._speed // 2, 1)
+        self._granted_at = now
+
+
+def _left(limit: int, gone: int, spare: int) -> int:
+    return min(max(spare + max(limit - gone, 0), 0), limit)

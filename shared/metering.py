@@ -14,16 +14,23 @@ _log = logging.getLogger(__name__)
 
 
 class Metered(msgspec.Struct, frozen=True):
-    """One forwarded call, at its end. Never a prompt, a completion, a credential or a key."""
+    """One call, at its end. Never a prompt, a completion, a credential or a key."""
 
     request_id: str
+    trace_id: str
+    """W3C: Azure OpenAI and Application Insights know the call by it too."""
     event: str
     """Hashed, as the user is: the code alone lets anybody in."""
     user: str
     model: str
     deployment: str
+    """The one that answered, or was tried last; empty where none was."""
     status: int
     ending: str
+    """How the call ended; of one that got no answer, the code of its refusal."""
+    attempts: int
+    first_byte_ms: int | None
+    total_ms: int
     prompt_tokens: int
     completion_tokens: int
 
@@ -34,30 +41,36 @@ class Meter:
     def count(
         self,
         request_id: str,
+        trace_id: str,
         credential: Credential,
         model: str,
         deployment: str,
         status: int,
         ending: str,
+        attempts: int,
+        milliseconds: tuple[float | None, float],
         usage: Usage,
     ) -> None:
-        """Account for a call that was forwarded. Never awaits: a client that leaves cannot lose it."""
-        if _log.isEnabledFor(logging.INFO):
-            line = Metered(
-                request_id,
-                hashed(credential.event_code),
-                hashed(credential.user),
-                model,
-                deployment,
-                status,
-                ending,
-                *usage,
-            )
-            _log.info("call %s", msgspec.json.encode(line).decode())
-
-    def failed(self, request_id: str, deployment: str, status: int, code: str) -> None:
-        """Tell the log of a call that got no answer, by the id that its client was told."""
-        _log.warning("call %s to deployment %s failed: %d %s", request_id, deployment, status, code)
+        """One line for each call. Never awaits: a client that leaves cannot lose it."""
+        level = logging.INFO if status < 500 else logging.WARNING
+        if not _log.isEnabledFor(level):
+            return
+        first, total = milliseconds
+        line = Metered(
+            request_id,
+            trace_id,
+            hashed(credential.event_code),
+            hashed(credential.user),
+            model,
+            deployment,
+            status,
+            ending,
+            attempts,
+            None if first is None else round(first),
+            round(total),
+            *usage,
+        )
+        _log.log(level, "call %s", msgspec.json.encode(line).decode())
 
 
 @lru_cache(maxsize=4096)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -68,6 +69,32 @@ class Deployment:
     output_field: str = "max_completion_tokens"
     """The field in which this deployment takes an output cap; the other is `max_tokens`."""
     active: bool = True
+
+
+class Trouble(StrEnum):
+    """Why a deployment gave no answer that could be passed on."""
+
+    BUSY = "busy"
+    """429: it says itself for how long."""
+    FAILED = "failed"
+    """It answered, but with a fault of its own: 408, 5xx, or what is no answer."""
+    SILENT = "silent"
+    """No answer came: not reached, cut before the status, or too slow."""
+    REFUSED = "refused"
+    """It refuses our key, role or name: somebody has to mend that."""
+
+
+class Ways(NamedTuple):
+    """What a deployment has been seen to refuse, so that it is asked in another way."""
+
+    output_field: str | None = None
+    """The only field in which it takes an output cap; None: whichever the client used."""
+    stream_options: bool = True
+    """Whether it takes `stream_options`; old versions of the API do not."""
+
+
+AS_ASKED = Ways()
+"""Of a deployment that has refused none."""
 
 
 class Usage(NamedTuple):

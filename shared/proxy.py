@@ -13,21 +13,17 @@ from typing import Any
 
 import msgspec
 
-from . import events, request, routing, sse, upstream
+from . import events, request, routing
 from .credentials import credential
-from .errors import (
-    InternalError,
-    InvalidEventToken,
-    InvalidRequest,
-    ProxyError,
-    StoreUnavailable,
-    UpstreamError,
-)
+from .errors import InternalError, InvalidEventToken, InvalidRequest, ProxyError, StoreUnavailable
 from .estimate import prompt_tokens
+from .forwarding import Call, Forwarding, Received
 from .metering import Meter
-from .models import Credential, Deployment, Event, Usage
+from .models import Credential, Event, Usage
 from .quota import Figures, Hold, Need, Quota
 from .relay import Ending, Relay, Relayed
+from .trace import trace_id
+from .upstream import Answer
 from .usage import Tally
 
 Headers = Mapping[bytes, bytes]
@@ -60,23 +56,6 @@ class StreamLimits:
     idle_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One chat completion on its way."""
-
-    id: str
-    began_at: datetime
-    credential: Credential
-    event: Event
-    model: str
-    deployment: Deployment
-    asked: request.ChatRequest
-    headers: Headers
-    body: bytes
-    prompt_tokens: int
-    """Estimated from above."""
-
-
 class Proxy:
     """Answers calls. Shared by all of them: nothing here belongs to one."""
 
@@ -85,7 +64,7 @@ class Proxy:
         events: events.Events,
         quota: Quota,
         routing: routing.Routing,
-        upstream: upstream.Upstream,
+        forwarding: Forwarding,
         meter: Meter,
         tally: Tally,
         stream_limits: StreamLimits,
@@ -95,7 +74,7 @@ class Proxy:
         self._events = events
         self._quota = quota
         self._routing = routing
-        self._upstream = upstream
+        self._forwarding = forwarding
         self._meter = meter
         self._tally = tally
         self._stream_limits = stream_limits
@@ -108,7 +87,7 @@ class Proxy:
         Raises:
             ProxyError: any refusal.
         """
-        who, began_at = credential(headers), self._now()
+        who, arrived_at = credential(headers), self._now()
         try:
             asked = request.parse(body)
         except ProxyError as error:
@@ -117,19 +96,21 @@ class Proxy:
         event = await self._events.find(who.event_code)
         routes = await self._routing.routes()
         try:
-            events.admit(event, self._now())
+            events.admit(event, arrived_at)
             model = events.choose_model(event, deployment or asked.model, routes.models)
-            chosen, tokens = routes.choose(model), prompt_tokens(body)
-            call = _Call(new_id(), began_at, who, event, model, chosen, asked, headers, body, tokens)
+            tokens = prompt_tokens(body)
+            call = self._forwarding.begin(
+                new_id(), arrived_at, who, event, model, asked, headers, body, tokens, routes
+            )
             need = self._need(call)
         except ProxyError as error:
-            self._tally.failed(who, "", began_at, error)
+            self._tally.failed(who, "", arrived_at, error)
             error.headers |= await self._figures_headers(who, event)
             raise
         try:
-            hold = await self._quota.hold(who, event, need, self._now())
+            hold = await self._quota.hold(who, event, need, arrived_at)
         except ProxyError as error:
-            self._tally.failed(who, model, began_at, error)
+            self._tally.failed(who, model, arrived_at, error)
             raise
         return await self._forward(call, hold)
 
@@ -187,7 +168,7 @@ class Proxy:
         except StoreUnavailable:
             return {}
 
-    def _need(self, call: _Call) -> Need:
+    def _need(self, call: Call) -> Need:
         """What the call may cost, for the quota.
 
         Raises:
@@ -197,63 +178,58 @@ class Proxy:
         cap = min(filter(None, caps), default=self._default_output_tokens)
         return Need(call.prompt_tokens, cap, call.asked.choices)
 
-    async def _forward(self, call: _Call, hold: Hold) -> Reply:
+    async def _forward(self, call: Call, hold: Hold) -> Reply:
         """Forward under `hold`; whatever fails gives everything back."""
         try:
             cap = _output_cap(call, hold)
-            body = upstream.Body(request.upstream_body(call.body, call.asked, call.deployment, cap))
-            async with self._upstream.deadline(stream=bool(call.asked.stream)):
-                answer = await self._upstream.send(call.deployment, body, call.headers)
-                reply = await self._reply(call, hold, answer)
+            received = await self._forwarding.send(call, cap)
+            reply = self._reply(call, hold, received)
         except asyncio.CancelledError:
-            self._abandon(call, hold, body)
+            self._abandon(call, hold)
             raise
         except ProxyError as error:
             hold.release()
-            self._meter.failed(call.id, call.deployment.id, error.status, error.code)
-            self._tally.failed(call.credential, call.model, call.began_at, error)
+            self._tell(call, call.id, error.status, error.code, Usage())
+            self._tally.failed(call.credential, call.model, call.arrived_at, error)
             error.headers |= {"x-request-id": call.id, **hold.figures().headers(self._now())}
             raise
         except BaseException:
             hold.release()
-            self._tally.failed(call.credential, call.model, call.began_at, InternalError())
+            self._tally.failed(call.credential, call.model, call.arrived_at, InternalError())
             raise
         if cap is not None:
             reply.headers["x-event-max-output-tokens"] = str(cap)
         return reply
 
-    async def _reply(self, call: _Call, hold: Hold, answer: upstream.Answer) -> Reply:
+    def _reply(self, call: Call, hold: Hold, received: Received) -> Reply:
+        if received.body is not None:
+            return self._whole(call, hold, received, received.body)
         try:
-            if refusal := upstream.fault(answer, call.deployment):
-                raise refusal
-            if answer.is_stream and answer.status == 200:
-                return self._stream(call, hold, answer)
-            return self._whole(call, hold, answer, await answer.read_all())
+            return self._stream(call, hold, received)
         except BaseException:
-            answer.close()
+            received.answer.close()
+            received.candidate.ended()
             raise
 
-    def _abandon(self, call: _Call, hold: Hold, body: upstream.Body) -> None:
+    def _abandon(self, call: Call, hold: Hold) -> None:
         """The client left before the first byte. Once the upstream has the prompt, it is charged."""
-        if body.is_sent:
+        if call.is_sent:
             self._end(call, hold, call.id, 499, Ending.ABANDONED, Usage(call.prompt_tokens))
         else:
             hold.release()
 
-    def _whole(self, call: _Call, hold: Hold, answer: upstream.Answer, body: bytes) -> Reply:
-        try:
-            usage = sse.usage_of(body)
-        except ValueError as error:
-            if answer.status < 400:
-                raise UpstreamError("The model sent what is no answer. Try again.") from error
-            usage = None
+    def _whole(self, call: Call, hold: Hold, received: Received, body: bytes) -> Reply:
+        answer, usage = received.answer, received.usage
         if usage is None:
             usage = Usage() if answer.status >= 400 else Usage(call.prompt_tokens, prompt_tokens(body))
         self._end(call, hold, _told_id(call, answer), answer.status, Ending.FINISHED, usage)
         return Reply(answer.status, self._headers(call, hold, answer), body)
 
-    def _stream(self, call: _Call, hold: Hold, answer: upstream.Answer) -> Reply:
+    def _stream(self, call: Call, hold: Hold, received: Received) -> Reply:
+        answer = received.answer
+
         def ended(relayed: Relayed) -> None:
+            received.candidate.ended()
             usage = relayed.usage or Usage(call.prompt_tokens, relayed.chunks)
             self._end(call, hold, _told_id(call, answer), answer.status, relayed.ending, usage)
 
@@ -268,14 +244,28 @@ class Proxy:
         headers = self._headers(call, hold, answer) | {"cache-control": "no-cache"}
         return Reply(answer.status, headers, relay)
 
-    def _end(self, call: _Call, hold: Hold, told_id: str, status: int, ending: Ending, usage: Usage) -> None:
+    def _end(self, call: Call, hold: Hold, told_id: str, status: int, ending: Ending, usage: Usage) -> None:
         """Charge and count. Never awaits, so that no leaving client can lose it."""
         hold.settle(usage)
         is_cut = ending is Ending.CUT
-        self._tally.forwarded(call.credential, call.model, call.began_at, usage, is_cut=is_cut)
-        self._meter.count(told_id, call.credential, call.model, call.deployment.id, status, ending, usage)
+        self._tally.forwarded(call.credential, call.model, call.arrived_at, usage, is_cut=is_cut)
+        self._tell(call, told_id, status, ending, usage)
 
-    def _headers(self, call: _Call, hold: Hold, answer: upstream.Answer) -> dict[str, str]:
+    def _tell(self, call: Call, told_id: str, status: int, ending: str, usage: Usage) -> None:
+        self._meter.count(
+            told_id,
+            trace_id(call.trace),
+            call.credential,
+            call.model,
+            call.deployment,
+            status,
+            ending,
+            call.attempts,
+            self._forwarding.times(call),
+            usage,
+        )
+
+    def _headers(self, call: Call, hold: Hold, answer: Answer) -> dict[str, str]:
         return answer.headers | {
             "x-request-id": _told_id(call, answer),
             **hold.figures().headers(self._now()),
@@ -290,7 +280,7 @@ def refuse(error: ProxyError, request_id: str) -> Reply:
     return Reply(error.status, {**_JSON, "x-request-id": request_id, **error.headers}, error.body())
 
 
-def _told_id(call: _Call, answer: upstream.Answer) -> str:
+def _told_id(call: Call, answer: Answer) -> str:
     """The id that the client is told, and the log too: the upstream's own where it has one."""
     return answer.headers.get("x-request-id", call.id)
 
@@ -309,7 +299,7 @@ def _event_cap(event: Event, asked: request.ChatRequest) -> int | None:
     return cap
 
 
-def _output_cap(call: _Call, hold: Hold) -> int | None:
+def _output_cap(call: Call, hold: Hold) -> int | None:
     """The cap to put into the body; None where the client's own wish may stand."""
     event, asked = call.event, call.asked.output_tokens
     limited = (event.max_output_tokens, event.tokens_per_day, event.tokens_total)

@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 from math import ceil
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from .amounts import ENDLESS, NOTHING, Amount
 from .errors import (
     EventQuotaExceeded,
     ProxyError,
     QuotaExceeded,
-    RateLimited,
     RequestQuotaExceeded,
     StoreUnavailable,
     TokenQuotaExceeded,
 )
-from .ledger import ENDLESS, Account, Amount, Held, Key, LedgerStore
+from .estimate import learned
+from .ledger import Account, Held
+from .ledger_row import Key, LedgerStore
+from .minutes import Minutes
 from .models import Credential, Event, Usage
 
 _log = logging.getLogger(__name__)
@@ -34,7 +35,6 @@ LEAST_OUTPUT_TOKENS: Final = 16
 """An answer shorter than this is of no use, so a quota that leaves less is used up."""
 
 RUNNING_RETRY_SECONDS: Final = 2
-MINUTE: Final = 60.0
 TOTAL_ROW: Final = ":total"
 """No user's row: a user's name is never empty."""
 
@@ -43,6 +43,7 @@ MOST_KEPT: Final = 2000
 """Accounts beyond these are forgotten as soon as they are settled: anybody can make up names."""
 GIVEN_BACK_AT_ONCE: Final = 16
 
+_NO_LIMIT: Final = Amount(ENDLESS, ENDLESS)
 _USER_BLOCK: Final = Amount(32, 32_768)
 _EVENT_BLOCK: Final = Amount(256, 262_144)
 
@@ -62,8 +63,7 @@ def day_of(now: datetime, zone: ZoneInfo) -> Day:
     return Day(date.isoformat(), datetime.combine(date, time(), zone).astimezone(UTC), ends)
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(NamedTuple):
     """What a call would take. `output_cap` is for each of `choices`."""
 
     prompt_tokens: int
@@ -78,29 +78,35 @@ class Need:
     def least(self) -> Amount:
         return Amount(1, self.prompt_tokens + min(self.output_cap, LEAST_OUTPUT_TOKENS) * self.choices)
 
-    def lowered(self, tokens: int) -> Need:
-        """The same call with no more tokens than these."""
-        cap = (tokens - self.prompt_tokens) // self.choices
-        return Need(self.prompt_tokens, min(self.output_cap, cap), self.choices)
+    def corrected(self, correction: float) -> Need:
+        """The same call, its prompt estimated higher."""
+        return self if correction == 1 else self._replace(prompt_tokens=ceil(self.prompt_tokens * correction))
+
+    def lowered_cap(self, tokens: int) -> int:
+        """The output cap with which the call takes no more tokens than these."""
+        return min(self.output_cap, (tokens - self.prompt_tokens) // self.choices)
 
 
 class Hold:
     """A call's claim on its accounts: settled or released exactly once, without an await."""
 
     def __init__(
-        self, output_cap: int, claims: list[tuple[Account, Held]], figures: Callable[[], Figures]
+        self, need: Need, claims: list[tuple[Account, Held]], figures: Callable[[], Figures]
     ) -> None:
-        self.output_cap = output_cap
+        self.output_cap = need.output_cap
         self.figures = figures
+        self._estimated_tokens = need.prompt_tokens
         self._claims = claims
 
     def settle(self, usage: Usage) -> None:
         """Charge one request and what it cost."""
+        for account, _ in self._claims:
+            account.correction = learned(account.correction, self._estimated_tokens, usage.prompt_tokens)
         self._end(Amount(1, usage.total_tokens))
 
     def release(self) -> None:
         """Charge nothing: the call was not forwarded, or failed."""
-        self._end(Amount())
+        self._end(NOTHING)
 
     def _end(self, used: Amount) -> None:
         claims, self._claims = self._claims, []
@@ -108,8 +114,7 @@ class Hold:
             account.settle(held, used)
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(NamedTuple):
     """One attendee's own numbers, for the event's limits. None where the event sets none."""
 
     requests_limit: int | None
@@ -124,12 +129,14 @@ class Figures:
         """In the names that the OpenAI SDKs know; resets in whole seconds."""
         reset = str(max(0, ceil((self.resets_at - now).total_seconds())))
         headers: dict[str, str] = {}
-        for unit in ("requests", "tokens"):
-            limit = getattr(self, f"{unit}_limit")
-            if limit is not None:
-                headers[f"x-ratelimit-limit-{unit}"] = str(limit)
-                headers[f"x-ratelimit-remaining-{unit}"] = str(getattr(self, f"{unit}_remaining"))
-                headers[f"x-ratelimit-reset-{unit}"] = reset
+        if self.requests_limit is not None:
+            headers["x-ratelimit-limit-requests"] = str(self.requests_limit)
+            headers["x-ratelimit-remaining-requests"] = str(self.requests_remaining)
+            headers["x-ratelimit-reset-requests"] = reset
+        if self.tokens_limit is not None:
+            headers["x-ratelimit-limit-tokens"] = str(self.tokens_limit)
+            headers["x-ratelimit-remaining-tokens"] = str(self.tokens_remaining)
+            headers["x-ratelimit-reset-tokens"] = reset
         return headers
 
 
@@ -142,7 +149,7 @@ class Quota:
         self._clock = clock
         self._accounts: dict[Key, Account] = {}
         self._days: dict[ZoneInfo, Day] = {}
-        self._minutes: dict[Credential, deque[float]] = {}
+        self._minutes = Minutes(clock)
         self._sweeping: asyncio.Task[None] | None = None
 
     async def hold(self, who: Credential, event: Event, need: Need, now: datetime) -> Hold:
@@ -155,7 +162,10 @@ class Quota:
         """
         day = self._day(event, now)
         try:
-            with self._in_minute(who, event):
+            if event.requests_per_minute is None:
+                return await self._claim(who, event, need, day, now)
+            self._start_sweeping()
+            with self._minutes.counted(who, event.requests_per_minute):
                 return await self._claim(who, event, need, day, now)
         except ProxyError as error:
             known = figures(event, self._user(who, event, day), self._total(event), day)
@@ -193,8 +203,7 @@ class Quota:
         for key, account in list(self._accounts.items()):
             if account.is_settled and now - account.used_at >= kept_seconds:
                 del self._accounts[key]
-        for who in [who for who, calls in self._minutes.items() if not calls or now - calls[-1] >= MINUTE]:
-            del self._minutes[who]
+        self._minutes.forget()
 
     async def close(self) -> None:
         """Stop the timer, and give everything back."""
@@ -205,22 +214,36 @@ class Quota:
     async def _claim(self, who: Credential, event: Event, need: Need, day: Day, now: datetime) -> Hold:
         claims: list[tuple[Account, Held]] = []
         try:
-            # Each is looked up only now: one that nobody waits for may be forgotten meanwhile.
-            for is_total in (False, True):
-                account = self._total(event) if is_total else self._user(who, event, day)
-                if account is None:
-                    continue
-                held = await account.hold(need.amount, need.least)
-                if held is None:
-                    raise _refusal(account, need, event, day, now)
-                claims.append((account, held))
-                need = need.lowered(held.amount.tokens)
+            if user := self._user(who, event, day):
+                need = await self._claim_of(user, need, event, day, now, claims)
+            # Looked up only now: one that nobody waits for may be forgotten meanwhile.
+            if total := self._total(event):
+                need = await self._claim_of(total, need, event, day, now, claims)
         except BaseException:
             for account, held in claims:
                 account.release(held)
             raise
-        user, total = self._user(who, event, day), self._total(event)
-        return Hold(need.output_cap, claims, lambda: figures(event, user, total, day))
+        return Hold(need, claims, lambda: figures(event, user, total, day))
+
+    async def _claim_of(
+        self,
+        account: Account,
+        need: Need,
+        event: Event,
+        day: Day,
+        now: datetime,
+        claims: list[tuple[Account, Held]],
+    ) -> Need:
+        """Adds to `claims`; returns the need with the output cap that the account allows."""
+        corrected = need.corrected(account.correction)
+        wanted = corrected.amount
+        held = await account.hold(wanted, corrected.least)
+        if held is None:
+            raise _refusal(account, corrected, event, day, now)
+        claims.append((account, held))
+        if held.amount == wanted:
+            return need
+        return need._replace(output_cap=corrected.lowered_cap(held.amount.tokens))
 
     def _user(self, who: Credential, event: Event, day: Day) -> Account | None:
         if event.requests_per_day is None and event.tokens_per_day is None:
@@ -248,35 +271,13 @@ class Quota:
             day = self._days[event.time_zone] = day_of(now, event.time_zone)
         return day
 
-    @contextmanager
-    def _in_minute(self, who: Credential, event: Event) -> Iterator[None]:
-        """Counted at once, so that calls that come together count one another; a refused one counts not."""
-        limit = event.requests_per_minute
-        if limit is None:
-            yield
-            return
-        calls, now = self._minutes.setdefault(who, deque()), self._clock()
-        self._start_sweeping()
-        while calls and now - calls[0] >= MINUTE:
-            calls.popleft()
-        if len(calls) >= limit:
-            wait = MINUTE - (now - calls[-limit]) if limit else MINUTE
-            raise RateLimited(f"More than {limit} requests in a minute. Try again in {ceil(wait)} s.", wait)
-        calls.append(now)
-        try:
-            yield
-        except BaseException:
-            with suppress(ValueError):
-                calls.remove(now)
-            raise
-
     def _start_sweeping(self) -> None:
         """The platform kills workers, it does not stop them: so a timer gives back while there is time."""
         if self._sweeping is None or self._sweeping.done():
             self._sweeping = asyncio.create_task(self._sweep_for_ever())
 
     async def _sweep_for_ever(self) -> None:
-        while self._accounts or self._minutes:
+        while self._accounts or len(self._minutes):
             await asyncio.sleep(self._idle_seconds / 2)
             await self.sweep()
 
@@ -289,10 +290,10 @@ class Quota:
 
 def figures(event: Event, user: Account | None, total: Account | None, day: Day) -> Figures:
     """The numbers as this instance knows them. What the whole event has left bounds what a user has."""
-    remaining = Amount(ENDLESS, ENDLESS)
-    for account in filter(None, (user, total)):
-        remaining = remaining.at_most(account.remaining)
-    used = user.used if user else Amount()
+    remaining = user.remaining if user else _NO_LIMIT
+    if total:
+        remaining = remaining.at_most(total.remaining)
+    used = user.used if user else NOTHING
     return Figures(
         event.requests_per_day,
         used.requests,
@@ -304,6 +305,7 @@ def figures(event: Event, user: Account | None, total: Account | None, day: Day)
     )
 
 
+@lru_cache(maxsize=1024)
 def _limit(requests: int | None, tokens: int | None) -> Amount:
     return Amount(ENDLESS if requests is None else requests, ENDLESS if tokens is None else tokens)
 

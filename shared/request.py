@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from .errors import InvalidJson, InvalidRequest
-from .json_edit import DuplicateMember, edit, members
-from .models import API_V1, Deployment
+from .json_edit import DuplicateMember, edit, members, without
+from .models import API_V1, Deployment, Ways
 
 MAX_CHOICES = 128
 OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens")
@@ -18,6 +19,10 @@ _QUOTED_NAMES = tuple(b'"%s"' % name.encode() for name in _POLICY_NAMES)
 
 _UNSET = (None, msgspec.Raw(b"null"), msgspec.Raw(b"false"))
 _mismatch = re.compile(r"Expected `(\w+)(?: \| null)?`, got `(\w+)`").match
+_unknown_member = re.compile(
+    r"Unrecognized request argument supplied: (\w+)"
+    r"|Validation error at #/(\w+): Extra inputs are not permitted.*"
+).fullmatch
 _KINDS = {
     "object": "an object",
     "array": "a list",
@@ -92,6 +97,44 @@ def upstream_body(body: bytes, request: ChatRequest, deployment: Deployment, out
     if request.stream and not request.wants_usage:
         changes["stream_options"] = _encode({**(request.stream_options or {}), "include_usage": True})
     return edit(body, changes)
+
+
+def adapted(body: bytes, ways: Ways) -> bytes:
+    """`body` in the way that a deployment takes it: the output cap in its field, no `stream_options`."""
+    for other in OUTPUT_FIELDS:
+        if ways.output_field not in {None, other} and (found := members(body, {other})):
+            value = body[found[other].start : found[other].end]
+            body = edit(without(body, other), {str(ways.output_field): value})
+    return body if ways.stream_options else without(body, "stream_options")
+
+
+def has_own_data(body: bytes) -> bool:
+    """Whether the request names a data source of the attendee's own (Azure OpenAI "on your data").
+
+    Azure passes on what such a source answers as if it were its own answer.
+    """
+    try:
+        return bool(members(body, {"data_sources", "dataSources"}))
+    except DuplicateMember:
+        return True
+
+
+def refused_way(error: Mapping[str, Any], ways: Ways) -> Ways | None:
+    """What to do differently after a 400 with this `error`; None where that would not help.
+
+    The models' own words: `unsupported_parameter` with the parameter's name, and the two in which versions of
+    the API say that they do not know a member. No others: an attendee's mistake teaches nothing.
+    """
+    param = error.get("param")
+    if error.get("code") != "unsupported_parameter":
+        unknown = _unknown_member(str(error.get("message")))
+        param = unknown[1] or unknown[2] if unknown else None
+    if param == "stream_options" and ways.stream_options:
+        return ways._replace(stream_options=False)
+    if param in OUTPUT_FIELDS and ways.output_field is None:
+        other = OUTPUT_FIELDS[param == OUTPUT_FIELDS[0]]
+        return ways._replace(output_field=other)
+    return None
 
 
 def _capped(request: ChatRequest, deployment: Deployment, cap: int) -> Mapping[str, bytes]:

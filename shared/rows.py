@@ -10,8 +10,9 @@ from zoneinfo import ZoneInfo
 
 from azure.data.tables import EdmType, EntityProperty
 
-from .ledger import Amount, Key
-from .ledger import Row as LedgerRow
+from .amounts import Amount
+from .ledger_row import Key
+from .ledger_row import Row as LedgerRow
 from .models import API_V1, MANAGED_IDENTITY, Counts, Deployment, Event, Health, UsageRow
 
 EVENT_ROW: Final = "event"

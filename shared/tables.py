@@ -25,8 +25,8 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableServiceClient
 
 from .errors import StoreUnavailable
-from .ledger import Conflict, Key
-from .ledger import Row as LedgerRow
+from .ledger_row import Conflict, Key
+from .ledger_row import Row as LedgerRow
 from .metering import hashed
 from .models import Deployment, Event, Health, UsageRow
 from .rows import (

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import aiohttp
+import msgspec
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 from yarl import URL
 
-from .errors import ProxyError, UpstreamBusy, UpstreamError, UpstreamTimeout
-from .models import API_V1, MANAGED_IDENTITY, Deployment
+from .errors import ProxyError, UpstreamBusy, UpstreamError
+from .models import API_V1, MANAGED_IDENTITY, Deployment, Trouble
 
 _log = logging.getLogger(__name__)
 
-SENT_HEADERS: Final = (b"traceparent", b"tracestate", b"x-ms-client-request-id")
-"""What of the client's headers goes upstream. Never the credential, whichever header it came in."""
+SENT_HEADERS: Final = (b"x-ms-client-request-id",)
+"""What of the client's headers goes upstream, besides its trace. Never the credential, in no header."""
 
 RETURNED_HEADERS: Final = (
     "content-type",
@@ -31,18 +31,22 @@ RETURNED_HEADERS: Final = (
 )
 """What of the upstream's headers comes back. Its rate limits are shared, its region and names are private."""
 
-OUR_FAULTS: Final = frozenset({401, 403, 404})
-"""Refusals that concern our key, role or deployment name, not the attendee's request."""
+NOT_FOUND_CODES: Final = frozenset({"404", "DeploymentNotFound", "ResourceNotFound", "model_not_found"})
+"""Of a 404 about the deployment's name. With any other code it is about what the request names."""
 
-COOL_DOWN_HEADERS: Final = (
-    ("retry-after-ms", 0.001),
-    ("retry-after", 1.0),
-    ("x-ratelimit-reset-requests", 1.0),
-    ("x-ratelimit-reset-tokens", 1.0),
-)
+COOL_DOWN_HEADERS: Final = (("retry-after-ms", 0.001), ("retry-after", 1.0))
+RESET_HEADERS: Final = ("x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
+"""They stand on every answer; only on a 429 do they tell when there is room again."""
+
 LARGEST_PIECE_BYTES: Final = 1024 * 1024
-MAX_COOL_DOWN_SECONDS: Final = 60.0
-DEFAULT_COOL_DOWN_SECONDS: Final = 10.0
+
+
+class NoKey(UpstreamError):
+    """The setting that should hold a deployment's key is empty."""
+
+
+class NoToken(UpstreamError):
+    """The app's identity gives no token."""
 
 
 class TokenSource(Protocol):
@@ -59,7 +63,9 @@ class Deadlines:
     """How long the upstream may take, in seconds; all below the platform's own 230."""
 
     first_byte: float
+    """For one deployment to begin a stream."""
     whole: float
+    """For a whole answer, over all tries together."""
 
 
 class Body(Payload):
@@ -95,13 +101,13 @@ class Answer:
             if (value := response.headers.get(name)) is not None and value.isascii() and value.isprintable()
         }
 
-    def cool_down_seconds(self) -> float:
+    def cool_down_seconds(self) -> float | None:
         """How long Azure asks us to stay away: by the first header that tells; 0 or less means unknown."""
-        for name, unit in COOL_DOWN_HEADERS:
-            seconds = _seconds(self._response.headers.get(name, "")) * unit
-            if seconds > 0:
-                return min(seconds, MAX_COOL_DOWN_SECONDS)
-        return DEFAULT_COOL_DOWN_SECONDS
+        headers = self._response.headers
+        told = [_seconds(headers.get(name, "")) * unit for name, unit in COOL_DOWN_HEADERS]
+        if self.status == 429:
+            told += [_seconds(headers.get(name, "")) for name in RESET_HEADERS]
+        return next((seconds for seconds in told if seconds > 0), None)
 
     @property
     def is_stream(self) -> bool:
@@ -140,39 +146,30 @@ class Upstream:
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        deadlines: Deadlines,
         key: Callable[[str], str | None],
         tokens: TokenSource,
     ) -> None:
         self._session = session
-        self._deadlines = deadlines
         self._key = key
         self._tokens = tokens
         self._urls: dict[Deployment, URL] = {}
 
-    @asynccontextmanager
-    async def deadline(self, *, stream: bool) -> AsyncIterator[None]:
-        """Bounds the wait for a whole answer, or for the beginning of a stream.
+    async def send(
+        self,
+        deployment: Deployment,
+        body: Body,
+        client_headers: Mapping[bytes, bytes],
+        trace: Mapping[str, str],
+    ) -> Answer:
+        """Post `body` and wait for the answer's status. `trace` are the headers that name it.
 
         Raises:
-            UpstreamTimeout: when it takes longer.
-        """
-        seconds = self._deadlines.first_byte if stream else self._deadlines.whole
-        try:
-            async with asyncio.timeout(seconds):
-                yield
-        except TimeoutError as error:
-            raise UpstreamTimeout(
-                f'The model did not answer within {seconds:g} seconds. Ask for less, or use "stream": true.'
-            ) from error
-
-    async def send(self, deployment: Deployment, body: Body, client_headers: Mapping[bytes, bytes]) -> Answer:
-        """Post `body` and wait for the answer's status.
-
-        Raises:
-            UpstreamError: it could not be reached, or we have no credential for it.
+            NoKey: the setting that should hold its key is empty.
+            NoToken: the app's identity gives none.
+            UpstreamError: it could not be reached.
         """
         headers = await self._headers(deployment, client_headers)
+        headers.update(trace)
         try:
             response = await self._session.post(
                 self._url(deployment), data=body, headers=headers, allow_redirects=False
@@ -193,13 +190,19 @@ class Upstream:
     async def _headers(self, deployment: Deployment, client: Mapping[bytes, bytes]) -> dict[str, str]:
         headers = {"content-type": "application/json", "accept-encoding": "identity"}
         if deployment.auth == MANAGED_IDENTITY:
-            headers["authorization"] = f"Bearer {await self._tokens.token()}"
+            headers["authorization"] = f"Bearer {await self._token()}"
         else:
             headers["api-key"] = self._secret(deployment)
         for name in SENT_HEADERS:
             if (value := client.get(name)) is not None:
                 headers[name.decode()] = value.decode("latin-1")
         return headers
+
+    async def _token(self) -> str:
+        try:
+            return await self._tokens.token()
+        except UpstreamError as error:
+            raise NoToken(error.message) from error
 
     def _secret(self, deployment: Deployment) -> str:
         secret = self._key(deployment.auth)
@@ -209,7 +212,7 @@ class Upstream:
                 deployment.id,
                 deployment.auth,
             )
-            raise UpstreamError("The proxy has no key for this model. Tell your organiser.")
+            raise NoKey("The proxy has no key for this model. Tell your organiser.")
         return secret
 
 
@@ -222,20 +225,69 @@ def chat_url(deployment: Deployment) -> URL:
     return path.with_query({"api-version": deployment.api_version})
 
 
-def fault(answer: Answer, deployment: Deployment) -> ProxyError | None:
-    """What an attendee is told instead of this answer; None where it is the attendee's own to read."""
+class Fault(Exception):
+    """A deployment gave no answer that is the attendee's to read.
+
+    `error` is what the attendee is told where no other serves, `seen` what the operator is, in a word,
+    and `seconds` for how long Azure asks us to stay away, where it does.
+    """
+
+    def __init__(self, error: ProxyError, trouble: Trouble, seen: str, seconds: float | None = None) -> None:
+        super().__init__(seen)
+        self.error = error
+        self.trouble = trouble
+        self.seen = seen
+        self.seconds = seconds
+
+
+OUR_FAULTS: Final = frozenset({401, 403, 404})
+"""Refusals that concern our key, role or deployment name, not the attendee's request."""
+
+
+def is_useless(status: int) -> bool:
+    """Whether nothing in an answer of this status is the attendee's to read."""
+    return status in {408, 429} or status // 100 not in {2, 4}
+
+
+def is_ours(status: int, body: bytes) -> bool:
+    """Whether a refusal is about our key, role or name: a 404 can also be about what the request names."""
+    if status == 404:
+        return error_of(body).get("code") in NOT_FOUND_CODES
+    return status in OUR_FAULTS
+
+
+def fault(answer: Answer) -> Fault:
+    """What an answer means that is not the attendee's to read."""
     status = answer.status
-    if 200 <= status < 300 or (400 <= status < 500 and status not in OUR_FAULTS | {408, 429}):
-        return None
-    _log.warning("deployment %s answered %d", deployment.id, status)
-    if status == 429:
-        return UpstreamBusy("The model is busy for everybody. Try again shortly.", answer.cool_down_seconds())
     if status in OUR_FAULTS:
-        return UpstreamError("The model refused the proxy's own credentials or name. Tell your organiser.")
-    return UpstreamError("The model failed to answer. Try again.")
+        text = "The model refused the proxy's own credentials or name. Tell your organiser."
+        return Fault(UpstreamError(text), Trouble.REFUSED, str(status))
+    seconds = answer.cool_down_seconds()
+    if status == 429:
+        busy = UpstreamBusy("The model is busy for everybody. Try again shortly.", 1)
+        return Fault(busy, Trouble.BUSY, "429", seconds)
+    text = "The model failed to answer. Try again."
+    return Fault(UpstreamError(text), Trouble.FAILED, str(status), seconds)
+
+
+def error_of(body: bytes) -> dict[str, Any]:
+    """The members of `error` in an answer, in Azure's or OpenAI's shape; none where it has no such thing."""
+    try:
+        error = msgspec.json.decode(body)["error"]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
+        return {}
+    return error if isinstance(error, dict) else {}
+
+
+_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_duration = re.compile(r"(?:\d+(?:\.\d+)?(?:h|ms|m|s))+").fullmatch
+_parts = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)").findall
 
 
 def _seconds(text: str) -> float:
+    """A plain number, as Azure writes it, or `1m2.5s`, as OpenAI does; 0 for anything else."""
+    if _duration(text):
+        return sum(float(number) * _UNITS[unit] for number, unit in _parts(text))
     try:
         return float(text)
     except ValueError:

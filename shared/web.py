@@ -21,6 +21,7 @@ from .errors import (
     RequestTooLarge,
     StoreUnavailable,
 )
+from .page import page
 from .proxy import Headers, Reply, new_id, refuse
 from .relay import Relay
 from .settings import Settings, SettingsError
@@ -115,6 +116,15 @@ async def alive(req: Request) -> Response:
 
     async def work() -> Reply:
         return Reply(200, {"content-type": "application/json"}, b'{"status":"alive"}')
+
+    return await _answer(req, work)
+
+
+async def home(req: Request) -> Response:
+    """The attendee's page; touches nothing else."""
+
+    async def work() -> Reply:
+        return page()
 
     return await _answer(req, work)
 

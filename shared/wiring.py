@@ -9,6 +9,8 @@ from functools import partial
 import aiohttp
 
 from .events import Events
+from .forwarding import Forwarding
+from .health import HealthNotes
 from .identity import IdentityTokens, default_credential
 from .metering import Meter
 from .proxy import Proxy, StreamLimits
@@ -39,6 +41,8 @@ class Wiring:
         self._session = _session(settings)
         self._tokens = IdentityTokens(settings.upstream_scope, settings.tables_client_id)
         deadlines = Deadlines(settings.upstream_first_byte_seconds, settings.upstream_timeout_seconds)
+        upstream = Upstream(self._session, settings.key, self._tokens)
+        self.health = HealthNotes(self.tables, partial(datetime.now, UTC))
         self.meter = Meter()
         self.quota = Quota(self.tables, settings.quota_idle_seconds, time.monotonic)
         now = partial(datetime.now, UTC)
@@ -47,8 +51,8 @@ class Wiring:
         self.proxy = Proxy(
             Events(self.tables, settings.cache_seconds, time.monotonic),
             self.quota,
-            Routing(self.tables, settings.cache_seconds, time.monotonic),
-            Upstream(self._session, deadlines, settings.key, self._tokens),
+            Routing(self.tables, settings.cache_seconds, time.monotonic, self.health.put),
+            Forwarding(upstream, deadlines, time.monotonic),
             self.meter,
             self.tally,
             StreamLimits(settings.heartbeat_seconds, settings.upstream_idle_seconds),
@@ -58,6 +62,7 @@ class Wiring:
 
     async def close(self) -> None:
         await self.tally.close()
+        await self.health.close()
         await self.quota.close()
         await self._session.close()
         await self._tokens.close()

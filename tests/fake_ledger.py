@@ -10,7 +10,7 @@ from enum import Enum, auto
 from itertools import count
 
 from shared.errors import StoreUnavailable
-from shared.ledger import Conflict, Key, LedgerStore, Row
+from shared.ledger_row import Conflict, Key, LedgerStore, Row
 
 
 class Fault(Enum):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.estimate import INLINED_TOKENS, prompt_tokens
+from shared.estimate import INLINED_TOKENS, learned, prompt_tokens
 
 # A text, and how many characters of it make a token: fewer than is usual for the tokenizers of the gpt-4o and
 # gpt-4 families (prose 4 to 5, code about 3), so that what is assumed here is on the dense side.
@@ -97,3 +97,12 @@ def test_base64_in_a_text_is_text() -> None:
     assert prompt_tokens(body(data)) >= len(data) / 2
     beside_an_image = body([{"type": "text", "text": data}, image("https://example.com/a.png")])
     assert prompt_tokens(beside_an_image) >= len(data) / 2 + INLINED_TOKENS
+
+
+def test_an_estimate_that_was_too_low_raises_the_next_at_once_and_right_ones_lower_it_again() -> None:
+    assert learned(1.0, estimated=100, reported=80) == 1.0
+    assert learned(1.0, estimated=100, reported=500) == 5.0
+    assert learned(5.0, estimated=100, reported=500) == 5.0
+    assert learned(5.0, estimated=100, reported=90) == 2.5
+    assert learned(2.5, estimated=100, reported=240) == 2.4
+    assert learned(1.2, estimated=100, reported=0) == 1.0

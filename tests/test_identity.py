@@ -46,12 +46,36 @@ async def test_many_calls_at_once_renew_one_token() -> None:
     assert await tokens.token() == "token-1" and credential.asked == 1
 
 
-async def test_a_token_that_still_holds_serves_while_none_can_be_had() -> None:
+async def test_a_token_that_nears_its_end_serves_while_the_next_is_fetched() -> None:
+    credential = CountingCredential(seconds=60)
+    tokens = IdentityTokens("scope", None, credential)
+    assert await tokens.token() == "token-1"
+    credential.seconds = 3600
+    assert await tokens.token() == "token-1"
+    async with asyncio.timeout(10):
+        while await tokens.token() == "token-1":  # noqa: ASYNC110 - it is fetched behind our back
+            await asyncio.sleep(0)
+    assert await tokens.token() == "token-2" and credential.asked == 2
+
+
+async def test_a_token_that_still_holds_serves_while_none_can_be_had_and_is_not_asked_for_each_time() -> None:
     credential = CountingCredential(seconds=60)
     tokens = IdentityTokens("scope", None, credential)
     assert await tokens.token() == "token-1"
     credential.fails = True
-    assert await tokens.token() == "token-1" and credential.asked == 2
+    for _ in range(50):
+        assert await tokens.token() == "token-1"
+        await asyncio.sleep(0)
+    assert credential.asked == 2
+
+
+async def test_a_token_at_its_very_end_no_longer_serves() -> None:
+    credential = CountingCredential(seconds=20)
+    tokens = IdentityTokens("scope", None, credential)
+    assert [await tokens.token() for _ in range(2)] == ["token-1", "token-2"]
+    credential.fails = True
+    with pytest.raises(UpstreamError):
+        await tokens.token()
 
 
 async def test_no_token_at_all_is_told_as_ours() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.json_edit import DuplicateMember, edit, members
+from shared.json_edit import DuplicateMember, edit, members, without
 
 NAMES = ("model", "max_tokens", "stream_options")
 
@@ -127,6 +127,32 @@ def test_without_changes_the_body_is_the_same(body: bytes) -> None:
 )
 def test_one_member_is_replaced_in_its_place_or_put_first(body: bytes, expected: bytes) -> None:
     assert edit(body, {"model": b'"new"'}) == expected
+
+
+@given(bodies, st.sampled_from(NAMES))
+def test_what_is_taken_out_is_gone_and_the_rest_stays_in_its_order(body: bytes, name: str) -> None:
+    expected = json.loads(body)
+    expected.pop(name, None)
+    got = json.loads(without(body, name), object_pairs_hook=list)
+    assert [key for key, _ in got] == list(expected)
+    assert json.loads(without(body, name)) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"{}", b"{}"),
+        (b'{"a":1}', b'{"a":1}'),
+        (b'{"model":1}', b"{}"),
+        (b'{ "model" : {"model":[1,2]} }', b"{  }"),
+        (b'{"model":1,"a":2}', b'{"a":2}'),
+        (b'{"a":1, "model":1 , "b":2}', b'{"a":1, "b":2}'),
+        (b'{"a":1.50 , "model":1 }', b'{"a":1.50 }'),
+        (b'{"a":{"model":1},"mod\\u0065l":"},{"}', b'{"a":{"model":1}}'),
+    ],
+)
+def test_one_member_is_taken_out_with_its_comma(body: bytes, expected: bytes) -> None:
+    assert without(body, "model") == expected
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from shared.amounts import ENDLESS, NOTHING, Amount
 from shared.errors import StoreUnavailable
-from shared.ledger import ENDLESS, NOTHING, REMEMBERED_SECONDS, Account, Amount, Held, Key, Row
+from shared.ledger import BLOCK_SECONDS, FASTEST, REMEMBERED_SECONDS, Account, Held
+from shared.ledger_row import Key, Row
 from tests.fake_ledger import FakeLedger, Fault
 
 KEY = Key("model", "amy:2026-01-31")
@@ -159,6 +161,15 @@ class Machine(RuleBasedStateMachine):
                     lost = positive(doubt.returned.at_least(doubt.taken))
                     self.may_be_lost = self.may_be_lost.plus(lost).plus(owed)
 
+    def settle(self, one: Instance, held: Held, used: Amount) -> None:
+        """Within the loop: a debt begins a write."""
+
+        async def end() -> None:
+            one.account.settle(held, used)
+
+        self.loop.run_until_complete(end())
+        self.settle_down()
+
     def one(self, number: int) -> Instance:
         return self.instances[number % INSTANCES]
 
@@ -190,9 +201,9 @@ class Machine(RuleBasedStateMachine):
         one = data.draw(st.sampled_from([one for one in self.instances if one.running]))
         held = one.running.pop(data.draw(st.integers(0, len(one.running) - 1)))
         if fails:
-            one.account.release(held)
+            self.settle(one, held, NOTHING)
         else:
-            one.account.settle(held, Amount(1, used))
+            self.settle(one, held, Amount(1, used))
             self.admitted = self.admitted.plus(Amount(1, used))
             self.overshoot += max(0, used - held.amount.tokens)
 
@@ -328,7 +339,7 @@ class Machine(RuleBasedStateMachine):
         for _ in range(3):
             for one in self.instances:
                 for held in one.running:
-                    one.account.settle(held, Amount(1, held.amount.tokens))
+                    self.settle(one, held, Amount(1, held.amount.tokens))
                     self.admitted = self.admitted.plus(Amount(1, held.amount.tokens))
                 one.running.clear()
                 self.begin(one, one.account.give_back())
@@ -485,3 +496,74 @@ async def test_an_account_whose_table_is_away_does_not_spend_above_a_lowered_lim
     one.limit = Amount(1, ENDLESS)
     with pytest.raises(StoreUnavailable):
         await spend(one)
+
+
+async def test_the_table_is_told_of_a_debt_at_once_and_others_give_out_the_less() -> None:
+    store, limit = FakeLedger(), Amount(ENDLESS, 1000)
+    one, other = account(store, limit), account(store, limit)
+    holds = [await one.hold(Amount(1, 100), REQUEST) for _ in range(4)]
+    for held in filter(None, holds):
+        one.settle(held, Amount(1, 240))
+    await _some_turns()
+    assert store.row(KEY).used.tokens == store.row(KEY).granted.tokens == 960
+    assert await other.hold(Amount(1, 100), Amount(1, 50)) is None
+    rest = await other.hold(Amount(1, 100), Amount(1, 40))
+    assert rest is not None and rest.amount.tokens == 40
+
+
+async def test_a_debt_that_falls_into_another_write_is_told_after_it() -> None:
+    store, limit = FakeLedger(), Amount(ENDLESS, 1000)
+    one = account(store, limit)
+    held = await one.hold(Amount(1, 100), REQUEST)
+    assert held is not None
+    store.holding = True
+    looking = asyncio.ensure_future(one.refresh())
+    await _some_turns()
+    one.settle(held, Amount(1, 900))
+    store.holding = False
+    store.held.pop().done.set_result(Fault.NONE)
+    await looking
+    await _some_turns()
+    assert store.row(KEY).used.tokens == store.row(KEY).granted.tokens == 900
+
+
+async def test_a_debt_that_cannot_be_told_is_owed_until_it_can() -> None:
+    store, limit = FakeLedger(), Amount(ENDLESS, 1000)
+    one = account(store, limit)
+    held = await one.hold(Amount(1, 100), REQUEST)
+    assert held is not None
+    store.order([Fault.BEFORE])
+    one.settle(held, Amount(1, 950))
+    await _some_turns()
+    assert store.row(KEY).used.tokens == 0
+    assert await one.hold(Amount(1, 100), Amount(1, 51)) is None
+    assert store.row(KEY).used.tokens == 950
+
+
+async def test_tokens_without_a_limit_are_no_debt_and_cost_no_write() -> None:
+    store = FakeLedger()
+    one = account(store)
+    held = await one.hold(Amount(1, 100), REQUEST)
+    assert held is not None
+    one.settle(held, Amount(1, 1000))
+    await _some_turns()
+    assert store.calls == {"write": 1}
+
+
+async def test_blocks_grow_while_calls_are_fast_and_shrink_again() -> None:
+    store, clock = FakeLedger(), Clock()
+    one = account(store, Amount(100_000, ENDLESS), clock)
+
+    async def blocks(seconds: float) -> list[int]:
+        """What each of ten writes took, with that much time between."""
+        taken: list[int] = []
+        while len(taken) < 10:
+            granted = store.row(KEY).granted.requests
+            await spend(one)
+            if store.row(KEY).granted.requests > granted:
+                taken.append(store.row(KEY).granted.requests - granted)
+                clock.now += seconds
+        return taken
+
+    assert await blocks(BLOCK_SECONDS / 2) == [8, 8, 16, 32, 64, *[8 * FASTEST] * 5]
+    assert await blocks(BLOCK_SECONDS) == [8 * FASTEST, 8 * FASTEST, 64, 32, 16, *[8] * 5]

@@ -11,8 +11,9 @@ import pytest
 from azure.data.tables import EdmType, EntityProperty
 from azure.data.tables.aio import TableClient
 
+from shared.amounts import Amount
 from shared.errors import StoreUnavailable
-from shared.ledger import Amount, Conflict, Key, LedgerStore, Row
+from shared.ledger_row import Conflict, Key, LedgerStore, Row
 from shared.rows import ledger_to_row
 from shared.tables import Tables, open_service
 from tests.conftest import TableTap

@@ -318,3 +318,16 @@ def test_the_limits_of_the_options_are_those_of_an_event() -> None:
 async def test_every_command_explains_itself(command: str) -> None:
     said = await program(None, *command.split(), "--help")
     assert said.status == 0 and "Usage: manage.py" in said.output and "--debug" in said.output
+
+
+def test_nothing_of_administration_is_deployed() -> None:
+    """What the app needs is in `requirements.txt` alone, and it has no use for what manage.py needs besides."""
+
+    def named(file: str) -> set[str]:
+        lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+        return {line.partition("==")[0].lower() for line in lines if "==" in line}
+
+    assert named("requirements-admin.txt") and named("requirements.txt")
+    assert named("requirements-admin.txt") & named("requirements.txt") == set()
+    sources = [ROOT / "function_app.py", *(ROOT / "shared").glob("*.py")]
+    assert not [path.name for path in sources if re.search(r"(from|import) admin", path.read_text("utf-8"))]

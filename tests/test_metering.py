@@ -16,7 +16,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from shared.ledger import Amount, Key
+from shared.amounts import Amount
+from shared.ledger_row import Key
 from shared.models import Counts, UsageRow
 from shared.tables import Tables, open_service
 from tests.conftest import EVENT, QUESTION, Answered, Stage, TableTap, answered, serve

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import openai
 import pytest
 
-from shared.ledger import Key
+from shared.ledger_row import Key
 from shared.models import Deployment
 from shared.quota import day_of
 from shared.tables import Tables, open_service

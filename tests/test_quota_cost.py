@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from shared.amounts import Amount
 from shared.errors import (
     ProxyError,
     RateLimited,
@@ -19,9 +20,11 @@ from shared.errors import (
     StoreUnavailable,
     TokenQuotaExceeded,
 )
-from shared.ledger import MAX_TRIES, REMEMBERED_SECONDS, Amount, Key, Row
+from shared.ledger import MAX_TRIES, REMEMBERED_SECONDS
+from shared.ledger_row import Key, Row
+from shared.minutes import MINUTE
 from shared.models import Credential, Event, Usage
-from shared.quota import MINUTE, MOST_KEPT, TOTAL_ROW, Need, Quota
+from shared.quota import MOST_KEPT, TOTAL_ROW, Need, Quota
 from shared.rows import ledger_to_row
 from shared.tables import open_service
 from tests.conftest import EVENT, QUESTION, Stage, TableTap, answered, serve
@@ -331,9 +334,9 @@ async def test_names_that_somebody_makes_up_do_not_stay_in_memory(store: FakeLed
     for _ in range(100):
         clock.now += MINUTE * 20
         await asyncio.sleep(0.02)
-        if not quota._accounts and not quota._minutes:
+        if not quota._accounts and not len(quota._minutes):
             break
-    assert not quota._accounts and not quota._minutes
+    assert not quota._accounts and not len(quota._minutes)
     assert await call(quota, event(requests_per_day=5)) == "ok"
     clock.now += 1
     await asyncio.sleep(0.1)
@@ -367,3 +370,32 @@ async def test_a_row_edited_into_nonsense_is_503_and_the_log_names_it(
     assert int(answer.headers["retry-after"]) >= 1
     assert not stage.simulator.calls
     assert re.search(rf"row of event {code}, user [0-9a-f]+, day {day} in the table quotas", caplog.text)
+
+
+# What it learns where an estimate was too low.
+
+
+async def test_an_estimate_that_was_too_low_is_not_made_twice(store: FakeLedger, quota: Quota) -> None:
+    limits = event(tokens_per_day=2000)
+    (await quota.hold(AMY, limits, NEED, NOW)).settle(Usage(200, 100))
+    holds = [await quota.hold(AMY, limits, NEED, NOW) for _ in range(5)]
+    assert [hold.output_cap for hold in holds] == [100] * 5, "each holds 300 tokens now"
+    with pytest.raises(TokenQuotaExceeded):
+        await quota.hold(AMY, limits, NEED, NOW)
+    for hold in holds:
+        hold.settle(Usage(200, 100))
+    await quota.sweep(everything=True)
+    assert store.row(KEY).used.tokens == 1800 <= 2000
+
+
+async def test_the_event_learns_from_every_user_and_a_user_from_his_own_calls(
+    store: FakeLedger, quota: Quota
+) -> None:
+    limits = event(tokens_per_day=1000, tokens_total=450)
+    (await quota.hold(AMY, limits, NEED, NOW)).settle(Usage(200, 0))
+    hold = await quota.hold(BOB, limits, NEED, NOW)
+    assert hold.output_cap == 50, "of 250 that the event has left, 200 may be his prompt's"
+    hold.settle(Usage(20, 50))
+    again = await quota.hold(BOB, limits, NEED, NOW)
+    assert again.output_cap == 80, "one that was estimated well halves what was added: 180 are left"
+    again.release()

@@ -16,7 +16,8 @@ import aiohttp
 import pytest
 
 from shared.estimate import prompt_tokens
-from shared.ledger import SHARE, Key, Row
+from shared.ledger import SHARE
+from shared.ledger_row import Key, Row
 from tests.conftest import MODEL, QUESTION, Stage
 from tools.processes import Child, attached
 from tools.simulator import Answer
@@ -139,8 +140,8 @@ async def test_streams_overshoot_a_token_quota_by_the_error_of_the_estimate_at_m
     row = await row_when(stage, code, lambda row: is_settled(row) and row.used.tokens == used)
     error = 250 - (prompt_tokens(str(QUESTION).encode()) + CAP)
     _log.info("%s of %s tokens; the calls in flight could err by %s", row.used.tokens, limit, CLIENTS * error)
-    # Each instance learns what the others owe with its next write: so the error counts once for each.
-    assert limit - 2 * 250 <= row.used.tokens <= limit + len(urls) * CLIENTS * error
+    # Of what is left, each instance may keep less than a call needs.
+    assert limit - len(urls) * 300 <= row.used.tokens <= limit + CLIENTS * error
 
 
 async def test_an_estimate_from_above_keeps_streams_within_a_token_quota(

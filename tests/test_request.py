@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InvalidJson, InvalidRequest
-from shared.models import Deployment
-from shared.request import MAX_CHOICES, parse, upstream_body
+from shared.models import Deployment, Ways
+from shared.request import MAX_CHOICES, adapted, has_own_data, parse, refused_way, upstream_body
 
 V1 = Deployment("gpt", "one", "https://one.example", "gpt-deployed")
 DATED = replace(V1, api_version="2024-10-21")
@@ -351,3 +351,70 @@ def test_only_what_policy_names_differs(
         assert after["model"] == V1.deployment_name
     if before.get("stream"):
         assert after["stream_options"] == {"include_usage": True}
+
+
+# ---- another way, where a deployment refuses one
+
+NEW_FIELD, OLD_FIELD = Ways("max_completion_tokens"), Ways("max_tokens")
+NO_OPTIONS = Ways(stream_options=False)
+
+
+@pytest.mark.parametrize(
+    ("body", "ways", "expected"),
+    [
+        (b'{"a":1.0,"max_tokens": 5 }', NEW_FIELD, b'{"max_completion_tokens":5,"a":1.0 }'),
+        (b'{"max_completion_tokens":5,"a":1}', NEW_FIELD, b'{"max_completion_tokens":5,"a":1}'),
+        (b'{"max_completion_tokens":5,"a":1}', OLD_FIELD, b'{"max_tokens":5,"a":1}'),
+        (b'{"max_completion_tokens":7,"max_tokens":5}', NEW_FIELD, b'{"max_completion_tokens":5}'),
+        (b'{"a":1}', NEW_FIELD, b'{"a":1}'),
+        (b'{"stream_options":{"include_usage":true},"a":1}', NO_OPTIONS, b'{"a":1}'),
+        (b'{"stream_options":{}}', NEW_FIELD, b'{"stream_options":{}}'),
+    ],
+)
+def test_a_body_is_put_the_way_that_a_deployment_takes(body: bytes, ways: Ways, expected: bytes) -> None:
+    assert adapted(body, ways) == expected
+
+
+def _error(message: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
+    return {"message": message, "code": code, "param": param, "type": "invalid_request_error"}
+
+
+@pytest.mark.parametrize(
+    ("error", "ways", "expected"),
+    [
+        (_error("...", "unsupported_parameter", "max_tokens"), Ways(), NEW_FIELD),
+        (_error("...", "unsupported_parameter", "max_completion_tokens"), Ways(), OLD_FIELD),
+        (_error("...", "unsupported_parameter", "max_tokens"), NEW_FIELD, None),
+        (_error("...", "unsupported_parameter", "temperature"), Ways(), None),
+        (_error("...", "unsupported_value", "max_tokens"), Ways(), None),
+        (_error("Unrecognized request argument supplied: max_completion_tokens"), Ways(), OLD_FIELD),
+        (_error("Unrecognized request argument supplied: stream_options"), Ways(), NO_OPTIONS),
+        (_error("Unrecognized request argument supplied: stream_options"), NO_OPTIONS, None),
+        (_error("Validation error at #/stream_options: Extra inputs are not permitted"), Ways(), NO_OPTIONS),
+        (_error("Unrecognized request argument supplied: tools"), Ways(), None),
+        (_error("The 'stream_options' parameter is only allowed when 'stream' is enabled."), Ways(), None),
+        (_error("Unrecognized request argument supplied: stream_options.x"), Ways(), None),
+        (_error("Validation error at #/stream_options/x: Extra inputs are not permitted"), Ways(), None),
+        (_error("...", "content_filter", "prompt"), Ways(), None),
+        ({}, Ways(), None),
+        ({"message": 5, "code": [], "param": {}}, Ways(), None),
+    ],
+)
+def test_the_models_own_words_say_which_way_it_takes(
+    error: dict[str, Any], ways: Ways, expected: Ways | None
+) -> None:
+    assert refused_way(error, ways) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "has"),
+    [
+        (b'{"messages":[]}', False),
+        (b'{"data_sources":[]}', True),
+        (b'{"d\\u0061ta_sources":[]}', True),
+        (b'{"data_sources":1,"data_sources":2}', True),
+        (b'{"messages":["data_sources"],"a":{"data_sources":1}}', False),
+    ],
+)
+def test_data_of_the_attendees_own_is_seen_however_it_is_written(body: bytes, has: bool) -> None:
+    assert has_own_data(body) == has

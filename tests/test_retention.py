@@ -14,7 +14,8 @@ from azure.data.tables.aio import TableServiceClient
 from azure.functions.timer import TimerRequest
 
 from function_app import create_app
-from shared.ledger import Amount, Key, Row
+from shared.amounts import Amount
+from shared.ledger_row import Key, Row
 from shared.models import Counts, UsageRow
 from shared.quota import TOTAL_ROW
 from shared.retention import Retention

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import subprocess
+import sys
 import venv
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -16,7 +17,15 @@ import openai
 import pytest
 
 from tests.conftest import CREDENTIAL, MODEL, Stage
-from tools.simulator import Answer, CutBody, Failure, FilteredPrompt, RateLimited, TooLong
+from tools.simulator import (
+    Answer,
+    CutBody,
+    Failure,
+    FilteredPrompt,
+    RateLimited,
+    ResetBeforeHeaders,
+    TooLong,
+)
 
 MESSAGES: Any = [{"role": "user", "content": "Tell me about glove boxes."}]
 VERSION = "2023-09-01-preview"
@@ -218,12 +227,12 @@ async def test_what_the_model_refuses_is_a_bad_request_error_with_its_own_code(
 
 @pytest.mark.parametrize("retries", [0, 2])
 async def test_a_busy_model_is_asked_again_as_often_as_the_client_wants(stage: Stage, retries: int) -> None:
-    stage.simulator.always(MODEL, RateLimited(retry_after_ms=1))
+    stage.simulator.always(MODEL, RateLimited(retry_after_ms=20))
     with pytest.raises(openai.RateLimitError) as refused:
         await ask(stage, max_retries=retries)
     assert (refused.value.code, refused.value.type) == ("upstream_busy", "rate_limit_error")
     assert refused.value.request_id
-    assert refused.value.response.headers["retry-after-ms"] == "1"
+    assert refused.value.response.headers["retry-after-ms"] in map(str, range(1, 21))
     assert refused.value.response.request.headers["x-stainless-retry-count"] == str(retries)
 
 
@@ -270,20 +279,56 @@ def _works(python: Path) -> bool:
         return False
 
 
-async def test_openai_1x_works_in_every_form(stage: Stage, old_python: Path) -> None:
-    script = Path(__file__).with_name("openai_1x.py")
+async def _run(python: Path, script: str, *arguments: str) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
-        *(old_python, script),
-        *(stage.url, CREDENTIAL, MODEL),
+        *(str(python), str(Path(__file__).with_name(script)), *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     output, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
-    told = json.loads(output)
+    told: dict[str, Any] = json.loads(output)
+    return told
+
+
+async def test_openai_1x_works_in_every_form(stage: Stage, old_python: Path) -> None:
+    told = await _run(old_python, "openai_1x.py", stage.url, CREDENTIAL, MODEL)
     assert told.pop("version") == OLD[0].removeprefix("openai==")
     assert told.pop("async") is True
     assert told.pop("no model") == ["NotFoundError", 404, "model_not_found", True]
     refusals = [told.pop(name) for name in list(told) if name.endswith(" refused")]
     assert refusals == [["AuthenticationError", 401, "invalid_event_token", True]] * 4
     assert list(told.values()) == [[True, True, True]] * 4
+
+
+RETRIED: dict[str, list[Any]] = {
+    "all at their limit, for a moment": [RateLimited(retry_after_ms=700), RateLimited(retry_after_ms=900)],
+    "one is dead": [ResetBeforeHeaders(), None],
+    "one fails, one is at its limit": [Failure(500), RateLimited(retry_after_ms=700)],
+    "one refuses our key": [Failure(401), None],
+    "both fail once": [Failure(503), CutBody()],
+}
+
+
+@pytest.mark.parametrize("version", ["new", "1.x"])
+async def test_the_sdks_own_retries_and_ours_together_leave_no_error(
+    stage: Stage, old_python: Path, version: str
+) -> None:
+    """Each deployment misbehaves once; the SDK repeats a call twice, as it does by default."""
+    models = []
+    for behaviours in RETRIED.values():
+        model = await stage.add_deployment()
+        await stage.add_deployment(model=model, id=f"{model}-b", deployment_name=f"{model}-b", priority=2)
+        for name, behaviour in zip((model, f"{model}-b"), behaviours, strict=True):
+            if behaviour is not None:
+                stage.simulator.behave(name, behaviour)
+        models.append(model)
+    # A reasoning model besides, which takes no max_tokens.
+    models.append(await stage.add_deployment(deployment_name=f"o3-mini-{models[0]}"))
+    code = await stage.add_event(models=tuple(models))
+    python = Path(sys.executable) if version == "new" else old_python
+    told = await _run(python, "openai_retries.py", stage.url, f"{code}/ann", *models)
+    assert told.pop("version").startswith("1.") == (version == "1.x")
+    assert {name: got[:2] for name, got in told.items()} == {name: [True, True] for name in models}
+    # The earliest recovery was waited for, by the client.
+    assert told[models[0]][2] >= 0.6

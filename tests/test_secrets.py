@@ -102,7 +102,7 @@ async def started(arguments: tuple[str, ...], environment: dict[str, str]) -> As
         await process.wait()
 
 
-async def _call_in_every_way(app: Process, stage: Stage, code: str, model: str) -> list[Answered]:
+async def _call_in_every_way(app: Process, stage: Stage, code: str) -> list[Answered]:
     credential = f"{code}/{USER}"
     asked = {"messages": [{"role": "user", "content": PROMPT}], "user": PROMPT}
     chat = f"{app.url}/v1/chat/completions?code={QUERY}&api-key={credential}"
@@ -115,8 +115,9 @@ async def _call_in_every_way(app: Process, stage: Stage, code: str, model: str) 
 
         for behaviour in BEHAVIOURS:
             for stream in (False, True):
-                stage.simulator.behave(model, behaviour)
-                await call("POST", chat, json=asked | {"stream": stream})
+                fresh = await stage.add_deployment()  # none that the one before has cooled down
+                stage.simulator.behave(fresh, behaviour)
+                await call("POST", chat, json=asked | {"stream": stream, "model": fresh})
         for header, value in (
             ("openai-event-code", credential),
             ("authorization", f"Bearer {credential}"),
@@ -171,12 +172,12 @@ async def test_no_secret_is_ever_logged_or_answered(
     found = await stage.tables.event(event)
     assert found is not None
     renamed = {name: getattr(found, name) for name in ("name", "starts_at", "ends_at")}
-    await stage.tables.put_event(type(found)(code=code, models=(model,), default_model=model, **renamed))
+    await stage.tables.put_event(type(found)(code=code, default_model=model, **renamed))
     settings = dict(environment)
     if state == "down":
         settings["PROXY_TABLES"] = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:1", environment["PROXY_TABLES"])
     async with started(arguments, settings) as app:
-        got = await _call_in_every_way(app, stage, code, model)
+        got = await _call_in_every_way(app, stage, code)
         if state == "up":
             await _leave(app, stage, code, model)
     log = app.log.decode("utf-8", "replace")

@@ -18,6 +18,8 @@ The same as a stream, and then what has been used:
 {stream}
 
 {event}
+
+An attendee's page, for a browser: {url}/#hackathon
 """
 _EMPTY = """\
 It has no events and deployments of its own. See `python3 manage.py deployments add --help`
@@ -35,10 +37,10 @@ def text(run: Run, *, seconds: float, windows: bool = sys.platform == "win32") -
 
 def _demo(url: str, *, windows: bool) -> str:
     if windows:
-        return _DEMO.format(chat=_invoke(url), stream=_curl_in_cmd(url), event=_curl_event("curl.exe", url))
-    return _DEMO.format(
-        chat=_curl(url, _ASK), stream=_curl(url, _ASK_FOR_A_STREAM, "-N "), event=_curl_event("curl", url)
-    )
+        event = _curl_event("curl.exe", url)
+        return _DEMO.format(url=url, chat=_invoke(url), stream=_curl_in_cmd(url), event=event)
+    chat, stream = _curl(url, _ASK), _curl(url, _ASK_FOR_A_STREAM, "-N ")
+    return _DEMO.format(url=url, chat=chat, stream=stream, event=_curl_event("curl", url))
 
 
 def _curl(url: str, body: str, options: str = "") -> str:

@@ -1,0 +1,215 @@
+"""The way of one call to a deployment, and on to the next where that one fails before the first byte."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from . import request, sse, upstream
+from .candidate import Candidate
+from .errors import ProxyError, UpstreamError, UpstreamTimeout
+from .models import AS_ASKED, Credential, Event, Trouble, Usage, Ways
+from .routing import Routes
+from .trace import trace_headers
+from .upstream import Answer, Body, Deadlines, Fault, Upstream
+
+LEAST_SECONDS: Final = 1.0
+"""With less than this of the time left, no further deployment is tried."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One chat completion on its way: what is asked for, and how far it has come."""
+
+    id: str
+    arrived_at: datetime
+    credential: Credential
+    event: Event
+    model: str
+    asked: request.ChatRequest
+    headers: Mapping[bytes, bytes]
+    body: bytes
+    prompt_tokens: int
+    """Estimated from above."""
+    routes: Routes
+    began_at: float
+    """By the forwarding's clock, as the others here."""
+    trace: dict[str, str]
+    """The headers that carry its trace."""
+    tried: tuple[Candidate, ...] = ()
+    attempts: int = 0
+    first_byte_at: float | None = None
+    is_sent: bool = False
+    """Whether any deployment has its prompt: what was never forwarded is not charged."""
+
+    @property
+    def deployment(self) -> str:
+        """The id of the one that was tried last."""
+        return self.tried[-1].deployment.id if self.tried else ""
+
+
+class Received(NamedTuple):
+    """An answer to pass on. Of a stream nothing was read yet, and its candidate is still to be `ended`."""
+
+    answer: Answer
+    candidate: Candidate
+    body: bytes | None
+    """None: a stream."""
+    usage: Usage | None
+
+
+class Forwarding:
+    """Sends calls. Shared by all of them: nothing here belongs to one."""
+
+    def __init__(self, upstream: Upstream, deadlines: Deadlines, clock: Callable[[], float]) -> None:
+        self._upstream = upstream
+        self._deadlines = deadlines
+        self.clock = clock
+
+    def begin(
+        self,
+        id: str,  # noqa: A002 - what it is
+        arrived_at: datetime,
+        who: Credential,
+        event: Event,
+        model: str,
+        asked: request.ChatRequest,
+        headers: Mapping[bytes, bytes],
+        body: bytes,
+        prompt_tokens: int,
+        routes: Routes,
+    ) -> Call:
+        """A call of which nothing was sent yet."""
+        trace, now = trace_headers(headers), self.clock()
+        return Call(
+            id, arrived_at, who, event, model, asked, headers, body, prompt_tokens, routes, now, trace
+        )
+
+    def times(self, call: Call) -> tuple[float | None, float]:
+        """Milliseconds from the beginning to the status of the answer, where one came, and until now."""
+        first = None if call.first_byte_at is None else (call.first_byte_at - call.began_at) * 1000
+        return first, (self.clock() - call.began_at) * 1000
+
+    async def send(self, call: Call, cap: int | None) -> Received:
+        """The first answer that can be passed on, from one deployment after the other. Never waits for one.
+
+        Raises:
+            UpstreamBusy: all of them are cooling down; it says when the first is back.
+            UpstreamError: none could be reached, or none gave an answer.
+            UpstreamTimeout: none answered in time.
+        """
+        last: ProxyError | None = None
+        while (candidate := self._next(call)) is not None:
+            received = await self._try(call, candidate, cap)
+            if isinstance(received, Received):
+                return received
+            last = received
+        raise call.routes.refusal(call.model, last) from last
+
+    def _next(self, call: Call) -> Candidate | None:
+        if call.tried and self._left(call) < LEAST_SECONDS:
+            return None
+        return call.routes.choose(call.model, call.credential.user, call.tried)
+
+    async def _try(self, call: Call, candidate: Candidate, cap: int | None) -> Received | ProxyError:
+        """One deployment, which is told how it went; an error where the next may be tried."""
+        began_at = self.clock() if call.tried else call.began_at
+        seconds = self._seconds(call)
+        call.tried = (*call.tried, candidate)
+        candidate.begin()
+        try:
+            async with asyncio.timeout(seconds):
+                received = await self._ask(call, candidate, cap, candidate.ways)
+                if received.answer.status == 400 and (ways := _other_way(call, received)):
+                    received = await self._ask(call, candidate, cap, ways)
+        except (Fault, UpstreamError, TimeoutError) as error:
+            candidate.ended()
+            fault = _fault(error, call, seconds)
+            candidate.failed(fault.trouble, fault.seen, fault.seconds, began_at)
+            return fault.error
+        except BaseException:
+            candidate.ended()
+            candidate.left()
+            raise
+        if received.body is not None:
+            candidate.ended()
+        candidate.answered(began_at)
+        return received
+
+    async def _ask(self, call: Call, candidate: Candidate, cap: int | None, ways: Ways) -> Received:
+        """Raises Fault, UpstreamError."""
+        deployment = candidate.deployment
+        content = request.upstream_body(call.body, call.asked, deployment, cap)
+        body = Body(content if ways is AS_ASKED else request.adapted(content, ways))
+        call.attempts += 1
+        call.first_byte_at = None
+        try:
+            answer = await self._upstream.send(deployment, body, call.headers, call.trace)
+        finally:
+            call.is_sent = call.is_sent or body.is_sent
+        call.first_byte_at = self.clock()
+        try:
+            if answer.status == 200 and answer.is_stream:
+                return Received(answer, candidate, None, None)
+            if upstream.is_useless(answer.status):
+                raise upstream.fault(answer)
+            content = await answer.read_all()
+            if answer.status >= 400 and _is_ours(call, answer, content):
+                raise upstream.fault(answer)
+            return Received(answer, candidate, content, _usage(answer, content))
+        except BaseException:
+            answer.close()
+            raise
+
+    def _seconds(self, call: Call) -> float:
+        """For one try: of a stream its beginning only; of all tries together, as for one whole answer."""
+        left = self._left(call) if call.tried else self._deadlines.whole
+        return min(left, self._deadlines.first_byte) if call.asked.stream else left
+
+    def _left(self, call: Call) -> float:
+        return self._deadlines.whole - (self.clock() - call.began_at)
+
+
+def _is_ours(call: Call, answer: Answer, body: bytes) -> bool:
+    return upstream.is_ours(answer.status, body) and not request.has_own_data(call.body)
+
+
+def _usage(answer: Answer, body: bytes) -> Usage | None:
+    """Raises Fault where a right status has a body that is no answer."""
+    try:
+        return sse.usage_of(body)
+    except ValueError:
+        if answer.status >= 400:
+            return None
+        error = UpstreamError("The model sent what is no answer. Try again.")
+        raise Fault(error, Trouble.FAILED, "no answer") from None
+
+
+def _other_way(call: Call, received: Received) -> Ways | None:
+    """How to ask instead, where the deployment refused the way it was asked; it is remembered."""
+    candidate = received.candidate
+    ways = request.refused_way(upstream.error_of(received.body or b""), candidate.ways)
+    if ways is not None and not request.has_own_data(call.body):
+        candidate.ways = ways
+    return ways
+
+
+def _fault(error: Fault | UpstreamError | TimeoutError, call: Call, seconds: float) -> Fault:
+    match error:
+        case Fault():
+            return error
+        case TimeoutError():
+            text = (
+                f'The model did not answer within {seconds:.3g} seconds. Ask for less, or use "stream": true.'
+            )
+            return Fault(UpstreamTimeout(text), Trouble.SILENT, "timeout")
+        case upstream.NoKey():
+            return Fault(error, Trouble.REFUSED, "no key")
+        case upstream.NoToken():
+            return Fault(error, Trouble.SILENT, "no token")
+    if call.first_byte_at is not None:
+        return Fault(error, Trouble.FAILED, "cut")
+    return Fault(error, Trouble.SILENT, "unreachable")

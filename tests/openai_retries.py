@@ -1,0 +1,36 @@
+"""What an attendee's code gets with the SDK's own retries: run as `python openai_retries.py URL KEY MODEL...`.
+
+It runs with any version of openai, so it imports nothing of this project. Its output is what each model told.
+"""
+
+import json
+import sys
+import time
+
+import openai
+from openai.types.chat import ChatCompletionMessageParam
+
+MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Tell me about glove boxes."}]
+
+
+def plain(client: openai.OpenAI, model: str) -> bool:
+    answer = client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=50)
+    return bool(answer.choices[0].message.content)
+
+
+def streamed(client: openai.OpenAI, model: str) -> bool:
+    chunks = client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=50, stream=True)
+    return any(choice.delta.content for chunk in chunks for choice in chunk.choices)
+
+
+def main(url: str, key: str, *models: str) -> None:
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key=key)
+    told: dict[str, object] = {"version": openai.__version__}
+    for model in models:
+        begun = time.monotonic()
+        told[model] = [plain(client, model), streamed(client, model), time.monotonic() - begun]
+    sys.stdout.write(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
