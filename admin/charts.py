@@ -8,8 +8,8 @@ from typing import Any, Final
 
 VEGA_LITE: Final = "6.4"
 INK, FAINT = "currentColor", "var(--faint)"
-PALETTE: Final = ("#3b82c4", "#d9822b", "#4a9d5b", "#b5549c", "#8a7cc2", "#c2504a", "#2f9e9e", "#9a8b3c")
-"""Told apart on white and on black, and by who sees few colours: the first four also by their lightness."""
+PALETTE: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999")
+"""Okabe and Ito's, told apart also by who sees few colours; without black and yellow, so for both grounds."""
 
 WIDTH = 760
 _WITHOUT_YEAR: Final = "slice(datum.label, 5)"
@@ -20,29 +20,14 @@ _CONFIG: Final[dict[str, Any]] = {
     "padding": {"left": 36, "right": 12, "top": 6, "bottom": 16},  # the browser's letters may be wider
     "view": {"stroke": None},
     "axis": {
-        **{
-            "labelColor": INK,
-            "titleColor": INK,
-            "domainColor": FAINT,
-            "tickColor": FAINT,
-            "gridColor": FAINT,
-        },
-        **{
-            "labelFontSize": 12,
-            "titleFontSize": 12,
-            "titleFontWeight": "normal",
-            "labelLimit": 220,
-            "titlePadding": 22,
-        },
+        **{"labelColor": INK, "titleColor": INK},
+        **{"domainColor": FAINT, "tickColor": FAINT, "gridColor": FAINT},
+        **{"labelFontSize": 12, "labelLimit": 220},
+        **{"titleFontSize": 12, "titleFontWeight": "normal", "titlePadding": 22},
     },
     "legend": {
-        "labelColor": INK,
-        "titleColor": INK,
-        "labelFontSize": 12,
-        "orient": "top",
-        "title": None,
-        "columnPadding": 36,
-        "columns": 4,
+        **{"labelColor": INK, "labelFontSize": 12, "labelLimit": 220},
+        **{"orient": "top", "title": None, "columnPadding": 36, "columns": 4},
     },
     "range": {"category": list(PALETTE)},
 }
@@ -66,7 +51,7 @@ def stacked_over_time(
             "grid": False,
         },
     }
-    return _drawn(rows, {"type": "bar"}, x, _count_axis(title), kinds, height=190)
+    return _bars(rows, x, _count_axis(title), kinds, height=190)
 
 
 def stacked_by_name(
@@ -80,7 +65,7 @@ def stacked_by_name(
         "scale": {"domain": list(names)},
         "axis": {"title": None, "grid": False},
     }
-    return _drawn(rows, {"type": "bar"}, _count_axis(title), y, kinds, height={"step": 24})
+    return _bars(rows, _count_axis(title), y, kinds, height={"step": 24})
 
 
 def _count_axis(title: str) -> dict[str, Any]:
@@ -88,18 +73,12 @@ def _count_axis(title: str) -> dict[str, Any]:
         "field": "count",
         "type": "quantitative",
         "stack": "zero",
-        "axis": {
-            "title": title,
-            "tickCount": 5,
-            "format": ",d",
-            "tickMinStep": 1,
-        },
+        "axis": {"title": title, "tickCount": 5, "format": ",d", "tickMinStep": 1},
     }
 
 
-def _drawn(
+def _bars(
     rows: Sequence[dict[str, Any]],
-    mark: dict[str, Any],
     x: dict[str, Any],
     y: dict[str, Any],
     kinds: Sequence[str],
@@ -114,7 +93,7 @@ def _drawn(
         "width": WIDTH,
         "height": height,
         "data": {"values": [row | {"order": order[row["kind"]]} for row in rows]},
-        "mark": mark,
+        "mark": "bar",
         "encoding": {
             "x": x,
             "y": y,

@@ -13,7 +13,7 @@ from admin.faults import Failed, Fault
 from admin.options import Command, as_json
 from admin.printing import tell
 from admin.rehearsal import Step, rehearsed
-from admin.target import find
+from admin.target import find_url
 from shared.credentials import is_event_code
 
 _USER = re.compile(r"[a-z0-9._@+-]{1,64}")
@@ -46,7 +46,7 @@ def check_event(code: str, user: str, url: str | None, as_json: bool) -> None:
 
 
 def _address(url: str | None) -> str:
-    address = (url or find().url or "").strip().rstrip("/")
+    address = (url or find_url() or "").strip().rstrip("/")
     if not address:
         raise Fault(
             "The app's address is not known: give --url https://YOUR-APP.azurewebsites.net, or set PROXY_URL."

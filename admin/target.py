@@ -34,10 +34,9 @@ def find(root: Path = ROOT) -> Target:
     Raises:
         Fault: none is named and none runs, or `local.settings.json` cannot be read.
     """
-    named = ChainMap[str, str](dict(os.environ), _dot_env(root), _local_settings(root))
-    if named.get(TABLES) or named.get(TABLES_URI):
-        url = (named.get("PROXY_URL") or named.get("SERVICE_API_URI") or "").rstrip("/")
-        return Target(named.get(TABLES) or None, named.get(TABLES_URI) or None, url or None, named)
+    named = _named(root)
+    if _names_tables(named):
+        return Target(named.get(TABLES) or None, named.get(TABLES_URI) or None, _url(named), named)
     running = runs.running()
     if not running:
         raise Fault(
@@ -46,7 +45,26 @@ def find(root: Path = ROOT) -> Target:
         )
     run = running[0]
     simulated = {runs.SIMULATOR_KEY: runs.SIMULATOR_KEY_VALUE} if run.simulator_url else {}
-    return Target(run.tables, None, run.url, ChainMap[str, str](simulated, named))
+    return Target(run.tables, None, run.url, ChainMap[str, str](simulated, dict(named)))
+
+
+def find_url(root: Path = ROOT) -> str | None:
+    """The proxy's address alone, which may be known where no tables are."""
+    named = _named(root)
+    running = [] if _names_tables(named) else runs.running()
+    return _url(named) or (running[0].url if running else None)
+
+
+def _named(root: Path) -> Mapping[str, str]:
+    return ChainMap[str, str](dict(os.environ), _dot_env(root), _local_settings(root))
+
+
+def _names_tables(named: Mapping[str, str]) -> bool:
+    return bool(named.get(TABLES) or named.get(TABLES_URI))
+
+
+def _url(named: Mapping[str, str]) -> str | None:
+    return (named.get("PROXY_URL") or named.get("SERVICE_API_URI") or "").rstrip("/") or None
 
 
 def _dot_env(root: Path) -> dict[str, str]:

@@ -263,6 +263,15 @@ async def test_tables_that_do_not_answer_are_told() -> None:
     assert said.complaint.startswith("Error: The tables do not answer: nothing is to be reached")
 
 
+async def test_nobody_signed_in_is_told() -> None:
+    only_its_cli = {"AZURE_TOKEN_CREDENTIALS": "AzureCliCredential", "PATH": ""}
+    said = await manage(
+        None, "events", "list", PROXY_TABLES__tableServiceUri="https://127.0.0.1:9", **only_its_cli
+    )
+    assert said.status == 2
+    assert "The tables do not answer: you are not signed in to Azure" in said.complaint
+
+
 async def test_a_connection_string_that_is_none_is_told() -> None:
     said = await manage("nonsense", "events", "list")
     assert said.status == 2 and "connection string" in said.complaint

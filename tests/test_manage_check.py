@@ -41,6 +41,8 @@ async def test_the_address_is_that_of_the_environment(stage: Stage) -> None:
     tables = stage.environment["PROXY_TABLES"]
     said = await manage(tables, "events", "check", code, "--user", "ann", SERVICE_API_URI=stage.url)
     assert said.status == 0 and f"Calling {stage.url}" in said.output
+    said = await manage(None, "events", "check", code, "--user", "ann", PROXY_URL=stage.url)
+    assert said.status == 0 and f"Calling {stage.url}" in said.output
     said = await manage(tables, "events", "check", code, "--user", "ann")
     assert said.status == 2 and "give --url" in said.complaint
 

@@ -122,5 +122,10 @@ async def test_it_is_readable_in_the_dark_and_on_paper(opened: browser.Page, tmp
     assert base64.b64decode(paper["data"]).startswith(b"%PDF")
 
 
+def test_an_event_of_refusals_alone_has_its_charts() -> None:
+    refused = UsageRow("winter", BEGAN, "ann", "", Counts(refusals=3))
+    assert page(EVENT, [refused], []).count("<svg") == 5
+
+
 def test_an_event_that_nobody_used_has_a_report_too() -> None:
     assert "Nobody has used this event yet." in page(EVENT, [], [])
