@@ -62,9 +62,13 @@ async def tried(deployment: Deployment, environment: Mapping[str, str], *, may_s
 
 
 async def _headers(deployment: Deployment, environment: Mapping[str, str]) -> dict[str, str] | str:
-    """What to sign in with; or why there is nothing."""
+    """What to sign in with; or why there is nothing. Raises Fault where the key cannot be one."""
     if deployment.auth != MANAGED_IDENTITY:
         if key := environment.get(deployment.auth, "").strip():
+            if not (key.isascii() and key.isprintable()):
+                raise Fault(
+                    f"Not added: what {deployment.auth} holds cannot be a key: it has odd characters."
+                )
             return {"api-key": key}
         return (
             f"its key is in the app's setting {deployment.auth}, which is not set here: put it into your "

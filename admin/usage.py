@@ -26,8 +26,6 @@ class Used(NamedTuple):
     """Everything that a report needs."""
 
     event: Event
-    is_there: bool
-    """False where the event was removed, and only its usage is left."""
     rows: list[UsageRow]
     deployments: list[Deployment]
 
@@ -97,7 +95,7 @@ async def read(tables: Tables, code: str) -> Used:
     rows = await tables.usage(known) if is_event_code(known) else []
     if event is None and not rows:
         raise Fault(f"There is no event {code!r}. `manage.py events list` shows those that there are.")
-    return Used(event or _removed(known, rows), event is not None, rows, await tables.deployments())
+    return Used(event or _removed(known, rows), rows, await tables.deployments())
 
 
 def _removed(code: str, rows: list[UsageRow]) -> Event:
@@ -115,7 +113,8 @@ def _write(file: Path, used: Used) -> None:
         partial.write_text(content, encoding="utf-8")
         partial.replace(file)
     except OSError as error:
+        raise Fault(f"{file} cannot be written: {error.strerror or error}.") from error
+    finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise Fault(f"{file} cannot be written: {error.strerror or error}.") from error
     click.echo(f"The report is in {file}: open it with any browser.")

@@ -162,6 +162,8 @@ async def test_wrong_key_wrong_name_and_wrong_version_are_told_apart(
 ) -> None:
     said = await add(azurite, azure.url, SIMULATOR_KEY="another")
     assert "the key in SIMULATOR_KEY is not one of" in said.complaint
+    said = await add(azurite, azure.url, SIMULATOR_KEY="pasted\ntwice")
+    assert "cannot be a key" in said.complaint
     said = await add(azurite, azure.url, deployment="no-such")
     assert "there is no deployment 'no-such'" in said.complaint
     azure.always("gpt-4o", refusal(404, "404", "Resource not found"))
