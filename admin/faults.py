@@ -9,7 +9,11 @@ class Fault(click.ClickException):
     exit_code = 2
 
 
-class Outage(click.ClickException):
-    """The input may be right, but the tables do not answer: exit status 1."""
+class Outage(Fault):
+    """The input may be right, but the tables do not answer; whoever calls can try again."""
+
+
+class Failed(click.ClickException):
+    """What was to be tried was tried, and failed; the report is printed already. Exit status 1."""
 
     exit_code = 1

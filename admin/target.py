@@ -1,22 +1,18 @@
-"""Which tables an administrator's command talks to."""
+"""Which tables an administrator's command talks to, and where the proxy is."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections import ChainMap
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dotenv import dotenv_values
 
-from admin.faults import Fault, Outage
-from shared.errors import StoreUnavailable
-from shared.identity import default_credential
+from admin.faults import Fault
 from shared.settings import TABLES, TABLES_URI
-from shared.tables import Tables, open_service
 from tools import runs
 from tools.processes import ROOT
 
@@ -29,6 +25,7 @@ class Target:
     uri: str | None
     url: str | None
     environment: Mapping[str, str]
+    """Where the settings are that deployments name, as far as they are at hand here."""
 
 
 def find(root: Path = ROOT) -> Target:
@@ -37,10 +34,9 @@ def find(root: Path = ROOT) -> Target:
     Raises:
         Fault: none is named and none runs, or `local.settings.json` cannot be read.
     """
-    named = ChainMap[str, str](os.environ, _dot_env(root), _local_settings(root))
-    if named.get(TABLES) or named.get(TABLES_URI):
-        url = named.get("PROXY_URL") or named.get("SERVICE_API_URI")
-        return Target(named.get(TABLES) or None, named.get(TABLES_URI) or None, url, named)
+    named = _named(root)
+    if _names_tables(named):
+        return Target(named.get(TABLES) or None, named.get(TABLES_URI) or None, _url(named), named)
     running = runs.running()
     if not running:
         raise Fault(
@@ -48,41 +44,27 @@ def find(root: Path = ROOT) -> Target:
             "in the environment, .env or local.settings.json."
         )
     run = running[0]
-    return Target(run.tables, None, run.url, named)
+    simulated = {runs.SIMULATOR_KEY: runs.SIMULATOR_KEY_VALUE} if run.simulator_url else {}
+    return Target(run.tables, None, run.url, ChainMap[str, str](simulated, dict(named)))
 
 
-@asynccontextmanager
-async def opened(target: Target) -> AsyncIterator[Tables]:
-    """The tables, made where they are missing.
-
-    Raises:
-        Outage: they do not answer.
-        Fault: their address cannot be read.
-    """
-    credential = (
-        None if target.connection_string else default_credential(target.environment.get("AZURE_CLIENT_ID"))
-    )
-    try:
-        tables = Tables(open_service(target.connection_string, target.uri, credential))
-    except ValueError as error:
-        raise Fault(f"{TABLES} is not a connection string of a storage account.") from error
-    try:
-        await tables.create_tables()
-        yield tables
-    except StoreUnavailable as error:
-        raise Outage(f"The tables do not answer: {_why(error)}.") from error
-    finally:
-        await tables.close()
-        if credential is not None:
-            await credential.close()
+def find_url(root: Path = ROOT) -> str | None:
+    """The proxy's address alone, which may be known where no tables are."""
+    named = _named(root)
+    running = [] if _names_tables(named) else runs.running()
+    return _url(named) or (running[0].url if running else None)
 
 
-def _why(error: StoreUnavailable) -> str:
-    cause = error.__cause__
-    status = getattr(cause, "status_code", None)
-    if status == 403:
-        return "you lack the role Storage Table Data Contributor there (a new one works after minutes)"
-    return f"status {status}" if status else type(cause).__name__
+def _named(root: Path) -> Mapping[str, str]:
+    return ChainMap[str, str](dict(os.environ), _dot_env(root), _local_settings(root))
+
+
+def _names_tables(named: Mapping[str, str]) -> bool:
+    return bool(named.get(TABLES) or named.get(TABLES_URI))
+
+
+def _url(named: Mapping[str, str]) -> str | None:
+    return (named.get("PROXY_URL") or named.get("SERVICE_API_URI") or "").rstrip("/") or None
 
 
 def _dot_env(root: Path) -> dict[str, str]:

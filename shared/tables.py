@@ -42,6 +42,7 @@ from .rows import (
     ledger_from_row,
     ledger_to_row,
     usage_from_row,
+    usage_rows_before,
     usage_to_row,
 )
 
@@ -59,6 +60,9 @@ CALL_SECONDS: Final = 5.0
 
 REPORT_SECONDS: Final = 60.0
 """Likewise, where an administrator reads many rows."""
+
+CHANGE_TRIES: Final = 20
+"""How often an administrator's change is tried while others change the same event."""
 
 LARGEST_BATCH: Final = 100
 """Rows in one entity-group transaction (Azure Table Storage, "Performing entity group transactions")."""
@@ -223,6 +227,33 @@ class Tables:
         async with _translated():
             await self._events.upsert_entity(event_to_row(event), mode=UpdateMode.REPLACE)
 
+    async def change_event(self, code: str, change: Callable[[Event], Event]) -> Event | None:
+        """Change an event, and return it; None when there is none.
+
+        Where somebody else changes it meanwhile, `change` is asked again with what they wrote: neither change
+        is lost. What `change` raises is passed on, and nothing is written.
+
+        Raises:
+            StoreUnavailable: the table does not answer, or the event changes all the time.
+        """
+        for _ in range(CHANGE_TRIES):
+            async with _translated():
+                try:
+                    row = await self._events.get_entity(code, EVENT_ROW)
+                except ResourceNotFoundError:
+                    return None
+            changed = change(_readable(event_from_row, row))
+            async with _translated():
+                with suppress(ResourceModifiedError, ResourceNotFoundError):
+                    await self._events.update_entity(
+                        event_to_row(changed),
+                        mode=UpdateMode.REPLACE,
+                        etag=row.metadata["etag"],
+                        match_condition=MatchConditions.IfNotModified,
+                    )
+                    return changed
+        raise StoreUnavailable
+
     async def delete_event(self, code: str) -> None:
         """Remove an event; no matter if there is none. Its quota and usage rows stay."""
         async with _translated():
@@ -237,6 +268,13 @@ class Tables:
         """Add or replace a deployment."""
         async with _translated():
             await self._deployments.upsert_entity(deployment_to_row(deployment), mode=UpdateMode.REPLACE)
+
+    async def switch_deployment(self, deployment: Deployment, *, active: bool) -> None:
+        """Let it serve, or not, and leave all else in its row as it is; no matter if it is gone."""
+        row = {"PartitionKey": deployment.model, "RowKey": deployment.id, "active": active}
+        async with _translated():
+            with suppress(ResourceNotFoundError):
+                await self._deployments.update_entity(row, mode=UpdateMode.MERGE)
 
     async def write_health(self, deployment: Deployment, health: Health) -> None:
         """Note beside a deployment how it was last seen; no matter if it is gone.
@@ -275,10 +313,10 @@ class Tables:
                         [("upsert", entity, {"mode": UpdateMode.REPLACE}) for entity in batch]
                     )
 
-    async def usage(self, event_code: str) -> list[UsageRow]:
+    async def usage(self, event_code: str, since: datetime | None = None) -> list[UsageRow]:
         """Every usage row of the event: one for each hour, user, model and writer, to be summed.
 
-        A row that cannot be read is left out, and logged.
+        With `since`, those of that hour (UTC) and later. A row that cannot be read is left out, and logged.
 
         Raises:
             StoreUnavailable: the table does not answer.
@@ -287,7 +325,11 @@ class Tables:
             rows = [
                 row
                 async for row in self._usage.query_entities(
-                    "PartitionKey eq @event", parameters={"event": event_code}
+                    "PartitionKey eq @event and RowKey ge @since",
+                    parameters={
+                        "event": event_code,
+                        "since": usage_rows_before(since) if since else "",
+                    },
                 )
             ]
         found = (_or_none(usage_from_row, row, USAGE) for row in rows)

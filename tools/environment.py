@@ -33,10 +33,15 @@ VENV = ROOT / ".venv"
 NODE_MODULES = ROOT / "node_modules"
 OLDEST_NODE = 20
 _LOCK = ROOT / ".local" / "set-up.lock"
-_NEEDED = ("aiohttp", "azure.data.tables", "azure.identity", "click", "dotenv", "msgspec")
+_NEEDED = (
+    *("aiohttp", "azure.data.tables", "azure.identity", "click", "dateutil", "dotenv", "jinja2", "msgspec"),
+    *("rich", "vl_convert", "xkcdpass"),
+)
 _UNFINISHED = "unfinished"
 _WAITING = "Another command is setting up this checkout: waiting for it."
-_PIP_INSTALL = ["install", "--disable-pip-version-check", "--no-input", "-r", "requirements-dev.txt"]
+_ALL, _ADMINISTRATION = "requirements-dev.txt", "requirements-admin.txt"
+"""The first holds the second, which is what `manage.py` needs: a fraction of it."""
+_PIP_INSTALL = ["install", "--disable-pip-version-check", "--no-input", "-r"]
 _NPM_CI = [
     *("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"),
     "--fetch-retry-maxtimeout=10000",  # ms; by default one waits a minute to hear that there is no network
@@ -59,7 +64,7 @@ def enter() -> None:
     if is_inside:  # and yet they are missing: it does not hold what its stamp says
         _stamp_of(VENV).unlink(missing_ok=True)
     try:
-        python = _ready_python() or prepare(node=False)
+        python = _ready_python() or prepare(node=False, requirements=_ADMINISTRATION)
     except SetupError as error:
         say(str(error))
         raise SystemExit(2) from None
@@ -83,7 +88,7 @@ def become(command: list[str]) -> NoReturn:
             raise SystemExit(process.wait())
 
 
-def prepare(*, node: bool, python: Path | None = None) -> Path:
+def prepare(*, node: bool, python: Path | None = None, requirements: str = _ALL) -> Path:
     """Does what is missing or has changed, and returns the Python of the virtual environment.
 
     Without `node` npm's packages are not looked at. `python` is another interpreter than this one, which gets
@@ -97,9 +102,9 @@ def prepare(*, node: bool, python: Path | None = None) -> Path:
     try:
         if node:
             _check_node()
-        if not (_python_is_ready(venv, version) and (not node or _npm_is_ready())):
+        if not (_python_is_ready(venv, version, requirements) and (not node or _npm_is_ready())):
             with locks.held(_LOCK, lambda: say(_WAITING)):
-                _set_up(venv, version, base, node=node)
+                _set_up(venv, version, base, requirements, node=node)
     except OSError as error:
         raise SetupError(about(error)) from error
     return _python_in(venv)
@@ -108,27 +113,28 @@ def prepare(*, node: bool, python: Path | None = None) -> Path:
 def _ready_python() -> Path | None:
     """That of `.venv`, when it is set up; of whatever version: it need not be ours."""
     version = _version_in(VENV)
-    return _python_in(VENV) if version and _python_is_ready(VENV, version) else None
+    return _python_in(VENV) if version and _python_is_ready(VENV, version, _ADMINISTRATION) else None
 
 
-def _set_up(venv: Path, version: str, base: Path, *, node: bool) -> None:
+def _set_up(venv: Path, version: str, base: Path, requirements: str, *, node: bool) -> None:
     """Looks again at what is to be done: another process may have done it while we waited for the lock."""
-    if not _python_is_ready(venv, version):
-        _install_python_packages(venv, version, base)
+    if not _python_is_ready(venv, version, requirements):
+        _install_python_packages(venv, version, base, requirements)
     if node and not _npm_is_ready():
         _install_npm_packages()
 
 
-def _python_is_ready(venv: Path, version: str) -> bool:
-    return _python_in(venv).exists() and _read(_stamp_of(venv)) == _python_stamp(version)
+def _python_is_ready(venv: Path, version: str, requirements: str) -> bool:
+    enough = {_python_stamp(version, one) for one in (_ALL, requirements)}
+    return _python_in(venv).exists() and _read(_stamp_of(venv)) in enough
 
 
 def _npm_is_ready() -> bool:
     return _read(_stamp_of(NODE_MODULES)) == _npm_stamp()
 
 
-def _python_stamp(version: str) -> str:
-    return f"Python {version}, {_digest(*sorted(ROOT.glob('requirements*.txt')))}"
+def _python_stamp(version: str, requirements: str) -> str:
+    return f"Python {version}, {requirements}, {_digest(*sorted(ROOT.glob('requirements*.txt')))}"
 
 
 def _npm_stamp() -> str:
@@ -140,17 +146,18 @@ def _stamp_of(folder: Path) -> Path:
     return folder / ".made-from"
 
 
-def _install_python_packages(venv: Path, version: str, base: Path) -> None:
+def _install_python_packages(venv: Path, version: str, base: Path, requirements: str) -> None:
     stamp = _stamp_of(venv)
     if _read(stamp) == _UNFINISHED or not _python_in(venv).exists() or _version_in(venv) != version:
         _create_venv(venv, base)
     stamp.write_text(_UNFINISHED, encoding="utf-8")
+    install = [*_PIP_INSTALL, requirements]
     try:
-        step("installing the Python packages", attached(_python_in(venv), "pip", *_PIP_INSTALL), _PIP_FAILED)
+        step("installing the Python packages", attached(_python_in(venv), "pip", *install), _PIP_FAILED)
     except SetupError:  # pip took back what it had begun, so what is there may be built upon
         stamp.unlink()
         raise
-    stamp.write_text(_python_stamp(version), encoding="utf-8")
+    stamp.write_text(_python_stamp(version, requirements), encoding="utf-8")
 
 
 def _create_venv(venv: Path, base: Path) -> None:

@@ -14,6 +14,8 @@ from tools import locks
 from tools.processes import ROOT
 
 LOCAL = ROOT / ".local"
+SIMULATOR_KEY, SIMULATOR_KEY_VALUE = "SIMULATOR_KEY", "key-of-the-simulator"
+"""The setting with the key of a run's simulated Azure OpenAI, and the key."""
 # A reader holds a slot's lock for an instant, to see whether it can: one must not take that for another run.
 _TRIES, _RETRY_SECONDS = 5, 0.05
 

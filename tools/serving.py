@@ -16,7 +16,6 @@ from tools.processes import ROOT, Child, ChildError, attached, relay
 
 TABLES, TABLES_URI = "PROXY_TABLES", "PROXY_TABLES__tableServiceUri"
 FIRST_PORT = 7071
-SIMULATOR_KEY = "SIMULATOR_KEY"
 _START_SECONDS = 60
 
 
@@ -75,11 +74,11 @@ class _Children:
         return azurite.connection_string
 
     def _start_demo(self) -> str:
-        self._env[SIMULATOR_KEY] = "key-of-the-simulator"
-        options = ["--port", "0", "--key", self._env[SIMULATOR_KEY], "--tokens-per-second", "30"]
+        self._env[runs.SIMULATOR_KEY] = runs.SIMULATOR_KEY_VALUE
+        options = ["--port", "0", "--key", runs.SIMULATOR_KEY_VALUE, "--tokens-per-second", "30"]
         simulator = self._start("simulator", "tools.simulator", *options)
         url = simulator.expect("simulated Azure OpenAI on ", _START_SECONDS).split()[-1]
-        self._seed("--simulator", url, "--key-setting", SIMULATOR_KEY)
+        self._seed("--simulator", url, "--key-setting", runs.SIMULATOR_KEY)
         return url
 
     def _seed(self, *wanted: str) -> None:

@@ -23,7 +23,8 @@ def without_packages(folder: Path) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in _FILES:
         shutil.copy(ROOT / name, folder)
-    (folder / "requirements-dev.txt").write_text("# nothing\n")
+    for name in ("requirements-dev.txt", "requirements-admin.txt"):
+        (folder / name).write_text("# nothing\n")
     (folder / "package.json").write_text(json.dumps(_NOTHING))
     (folder / "package-lock.json").write_text(json.dumps(_NO_PACKAGES))
     (folder / "pytest.py").write_text(_PYTEST)

@@ -157,6 +157,17 @@ def test_manage_py_goes_on_with_the_python_that_has_its_packages(ready: Path) ->
     assert (answer.returncode, answer.stderr, "events" in answer.stdout) == (0, "", True)
 
 
+@POSIX_ONLY
+def test_manage_py_installs_only_what_administration_needs(fresh: Path) -> None:
+    (fresh / "requirements-dev.txt").write_text("./not-there\n")
+    asked = [str(Path(sys.base_prefix, "bin", "python3")), "manage.py", "--help"]
+    told = subprocess.run(asked, cwd=fresh, capture_output=True, text=True, check=False).stderr
+    assert (VENV in told, PYTHON in told, NPM in told, "not-there" in told) == (True, True, False, False)
+    assert "requirements-admin.txt" in (fresh / ".venv" / ".made-from").read_text()
+    answer = checkout.call(fresh, "test")
+    assert (answer.returncode, "not-there" in answer.stderr) == (2, True)
+
+
 def assert_told(folder: Path, path: Path, sentence: str) -> None:
     answer = checkout.call(folder, "test", PATH=str(path))
     assert (answer.returncode, answer.stderr.count("\n")) == (2, 1)

@@ -1,0 +1,18 @@
+"""Event codes that can be said aloud and are hard to guess."""
+
+from __future__ import annotations
+
+import secrets
+
+WORDS = 4
+"""Of the 1,296 short words that the EFF chose for passphrases: 41 bits, which nobody tries over HTTP."""
+
+
+def proposed() -> str:
+    """Such as `amber-otter-mango-thud`."""
+    from xkcdpass import xkcd_password
+
+    words = xkcd_password.generate_wordlist(
+        xkcd_password.locate_wordfile("eff-short"), min_length=3, max_length=9, valid_chars="[a-z]"
+    )
+    return "-".join(secrets.choice(words) for _ in range(WORDS))

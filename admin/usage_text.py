@@ -1,0 +1,121 @@
+"""A summary of usage for programs, spreadsheets and terminals."""
+
+from __future__ import annotations
+
+import csv
+import io
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from admin.printing import table
+from admin.summary import NO_MODEL, OTHER_USERS, By, Line, Summary
+from shared.models import Event
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_SMALLEST = Decimal("0.0001")
+_HOW_TO_PRICE = "`deployments add MODEL ... --prompt-price P --completion-price P` gives one."
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the beginning of one (OWASP, "CSV Injection")."""
+
+
+def fields(summary: Summary, event: Event) -> dict[str, Any]:
+    """For JSON."""
+    return {
+        "event": event.code,
+        "by": summary.by,
+        "time_zone": event.time_zone.key,
+        "rows": [{summary.by: line.key} | _numbers(line) for line in summary.lines],
+        "total": _numbers(summary.total),
+        "models_without_price": summary.unpriced,
+    }
+
+
+def _numbers(line: Line) -> dict[str, Any]:
+    counts = line.counts
+    return {
+        "requests": counts.requests,
+        "prompt_tokens": counts.prompt_tokens,
+        "completion_tokens": counts.completion_tokens,
+        "total_tokens": line.tokens,
+        "refusals": counts.refusals,
+        "errors": counts.errors,
+        "cost": None if line.cost is None else float(line.cost),
+        "tokens_without_price": line.unpriced_tokens,
+    }
+
+
+def as_csv(summary: Summary) -> str:
+    """A header and a row for each line; no row of totals, so that a column can be summed."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([summary.by, *_numbers(summary.total)])
+    for line in summary.lines:
+        numbers = _numbers(line) | {"cost": "" if line.cost is None else f"{line.cost.normalize():f}"}
+        writer.writerow([_harmless(label(summary.by, line.key)), *numbers.values()])
+    return file.getvalue()
+
+
+def _harmless(text: str) -> str:
+    """Anybody can choose a name such as `=1+1`: a spreadsheet shows it, and does not work it out."""
+    return f"'{text}" if text.startswith(_FORMULAS) else text
+
+
+def as_table(summary: Summary, event: Event, most: int | None = None) -> Table:
+    """For a terminal; with `most`, the first so many lines: the last, where they are hours."""
+    heading = f"hour ({event.time_zone.key})" if summary.by == "hour" else summary.by
+    has_cost = summary.total.cost is not None
+    columns = [heading, *("requests", "prompt", "completion", "tokens", "refused", "errors")]
+    shown = summary.lines if most is None else _first(summary, most)
+    rows = [_cells(line, summary.by, has_cost) for line in shown]
+    footer = _cells(summary.total, summary.by, has_cost)
+    return table(
+        [*columns, *(["cost"] if has_cost else [])],
+        rows,
+        numbers=[*columns[1:], "cost"],
+        footer=footer,
+    )
+
+
+def _first(summary: Summary, most: int) -> list[Line]:
+    return summary.lines[-most:] if summary.by == "hour" else summary.lines[:most]
+
+
+def _cells(line: Line, by: By, has_cost: bool) -> list[str]:
+    counts = line.counts
+    numbers = (
+        *(counts.requests, counts.prompt_tokens, counts.completion_tokens, line.tokens),
+        *(counts.refusals, counts.errors),
+    )
+    return [label(by, line.key), *(f"{number:,}" for number in numbers), *([cost(line)] if has_cost else [])]
+
+
+def label(by: By, key: str) -> str:
+    """How people see it; see `Line.key` for what an empty one stands for."""
+    return key or {"model": NO_MODEL, "user": OTHER_USERS, "hour": ""}[by]
+
+
+def cost(line: Line) -> str:
+    """To a cent, or finer where it is less; with a star where tokens have no price."""
+    star = "*" if line.unpriced_tokens else ""
+    return "-" if line.cost is None else f"{_money(line.cost)}{star}"
+
+
+def _money(amount: Decimal) -> str:
+    if 0 < amount < _SMALLEST:
+        return f"<{_SMALLEST}"
+    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.4f}"
+
+
+def remarks(summary: Summary) -> list[str]:
+    """What the figures leave open, in sentences."""
+    told = []
+    unpriced, above = ", ".join(summary.unpriced), ", ".join(summary.estimated_from_above)
+    if unpriced and summary.total.cost is None:
+        told.append(f"No cost is shown, for no price is known of {unpriced}. {_HOW_TO_PRICE}")
+    elif unpriced:
+        told.append(f"* without {unpriced}, of which no price is known. {_HOW_TO_PRICE}")
+    if above:
+        told.append(f"The deployments of {above} differ in price: the highest counts.")
+    return told

@@ -1,0 +1,106 @@
+"""Looks on while an event runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from admin import usage_text
+from admin.printing import console
+from admin.session import opened, why
+from admin.summary import By, summed
+from admin.target import Target
+from admin.usage import Used, read
+from shared.errors import StoreUnavailable
+from shared.models import UsageRow
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from shared.tables import Tables
+
+STILL_CHANGING = timedelta(hours=2)
+"""Calls are counted to the hour in which they began, and end within it or the next: what is older stands."""
+
+ROOM_FOR_THE_REST = 9
+"""Lines of a terminal that the table's frame and the sentences below it take."""
+
+
+ENDLESS = 10**9
+
+
+class Seen(NamedTuple):
+    used: Used
+    at: datetime
+    fault: str = ""
+    """Why the last reading failed, where it did: the figures are older then."""
+
+
+def looked_on(target: Target, code: str, by: By, every: int) -> None:
+    """Show the usage in place until Ctrl-C, which is its ordinary end.
+
+    Raises:
+        Fault, Outage: what the first reading met; later ones are told, and tried again.
+    """
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_look_on(target, code, by, every))
+
+
+async def _look_on(target: Target, code: str, by: By, every: int) -> None:
+    screen = console()
+    async with opened(target) as tables:
+        seen = Seen(await read(tables, code), datetime.now(UTC))
+        with _drawn_on(screen) as draw:
+            while True:
+                draw(_shown(seen, by, screen.height if screen.is_terminal else ENDLESS))
+                await asyncio.sleep(every)
+                seen = await again(tables, seen)
+
+
+@contextmanager
+def _drawn_on(screen: Console) -> Iterator[Callable[[RenderableType], None]]:
+    """In place on a terminal; into a file or a program, one after the other."""
+    from rich.live import Live
+
+    if not screen.is_terminal:
+        yield screen.print
+        return
+    with Live(console=screen, auto_refresh=False, vertical_overflow="crop") as live:
+        yield lambda shown: live.update(shown, refresh=True)
+
+
+async def again(tables: Tables, seen: Seen) -> Seen:
+    """What there is now. Only the rows that can have changed are read."""
+    now, event = datetime.now(UTC), seen.used.event
+    since = seen.at.replace(minute=0, second=0, microsecond=0) - STILL_CHANGING
+    try:
+        rows = await tables.usage(event.code, since)
+    except StoreUnavailable as error:
+        return seen._replace(fault=why(error))
+    used = seen.used._replace(rows=[*_before(seen.used.rows, since), *rows])
+    return Seen(used, now)
+
+
+def _before(rows: Iterable[UsageRow], since: datetime) -> list[UsageRow]:
+    return [row for row in rows if row.hour < since]
+
+
+def _shown(seen: Seen, by: By, height: int) -> RenderableType:
+    from rich.console import Group
+
+    event = seen.used.event
+    summary = summed(seen.used.rows, by, event.time_zone, seen.used.deployments)
+    most = max(1, height - ROOM_FOR_THE_REST)
+    told = (
+        f"{event.name} ({event.code}), {seen.at.astimezone(event.time_zone):%H:%M:%S} {event.time_zone.key}"
+    )
+    if len(summary.lines) > most:
+        told += f"; {len(summary.lines) - most} more {by}s"
+    if seen.fault:
+        told += f"; the tables do not answer now ({seen.fault}): trying again"
+    return Group(
+        usage_text.as_table(summary, event, most), *usage_text.remarks(summary), f"{told}. Ctrl-C ends this."
+    )

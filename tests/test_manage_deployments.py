@@ -1,0 +1,341 @@
+"""`manage.py deployments`: what is added was tried, and what is wrong is said in plain words."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from shared.models import Deployment, Health
+from shared.tables import Tables
+from tests.conftest import KEY, QUESTION, Stage
+from tests.manage import Said, created, manage
+from tools.azurite import Azurite
+from tools.simulator import Deployment as Simulated
+from tools.simulator import Failure, Garbage, RateLimited, ResetBeforeHeaders, Simulator, WrongType
+
+
+def adding(url: str, *more: str, model: str = "tried", deployment: str = "gpt-4o") -> tuple[str, ...]:
+    return ("deployments", "add", model, "--endpoint", url, "--deployment", deployment, *more)
+
+
+async def add(azurite: Azurite, url: str, *more: str, deployment: str = "gpt-4o", **env: str) -> Said:
+    env.setdefault("SIMULATOR_KEY", KEY)
+    return await manage(
+        azurite, *adding(url, "--key-env", "SIMULATOR_KEY", *more, deployment=deployment), **env
+    )
+
+
+@pytest.fixture
+async def azure(tables: Tables) -> AsyncIterator[Simulator]:
+    """An Azure OpenAI that knows its deployments; nothing of it stays in the tables."""
+    models = {
+        "gpt-4o": Simulated(),
+        "o3-mini": Simulated(),
+        "old": Simulated(refuses_max_completion_tokens=True),
+    }
+    async with Simulator(keys={KEY}, deployments=models) as running:
+        yield running
+    for one in await tables.deployments():
+        if one.model == "tried":
+            await tables.delete_deployment(one)
+
+
+async def there(tables: Tables) -> list[Deployment]:
+    return [one for one in await tables.deployments() if one.model == "tried"]
+
+
+async def test_a_deployment_that_was_added_serves_its_model(stage: Stage, azurite: Azurite) -> None:
+    added = adding(stage.simulator.url, "--key-env", "SIMULATOR_KEY", "--no-check", model="my-model")
+    assert (await manage(azurite, *added)).status == 0
+    assert stage.simulator.total("gpt-4o").calls == 0
+    await created(azurite, "with-my-model", "--models", "my-model")
+    async with stage.post(headers={"api-key": "with-my-model/ann"}, json=QUESTION) as answer:
+        assert answer.status == 200
+    assert stage.simulator.calls[0].deployment == "gpt-4o"
+    assert (await manage(azurite, "deployments", "disable", "my-model", "gpt-4o")).status == 0
+    async with stage.post(headers={"api-key": "with-my-model/ann"}, json=QUESTION) as answer:
+        assert answer.status == 404
+    assert (await manage(azurite, "deployments", "enable", "my-model", "gpt-4o")).status == 0
+    async with stage.post(headers={"api-key": "with-my-model/ann"}, json=QUESTION) as answer:
+        assert answer.status == 200
+    assert (await manage(azurite, "deployments", "delete", "my-model", "gpt-4o", "--yes")).status == 0
+    await stage.tables.delete_event("with-my-model")
+
+
+async def test_it_is_tried_with_one_small_call(azure: Simulator, tables: Tables, azurite: Azurite) -> None:
+    said = await add(azurite, azure.url, "--prompt-price", "0.15", "--completion-price", "0.6")
+    assert said.status == 0, said.errors
+    (call,) = azure.calls
+    assert (call.status, call.deployment) == (200, "gpt-4o")
+    assert call.json["max_completion_tokens"] <= 16
+    (added,) = await there(tables)
+    assert (added.prompt_price, added.completion_price) == (0.15, 0.6)
+
+
+async def test_the_id_of_a_deployment_that_the_log_shows_has_no_host(
+    azure: Simulator, azurite: Azurite
+) -> None:
+    url = "https://private-name.openai.azure.com/openai/v1/"
+    fields = (await manage(azurite, *adding(url, "--no-check", "--json"))).json
+    assert "private-name" not in fields["id"]
+    assert fields["endpoint"] == "https://private-name.openai.azure.com"
+
+
+async def test_the_same_again_replaces_it_whatever_its_id(
+    azure: Simulator, tables: Tables, azurite: Azurite
+) -> None:
+    await tables.put_deployment(Deployment("tried", "by-hand", azure.url, "gpt-4o", priority=7))
+    assert (await add(azurite, azure.url, "--weight", "3")).status == 0
+    (one,) = await there(tables)
+    assert (one.id, one.priority, one.weight) == ("by-hand", 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("deployment", "options", "field"),
+    [
+        ("o3-mini", ("--api-version", "2024-02-01"), "max_completion_tokens"),
+        ("old", (), "max_tokens"),
+        ("gpt-4o", ("--api-version", "2024-02-01"), "max_tokens"),
+    ],
+)
+async def test_the_field_of_the_output_cap_is_found_out(
+    azure: Simulator, tables: Tables, azurite: Azurite, deployment: str, options: tuple[str, ...], field: str
+) -> None:
+    said = await add(azurite, azure.url, *options, deployment=deployment)
+    assert said.status == 0, said.errors
+    assert (await there(tables))[0].output_field == field
+
+
+async def test_a_reasoning_model_that_refuses_the_named_field_is_told(
+    azure: Simulator, tables: Tables, azurite: Azurite
+) -> None:
+    said = await add(azurite, azure.url, "--output-field", "max_tokens", deployment="o3-mini")
+    assert said.status == 2
+    assert "reasoning models" in said.complaint and "--output-field max_completion_tokens" in said.complaint
+    assert await there(tables) == []
+
+
+def refusal(status: int, code: str, message: str) -> Failure:
+    return Failure(status, json.dumps({"error": {"code": code, "message": message}}).encode())
+
+
+TROUBLE = {
+    "role not granted": (
+        refusal(401, "PermissionDenied", "The principal lacks the required data action"),
+        "is not one of",
+    ),
+    "keys are off": (
+        refusal(403, "AuthenticationTypeDisabled", "Key based authentication is disabled for this resource."),
+        "use --managed-identity",
+    ),
+    "firewall": (refusal(403, "403", "Access denied due to Virtual Network/Firewall rules."), "firewall"),
+    "version": (refusal(404, "404", "Resource not found"), "Is it"),
+    "old version": (refusal(400, "BadRequest", "API version not supported"), "v1 form"),
+    "failing": (Failure(500), "it answered 500"),
+    "garbage": (Garbage(), "is not Azure OpenAI"),
+    "a page": (WrongType(), "is not Azure OpenAI"),
+    "hung up": (ResetBeforeHeaders(), "ended the connection"),
+}
+
+
+@pytest.mark.parametrize(("behaviour", "told"), TROUBLE.values(), ids=TROUBLE)
+async def test_what_does_not_work_is_not_added_and_told_in_plain_words(
+    azure: Simulator, tables: Tables, azurite: Azurite, behaviour: Any, told: str
+) -> None:
+    azure.always("gpt-4o", behaviour)
+    said = await add(azurite, azure.url)
+    assert (said.status, said.output) == (2, "")
+    assert said.complaint.startswith("Error: Not added: ") and told.lower() in said.complaint.lower()
+    assert await there(tables) == []
+
+
+async def test_wrong_key_wrong_name_and_wrong_version_are_told_apart(
+    azure: Simulator, tables: Tables, azurite: Azurite
+) -> None:
+    said = await add(azurite, azure.url, SIMULATOR_KEY="another")
+    assert "the key in SIMULATOR_KEY is not one of" in said.complaint
+    said = await add(azurite, azure.url, SIMULATOR_KEY="pasted\ntwice")
+    assert "cannot be a key" in said.complaint
+    said = await add(azurite, azure.url, deployment="no-such")
+    assert "there is no deployment 'no-such'" in said.complaint
+    azure.always("gpt-4o", refusal(404, "404", "Resource not found"))
+    said = await add(azurite, azure.url, "--api-version", "2030-01-01")
+    assert "does not know the API version 2030-01-01" in said.complaint
+    assert await there(tables) == []
+
+
+async def test_a_network_that_fails_is_told(azurite: Azurite, tables: Tables) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    assert "cannot be reached from here" in (await add(azurite, url)).complaint
+    said = await add(azurite, "https://no-such-host.invalid")
+    assert "there is no host of the name" in said.complaint
+    assert await there(tables) == []
+
+
+async def test_a_busy_deployment_is_there(azure: Simulator, tables: Tables, azurite: Azurite) -> None:
+    azure.always("gpt-4o", RateLimited())
+    said = await add(azurite, azure.url)
+    assert said.status == 0 and "busy just now" in said.output
+    assert len(await there(tables)) == 1
+
+
+async def test_a_model_that_thinks_longer_than_the_trial_allows_is_there(
+    azure: Simulator, tables: Tables, azurite: Azurite
+) -> None:
+    told = "Could not finish the message because max_tokens or model output limit was reached."
+    azure.always("o3-mini", refusal(400, "invalid_request_error", told))
+    assert (await add(azurite, azure.url, deployment="o3-mini")).status == 0
+    assert len(await there(tables)) == 1
+
+
+async def test_without_its_key_at_hand_it_is_added_and_said_not_to_be_tried(
+    azure: Simulator, tables: Tables, azurite: Azurite
+) -> None:
+    said = await manage(azurite, *adding(azure.url, "--key-env", "KEY_IN_THE_CLOUD"))
+    assert said.status == 0
+    assert "it was not tried: its key is in the app's setting KEY_IN_THE_CLOUD" in said.errors
+    assert azure.calls == () and len(await there(tables)) == 1
+
+
+@asynccontextmanager
+async def signed_in(token: str) -> AsyncIterator[dict[str, str]]:
+    """The environment of somebody whom Azure knows: the platform's endpoint for identities gives `token`."""
+
+    async def give(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        until = str(int((datetime.now(UTC) + timedelta(hours=1)).timestamp()))
+        body = json.dumps(
+            {"access_token": token, "expires_on": until, "resource": "x", "token_type": "Bearer"}
+        )
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+        writer.write(f"{head}\r\nconnection: close\r\n\r\n{body}".encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(give, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        yield {"IDENTITY_ENDPOINT": f"http://127.0.0.1:{port}/token", "IDENTITY_HEADER": "secret"}
+
+
+async def test_a_keyless_deployment_is_tried_with_the_administrators_own_sign_in(
+    tables: Tables, azurite: Azurite
+) -> None:
+    async with Simulator(bearers={"right"}) as azure:
+        async with signed_in("wrong") as environment:
+            said = await manage(azurite, *adding(azure.url), **environment)
+        assert said.status == 2
+        assert "Cognitive Services OpenAI User" in said.complaint and "--no-check" in said.complaint
+        assert await there(tables) == []
+        async with signed_in("right") as environment:
+            said = await manage(azurite, *adding(azure.url), **environment)
+        assert said.status == 0, said.errors
+        (added,) = await there(tables)
+        await tables.delete_deployment(added)
+
+
+async def test_the_list_shows_how_each_was_last_seen(tables: Tables, azurite: Azurite) -> None:
+    seen = [
+        Deployment("seen", "busy", "https://a.openai.azure.com", "gpt-4o", priority=2, weight=3),
+        Deployment(
+            "seen", "new", "https://b.openai.azure.com", "gpt-4o", prompt_price=0.15, completion_price=0.6
+        ),
+    ]
+    for one in seen:
+        await tables.put_deployment(one)
+    now = datetime.now(UTC)
+    await tables.write_health(seen[0], Health(now - timedelta(minutes=3), "429", now + timedelta(minutes=1)))
+    listed = (await manage(azurite, "deployments", "list", "--json")).json
+    busy, new = (next(one for one in listed if one["id"] == name) for name in ("busy", "new"))
+    assert (busy["health"]["status"], busy["priority"], busy["weight"]) == ("429", 2, 3)
+    assert new["health"] is None
+    lines = (await manage(azurite, "deployments", "list")).output.splitlines()
+    (busy_line,) = (line for line in lines if "a.openai" in line)
+    (new_line,) = (line for line in lines if "b.openai" in line)
+    assert "429, 3 min ago, cooling down" in busy_line
+    assert "0.15 / 0.6" in new_line and new_line.rstrip().endswith("never")
+    await _remove(tables, seen)
+
+
+async def test_one_of_several_of_the_same_name_is_switched_and_its_health_stays(
+    tables: Tables, azurite: Azurite
+) -> None:
+    both = [
+        Deployment("switched", f"id-{place}", f"https://{place}.openai.azure.com", "gpt-4o")
+        for place in ("east", "west")
+    ]
+    for one in both:
+        await tables.put_deployment(one)
+    health = Health(datetime.now(UTC).replace(microsecond=0), "ok")
+    await tables.write_health(both[1], health)
+    said = await manage(azurite, "deployments", "disable", "switched", "gpt-4o")
+    assert said.status == 2 and "id-east" in said.complaint and "id-west" in said.complaint
+    assert (await manage(azurite, "deployments", "disable", "switched", "id-west")).status == 0
+    there = {one.id: one for one in await tables.deployments() if one.model == "switched"}
+    assert there == {"id-east": both[0], "id-west": replace(both[1], active=False)}
+    assert (await tables.health())["switched", "id-west"] == health
+    said = await manage(azurite, "deployments", "delete", "switched", "id-east", "--json")
+    assert (said.status, said.output) == (2, "")
+    await _remove(tables, both)
+
+
+async def _remove(tables: Tables, deployments: list[Deployment]) -> None:
+    for one in deployments:
+        await tables.delete_deployment(one)
+
+
+NAMED = ("deployments", "add", "m", "--deployment", "d", "--endpoint")
+WRONG = {
+    "key instead of a setting": (
+        (*NAMED, "https://x.openai.azure.com", "--key-env", "not a setting!"),
+        "never the key itself",
+    ),
+    "setting of the app": (
+        (*NAMED, "https://x.openai.azure.com", "--key-env", "PROXY_TABLES"),
+        "the app's own",
+    ),
+    "no setting": ((*NAMED, "https://x.openai.azure.com", "--key-env", ""), "the name of the setting"),
+    "plain http": ((*NAMED, "http://x.openai.azure.com"), "https address"),
+    "no address": ((*NAMED, "x.openai.azure.com"), "https address"),
+    "address with a secret": (
+        (*NAMED, "https://a:b@x.openai.azure.com"),
+        "the address of the resource alone",
+    ),
+    "key and identity": (
+        (*NAMED, "https://x.openai.azure.com", "--key-env", "K", "--managed-identity"),
+        "not both",
+    ),
+    "no version": ((*NAMED, "https://x.openai.azure.com", "--api-version", "latest"), "--api-version"),
+    "half a price": ((*NAMED, "https://x.openai.azure.com", "--prompt-price", "1"), "together"),
+    "no number for a price": (
+        (*NAMED, "https://x.openai.azure.com", "--prompt-price", "nan", "--completion-price", "1"),
+        "are numbers",
+    ),
+    "negative price": ((*NAMED, "https://x.openai.azure.com", "--prompt-price", "-1"), "--prompt-price"),
+    "model with a slash": (
+        ("deployments", "add", "a/b", "--deployment", "d", "--endpoint", "https://x.openai.azure.com"),
+        "1 to 64 letters",
+    ),
+    "unknown deployment": (("deployments", "disable", "m", "no-such"), "deployments list"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "told"), WRONG.values(), ids=WRONG)
+async def test_wrong_input_is_one_sentence_and_status_2_and_changes_nothing(
+    tables: Tables, azurite: Azurite, arguments: tuple[str, ...], told: str
+) -> None:
+    before = await tables.deployments()
+    said = await manage(azurite, *arguments)
+    assert (said.status, said.output) == (2, "")
+    assert told in said.complaint
+    assert await tables.deployments() == before
