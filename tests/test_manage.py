@@ -110,7 +110,8 @@ async def test_two_updates_at_once_both_stand(tables: Tables, azurite: Azurite) 
 
 async def test_a_change_made_meanwhile_is_not_overwritten(tables: Tables, azurite: Azurite) -> None:
     await tables.put_event(replace(EVENT, code="meanwhile"))
-    asked = []
+    asked: list[str] = []
+    has_read = asyncio.Event()
 
     async with TableTap(azurite.port).open() as tap:
         slow = Tables(open_service(tap.connection_string, None))
@@ -120,10 +121,12 @@ async def test_a_change_made_meanwhile_is_not_overwritten(tables: Tables, azurit
             if len(asked) == 1:
                 tap.passing.clear()  # what it writes now waits
                 tap.asked.clear()
+                has_read.set()
             return replace(event, name="Changed")
 
         changing = asyncio.create_task(slow.change_event("meanwhile", change))
         async with asyncio.timeout(30):
+            await has_read.wait()
             await tap.asked.wait()
         await tables.change_event("meanwhile", lambda event: replace(event, organizer="Ann"))
         tap.passing.set()
