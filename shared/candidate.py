@@ -72,6 +72,10 @@ class Candidate:
             return False
         return self.trouble is Trouble.BUSY or not self.probing
 
+    def is_busy(self) -> bool:
+        """Whether it has asked to be left alone for now."""
+        return self.trouble is Trouble.BUSY and self._clock() < self.cool_until
+
     def is_last_resort(self) -> bool:
         """Whether a call is better tried here than refused, though it failed."""
         if self.trouble is Trouble.FAILED:
@@ -112,8 +116,8 @@ class Candidate:
             self.failures += 1
         seconds = self._cool_down(trouble) if seconds is None else min(seconds, LONGEST_COOL_DOWN_SECONDS)
         self.failed_at = now
-        if self.trouble is not Trouble.BUSY or now >= self.cool_until:
-            self.trouble = trouble  # else: it has asked to be left alone, and that stands
+        if not self.is_busy():
+            self.trouble = trouble
         self.cool_until = max(self.cool_until, now + seconds)
         if trouble is Trouble.REFUSED:
             _log.error(

@@ -101,7 +101,7 @@ class Routes:
         All cooling: when the first of them is back. What only an administrator can mend is no reason to wait.
         """
         waiting = [one for one in self._all(model) if one.trouble is not Trouble.REFUSED]
-        if last is not None and not any(one.trouble is Trouble.BUSY for one in waiting):
+        if last is not None and not any(one.is_busy() for one in waiting):
             return last
         if not waiting:
             return UpstreamError(

@@ -56,7 +56,7 @@ class Telemetry:
         self._ending.wait(self._round_seconds)
         try:
             provider = _provider(self._connection_string, self._role)
-        except Exception:  # a connection string in no form that the packages know, or they are not installed
+        except (ImportError, ValueError, OSError):  # not installed whole, or no connection string at all
             _log.exception("Application Insights gets no spans: OpenTelemetry could not be set up")
             self._waiting = deque(maxlen=0)
             return

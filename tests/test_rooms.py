@@ -120,6 +120,12 @@ def test_only_the_upstream_and_the_wiring_know_the_http_client() -> None:
     assert importers("aiohttp", "yarl") <= {"upstream", "wiring"}
 
 
+def test_only_the_telemetry_knows_opentelemetry_and_never_when_it_is_imported() -> None:
+    packages = ("opentelemetry", "azure.monitor")
+    assert importers(*packages) == {"telemetry"}
+    assert not [name for name in imported(at_import(source("telemetry"))) if name.startswith(packages)]
+
+
 def test_the_environment_is_read_only_where_settings_are() -> None:
     readers = {
         room

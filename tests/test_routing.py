@@ -325,6 +325,14 @@ async def test_where_all_failed_the_last_failure_is_told() -> None:
     assert (await pool.routes()).refusal("m", last) is last
 
 
+async def test_a_limit_that_is_over_is_no_reason_to_say_busy() -> None:
+    pool = equals(1)
+    await pool.fail("d0", Trouble.BUSY, 5)
+    pool.now += 5
+    late = UpstreamError("too late")
+    assert (await pool.routes()).refusal("m", late) is late
+
+
 # ---- over the reloads of the table
 
 
