@@ -9,11 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import aiohttp
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.payload import Payload
 from yarl import URL
 
+from .connections import ConnectionFailed, Connections, Response, Target, header
 from .errors import ProxyError, UpstreamBusy, UpstreamError, UpstreamTimeout
 from .models import API_V1, MANAGED_IDENTITY, Deployment
 
@@ -21,6 +19,12 @@ _log = logging.getLogger(__name__)
 
 SENT_HEADERS: Final = (b"traceparent", b"tracestate", b"x-ms-client-request-id")
 """What of the client's headers goes upstream. Never the credential, whichever header it came in."""
+
+FIXED_HEADERS: Final = {
+    b"accept": b"*/*",
+    b"accept-encoding": b"identity",
+    b"content-type": b"application/json",
+}
 
 RETURNED_HEADERS: Final = (
     "content-type",
@@ -40,7 +44,6 @@ COOL_DOWN_HEADERS: Final = (
     ("x-ratelimit-reset-requests", 1.0),
     ("x-ratelimit-reset-tokens", 1.0),
 )
-LARGEST_PIECE_BYTES: Final = 1024 * 1024
 MAX_COOL_DOWN_SECONDS: Final = 60.0
 DEFAULT_COOL_DOWN_SECONDS: Final = 10.0
 
@@ -62,31 +65,18 @@ class Deadlines:
     whole: float
 
 
-class Body(Payload):
+class Body:
     """A request's bytes, and whether they went out: what was never forwarded is not charged."""
 
     def __init__(self, content: bytes) -> None:
-        super().__init__(content, content_type="application/json")
-        self._size = len(content)
+        self.content = content
         self.is_sent = False
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """In pieces: a large one at once would hold up everybody else."""
-        self.is_sent = True
-        for start in range(0, len(self._value), LARGEST_PIECE_BYTES):
-            await writer.write(self._value[start : start + LARGEST_PIECE_BYTES])
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        await self.write(writer)
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return bytes(self._value).decode(encoding, errors)
 
 
 class Answer:
     """The upstream's answer: its status and headers are here, its body is read from it."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: Response) -> None:
         self._response = response
         self.status = response.status
         self.headers = {
@@ -114,8 +104,8 @@ class Answer:
             UpstreamError: the connection was cut.
         """
         try:
-            return await self._response.content.readany()
-        except (aiohttp.ClientError, OSError) as error:
+            return await self._response.read()
+        except ConnectionFailed as error:
             raise UpstreamError("The model's answer was cut off. What came is not complete.") from error
 
     async def read_all(self) -> bytes:
@@ -125,8 +115,8 @@ class Answer:
             UpstreamError: the connection was cut.
         """
         try:
-            return await self._response.read()
-        except (aiohttp.ClientError, OSError) as error:
+            return await self._response.read_all()
+        except ConnectionFailed as error:
             raise UpstreamError("The model's answer was cut off. Try again.") from error
 
     def close(self) -> None:
@@ -139,16 +129,16 @@ class Upstream:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        connections: Connections,
         deadlines: Deadlines,
         key: Callable[[str], str | None],
         tokens: TokenSource,
     ) -> None:
-        self._session = session
+        self._connections = connections
         self._deadlines = deadlines
         self._key = key
         self._tokens = tokens
-        self._urls: dict[Deployment, URL] = {}
+        self._targets: dict[Deployment, Target] = {}
 
     @asynccontextmanager
     async def deadline(self, *, stream: bool) -> AsyncIterator[None]:
@@ -172,34 +162,28 @@ class Upstream:
         Raises:
             UpstreamError: it could not be reached, or we have no credential for it.
         """
-        headers = await self._headers(deployment, client_headers)
         try:
-            response = await self._session.post(
-                self._url(deployment), data=body, headers=headers, allow_redirects=False
-            )
-        except (aiohttp.ClientError, OSError) as error:
-            if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
-                raise  # the deadline's own
-            _log.warning("deployment %s could not be reached: %s", deployment.id, type(error).__name__)
+            headers = await self._headers(deployment, client_headers)
+            return Answer(await self._connections.send(self._target(deployment), headers, body))
+        except ConnectionFailed as error:
+            _log.warning("deployment %s could not be reached: %s", deployment.id, error)
             raise UpstreamError("The model could not be reached. Try again in a moment.") from error
-        return Answer(response)
 
-    def _url(self, deployment: Deployment) -> URL:
-        url = self._urls.get(deployment)
-        if url is None:
-            url = self._urls[deployment] = chat_url(deployment)
-        return url
+    def _target(self, deployment: Deployment) -> Target:
+        target = self._targets.get(deployment)
+        if target is None:
+            target = self._targets[deployment] = Target(chat_url(deployment), FIXED_HEADERS)
+        return target
 
-    async def _headers(self, deployment: Deployment, client: Mapping[bytes, bytes]) -> dict[str, str]:
-        headers = {"content-type": "application/json", "accept-encoding": "identity"}
+    async def _headers(self, deployment: Deployment, client: Mapping[bytes, bytes]) -> bytes:
         if deployment.auth == MANAGED_IDENTITY:
-            headers["authorization"] = f"Bearer {await self._tokens.token()}"
+            own = header(b"authorization", f"Bearer {await self._tokens.token()}".encode())
         else:
-            headers["api-key"] = self._secret(deployment)
+            own = header(b"api-key", self._secret(deployment).encode())
         for name in SENT_HEADERS:
             if (value := client.get(name)) is not None:
-                headers[name.decode()] = value.decode("latin-1")
-        return headers
+                own += header(name, value)
+        return own
 
     def _secret(self, deployment: Deployment) -> str:
         secret = self._key(deployment.auth)

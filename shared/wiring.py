@@ -8,6 +8,7 @@ from functools import partial
 
 import aiohttp
 
+from .connections import Connections
 from .events import Events
 from .identity import IdentityTokens, default_credential
 from .metering import Meter
@@ -34,7 +35,7 @@ class Wiring:
         self._table_credential = credential
         session = table_session()
         self.tables = Tables(open_service(settings.tables, settings.tables_uri, credential, session))
-        self._session = _session(settings)
+        self._connections = Connections(settings.upstream_connect_seconds, KEEP_ALIVE_SECONDS)
         self._tokens = IdentityTokens(settings.upstream_scope, settings.tables_client_id)
         deadlines = Deadlines(settings.upstream_first_byte_seconds, settings.upstream_timeout_seconds)
         self.meter = Meter()
@@ -43,7 +44,7 @@ class Wiring:
             Events(self.tables, settings.cache_seconds, time.monotonic),
             self.quota,
             Routing(self.tables, settings.cache_seconds, time.monotonic),
-            Upstream(self._session, deadlines, settings.key, self._tokens),
+            Upstream(self._connections, deadlines, settings.key, self._tokens),
             self.meter,
             StreamLimits(settings.heartbeat_seconds, settings.upstream_idle_seconds),
             settings.default_output_tokens,
@@ -52,22 +53,11 @@ class Wiring:
 
     async def close(self) -> None:
         await self.quota.close()
-        await self._session.close()
+        await self._connections.close()
         await self._tokens.close()
         await self.tables.close()
         if self._table_credential is not None:
             await self._table_credential.close()
-
-
-def _session(settings: Settings) -> aiohttp.ClientSession:
-    """One for the life of the process: no cookies, no proxies of the environment, bytes as they come."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        timeout=aiohttp.ClientTimeout(sock_connect=settings.upstream_connect_seconds),
-        skip_auto_headers=("user-agent",),
-    )
 
 
 def table_session(keep_alive_seconds: float = TABLES_KEEP_ALIVE_SECONDS) -> aiohttp.ClientSession:

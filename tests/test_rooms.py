@@ -114,8 +114,9 @@ def test_only_web_and_the_triggers_know_functions_and_its_framework() -> None:
     assert importers("azure.functions", "azurefunctions", "fastapi") == {ENTRY}
 
 
-def test_only_the_upstream_and_the_wiring_know_the_http_client() -> None:
-    assert importers("aiohttp", "yarl") <= {"upstream", "wiring"}
+def test_only_the_connections_and_the_wiring_know_the_http_client() -> None:
+    assert importers("aiohttp") == {"connections", "wiring"}
+    assert importers("yarl") == {"connections", "upstream"}
 
 
 def test_the_environment_is_read_only_where_settings_are() -> None:
