@@ -61,10 +61,10 @@ class Wiring:
 
 
 def table_session(keep_alive_seconds: float = TABLES_KEEP_ALIVE_SECONDS) -> aiohttp.ClientSession:
-    """As azure-core makes its own, but for how long an idle connection is kept."""
+    """As azure-core makes its own, but for how long an idle connection is kept, and without a look at the
+    environment: aiohttp would look for a proxy and a .netrc before each call, in a thread."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(keepalive_timeout=keep_alive_seconds),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        trust_env=True,
     )
