@@ -62,7 +62,7 @@ class Meter:
 
 
 def _tell(text: str, line: str) -> None:
-    """A record as `_log.info` makes it, without a walk through the stack for who called: nobody reads that."""
+    """A record as `_log.info` makes it, but without a walk through the stack for its caller."""
     _log.handle(_log.makeRecord(_log.name, logging.INFO, __file__, 0, text, (line,), None))
 
 

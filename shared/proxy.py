@@ -174,7 +174,7 @@ class Proxy:
         try:
             cap = _output_cap(call, hold)
             body = upstream.Body(request.upstream_body(call.body, call.asked, call.deployment, cap))
-            async with self._upstream.deadline(stream=bool(call.asked.stream)):
+            with self._upstream.deadline(stream=bool(call.asked.stream)):
                 answer = await self._upstream.send(call.deployment, body, call.headers)
                 reply = await self._reply(call, hold, answer)
         except asyncio.CancelledError:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from yarl import URL
 
+from . import deadlines
 from .connections import ConnectionFailed, Connections, Response, Target, header
 from .errors import ProxyError, UpstreamBusy, UpstreamError, UpstreamTimeout
 from .models import API_V1, MANAGED_IDENTITY, Deployment
@@ -130,31 +129,24 @@ class Upstream:
     def __init__(
         self,
         connections: Connections,
-        deadlines: Deadlines,
+        limits: Deadlines,
         key: Callable[[str], str | None],
         tokens: TokenSource,
     ) -> None:
         self._connections = connections
-        self._deadlines = deadlines
+        self._to_begin = _limit(limits.first_byte)
+        self._to_end = _limit(limits.whole)
         self._key = key
         self._tokens = tokens
         self._targets: dict[Deployment, Target] = {}
 
-    @asynccontextmanager
-    async def deadline(self, *, stream: bool) -> AsyncIterator[None]:
-        """Bounds the wait for a whole answer, or for the beginning of a stream.
+    def deadline(self, *, stream: bool) -> deadlines.Block:
+        """For `with`: bounds the wait for a whole answer, or for the beginning of a stream.
 
         Raises:
             UpstreamTimeout: when it takes longer.
         """
-        seconds = self._deadlines.first_byte if stream else self._deadlines.whole
-        try:
-            async with asyncio.timeout(seconds):
-                yield
-        except TimeoutError as error:
-            raise UpstreamTimeout(
-                f'The model did not answer within {seconds:g} seconds. Ask for less, or use "stream": true.'
-            ) from error
+        return (self._to_begin if stream else self._to_end).block()
 
     async def send(self, deployment: Deployment, body: Body, client_headers: Mapping[bytes, bytes]) -> Answer:
         """Post `body` and wait for the answer's status.
@@ -195,6 +187,11 @@ class Upstream:
             )
             raise UpstreamError("The proxy has no key for this model. Tell your organiser.")
         return secret
+
+
+def _limit(seconds: float) -> deadlines.Deadlines:
+    text = f'The model did not answer within {seconds:g} seconds. Ask for less, or use "stream": true.'
+    return deadlines.Deadlines(seconds, lambda: UpstreamTimeout(text))
 
 
 def chat_url(deployment: Deployment) -> URL:
