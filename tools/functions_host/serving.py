@@ -23,7 +23,7 @@ class PortInUse(AppFault):
 class _Joined:
     """A transport that sends an answer's head together with what follows at once, in one system call.
 
-    uvicorn makes two; the platform's front end, which the local host stands for, would join them on their way.
+    uvicorn makes two; the platform's front end, for which the local host stands, would join them.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -65,9 +65,9 @@ class Server(uvicorn.Server):
     """No signal handlers, no polling, no access log; it stops within about a second, whatever is open."""
 
     def __init__(self, app: Any, **options: Any) -> None:
-        config = uvicorn.Config(
-            app, lifespan="off", ws="none", http=_Protocol, access_log=False, log_config=None, **options
-        )
+        options = {"lifespan": "off", "ws": "none", "access_log": False, "log_config": None, **options}
+        # No proxy stands before it: what X-Forwarded-For says is only what the client says.
+        config = uvicorn.Config(app, http=_Protocol, proxy_headers=False, **options)
         super().__init__(config)
         self._ready = asyncio.Event()
         self._stopping = asyncio.Event()
