@@ -34,8 +34,7 @@ def new_id() -> str:
     return f"{_instance}-{next(_numbers)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """An answer: whole, or a stream that still has to be pumped."""
 
     status: int
@@ -51,8 +50,7 @@ class StreamLimits:
     idle_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(msgspec.Struct, frozen=True):
     """One chat completion on its way."""
 
     id: str

@@ -155,27 +155,26 @@ class Upstream:
             UpstreamError: it could not be reached, or we have no credential for it.
         """
         try:
-            headers = await self._headers(deployment, client_headers)
-            return Answer(await self._connections.send(self._target(deployment), headers, body))
+            target, headers = self._target(deployment), b""
+            if deployment.auth == MANAGED_IDENTITY:
+                headers = header(b"authorization", f"Bearer {await self._tokens.token()}".encode())
+            for name in SENT_HEADERS:
+                if (value := client_headers.get(name)) is not None:
+                    headers += header(name, value)
+            return Answer(await self._connections.send(target, headers, body))
         except ConnectionFailed as error:
             _log.warning("deployment %s could not be reached: %s", deployment.id, error)
             raise UpstreamError("The model could not be reached. Try again in a moment.") from error
 
     def _target(self, deployment: Deployment) -> Target:
+        """With the key, which stays what it was when the process began."""
         target = self._targets.get(deployment)
         if target is None:
-            target = self._targets[deployment] = Target(chat_url(deployment), FIXED_HEADERS)
+            headers = dict(FIXED_HEADERS)
+            if deployment.auth != MANAGED_IDENTITY:
+                headers[b"api-key"] = self._secret(deployment).encode()
+            target = self._targets[deployment] = Target(chat_url(deployment), headers)
         return target
-
-    async def _headers(self, deployment: Deployment, client: Mapping[bytes, bytes]) -> bytes:
-        if deployment.auth == MANAGED_IDENTITY:
-            own = header(b"authorization", f"Bearer {await self._tokens.token()}".encode())
-        else:
-            own = header(b"api-key", self._secret(deployment).encode())
-        for name in SENT_HEADERS:
-            if (value := client.get(name)) is not None:
-                own += header(name, value)
-        return own
 
     def _secret(self, deployment: Deployment) -> str:
         secret = self._key(deployment.auth)

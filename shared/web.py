@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from types import TracebackType
 
 from starlette.requests import Request
@@ -50,6 +50,7 @@ class Web:
         self._wiring: Wiring | None = None
         worker.silence_logs()
         worker.accept_every_path()
+        worker.freeze_modules()
 
     async def chat(self, req: Request) -> Response:
         """A chat completion, by any of its routes."""
@@ -135,7 +136,7 @@ class _ReplyResponse(Response):
 
     def __init__(self, reply: Reply) -> None:
         self.status_code = reply.status
-        self.raw_headers = [(name.encode(), value.encode("latin-1")) for name, value in reply.headers.items()]
+        self.raw_headers = [(_name(name), value.encode("latin-1")) for name, value in reply.headers.items()]
         self._content = reply.body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -173,6 +174,10 @@ class _ReplyResponse(Response):
         await send(self._start(self.raw_headers))
         await relay.pump(pass_on)
         await send({"type": "http.response.body", "body": b""})
+
+
+_name = lru_cache(maxsize=256)(str.encode)
+"""The names of headers, which are few, in bytes."""
 
 
 class _ClientLeft(Exception):
