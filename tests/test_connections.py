@@ -404,6 +404,12 @@ async def test_closing_the_connections_ends_what_is_under_way(connections: Conne
 # ---- TLS, as the platform's own certificates secure it
 
 
+def usage(is_authority: bool) -> x509.KeyUsage:
+    signs = {"digital_signature": True, "key_cert_sign": is_authority, "crl_sign": is_authority}
+    others = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    return x509.KeyUsage(**signs, **dict.fromkeys((*others, "encipher_only", "decipher_only"), False))
+
+
 def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
     """An authority of its own, and a server's context with a certificate of it for `name`."""
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
@@ -421,8 +427,14 @@ def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
             .not_valid_after(datetime.now(UTC) + timedelta(days=1))
             .add_extension(x509.BasicConstraints(is_authority, None), critical=True)
         )
+        extensions: list[x509.ExtensionType] = [
+            x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(keys[0].public_key()),
+        ]
         if not is_authority:
-            builder = builder.add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+            extensions.append(x509.SubjectAlternativeName([alternative]))
+        for extension in [*extensions, usage(is_authority)]:
+            builder = builder.add_extension(extension, critical=isinstance(extension, x509.KeyUsage))
         made.append(builder.sign(keys[0], hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     authority, chain = folder / "authority.pem", folder / "server.pem"
     authority.write_bytes(made[0])

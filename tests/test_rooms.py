@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LEAVES = {"errors", "models", "settings", "sse", "json_edit"}
+LEAVES = {"errors", "models", "settings", "sse", "json_edit", "connections", "deadlines"}
 STAGES = {
     "request",
     "credentials",

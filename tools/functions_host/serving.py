@@ -65,9 +65,9 @@ class Server(uvicorn.Server):
     """No signal handlers, no polling, no access log; it stops within about a second, whatever is open."""
 
     def __init__(self, app: Any, **options: Any) -> None:
-        options = {"lifespan": "off", "ws": "none", "access_log": False, "log_config": None, **options}
         # No proxy stands before it: what X-Forwarded-For says is only what the client says.
-        config = uvicorn.Config(app, http=_Protocol, proxy_headers=False, **options)
+        options = {"http": _Protocol, "proxy_headers": False, **options}
+        config = uvicorn.Config(app, lifespan="off", ws="none", access_log=False, log_config=None, **options)
         super().__init__(config)
         self._ready = asyncio.Event()
         self._stopping = asyncio.Event()
