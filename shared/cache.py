@@ -45,6 +45,11 @@ class Cache(Generic[K, V]):
         self._entries: dict[K, _Entry[V]] = {}
         self._loading: dict[K, asyncio.Task[V | None]] = {}
 
+    def fresh(self, key: K) -> V | None:
+        """The value of `key` where it is in memory and fresh: what `get` gives, without an await."""
+        entry = self._entries.get(key)
+        return entry.value if entry is not None and self._clock() < entry.fresh_until else None
+
     async def get(self, key: K) -> V | None:
         """The value of `key`: from memory while fresh, else loaded; many callers wait for one load.
 

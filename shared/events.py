@@ -40,7 +40,7 @@ class Events:
             InvalidEventToken: when there is none.
             StoreUnavailable: when the tables do not answer and nothing cached serves.
         """
-        event = await self._events.get(code)
+        event = self._events.fresh(code) or await self._events.get(code)
         if event is None:
             raise InvalidEventToken
         return event

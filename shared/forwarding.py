@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,11 +9,12 @@ from typing import Final, NamedTuple
 
 from . import request, sse, upstream
 from .candidate import Candidate
+from .deadlines import Block, Deadlines
 from .errors import ProxyError, UpstreamError, UpstreamTimeout
 from .models import AS_ASKED, Credential, Event, Trouble, Usage, Ways
 from .routing import Routes
 from .trace import trace_headers
-from .upstream import Answer, Body, Deadlines, Fault, Upstream
+from .upstream import Answer, Body, Fault, Timeouts, Upstream
 
 LEAST_SECONDS: Final = 1.0
 """With less than this of the time left, no further deployment is tried."""
@@ -64,9 +64,11 @@ class Received(NamedTuple):
 class Forwarding:
     """Sends calls. Shared by all of them: nothing here belongs to one."""
 
-    def __init__(self, upstream: Upstream, deadlines: Deadlines, clock: Callable[[], float]) -> None:
+    def __init__(self, upstream: Upstream, timeouts: Timeouts, clock: Callable[[], float]) -> None:
         self._upstream = upstream
-        self._deadlines = deadlines
+        self._timeouts = timeouts
+        self._to_begin = Deadlines(min(timeouts.first_byte, timeouts.whole), TimeoutError)
+        self._to_end = Deadlines(timeouts.whole, TimeoutError)
         self.clock = clock
 
     def begin(
@@ -121,7 +123,7 @@ class Forwarding:
         call.tried = (*call.tried, candidate)
         candidate.begin()
         try:
-            async with asyncio.timeout(seconds):
+            with self._deadline(call, seconds):
                 received = await self._ask(call, candidate, cap, candidate.ways)
                 if received.answer.status == 400 and (ways := _other_way(call, received)):
                     received = await self._ask(call, candidate, cap, ways)
@@ -164,13 +166,19 @@ class Forwarding:
             answer.close()
             raise
 
+    def _deadline(self, call: Call, seconds: float) -> Block:
+        """The first try of all calls may take equally long: they share a timer."""
+        if call.attempts:
+            return Deadlines(seconds, TimeoutError).block()
+        return (self._to_begin if call.asked.stream else self._to_end).block()
+
     def _seconds(self, call: Call) -> float:
         """For one try: of a stream its beginning only; of all tries together, as for one whole answer."""
-        left = self._left(call) if call.tried else self._deadlines.whole
-        return min(left, self._deadlines.first_byte) if call.asked.stream else left
+        left = self._left(call) if call.tried else self._timeouts.whole
+        return min(left, self._timeouts.first_byte) if call.asked.stream else left
 
     def _left(self, call: Call) -> float:
-        return self._deadlines.whole - (self.clock() - call.began_at)
+        return self._timeouts.whole - (self.clock() - call.began_at)
 
 
 def _is_ours(call: Call, answer: Answer, body: bytes) -> bool:

@@ -55,16 +55,21 @@ def members(body: bytes, names: Collection[str]) -> dict[str, Member]:
     return found
 
 
-def edit(body: bytes, changes: Mapping[str, bytes]) -> bytes:
+def edit(body: bytes, changes: Mapping[str, bytes], known: Collection[str] = ()) -> bytes:
     """`body`, a valid JSON object in UTF-8, with each named member set to the given JSON value.
 
-    A member that is there keeps its place; one that is not is put first.
+    A member that is there keeps its place; one that is not is put first. `known` are those that the
+    top-level object is known to have: it saves the search for one whose name stands nowhere else.
 
     Raises:
         DuplicateMember: when the object has a member to change twice.
     """
     if not changes:
         return body
+    for name in changes:
+        if name in known and (member := _only(body, name)):
+            body = body[: member.start] + changes[name] + body[member.end :]
+            changes = {other: value for other, value in changes.items() if other != name}
     if any(_may_have(body, name) for name in changes):
         body, changes = _replace(body, changes)
     return _insert(body, changes) if changes else body
@@ -111,6 +116,15 @@ def _name(quoted: bytes) -> str:
     return str(json.loads(quoted)) if b"\\" in quoted else quoted[1:-1].decode()
 
 
+def _only(body: bytes, name: str) -> Member | None:
+    """The member of that name where nothing else in the body could be it; None where that is not certain."""
+    quoted = b'"%s"' % name.encode()
+    if b"\\u" in body or body.count(quoted) != 1:
+        return None
+    start = _skip(body, _skip(body, body.index(quoted) + len(quoted)) + 1)
+    return Member(start, _end(body, start))
+
+
 def _may_have(body: bytes, name: str) -> bool:
     return b'"%s"' % name.encode() in body or b"\\u" in body
 
@@ -127,5 +141,5 @@ def _replace(body: bytes, changes: Mapping[str, bytes]) -> tuple[bytes, dict[str
 def _insert(body: bytes, changes: Mapping[str, bytes]) -> bytes:
     after = body.index(b"{") + 1
     added = b",".join(b'"%s":%s' % (name.encode(), value) for name, value in changes.items())
-    comma = b"" if body[after:].lstrip().startswith(b"}") else b","
+    comma = b"" if body.startswith(b"}", _skip(body, after)) else b","
     return body[:after] + added + comma + body[after:]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 
@@ -13,9 +15,10 @@ from .models import Credential, Usage
 from .trace import trace_id
 
 _log = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
 
 
-class Metered(msgspec.Struct, frozen=True):
+class Metered(msgspec.Struct, frozen=True, gc=False):
     """One call, at its end. Never a prompt, a completion, a credential or a key."""
 
     request_id: str
@@ -81,9 +84,26 @@ class Meter:
             *usage,
         )
         if is_logged:
-            _log.log(level, "call %s", msgspec.json.encode(line).decode())
+            _log.handle(_Record(level, f"call {_encode(line).decode()}"))
         if self._observe is not None:
             self._observe(line, trace)
+
+
+class _Record(logging.LogRecord):
+    """A record as `_log.log` makes it, without a walk through the stack for its caller, which is known."""
+
+    _shared: Final = {
+        level: logging.LogRecord(_log.name, level, __file__, 0, "", (), None, "count").__dict__
+        for level in (logging.INFO, logging.WARNING)
+    }
+
+    def __init__(self, level: int, text: str) -> None:
+        now = time.time()
+        self.__dict__.update(self._shared[level])
+        self.msg = text
+        self.relativeCreated += (now - self.created) * 1000
+        self.created = now
+        self.msecs = now % 1 * 1000 // 1
 
 
 @lru_cache(maxsize=4096)

@@ -38,8 +38,7 @@ def new_id() -> str:
     return f"{_instance}-{next(_numbers)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """An answer: whole, or a stream that still has to be pumped."""
 
     status: int

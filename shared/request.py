@@ -96,7 +96,7 @@ def upstream_body(body: bytes, request: ChatRequest, deployment: Deployment, out
         changes.update(_capped(request, deployment, output_cap))
     if request.stream and not request.wants_usage:
         changes["stream_options"] = _encode({**(request.stream_options or {}), "include_usage": True})
-    return edit(body, changes)
+    return edit(body, changes, [name for name in changes if getattr(request, name) is not None])
 
 
 def adapted(body: bytes, ways: Ways) -> bytes:
@@ -145,8 +145,13 @@ def _capped(request: ChatRequest, deployment: Deployment, cap: int) -> Mapping[s
 
 
 def _refuse_duplicates(body: bytes) -> None:
-    if b"\\u00" in body or any(body.count(name) > 1 for name in _QUOTED_NAMES):
+    if b"\\u00" in body:
         members(body, _POLICY_NAMES)
+        return
+    for name in _QUOTED_NAMES:
+        if body.count(name) > 1:
+            members(body, _POLICY_NAMES)
+            return
 
 
 def _invalid(reason: str) -> InvalidRequest:

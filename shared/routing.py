@@ -147,7 +147,7 @@ class Routing:
         Raises:
             StoreUnavailable: when the tables do not answer and nothing cached serves.
         """
-        routes = await self._routes.get(_ALL)
+        routes = self._routes.fresh(_ALL) or await self._routes.get(_ALL)
         if routes is None:
             raise StoreUnavailable
         return routes

@@ -129,10 +129,12 @@ class UsageReader:
     def read(self, events: bytes) -> bytes:
         """Take note of whole events; return those to pass on."""
         self.chunks += events.count(b'"delta"')
-        if b"[DONE]" in events and _done_line.search(events):
+        # A plain search first: the expressions alone go through each byte of all that came.
+        if (at := events.find(b"[DONE]")) >= 0 and _done_line.search(events, max(0, at - 7)):
             self.done = True
-        if b'"error"' in events and _error_line.search(events):
-            self.failed = True
+        if (at := events.find(b'"error"')) >= 0:
+            begin = events.rfind(b"data:", 0, at)
+            self.failed = self.failed or _error_line.search(events, max(0, begin - 1)) is not None
         if self._hide:
             events = events.replace(_USAGE_NULL, b"")
         at = events.find(b'"usage"')

@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-import aiohttp
 import msgspec
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.payload import Payload
 from yarl import URL
 
+from .connections import ConnectionFailed, Connections, Response, Target, header
 from .errors import ProxyError, UpstreamBusy, UpstreamError
 from .models import API_V1, MANAGED_IDENTITY, Deployment, Trouble
 
@@ -21,6 +20,12 @@ _log = logging.getLogger(__name__)
 
 SENT_HEADERS: Final = (b"x-ms-client-request-id",)
 """What of the client's headers goes upstream, besides its trace. Never the credential, in no header."""
+
+FIXED_HEADERS: Final = {
+    b"accept": b"*/*",
+    b"accept-encoding": b"identity",
+    b"content-type": b"application/json",
+}
 
 RETURNED_HEADERS: Final = (
     "content-type",
@@ -37,8 +42,6 @@ NOT_FOUND_CODES: Final = frozenset({"404", "DeploymentNotFound", "ResourceNotFou
 COOL_DOWN_HEADERS: Final = (("retry-after-ms", 0.001), ("retry-after", 1.0))
 RESET_HEADERS: Final = ("x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
 """They stand on every answer; only on a 429 do they tell when there is room again."""
-
-LARGEST_PIECE_BYTES: Final = 1024 * 1024
 
 
 class NoKey(UpstreamError):
@@ -59,7 +62,7 @@ class TokenSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Deadlines:
+class Timeouts:
     """How long the upstream may take, in seconds; all below the platform's own 230."""
 
     first_byte: float
@@ -68,31 +71,18 @@ class Deadlines:
     """For a whole answer, over all tries together."""
 
 
-class Body(Payload):
+class Body:
     """A request's bytes, and whether they went out: what was never forwarded is not charged."""
 
     def __init__(self, content: bytes) -> None:
-        super().__init__(content, content_type="application/json")
-        self._size = len(content)
+        self.content = content
         self.is_sent = False
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """In pieces: a large one at once would hold up everybody else."""
-        self.is_sent = True
-        for start in range(0, len(self._value), LARGEST_PIECE_BYTES):
-            await writer.write(self._value[start : start + LARGEST_PIECE_BYTES])
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        await self.write(writer)
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return bytes(self._value).decode(encoding, errors)
 
 
 class Answer:
     """The upstream's answer: its status and headers are here, its body is read from it."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: Response) -> None:
         self._response = response
         self.status = response.status
         self.headers = {
@@ -120,8 +110,8 @@ class Answer:
             UpstreamError: the connection was cut.
         """
         try:
-            return await self._response.content.readany()
-        except (aiohttp.ClientError, OSError) as error:
+            return await self._response.read()
+        except ConnectionFailed as error:
             raise UpstreamError("The model's answer was cut off. What came is not complete.") from error
 
     async def read_all(self) -> bytes:
@@ -131,8 +121,8 @@ class Answer:
             UpstreamError: the connection was cut.
         """
         try:
-            return await self._response.read()
-        except (aiohttp.ClientError, OSError) as error:
+            return await self._response.read_all()
+        except ConnectionFailed as error:
             raise UpstreamError("The model's answer was cut off. Try again.") from error
 
     def close(self) -> None:
@@ -145,14 +135,14 @@ class Upstream:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        connections: Connections,
         key: Callable[[str], str | None],
         tokens: TokenSource,
     ) -> None:
-        self._session = session
+        self._connections = connections
         self._key = key
         self._tokens = tokens
-        self._urls: dict[Deployment, URL] = {}
+        self._targets: dict[Deployment, Target] = {}
 
     async def send(
         self,
@@ -168,35 +158,25 @@ class Upstream:
             NoToken: the app's identity gives none.
             UpstreamError: it could not be reached.
         """
-        headers = await self._headers(deployment, client_headers)
-        headers.update(trace)
+        headers = _headers(client_headers, trace)
         try:
-            response = await self._session.post(
-                self._url(deployment), data=body, headers=headers, allow_redirects=False
-            )
-        except (aiohttp.ClientError, OSError) as error:
-            if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
-                raise  # the deadline's own
-            _log.warning("deployment %s could not be reached: %s", deployment.id, type(error).__name__)
+            target = self._target(deployment)
+            if deployment.auth == MANAGED_IDENTITY:
+                headers += header(b"authorization", f"Bearer {await self._token()}".encode())
+            return Answer(await self._connections.send(target, headers, body))
+        except ConnectionFailed as error:
+            _log.warning("deployment %s could not be reached: %s", deployment.id, error)
             raise UpstreamError("The model could not be reached. Try again in a moment.") from error
-        return Answer(response)
 
-    def _url(self, deployment: Deployment) -> URL:
-        url = self._urls.get(deployment)
-        if url is None:
-            url = self._urls[deployment] = chat_url(deployment)
-        return url
-
-    async def _headers(self, deployment: Deployment, client: Mapping[bytes, bytes]) -> dict[str, str]:
-        headers = {"content-type": "application/json", "accept-encoding": "identity"}
-        if deployment.auth == MANAGED_IDENTITY:
-            headers["authorization"] = f"Bearer {await self._token()}"
-        else:
-            headers["api-key"] = self._secret(deployment)
-        for name in SENT_HEADERS:
-            if (value := client.get(name)) is not None:
-                headers[name.decode()] = value.decode("latin-1")
-        return headers
+    def _target(self, deployment: Deployment) -> Target:
+        """With the key, which stays what it was when the process began."""
+        target = self._targets.get(deployment)
+        if target is None:
+            headers = dict(FIXED_HEADERS)
+            if deployment.auth != MANAGED_IDENTITY:
+                headers[b"api-key"] = self._secret(deployment).encode()
+            target = self._targets[deployment] = Target(chat_url(deployment), headers)
+        return target
 
     async def _token(self) -> str:
         try:
@@ -214,6 +194,17 @@ class Upstream:
             )
             raise NoKey("The proxy has no key for this model. Tell your organiser.")
         return secret
+
+
+def _headers(client: Mapping[bytes, bytes], trace: Mapping[str, str]) -> bytes:
+    """A client's header that cannot be sent on is left out: the deployment is not to blame for it."""
+    lines = {name.encode(): value.encode("latin-1") for name, value in trace.items()}
+    lines |= {name: value for name in SENT_HEADERS if (value := client.get(name)) is not None}
+    headers = b""
+    for name, value in lines.items():
+        with suppress(ConnectionFailed):
+            headers += header(name, value)
+    return headers
 
 
 def chat_url(deployment: Deployment) -> URL:

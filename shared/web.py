@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache, partial
 from types import TracebackType
 
 from starlette.requests import Request
@@ -12,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from . import worker
+from .deadlines import Deadlines, Overdue
 from .errors import (
     InternalError,
     InvalidRequest,
@@ -49,24 +51,12 @@ class Web:
         self._wiring: Wiring | None = None
         worker.silence_logs()
         worker.accept_every_path()
+        worker.freeze_modules()
 
     async def chat(self, req: Request) -> Response:
         """A chat completion, by any of its routes."""
 
-        async def work() -> Reply:
-            wiring = self._open()
-            try:
-                async with asyncio.timeout(LONGEST_BODY_SECONDS):
-                    body = await _body(req, wiring.settings.max_body_bytes)
-            except RequestTooLarge as error:
-                wiring.proxy.refused(_headers(req), error)
-                raise
-            except TimeoutError as error:
-                text = f"The body did not arrive within {LONGEST_BODY_SECONDS} seconds. Send it at once."
-                raise InvalidRequest(text) from error
-            return await wiring.proxy.chat(_headers(req), body, req.path_params.get("deployment"))
-
-        return await _answer(req, work)
+        return await _answer(req, partial(self._chat, req))
 
     async def models(self, req: Request) -> Response:
         """The models of the caller's event."""
@@ -98,6 +88,16 @@ class Web:
         wiring, self._wiring = self._wiring, None
         if wiring is not None:
             await wiring.close()
+
+    async def _chat(self, req: Request) -> Reply:
+        wiring = self._wiring or self._open()
+        try:
+            with _body_in_time.block():
+                body = await _body(req, wiring.settings.max_body_bytes)
+        except RequestTooLarge as error:
+            wiring.proxy.refused(_headers(req), error)
+            raise
+        return await wiring.proxy.chat(_headers(req), body, req.scope["path_params"].get("deployment"))
 
     def _open(self) -> Wiring:
         if self._wiring is None:
@@ -158,7 +158,7 @@ class _ReplyResponse(Response):
 
     def __init__(self, reply: Reply) -> None:
         self.status_code = reply.status
-        self.raw_headers = [(name.encode(), value.encode("latin-1")) for name, value in reply.headers.items()]
+        self.raw_headers = [(_name(name), value.encode("latin-1")) for name, value in reply.headers.items()]
         self._content = reply.body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -180,10 +180,9 @@ class _ReplyResponse(Response):
 
     async def _stream(self, relay: Relay, receive: Receive, send: Send) -> None:
         try:
-            async with asyncio.timeout(LONGEST_STREAM_SECONDS):
-                with _Departure(receive):
-                    await self._pump(relay, send)
-        except TimeoutError:
+            with _stream_in_time.block(), _Departure(receive):
+                await self._pump(relay, send)
+        except _TooLong:
             _log.warning("a stream took longer than %d s and was ended", LONGEST_STREAM_SECONDS)
         except _ClientLeft:
             pass
@@ -199,8 +198,16 @@ class _ReplyResponse(Response):
         await send({"type": "http.response.body", "body": b""})
 
 
+_name = lru_cache(maxsize=256)(str.encode)
+"""The names of headers, which are few, in bytes."""
+
+
 class _ClientLeft(Exception):
     """The client closed the connection while it was being served."""
+
+
+class _TooLong(Exception):
+    """A stream took longer than it may."""
 
 
 class _Departure:
@@ -212,12 +219,11 @@ class _Departure:
         self._watch: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        self._timer = loop.call_later(WATCH_AFTER_SECONDS, self._begin, loop)
+        _unwatched.enter(self)
 
     def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
-        self._timer.cancel()
+        _unwatched.leave(self)
         if self._watch is not None:
             self._watch.cancel()
         if self._left and kind is not None and issubclass(kind, asyncio.CancelledError):
@@ -225,8 +231,9 @@ class _Departure:
                 self._task.uncancel()
             raise _ClientLeft
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._watch = loop.create_task(self._wait())
+    def is_late(self) -> None:
+        """It takes long enough to be watched."""
+        self._watch = asyncio.get_running_loop().create_task(self._wait())
 
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -234,6 +241,16 @@ class _Departure:
         self._left = True
         if self._task is not None:
             self._task.cancel()
+
+
+_unwatched = Overdue(WATCH_AFTER_SECONDS)
+_stream_in_time = Deadlines(LONGEST_STREAM_SECONDS, _TooLong)
+_body_in_time = Deadlines(
+    LONGEST_BODY_SECONDS,
+    lambda: InvalidRequest(
+        f"The body did not arrive within {LONGEST_BODY_SECONDS} seconds. Send it at once."
+    ),
+)
 
 
 async def _answer(req: Request, work: Callable[[], Awaitable[Reply]]) -> Response:

@@ -9,6 +9,7 @@ from functools import partial
 
 import aiohttp
 
+from .connections import Connections
 from .events import Events
 from .forwarding import Forwarding
 from .health import HealthNotes
@@ -21,7 +22,7 @@ from .routing import Routing
 from .settings import Settings
 from .tables import Tables, open_service
 from .telemetry import Telemetry
-from .upstream import Deadlines, Upstream
+from .upstream import Timeouts, Upstream
 from .usage import Tally
 
 KEEP_ALIVE_SECONDS = 50
@@ -40,10 +41,10 @@ class Wiring:
         self._table_credential = credential
         session = table_session()
         self.tables = Tables(open_service(settings.tables, settings.tables_uri, credential, session))
-        self._session = _session(settings)
+        self._connections = Connections(settings.upstream_connect_seconds, KEEP_ALIVE_SECONDS)
         self._tokens = IdentityTokens(settings.upstream_scope, settings.tables_client_id)
-        deadlines = Deadlines(settings.upstream_first_byte_seconds, settings.upstream_timeout_seconds)
-        upstream = Upstream(self._session, settings.key, self._tokens)
+        timeouts = Timeouts(settings.upstream_first_byte_seconds, settings.upstream_timeout_seconds)
+        upstream = Upstream(self._connections, settings.key, self._tokens)
         self.health = HealthNotes(self.tables, partial(datetime.now, UTC))
         self._telemetry = Telemetry(settings.telemetry, settings.site) if settings.telemetry else None
         self.meter = Meter(self._telemetry.put if self._telemetry else None)
@@ -55,7 +56,7 @@ class Wiring:
             Events(self.tables, settings.cache_seconds, time.monotonic),
             self.quota,
             Routing(self.tables, settings.cache_seconds, time.monotonic, self.health.put),
-            Forwarding(upstream, deadlines, time.monotonic),
+            Forwarding(upstream, timeouts, time.monotonic),
             self.meter,
             self.tally,
             StreamLimits(settings.heartbeat_seconds, settings.upstream_idle_seconds),
@@ -69,29 +70,18 @@ class Wiring:
         await self.quota.close()
         if self._telemetry is not None:
             await asyncio.to_thread(self._telemetry.close)
-        await self._session.close()
+        await self._connections.close()
         await self._tokens.close()
         await self.tables.close()
         if self._table_credential is not None:
             await self._table_credential.close()
 
 
-def _session(settings: Settings) -> aiohttp.ClientSession:
-    """One for the life of the process: no cookies, no proxies of the environment, bytes as they come."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        timeout=aiohttp.ClientTimeout(sock_connect=settings.upstream_connect_seconds),
-        skip_auto_headers=("user-agent",),
-    )
-
-
 def table_session(keep_alive_seconds: float = TABLES_KEEP_ALIVE_SECONDS) -> aiohttp.ClientSession:
-    """As azure-core makes its own, but for how long an idle connection is kept."""
+    """As azure-core makes its own, but for how long an idle connection is kept, and without a look at the
+    environment: aiohttp would look for a proxy and a .netrc before each call, in a thread."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(keepalive_timeout=keep_alive_seconds),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        trust_env=True,
     )

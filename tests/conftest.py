@@ -239,8 +239,12 @@ async def serve(tables: Tables, simulator: Simulator, environment: dict[str, str
     """One instance of the app; several may stand side by side on the same tables."""
     web = Web(environment)
     settings = HostSettings(route_prefix="")
+    connector = aiohttp.TCPConnector(keepalive_timeout=3)  # the host closes an idle connection after 5 s
     try:
-        async with FunctionsHost(create_app(web), settings=settings) as host, aiohttp.ClientSession() as http:
+        async with (
+            FunctionsHost(create_app(web), settings=settings) as host,
+            aiohttp.ClientSession(connector=connector) as http,
+        ):
             yield Stage(host.url, tables, simulator, web, http, environment)
     finally:
         await web.close()

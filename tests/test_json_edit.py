@@ -70,6 +70,12 @@ def test_an_edit_reads_as_the_object_with_the_changes(body: bytes, changes: dict
     assert json.loads(edit(body, encoded(changes))) == {**json.loads(body), **changes}
 
 
+@given(bodies.filter(utf8), changes)
+def test_knowing_what_the_object_has_changes_nothing(body: bytes, changes: dict[str, Any]) -> None:
+    known = json.loads(body).keys()
+    assert edit(body, encoded(changes), known) == edit(body, encoded(changes))
+
+
 @given(bodies, changes)
 def test_every_byte_outside_the_changed_values_stays(body: bytes, changes: dict[str, Any]) -> None:
     places = members(body, changes)

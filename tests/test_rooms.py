@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LEAVES = {"errors", "models", "settings", "sse", "json_edit", "amounts", "estimate", "trace"}
+LEAVES = {
+    *("errors", "models", "settings", "sse", "json_edit", "amounts", "estimate", "trace"),
+    *("connections", "deadlines"),
+}
 STAGES = {
     "request",
     "credentials",
@@ -116,8 +119,9 @@ def test_only_web_and_the_triggers_know_functions_and_its_framework() -> None:
     assert importers("azure.functions", "azurefunctions", "fastapi") == {ENTRY}
 
 
-def test_only_the_upstream_and_the_wiring_know_the_http_client() -> None:
-    assert importers("aiohttp", "yarl") <= {"upstream", "wiring"}
+def test_only_the_connections_and_the_wiring_know_the_http_client() -> None:
+    assert importers("aiohttp") == {"connections", "wiring"}
+    assert importers("yarl") == {"connections", "upstream"}
 
 
 def test_only_the_telemetry_knows_opentelemetry_and_never_when_it_is_imported() -> None:

@@ -18,7 +18,11 @@ from .settings import HostSettings
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    lines = logging.StreamHandler()
+    lines.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[lines])
+    # What the lines do not show need not be found out for each of them (logging, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
     try:
@@ -28,6 +32,18 @@ def main(arguments: list[str] | None = None) -> int:
         print(fault, file=sys.stderr)
         return 2
     return 0
+
+
+class _Lines(logging.Formatter):
+    """Works out the time of day once a second, not for each line."""
+
+    _second = -1
+    _text = ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's
+        if self._second != (second := int(record.created)):
+            self._second, self._text = second, super().formatTime(record, "%Y-%m-%d %H:%M:%S")
+        return f"{self._text},{int(record.msecs):03d}"
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

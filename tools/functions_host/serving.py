@@ -5,9 +5,10 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .faults import AppFault
 
@@ -19,10 +20,53 @@ class PortInUse(AppFault):
     pass
 
 
+class _Joined:
+    """A transport that sends an answer's head together with what follows at once, in one system call.
+
+    uvicorn makes two; the platform's front end, for which the local host stands, would join them.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+        self.is_closing = transport.is_closing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head + data)
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self._flush)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+
+class _Protocol(HttpToolsProtocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        joined = _Joined(cast(asyncio.Transport, transport), self.loop)
+        super().connection_made(cast(asyncio.Transport, joined))
+
+
 class Server(uvicorn.Server):
     """No signal handlers, no polling, no access log; it stops within about a second, whatever is open."""
 
     def __init__(self, app: Any, **options: Any) -> None:
+        # No proxy stands before it: what X-Forwarded-For says is only what the client says.
+        options = {"http": _Protocol, "proxy_headers": False, **options}
         config = uvicorn.Config(app, lifespan="off", ws="none", access_log=False, log_config=None, **options)
         super().__init__(config)
         self._ready = asyncio.Event()

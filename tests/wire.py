@@ -1,0 +1,100 @@
+"""An upstream that says exactly the bytes that a test gives it, and writes down what it was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+Script = Callable[["Peer"], Awaitable[None]]
+
+
+@dataclass
+class Peer:
+    """One connection, as the upstream sees it."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    wire: Wire
+
+    async def request(self) -> bytes:
+        """The next request's body; empty when the client has hung up."""
+        try:
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            body = await self.reader.readexactly(length)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return b""
+        self.wire.heads.append(head)
+        self.wire.bodies.append(body)
+        await self.wire.tell()
+        return body
+
+    async def say(self, data: bytes, *, slowly: bool = False) -> None:
+        """`slowly`: every byte in a packet of its own."""
+        for piece in [data[at : at + 1] for at in range(len(data))] if slowly else [data]:
+            self.writer.write(piece)
+            await self.writer.drain()
+            if slowly:
+                await asyncio.sleep(0)
+
+    async def left(self) -> None:
+        """Wait until the client has hung up."""
+        with suppress(ConnectionError):
+            while await self.reader.read(65536):
+                pass
+
+    def reset(self) -> None:
+        self.writer.transport.abort()
+
+
+@dataclass
+class Wire:
+    """What all connections of one upstream have been sent."""
+
+    port: int = 0
+    heads: list[bytes] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    connections: int = 0
+    open: int = 0
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def tell(self) -> None:
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def until(self, reached: Callable[[Wire], object]) -> None:
+        async with self.changed, asyncio.timeout(10):
+            await self.changed.wait_for(lambda: reached(self))
+
+    async def all_closed(self) -> None:
+        await self.until(lambda wire: not wire.open)
+
+
+@asynccontextmanager
+async def speaking(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
+    """Every connection follows `script`, and is closed at its end."""
+    wire = Wire()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        wire.connections += 1
+        wire.open += 1
+        await wire.tell()
+        try:
+            with suppress(ConnectionError):
+                await script(Peer(reader, writer, wire))
+        finally:
+            writer.close()
+            with suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()
+            wire.open -= 1
+            await wire.tell()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    wire.port = server.sockets[0].getsockname()[1]
+    try:
+        yield wire
+    finally:
+        server.close()
