@@ -144,7 +144,7 @@ def _line(one: Deployment, health: Health | None, now: datetime) -> tuple[str, .
 
 def _health_text(health: Health | None, now: datetime) -> str:
     if health is None:
-        return "never"
+        return "not yet"
     cooling = health.cooling_until is not None and health.cooling_until > now
     return f"{health.status}, {_ago(health.seen_at, now)}" + (", cooling down" if cooling else "")
 

@@ -263,7 +263,7 @@ async def test_the_list_shows_how_each_was_last_seen(tables: Tables, azurite: Az
     (busy_line,) = (line for line in lines if "a.openai" in line)
     (new_line,) = (line for line in lines if "b.openai" in line)
     assert "429, 3 min ago, cooling down" in busy_line
-    assert "0.15 / 0.6" in new_line and new_line.rstrip().endswith("never")
+    assert "0.15 / 0.6" in new_line and new_line.rstrip().endswith("not yet")
     await _remove(tables, seen)
 
 
