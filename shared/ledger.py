@@ -23,9 +23,11 @@ from .ledger_row import Conflict, Key, LedgerStore, Row
 SHARE: Final = 16
 """A block is this part of what remains: it shrinks to one as the limit comes near."""
 
-BLOCK_SECONDS: Final = 2.0
+BLOCK_SECONDS: Final = 4.0
 """A block that was used up sooner is followed by one twice as large: so a fast caller costs few table calls,
 and a crash costs nobody more than some seconds of his own calls."""
+SLOW_BLOCK_SECONDS: Final = 16.0
+"""One that lasted longer is followed by one half as large; so is one that went back half unused."""
 FASTEST: Final = 16
 """The most that blocks grow by that."""
 
@@ -105,6 +107,8 @@ class Account:
         self._block = block
         self._speed = 1
         """By how much blocks have grown."""
+        self._latest = NOTHING
+        """The block that was taken last."""
         self._granted_at = -inf
         self._clock = clock
         self._sleep = sleep
@@ -193,6 +197,9 @@ class Account:
         """
         while self._writing is not None:
             await asyncio.wait([self._writing])
+        if self._latest != NOTHING and self.spare.plus(self.spare).where(self.limit).covers(self._latest):
+            self._slow_down()
+        self._latest = NOTHING
         await self._alone(lambda: self._exchange(_Purpose.GIVE_BACK))
 
     @property
@@ -349,13 +356,21 @@ class Account:
         self.spare = self.spare.plus(change.taken)
         self._limit_seen = change.limit
         if change.taken != NOTHING:
-            self._keep_pace()
+            self._keep_pace(change.taken)
 
-    def _keep_pace(self) -> None:
+    def _keep_pace(self, taken: Amount) -> None:
+        """By how long the last block lasted, where it was used up."""
         now = self._clock()
-        was_fast = now - self._granted_at < BLOCK_SECONDS
-        self._speed = min(self._speed * 2, FASTEST) if was_fast else max(self._speed // 2, 1)
-        self._granted_at = now
+        if self._latest != NOTHING:
+            lasted_seconds = now - self._granted_at
+            if lasted_seconds < BLOCK_SECONDS:
+                self._speed = min(self._speed * 2, FASTEST)
+            elif lasted_seconds > SLOW_BLOCK_SECONDS:
+                self._slow_down()
+        self._latest, self._granted_at = taken, now
+
+    def _slow_down(self) -> None:
+        self._speed = max(self._speed // 2, 1)
 
 
 def _left(limit: int, gone: int, spare: int) -> int:

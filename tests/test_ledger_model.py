@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from shared.amounts import ENDLESS, NOTHING, Amount
 from shared.errors import StoreUnavailable
-from shared.ledger import BLOCK_SECONDS, FASTEST, REMEMBERED_SECONDS, Account, Held
+from shared.ledger import BLOCK_SECONDS, FASTEST, REMEMBERED_SECONDS, SLOW_BLOCK_SECONDS, Account, Held
 from shared.ledger_row import Key, Row
 from tests.fake_ledger import FakeLedger, Fault
 
@@ -566,4 +566,21 @@ async def test_blocks_grow_while_calls_are_fast_and_shrink_again() -> None:
         return taken
 
     assert await blocks(BLOCK_SECONDS / 2) == [8, 8, 16, 32, 64, *[8 * FASTEST] * 5]
-    assert await blocks(BLOCK_SECONDS) == [8 * FASTEST, 8 * FASTEST, 64, 32, 16, *[8] * 5]
+    assert await blocks(SLOW_BLOCK_SECONDS) == [8 * FASTEST] * 10
+    assert await blocks(SLOW_BLOCK_SECONDS * 2) == [8 * FASTEST, 8 * FASTEST, 64, 32, 16, *[8] * 5]
+
+
+@pytest.mark.parametrize(("used", "next_block"), [(60, 128), (10, 64)])
+async def test_a_block_that_goes_back_half_unused_is_followed_by_a_smaller_one(
+    used: int, next_block: int
+) -> None:
+    store, clock = FakeLedger(), Clock()
+    one = account(store, Amount(100_000, ENDLESS), clock)
+    await spend(one, 8 + 8 + 16 + 32)
+    await spend(one, used)  # of a block of 64
+    clock.now += 60
+    await one.give_back()
+    assert store.row(KEY).granted == store.row(KEY).used
+    before = store.row(KEY).granted.requests
+    await spend(one)
+    assert store.row(KEY).granted.requests - before == next_block
