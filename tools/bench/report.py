@@ -70,7 +70,10 @@ _HOW = f"""\
   those.
 - Paced streams get a chunk every {PACE_MS} ms; the delay is from the upstream's write to the arrival.
 - Table calls are counted by a relay before Azurite, while the load runs. What lies idle is given back after
-  some seconds: up to one more call for each user who paused."""
+  some seconds: up to one more call for each user who paused.
+
+[profile.md](profile.md) tells where the time of a call goes, and
+[decision 53](decisions/0053-what-the-local-host-leaves-out.md) what the local host leaves out of it."""
 
 
 @dataclass(frozen=True, slots=True)
