@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+_new: Final = tuple.__new__
+"""Amounts are added up several times for each call: so without the function that a NamedTuple is made by."""
+
 
 class Amount(NamedTuple):
     """Of requests and of LLM tokens."""
@@ -12,13 +15,13 @@ class Amount(NamedTuple):
     tokens: int = 0
 
     def plus(self, other: Amount) -> Amount:
-        return Amount(self.requests + other.requests, self.tokens + other.tokens)
+        return _new(Amount, (self[0] + other[0], self[1] + other[1]))
 
     def minus(self, other: Amount) -> Amount:
-        return Amount(self.requests - other.requests, self.tokens - other.tokens)
+        return _new(Amount, (self[0] - other[0], self[1] - other[1]))
 
     def covers(self, other: Amount) -> bool:
-        return self.requests >= other.requests and self.tokens >= other.tokens
+        return self[0] >= other[0] and self[1] >= other[1]
 
     def at_least(self, other: Amount) -> Amount:
         return Amount(max(self.requests, other.requests), max(self.tokens, other.tokens))
@@ -28,9 +31,10 @@ class Amount(NamedTuple):
 
     def where(self, limited: Amount) -> Amount:
         """This amount in the units that have a limit, and nothing in the others."""
-        return Amount(
-            self.requests if limited.requests < ENDLESS else 0, self.tokens if limited.tokens < ENDLESS else 0
-        )
+        requests, tokens = limited
+        if requests < ENDLESS and tokens < ENDLESS:
+            return self
+        return Amount(self.requests if requests < ENDLESS else 0, self.tokens if tokens < ENDLESS else 0)
 
 
 NOTHING: Final = Amount()

@@ -7,7 +7,6 @@ writer, a task, a response, cookies, timers) is not. A POST is never repeated: t
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Final, Protocol
@@ -26,7 +25,7 @@ MOST_SPOILT: Final = 3
 """Kept connections on which something came that nobody asked for, in a row."""
 
 _FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, aiohttp.EofStream, OSError)
-_unsafe = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
+_CONTROLS: Final = bytes({*range(32), 127} - {9})
 
 
 class ConnectionFailed(Exception):
@@ -66,7 +65,7 @@ def header(name: bytes, value: bytes) -> bytes:
     Raises:
         ConnectionFailed: the value holds a control character, which could begin another line.
     """
-    if _unsafe(value):
+    if len(value.translate(None, _CONTROLS)) < len(value):
         raise ConnectionFailed(f"the header {name.decode()} holds a control character")
     return b"%b: %b\r\n" % (name, value)
 

@@ -161,8 +161,8 @@ class Account:
         requests, tokens = self.spare
         limit, tokens_limit = self.limit
         return Amount(
-            _left(limit, max(granted, used), requests),
-            _left(tokens_limit, max(granted_tokens, used_tokens), tokens),
+            _left(limit, granted, used, requests),
+            _left(tokens_limit, granted_tokens, used_tokens, tokens),
         )
 
     @property
@@ -373,5 +373,7 @@ class Account:
         self._speed = max(self._speed // 2, 1)
 
 
-def _left(limit: int, gone: int, spare: int) -> int:
-    return min(max(spare + max(limit - gone, 0), 0), limit)
+def _left(limit: int, granted: int, used: int, spare: int) -> int:
+    gone = granted if granted > used else used
+    left = spare + limit - gone if limit > gone else spare
+    return 0 if left < 0 else left if left < limit else limit

@@ -103,7 +103,7 @@ class Proxy:
             need = self._need(call)
         except ProxyError as error:
             self._tally.failed(who, "", arrived_at, error)
-            error.headers |= await self._figures_headers(who, event)
+            error.headers |= await self._standing_headers(who, event)
             raise
         try:
             hold = await self._quota.hold(who, event, need, arrived_at)
@@ -127,7 +127,7 @@ class Proxy:
         """
         who = credential(headers)
         event = await self._events.find(who.event_code)
-        told = await self._figures_headers(who, event)
+        told = await self._standing_headers(who, event)
         try:
             events.admit(event, self._now())
         except ProxyError as error:
@@ -152,17 +152,17 @@ class Proxy:
         who = credential(headers)
         event = await self._events.find(who.event_code)
         routes, now = await self._routing.routes(), self._now()
-        figures = await self._quota.figures(who, event, now)
+        standing = await self._quota.standing(who, event, now)
         described = _described(who, event, events.models(event, routes.models), now)
-        reply = self._json(described | _figures(figures))
-        reply.headers.update(figures.headers(now))
+        reply = self._json(described | _figures(standing.figures()))
+        reply.headers.update(standing.headers(now))
         return reply
 
-    async def _figures_headers(self, who: Credential, event: Event) -> dict[str, str]:
+    async def _standing_headers(self, who: Credential, event: Event) -> dict[str, str]:
         """The caller's numbers, for answers that cost nothing; none while the tables do not answer."""
         now = self._now()
         try:
-            return (await self._quota.figures(who, event, now)).headers(now)
+            return (await self._quota.standing(who, event, now)).headers(now)
         except StoreUnavailable:
             return {}
 
@@ -172,8 +172,11 @@ class Proxy:
         Raises:
             InvalidRequest: more choices than the event allows tokens.
         """
-        caps = (call.asked.output_tokens, _event_cap(call.event, call.asked))
-        cap = min(filter(None, caps), default=self._default_output_tokens)
+        asked, allowed = call.asked.output_tokens, _event_cap(call.event, call.asked)
+        if asked is None or allowed is None:
+            cap = asked or allowed or self._default_output_tokens
+        else:
+            cap = min(asked, allowed)
         return Need(call.prompt_tokens, cap, call.asked.choices)
 
     async def _forward(self, call: Call, hold: Hold) -> Reply:
@@ -189,7 +192,7 @@ class Proxy:
             hold.release()
             self._tell(call, call.id, error.status, error.code, Usage())
             self._tally.failed(call.credential, call.model, call.arrived_at, error)
-            error.headers |= {"x-request-id": call.id, **hold.figures().headers(self._now())}
+            error.headers |= {"x-request-id": call.id, **hold.standing.headers(self._now())}
             raise
         except BaseException:
             hold.release()
@@ -264,10 +267,8 @@ class Proxy:
         )
 
     def _headers(self, call: Call, hold: Hold, answer: Answer) -> dict[str, str]:
-        return answer.headers | {
-            "x-request-id": _told_id(call, answer),
-            **hold.figures().headers(self._now()),
-        }
+        told = {"x-request-id": _told_id(call, answer)}
+        return answer.headers | told | hold.standing.headers(self._now())
 
     def _json(self, value: Any) -> Reply:
         return Reply(200, {**_JSON, "x-request-id": new_id()}, msgspec.json.encode(value))
@@ -300,10 +301,9 @@ def _event_cap(event: Event, asked: request.ChatRequest) -> int | None:
 def _output_cap(call: Call, hold: Hold) -> int | None:
     """The cap to put into the body; None where the client's own wish may stand."""
     event, asked = call.event, call.asked.output_tokens
-    limited = (event.max_output_tokens, event.tokens_per_day, event.tokens_total)
-    if all(limit is None for limit in limited) or (asked is not None and asked <= hold.output_cap):
+    if event.max_output_tokens is None and event.tokens_per_day is None and event.tokens_total is None:
         return None
-    return hold.output_cap
+    return None if asked is not None and asked <= hold.output_cap else hold.output_cap
 
 
 def _figures(figures: Figures) -> dict[str, Any]:

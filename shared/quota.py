@@ -90,11 +90,9 @@ class Need(NamedTuple):
 class Hold:
     """A call's claim on its accounts: settled or released exactly once, without an await."""
 
-    def __init__(
-        self, need: Need, claims: list[tuple[Account, Held]], figures: Callable[[], Figures]
-    ) -> None:
+    def __init__(self, need: Need, claims: list[tuple[Account, Held]], standing: Standing) -> None:
         self.output_cap = need.output_cap
-        self.figures = figures
+        self.standing = standing
         self._estimated_tokens = need.prompt_tokens
         self._claims = claims
 
@@ -114,6 +112,49 @@ class Hold:
             account.settle(held, used)
 
 
+class Standing(NamedTuple):
+    """What an event's limits leave to one attendee at a moment, as this instance knows it."""
+
+    event: Event
+    user: Account | None
+    total: Account | None
+    day: Day
+
+    @property
+    def remaining(self) -> Amount:
+        """What the whole event has left bounds what a user has."""
+        remaining = self.user.remaining if self.user else _NO_LIMIT
+        return remaining.at_most(self.total.remaining) if self.total else remaining
+
+    def headers(self, now: datetime) -> dict[str, str]:
+        """In the names that the OpenAI SDKs know; resets in whole seconds."""
+        requests, tokens = self.remaining
+        reset = str(max(0, ceil((self.day.ends_at - now).total_seconds())))
+        headers: dict[str, str] = {}
+        if (limit := self.event.requests_per_day) is not None:
+            headers["x-ratelimit-limit-requests"] = str(limit)
+            headers["x-ratelimit-remaining-requests"] = str(requests)
+            headers["x-ratelimit-reset-requests"] = reset
+        if (limit := self.event.tokens_per_day) is not None:
+            headers["x-ratelimit-limit-tokens"] = str(limit)
+            headers["x-ratelimit-remaining-tokens"] = str(tokens)
+            headers["x-ratelimit-reset-tokens"] = reset
+        return headers
+
+    def figures(self) -> Figures:
+        used = self.user.used if self.user else NOTHING
+        remaining, event = self.remaining, self.event
+        return Figures(
+            event.requests_per_day,
+            used.requests,
+            remaining.requests if event.requests_per_day is not None else None,
+            event.tokens_per_day,
+            used.tokens,
+            remaining.tokens if event.tokens_per_day is not None else None,
+            self.day.ends_at,
+        )
+
+
 class Figures(NamedTuple):
     """One attendee's own numbers, for the event's limits. None where the event sets none."""
 
@@ -124,20 +165,6 @@ class Figures(NamedTuple):
     tokens_used: int
     tokens_remaining: int | None
     resets_at: datetime
-
-    def headers(self, now: datetime) -> dict[str, str]:
-        """In the names that the OpenAI SDKs know; resets in whole seconds."""
-        reset = str(max(0, ceil((self.resets_at - now).total_seconds())))
-        headers: dict[str, str] = {}
-        if self.requests_limit is not None:
-            headers["x-ratelimit-limit-requests"] = str(self.requests_limit)
-            headers["x-ratelimit-remaining-requests"] = str(self.requests_remaining)
-            headers["x-ratelimit-reset-requests"] = reset
-        if self.tokens_limit is not None:
-            headers["x-ratelimit-limit-tokens"] = str(self.tokens_limit)
-            headers["x-ratelimit-remaining-tokens"] = str(self.tokens_remaining)
-            headers["x-ratelimit-reset-tokens"] = reset
-        return headers
 
 
 class Quota:
@@ -168,12 +195,12 @@ class Quota:
             with self._minutes.counted(who, event.requests_per_minute):
                 return await self._claim(who, event, need, day, now)
         except ProxyError as error:
-            known = figures(event, self._user(who, event, day), self._total(event), day)
-            error.headers.update(known.headers(now))
+            standing = Standing(event, self._user(who, event, day), self._total(event), day)
+            error.headers.update(standing.headers(now))
             raise
 
-    async def figures(self, who: Credential, event: Event, now: datetime) -> Figures:
-        """The attendee's numbers, true now.
+    async def standing(self, who: Credential, event: Event, now: datetime) -> Standing:
+        """What is left to the attendee, true now.
 
         Raises:
             StoreUnavailable: the tables do not answer.
@@ -182,7 +209,7 @@ class Quota:
         user, total = self._user(who, event, day), self._total(event)
         for account in filter(None, (user, total)):
             await account.refresh()
-        return figures(event, user, total, day)
+        return Standing(event, user, total, day)
 
     async def sweep(self, *, everything: bool = False) -> None:
         """Give back what lies idle, tell what was used, and forget who has long been away."""
@@ -223,7 +250,7 @@ class Quota:
             for account, held in claims:
                 account.release(held)
             raise
-        return Hold(need, claims, lambda: figures(event, user, total, day))
+        return Hold(need, claims, Standing(event, user, total, day))
 
     async def _claim_of(
         self,
@@ -286,23 +313,6 @@ class Quota:
             await account.give_back()
         except StoreUnavailable:
             _log.warning("what is granted could not be given back yet: the tables do not answer")
-
-
-def figures(event: Event, user: Account | None, total: Account | None, day: Day) -> Figures:
-    """The numbers as this instance knows them. What the whole event has left bounds what a user has."""
-    remaining = user.remaining if user else _NO_LIMIT
-    if total:
-        remaining = remaining.at_most(total.remaining)
-    used = user.used if user else NOTHING
-    return Figures(
-        event.requests_per_day,
-        used.requests,
-        remaining.requests if event.requests_per_day is not None else None,
-        event.tokens_per_day,
-        used.tokens,
-        remaining.tokens if event.tokens_per_day is not None else None,
-        day.ends_at,
-    )
 
 
 @lru_cache(maxsize=1024)

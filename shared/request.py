@@ -55,7 +55,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     @property
     def output_tokens(self) -> int | None:
         """The output that the client allows for each choice; None when it sets no limit."""
-        return max(filter(None, (self.max_tokens, self.max_completion_tokens)), default=None)
+        one, other = self.max_tokens, self.max_completion_tokens
+        return max(one, other) if one and other else one or other
 
 
 _decode = msgspec.json.Decoder(ChatRequest).decode

@@ -198,12 +198,14 @@ class Upstream:
 
 def _headers(client: Mapping[bytes, bytes], trace: Mapping[str, str]) -> bytes:
     """A client's header that cannot be sent on is left out: the deployment is not to blame for it."""
-    lines = {name.encode(): value.encode("latin-1") for name, value in trace.items()}
-    lines |= {name: value for name in SENT_HEADERS if (value := client.get(name)) is not None}
     headers = b""
-    for name, value in lines.items():
+    for name, value in trace.items():
         with suppress(ConnectionFailed):
-            headers += header(name, value)
+            headers += header(name.encode(), value.encode("latin-1"))
+    for sent in SENT_HEADERS:
+        if sent in client:
+            with suppress(ConnectionFailed):
+                headers += header(sent, client[sent])
     return headers
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+import json
 import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
 
 from shared.page import page
-from tests.conftest import Stage, answered
+from tests import browser
+from tests.conftest import MODEL, Stage, answered
+from tools.simulator import Answer, CutStream
 
 
 async def test_the_page_is_at_the_root_and_needs_no_credential(stage: Stage) -> None:
@@ -35,3 +43,75 @@ def test_the_page_names_no_other_host() -> None:
     assert isinstance(body, bytes)
     assert not re.findall(rb"(?:https?:)?//[a-z0-9-]+\.[a-z]", body)
     assert b"src=" not in body and b"innerHTML" not in body
+
+
+# ---- in a real browser
+
+
+@pytest.fixture
+async def opened(tmp_path: Path) -> AsyncIterator[browser.Page]:
+    async with browser.opened(tmp_path / "profile") as page:
+        yield page
+
+
+async def text_when(opened: browser.Page, element: str, holds: str) -> str:
+    """The text of that element, once this is in it: within a bounded number of looks."""
+    for _ in range(600):
+        text = str(await opened.evaluate(f"document.getElementById('{element}').textContent"))
+        if holds in text:
+            return text
+        await asyncio.sleep(0.05)
+    raise AssertionError(text)
+
+
+async def sign_in(opened: browser.Page, code: str, user: str) -> None:
+    await opened.evaluate(
+        f"document.getElementById('code').value = {json.dumps(code)};"
+        f"document.getElementById('user').value = {json.dumps(user)};"
+        "document.querySelector('#who button').click()"
+    )
+
+
+async def test_an_attendee_sees_the_event_asks_and_sees_what_is_left(
+    stage: Stage, opened: browser.Page
+) -> None:
+    code = await stage.add_event(name="<b>Winter</b> hack", requests_per_day=5, organizer="Ann")
+    await opened.open(f"{stage.url}/#{code}/amy")
+    await opened.evaluate("document.querySelector('#who button').click()")
+    assert await text_when(opened, "name", "hack") == "<b>Winter</b> hack"
+    facts = await text_when(opened, "facts", "5 of 5 left")
+    assert "Ann" in facts and MODEL in facts
+    assert f'api_key="{code}/amy"' in await text_when(opened, "sample", stage.url)
+    stage.simulator.always(MODEL, Answer(text="A box with gloves."))
+    await opened.evaluate("document.getElementById('ask').click()")
+    await text_when(opened, "answer", "A box with gloves.")
+    await text_when(opened, "facts", "4 of 5 left")
+    assert opened.complaints == []
+    assert all(url.startswith((stage.url, "data:")) for url in opened.requested)
+    (call,) = stage.simulator.calls
+    assert call.json["stream"] is True
+
+
+async def test_a_wrong_code_and_a_used_up_quota_are_told_in_the_proxys_own_words(
+    stage: Stage, opened: browser.Page
+) -> None:
+    code = await stage.add_event(requests_per_day=0)
+    await opened.open(stage.url)
+    await sign_in(opened, "no-such-event", "amy")
+    await text_when(opened, "trouble", "with the event code that your organiser gave you")
+    await sign_in(opened, code, "amy")
+    await text_when(opened, "facts", "0 of 0 left")
+    await opened.evaluate("document.getElementById('ask').click()")
+    await text_when(opened, "answer", "They are renewed at")
+    assert await opened.evaluate("document.getElementById('trouble').hidden")
+
+
+async def test_a_stream_that_is_cut_is_told_beneath_what_came(stage: Stage, opened: browser.Page) -> None:
+    code = await stage.add_event()
+    stage.simulator.always(MODEL, CutStream(after=4))
+    await opened.open(f"{stage.url}/#{code}/amy")
+    await opened.evaluate("document.querySelector('#who button').click()")
+    await text_when(opened, "state", "Open now.")
+    await opened.evaluate("document.getElementById('ask').click()")
+    await text_when(opened, "answer", "was cut off")
+    assert not await opened.evaluate("document.getElementById('ask').disabled")
