@@ -31,7 +31,9 @@ SLOW_BLOCK_SECONDS: Final = 16.0
 FASTEST: Final = 16
 """The most that blocks grow by that."""
 
-MAX_TRIES: Final = 12
+MAX_TRIES: Final = 20
+"""With the pauses between them about two seconds: an attendee waits for it."""
+
 REMEMBERED_SECONDS: Final = 1.0
 """An empty account is not looked at again sooner: a client in a loop costs no table calls."""
 
@@ -254,7 +256,9 @@ class Account:
 
     async def _alone(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """One exchange with the table at a time; who comes meanwhile waits for it. It outlives its caller."""
-        writing = self._writing or self._begin(work())
+        writing = self._writing
+        if writing is None or writing.done():  # done, and its end not yet told
+            writing = self._begin(work())
         try:
             await asyncio.shield(writing)
         except StoreUnavailable as error:
@@ -267,7 +271,8 @@ class Account:
         return self._writing
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._writing = None
+        if self._writing is task:
+            self._writing = None
         # The exception is taken note of, also where every caller has left.
         if not task.cancelled() and task.exception() is None:
             self._tell_debt()
@@ -285,7 +290,7 @@ class Account:
                 return await self._carry_out(change)
             except Conflict:
                 self._is_outdated = True
-                await self._sleep(random.random() * min(0.01 * 2**attempt, 0.5))  # noqa: S311 - jitter
+                await self._sleep(random.random() * min(0.01 * 2**attempt, 0.25))  # noqa: S311 - jitter
         raise StoreUnavailable(_CROWDED, 1)
 
     async def _catch_up(self) -> None:

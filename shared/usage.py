@@ -22,7 +22,7 @@ from .models import Counts, Credential, Usage, UsageRow
 
 _log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 25
+AT_ONCE: Final = 10
 """Rows in one write: to put more together at once would hold up the streams."""
 
 KEPT: Final = timedelta(minutes=90)

@@ -584,3 +584,14 @@ async def test_a_block_that_goes_back_half_unused_is_followed_by_a_smaller_one(
     before = store.row(KEY).granted.requests
     await spend(one)
     assert store.row(KEY).granted.requests - before == next_block
+
+
+async def test_a_call_that_comes_in_the_moment_in_which_a_write_ends_waits_for_the_next() -> None:
+    store = FakeLedger(holding=True)
+    one = account(store)
+    first = asyncio.ensure_future(one.hold(REQUEST, REQUEST))
+    await _some_turns()
+    store.holding = False
+    store.held.pop().done.set_result(Fault.NONE)
+    second = asyncio.ensure_future(one.hold(Amount(2), Amount(2)))  # runs before anybody is told of that end
+    assert await second is not None and await first is not None

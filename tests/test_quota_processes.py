@@ -27,8 +27,6 @@ _log = logging.getLogger(__name__)
 CLIENTS = 64
 CAP = 100
 IDLE_SECONDS = 0.3
-OUTAGES_BORNE = 5
-"""A 503, of instances that were in one another's way for too long, is asked again, as the SDKs do."""
 
 
 @asynccontextmanager
@@ -67,14 +65,9 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 def asking(http: aiohttp.ClientSession, code: str, **body: object) -> Ask:
     async def ask(url: str) -> int:
         headers = {"api-key": f"{code}/amy"}
-        for _ in range(OUTAGES_BORNE):
-            async with http.post(
-                f"{url}/v1/chat/completions", headers=headers, json=QUESTION | body
-            ) as answer:
-                await answer.read()
-            if answer.status != 503:
-                break
-        return answer.status
+        async with http.post(f"{url}/v1/chat/completions", headers=headers, json=QUESTION | body) as answer:
+            await answer.read()
+            return answer.status
 
     return ask
 
