@@ -20,7 +20,7 @@ from .estimate import prompt_tokens
 from .forwarding import Call, Forwarding, Received
 from .metering import Meter
 from .models import Credential, Event, Usage
-from .quota import Figures, Hold, Need, Quota
+from .quota import Hold, Need, Quota
 from .relay import Ending, Relay, Relayed
 from .upstream import Answer
 from .usage import Tally
@@ -154,7 +154,7 @@ class Proxy:
         routes, now = await self._routing.routes(), self._now()
         standing = await self._quota.standing(who, event, now)
         described = _described(who, event, events.models(event, routes.models), now)
-        reply = self._json(described | _figures(standing.figures()))
+        reply = self._json(described | standing.figures())
         reply.headers.update(standing.headers(now))
         return reply
 
@@ -304,18 +304,6 @@ def _output_cap(call: Call, hold: Hold) -> int | None:
     if event.max_output_tokens is None and event.tokens_per_day is None and event.tokens_total is None:
         return None
     return None if asked is not None and asked <= hold.output_cap else hold.output_cap
-
-
-def _figures(figures: Figures) -> dict[str, Any]:
-    return {
-        "requests": _unit(figures.requests_limit, figures.requests_used, figures.requests_remaining),
-        "tokens": _unit(figures.tokens_limit, figures.tokens_used, figures.tokens_remaining),
-        "resets_at": figures.resets_at,
-    }
-
-
-def _unit(limit: int | None, used: int, remaining: int | None) -> dict[str, int | None] | None:
-    return None if limit is None else {"limit": limit, "used": used, "remaining": remaining}
 
 
 def _described(who: Credential, event: Event, models: list[str], now: datetime) -> dict[str, Any]:

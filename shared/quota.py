@@ -8,59 +8,33 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime
 from functools import lru_cache
 from math import ceil
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from .amounts import ENDLESS, NOTHING, Amount
-from .errors import (
-    EventQuotaExceeded,
-    ProxyError,
-    QuotaExceeded,
-    RequestQuotaExceeded,
-    StoreUnavailable,
-    TokenQuotaExceeded,
-)
+from .errors import ProxyError, StoreUnavailable
 from .estimate import learned
 from .ledger import Account, Held
 from .ledger_row import Key, LedgerStore
 from .minutes import Minutes
 from .models import Credential, Event, Usage
+from .standing import TOTAL_ROW, Day, Standing, day_of, refusal
 
 _log = logging.getLogger(__name__)
 
 LEAST_OUTPUT_TOKENS: Final = 16
 """An answer shorter than this is of no use, so a quota that leaves less is used up."""
 
-RUNNING_RETRY_SECONDS: Final = 2
-TOTAL_ROW: Final = ":total"
-"""No user's row: a user's name is never empty."""
-
 KEPT_SECONDS: Final = 900.0
 MOST_KEPT: Final = 2000
 """Accounts beyond these are forgotten as soon as they are settled: anybody can make up names."""
 GIVEN_BACK_AT_ONCE: Final = 16
 
-_NO_LIMIT: Final = Amount(ENDLESS, ENDLESS)
 _USER_BLOCK: Final = Amount(32, 32_768)
 _EVENT_BLOCK: Final = Amount(256, 262_144)
-
-
-class Day(NamedTuple):
-    """A quota day: from midnight to midnight in the event's time zone, 23 to 25 hours long."""
-
-    name: str
-    begins_at: datetime
-    ends_at: datetime
-
-
-def day_of(now: datetime, zone: ZoneInfo) -> Day:
-    """The quota day of that moment."""
-    date = now.astimezone(zone).date()
-    ends = datetime.combine(date + timedelta(days=1), time(), zone).astimezone(UTC)
-    return Day(date.isoformat(), datetime.combine(date, time(), zone).astimezone(UTC), ends)
 
 
 class Need(NamedTuple):
@@ -110,61 +84,6 @@ class Hold:
         claims, self._claims = self._claims, []
         for account, held in claims:
             account.settle(held, used)
-
-
-class Standing(NamedTuple):
-    """What an event's limits leave to one attendee at a moment, as this instance knows it."""
-
-    event: Event
-    user: Account | None
-    total: Account | None
-    day: Day
-
-    @property
-    def remaining(self) -> Amount:
-        """What the whole event has left bounds what a user has."""
-        remaining = self.user.remaining if self.user else _NO_LIMIT
-        return remaining.at_most(self.total.remaining) if self.total else remaining
-
-    def headers(self, now: datetime) -> dict[str, str]:
-        """In the names that the OpenAI SDKs know; resets in whole seconds."""
-        requests, tokens = self.remaining
-        reset = str(max(0, ceil((self.day.ends_at - now).total_seconds())))
-        headers: dict[str, str] = {}
-        if (limit := self.event.requests_per_day) is not None:
-            headers["x-ratelimit-limit-requests"] = str(limit)
-            headers["x-ratelimit-remaining-requests"] = str(requests)
-            headers["x-ratelimit-reset-requests"] = reset
-        if (limit := self.event.tokens_per_day) is not None:
-            headers["x-ratelimit-limit-tokens"] = str(limit)
-            headers["x-ratelimit-remaining-tokens"] = str(tokens)
-            headers["x-ratelimit-reset-tokens"] = reset
-        return headers
-
-    def figures(self) -> Figures:
-        used = self.user.used if self.user else NOTHING
-        remaining, event = self.remaining, self.event
-        return Figures(
-            event.requests_per_day,
-            used.requests,
-            remaining.requests if event.requests_per_day is not None else None,
-            event.tokens_per_day,
-            used.tokens,
-            remaining.tokens if event.tokens_per_day is not None else None,
-            self.day.ends_at,
-        )
-
-
-class Figures(NamedTuple):
-    """One attendee's own numbers, for the event's limits. None where the event sets none."""
-
-    requests_limit: int | None
-    requests_used: int
-    requests_remaining: int | None
-    tokens_limit: int | None
-    tokens_used: int
-    tokens_remaining: int | None
-    resets_at: datetime
 
 
 class Quota:
@@ -266,7 +185,7 @@ class Quota:
         wanted = corrected.amount
         held = await account.hold(wanted, corrected.least)
         if held is None:
-            raise _refusal(account, corrected, event, day, now)
+            raise refusal(account, corrected.least, event, day, now)
         claims.append((account, held))
         if held.amount == wanted:
             return need
@@ -318,39 +237,3 @@ class Quota:
 @lru_cache(maxsize=1024)
 def _limit(requests: int | None, tokens: int | None) -> Amount:
     return Amount(ENDLESS if requests is None else requests, ENDLESS if tokens is None else tokens)
-
-
-def _refusal(account: Account, need: Need, event: Event, day: Day, now: datetime) -> QuotaExceeded:
-    lacks_requests = account.remaining.requests < 1
-    wait = max(1.0, (day.ends_at - now).total_seconds())
-    running = not lacks_requests and account.remaining.plus(account.held).tokens >= need.least.tokens
-    if account.key.row == TOTAL_ROW and running:
-        text = "Calls still running hold the rest of the event's tokens. Try again when they have ended."
-        return EventQuotaExceeded(text, RUNNING_RETRY_SECONDS, running=True)
-    if running:
-        text = (
-            "Your calls that are still running hold the rest of your tokens. Try again when they have ended."
-        )
-        return TokenQuotaExceeded(text, RUNNING_RETRY_SECONDS, running=True)
-    if account.key.row == TOTAL_ROW:
-        return EventQuotaExceeded(
-            f"The event '{event.code}' has used all that it may. Ask your organiser{_organizer(event)}.", wait
-        )
-    if lacks_requests:
-        text = f"Your {event.requests_per_day:,} requests of the day are used."
-        return RequestQuotaExceeded(f"{text} They are renewed at {_reset(event, day)}.", wait)
-    left = f"{account.remaining.tokens:,} of your {event.tokens_per_day:,} tokens of the day are left"
-    return TokenQuotaExceeded(
-        f"{left}: too few for this call. They are renewed at {_reset(event, day)}.", wait
-    )
-
-
-def _organizer(event: Event) -> str:
-    return f" ({event.organizer})" if event.organizer else ""
-
-
-def _reset(event: Event, day: Day) -> str:
-    utc = f"{day.ends_at:%Y-%m-%d %H:%M} UTC"
-    if event.time_zone.key == "UTC":
-        return utc
-    return f"{day.ends_at.astimezone(event.time_zone):%Y-%m-%d %H:%M} {event.time_zone.key} ({utc})"

@@ -16,7 +16,7 @@ import pytest
 
 from shared.ledger_row import Key
 from shared.models import Deployment
-from shared.quota import day_of
+from shared.standing import day_of
 from shared.tables import Tables, open_service
 from tests.conftest import EVENT, MODEL, QUESTION, Stage, serve
 from tools.azurite import Azurite

@@ -24,8 +24,9 @@ from shared.ledger import MAX_TRIES, REMEMBERED_SECONDS
 from shared.ledger_row import Key, Row
 from shared.minutes import MINUTE
 from shared.models import Credential, Event, Usage
-from shared.quota import MOST_KEPT, TOTAL_ROW, Need, Quota
+from shared.quota import MOST_KEPT, Need, Quota
 from shared.rows import ledger_to_row
+from shared.standing import TOTAL_ROW
 from shared.tables import open_service
 from tests.conftest import EVENT, QUESTION, Stage, TableTap, answered, serve
 from tests.fake_ledger import FakeLedger, Fault

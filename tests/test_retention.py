@@ -17,8 +17,8 @@ from function_app import create_app
 from shared.amounts import Amount
 from shared.ledger_row import Key, Row
 from shared.models import Counts, UsageRow
-from shared.quota import TOTAL_ROW
 from shared.retention import Retention
+from shared.standing import TOTAL_ROW
 from shared.tables import Tables, open_service
 from shared.web import Web
 from tests.conftest import EVENT, TableTap

@@ -1,0 +1,109 @@
+"""Where an attendee stands with the event's limits, and how that is told: headers, figures, refusals."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from math import ceil
+from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from .amounts import ENDLESS, NOTHING, Amount
+from .errors import EventQuotaExceeded, QuotaExceeded, RequestQuotaExceeded, TokenQuotaExceeded
+from .ledger import Account
+from .models import Event
+
+RUNNING_RETRY_SECONDS: Final = 2
+TOTAL_ROW: Final = ":total"
+"""Of the whole event; no user's row, for a user's name is never empty."""
+
+_NO_LIMIT: Final = Amount(ENDLESS, ENDLESS)
+
+
+class Day(NamedTuple):
+    """A quota day: from midnight to midnight in the event's time zone, 23 to 25 hours long."""
+
+    name: str
+    begins_at: datetime
+    ends_at: datetime
+
+
+def day_of(now: datetime, zone: ZoneInfo) -> Day:
+    """The quota day of that moment."""
+    date = now.astimezone(zone).date()
+    ends = datetime.combine(date + timedelta(days=1), time(), zone).astimezone(UTC)
+    return Day(date.isoformat(), datetime.combine(date, time(), zone).astimezone(UTC), ends)
+
+
+class Standing(NamedTuple):
+    """What an event's limits leave to one attendee, as this instance knows it at the moment of asking."""
+
+    event: Event
+    user: Account | None
+    total: Account | None
+    day: Day
+
+    @property
+    def remaining(self) -> Amount:
+        """What the whole event has left bounds what a user has."""
+        remaining = self.user.remaining if self.user else _NO_LIMIT
+        return remaining.at_most(self.total.remaining) if self.total else remaining
+
+    def headers(self, now: datetime) -> dict[str, str]:
+        """In the names that the OpenAI SDKs know; resets in whole seconds."""
+        requests, tokens = self.remaining
+        reset = str(max(0, ceil((self.day.ends_at - now).total_seconds())))
+        headers: dict[str, str] = {}
+        if (limit := self.event.requests_per_day) is not None:
+            headers["x-ratelimit-limit-requests"] = str(limit)
+            headers["x-ratelimit-remaining-requests"] = str(requests)
+            headers["x-ratelimit-reset-requests"] = reset
+        if (limit := self.event.tokens_per_day) is not None:
+            headers["x-ratelimit-limit-tokens"] = str(limit)
+            headers["x-ratelimit-remaining-tokens"] = str(tokens)
+            headers["x-ratelimit-reset-tokens"] = reset
+        return headers
+
+    def figures(self) -> dict[str, Any]:
+        """For people and programs that ask: None where the event sets no limit."""
+        used, remaining = self.user.used if self.user else NOTHING, self.remaining
+        return {
+            "requests": _unit(self.event.requests_per_day, used.requests, remaining.requests),
+            "tokens": _unit(self.event.tokens_per_day, used.tokens, remaining.tokens),
+            "resets_at": self.day.ends_at,
+        }
+
+
+def _unit(limit: int | None, used: int, remaining: int) -> dict[str, int] | None:
+    return None if limit is None else {"limit": limit, "used": used, "remaining": remaining}
+
+
+def refusal(account: Account, least: Amount, event: Event, day: Day, now: datetime) -> QuotaExceeded:
+    """Why `account` does not have the `least` that a call needs, and what to do next."""
+    wait = max(1.0, (day.ends_at - now).total_seconds())
+    lacks_requests = account.remaining.requests < 1
+    is_running = not lacks_requests and account.remaining.plus(account.held).tokens >= least.tokens
+    is_total = account.key.row == TOTAL_ROW
+    if is_running:
+        whose, kind = (
+            ("Calls still running hold the rest of the event's tokens.", EventQuotaExceeded)
+            if is_total
+            else ("Your calls that are still running hold the rest of your tokens.", TokenQuotaExceeded)
+        )
+        return kind(f"{whose} Try again when they have ended.", RUNNING_RETRY_SECONDS, running=True)
+    if is_total:
+        organizer = f" ({event.organizer})" if event.organizer else ""
+        text = f"The event '{event.code}' has used all that it may. Ask your organiser{organizer}."
+        return EventQuotaExceeded(text, wait)
+    renewed = f"They are renewed at {_reset(event, day)}."
+    if lacks_requests:
+        text = f"Your {event.requests_per_day:,} requests of the day are used."
+        return RequestQuotaExceeded(f"{text} {renewed}", wait)
+    left = f"{account.remaining.tokens:,} of your {event.tokens_per_day:,} tokens of the day are left"
+    return TokenQuotaExceeded(f"{left}: too few for this call. {renewed}", wait)
+
+
+def _reset(event: Event, day: Day) -> str:
+    utc = f"{day.ends_at:%Y-%m-%d %H:%M} UTC"
+    if event.time_zone.key == "UTC":
+        return utc
+    return f"{day.ends_at.astimezone(event.time_zone):%Y-%m-%d %H:%M} {event.time_zone.key} ({utc})"
