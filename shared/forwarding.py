@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
+
+import msgspec
 
 from . import request, sse, upstream
 from .candidate import Candidate
@@ -20,8 +21,7 @@ LEAST_SECONDS: Final = 1.0
 """With less than this of the time left, no further deployment is tried."""
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """One chat completion on its way: what is asked for, and how far it has come."""
 
     id: str

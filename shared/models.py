@@ -70,6 +70,10 @@ class Deployment:
     """The field in which this deployment takes an output cap; the other is `max_tokens`."""
     active: bool = True
 
+    def __hash__(self) -> int:
+        """By its key in the table: each call looks its target up by it."""
+        return hash((self.model, self.id))
+
 
 class Trouble(StrEnum):
     """Why a deployment gave no answer that could be passed on."""

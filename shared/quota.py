@@ -64,6 +64,8 @@ class Need(NamedTuple):
 class Hold:
     """A call's claim on its accounts: settled or released exactly once, without an await."""
 
+    __slots__ = ("_claims", "_estimated_tokens", "output_cap", "standing")
+
     def __init__(self, need: Need, claims: list[tuple[Account, Held]], standing: Standing) -> None:
         self.output_cap = need.output_cap
         self.standing = standing
