@@ -118,7 +118,7 @@ class Forwarding:
 
     async def _try(self, call: Call, candidate: Candidate, cap: int | None) -> Received | ProxyError:
         """One deployment, which is told how it went; an error where the next may be tried."""
-        began_at = self.clock() if call.tried else call.began_at
+        began_at = self.clock()  # not the call's: it may have waited for its quota since
         seconds = self._seconds(call)
         call.tried = (*call.tried, candidate)
         candidate.begin()

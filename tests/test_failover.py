@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 from shared.models import Health
-from tests.conftest import QUESTION, Answered, Stage, answered, serve
+from tests.conftest import QUESTION, Answered, Stage, TableTap, answered, serve
+from tools.azurite import Azurite
 from tools.ports import free
 from tools.simulator import (
+    Answer,
     Behaviour,
     CutBody,
     CutStream,
@@ -312,6 +314,30 @@ async def test_a_client_that_leaves_ends_the_try_that_is_under_way_and_begins_no
     await stage.simulator.until(lambda calls: calls[-1].left)
     assert calls_of(stage, f"{model}-other") == 0
     assert (model, model) not in await stage.tables.health()
+
+
+async def test_a_call_that_waited_for_its_quota_while_a_deployment_failed_may_find_it_mended(
+    stage: Stage, azurite: Azurite, environment: dict[str, str]
+) -> None:
+    model = await a_model(stage, Answer())
+    await add_to(stage, model, f"{model}-other", priority=2)
+    _events[model] = await stage.add_event(models=(model,), requests_per_day=1000)
+    async with TableTap(azurite.port).open() as tap:
+        settings = environment | {"PROXY_TABLES": tap.connection_string, "PROXY_CACHE_SECONDS": "600"}
+        async with serve(stage.tables, stage.simulator, settings) as own:
+            assert (await ask(own, model, "bob")).status == 200
+            tap.passing.clear()
+            tap.asked.clear()
+            waiting = asyncio.create_task(ask(own, model, "ann"))
+            await tap.asked.wait()
+            stage.simulator.always(model, Failure(503, headers={"retry-after-ms": "1"}))
+            assert (await ask(own, model, "bob")).status == 200
+            stage.simulator.always(model, Answer())
+            tap.passing.set()
+            assert (await waiting).status == 200
+            assert calls_of(stage, f"{model}-other") == 1
+            assert (await ask(own, model, "bob")).status == 200
+    assert calls_of(stage, f"{model}-other") == 1
 
 
 # ---- what a deployment does not take
