@@ -115,3 +115,12 @@ async def test_a_stream_that_is_cut_is_told_beneath_what_came(stage: Stage, open
     await opened.evaluate("document.getElementById('ask').click()")
     await text_when(opened, "answer", "was cut off")
     assert not await opened.evaluate("document.getElementById('ask').disabled")
+
+
+async def test_a_link_that_was_damaged_leaves_the_page_in_working_order(
+    stage: Stage, opened: browser.Page
+) -> None:
+    await opened.open(f"{stage.url}/#100%/amy")
+    assert f'base_url="{stage.url}/v1"' in await text_when(opened, "sample", stage.url)
+    assert await opened.evaluate("document.getElementById('code').value") == "100%"
+    assert opened.complaints == []
