@@ -74,7 +74,9 @@ class Hold:
 
     def settle(self, usage: Usage) -> None:
         """Charge one request and what it cost."""
-        for account, _ in self._claims:
+        # What was not reported is the estimate itself, or nothing: no news about how good it was.
+        is_reported = usage.prompt_tokens not in {0, self._estimated_tokens}
+        for account, _ in self._claims if is_reported else ():
             account.correction = learned(account.correction, self._estimated_tokens, usage.prompt_tokens)
         self._end(Amount(1, usage.total_tokens))
 

@@ -396,7 +396,19 @@ async def test_the_event_learns_from_every_user_and_a_user_from_his_own_calls(
     (await quota.hold(AMY, limits, NEED, NOW)).settle(Usage(200, 0))
     hold = await quota.hold(BOB, limits, NEED, NOW)
     assert hold.output_cap == 50, "of 250 that the event has left, 200 may be his prompt's"
-    hold.settle(Usage(20, 50))
+    hold.settle(Usage(19, 51))
     again = await quota.hold(BOB, limits, NEED, NOW)
     assert again.output_cap == 80, "one that was estimated well halves what was added: 180 are left"
     again.release()
+
+
+async def test_a_call_whose_usage_was_not_reported_teaches_nothing(store: FakeLedger, quota: Quota) -> None:
+    limits = event(tokens_per_day=2000)
+    (await quota.hold(AMY, limits, NEED, NOW)).settle(Usage(200, 100))
+    for unreported in (Usage(), Usage(NEED.prompt_tokens, 3)):
+        (await quota.hold(AMY, limits, NEED, NOW)).settle(unreported)
+    holds = [await quota.hold(AMY, limits, NEED, NOW) for _ in range(5)]
+    with pytest.raises(TokenQuotaExceeded):
+        await quota.hold(AMY, limits, NEED, NOW)  # each holds 300 still, of 1,677
+    for hold in holds:
+        hold.release()
