@@ -32,6 +32,9 @@ _CONFIG: Final[dict[str, Any]] = {
     "range": {"category": list(PALETTE)},
 }
 
+_WHOLE: Final = "datum.value % 1 == 0 ? format(datum.value, ',d') : ''"
+"""A count is never a part of one: where few were counted, the lines between have no number."""
+
 
 def stacked_over_time(
     hours: Sequence[str], rows: Sequence[dict[str, Any]], title: str, kinds: Sequence[str]
@@ -73,7 +76,7 @@ def _count_axis(title: str) -> dict[str, Any]:
         "field": "count",
         "type": "quantitative",
         "stack": "zero",
-        "axis": {"title": title, "tickCount": 5, "format": ",d", "tickMinStep": 1},
+        "axis": {"title": title, "tickCount": 5, "labelExpr": _WHOLE},
     }
 
 

@@ -129,3 +129,15 @@ def test_an_event_of_refusals_alone_has_its_charts() -> None:
 
 def test_an_event_that_nobody_used_has_a_report_too() -> None:
     assert "Nobody has used this event yet." in page(EVENT, [], [])
+
+
+async def test_few_calls_are_counted_in_whole_numbers(opened: browser.Page, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    few = UsageRow("winter", BEGAN, "ann", "gpt-4o", Counts(2, 18, 70))
+    file.write_text(page(replace(EVENT, code="winter"), [few], []), encoding="utf-8")
+    await opened.open(file.as_uri())
+    labels = await opened.evaluate(
+        "[...document.querySelector('svg').querySelectorAll('text')].map(text => text.textContent)"
+        ".filter(text => /^[0-9]+$/.test(text))"
+    )
+    assert sorted(labels) == ["0", "1", "2"]
