@@ -109,7 +109,8 @@ class Forwarding:
             if isinstance(received, Received):
                 return received
             last = received
-        raise call.routes.refusal(call.model, last) from last
+        refusal = call.routes.refusal(call.model, last)
+        raise refusal from (None if refusal is last else last)
 
     def _next(self, call: Call) -> Candidate | None:
         if call.tried and self._left(call) < LEAST_SECONDS:
