@@ -64,14 +64,14 @@ def edit(body: bytes, changes: Mapping[str, bytes], known: Collection[str] = ())
     Raises:
         DuplicateMember: when the object has a member to change twice.
     """
-    if not changes:
-        return body
-    for name in changes:
-        if name in known and (member := _only(body, name)):
+    for name in known:
+        if name in changes and (member := _only(body, name)):
             body = body[: member.start] + changes[name] + body[member.end :]
             changes = {other: value for other, value in changes.items() if other != name}
-    if any(_may_have(body, name) for name in changes):
-        body, changes = _replace(body, changes)
+    for name in changes:
+        if _may_have(body, name):
+            body, changes = _replace(body, changes)
+            break
     return _insert(body, changes) if changes else body
 
 
@@ -140,6 +140,9 @@ def _replace(body: bytes, changes: Mapping[str, bytes]) -> tuple[bytes, dict[str
 
 def _insert(body: bytes, changes: Mapping[str, bytes]) -> bytes:
     after = body.index(b"{") + 1
-    added = b",".join(b'"%s":%s' % (name.encode(), value) for name, value in changes.items())
-    comma = b"" if body.startswith(b"}", _skip(body, after)) else b","
-    return body[:after] + added + comma + body[after:]
+    added = b""
+    for name, value in changes.items():
+        added += b'"%b":%b,' % (name.encode(), value)
+    if body.startswith(b"}", _skip(body, after)):
+        added = added[:-1]
+    return b"%b%b%b" % (body[:after], added, body[after:])

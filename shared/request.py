@@ -139,10 +139,10 @@ def refused_way(error: Mapping[str, Any], ways: Ways) -> Ways | None:
 
 
 def _capped(request: ChatRequest, deployment: Deployment, cap: int) -> Mapping[str, bytes]:
-    asked = {name: value for name in OUTPUT_FIELDS if (value := getattr(request, name)) is not None}
-    if not asked:
-        return {deployment.output_field: _encode(cap)}
-    return {name: _encode(cap) for name, value in asked.items() if value > cap}
+    if request.output_tokens is None:
+        return {deployment.output_field: b"%d" % cap}
+    asked = {name: getattr(request, name) for name in OUTPUT_FIELDS}
+    return {name: b"%d" % cap for name, value in asked.items() if value is not None and value > cap}
 
 
 def _refuse_duplicates(body: bytes) -> None:
