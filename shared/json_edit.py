@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -112,13 +113,18 @@ def _end(body: bytes, at: int) -> int:
     raise ValueError("not JSON")
 
 
+@lru_cache
+def _quoted(name: str) -> bytes:
+    return b'"%b"' % name.encode()
+
+
 def _name(quoted: bytes) -> str:
     return str(json.loads(quoted)) if b"\\" in quoted else quoted[1:-1].decode()
 
 
 def _only(body: bytes, name: str) -> Member | None:
     """The member of that name where nothing else in the body could be it; None where that is not certain."""
-    quoted = b'"%s"' % name.encode()
+    quoted = _quoted(name)
     if b"\\u" in body or body.count(quoted) != 1:
         return None
     start = _skip(body, _skip(body, body.index(quoted) + len(quoted)) + 1)
@@ -126,7 +132,7 @@ def _only(body: bytes, name: str) -> Member | None:
 
 
 def _may_have(body: bytes, name: str) -> bool:
-    return b'"%s"' % name.encode() in body or b"\\u" in body
+    return _quoted(name) in body or (b"\\" in body and b"\\u" in body)
 
 
 def _replace(body: bytes, changes: Mapping[str, bytes]) -> tuple[bytes, dict[str, bytes]]:
@@ -142,7 +148,7 @@ def _insert(body: bytes, changes: Mapping[str, bytes]) -> bytes:
     after = body.index(b"{") + 1
     added = b""
     for name, value in changes.items():
-        added += b'"%b":%b,' % (name.encode(), value)
+        added += _quoted(name) + b":" + value + b","
     if body.startswith(b"}", _skip(body, after)):
         added = added[:-1]
-    return b"%b%b%b" % (body[:after], added, body[after:])
+    return body[:after] + added + body[after:]
