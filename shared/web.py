@@ -32,7 +32,8 @@ from .wiring import Wiring
 _log = logging.getLogger(__name__)
 
 WATCH_AFTER_SECONDS = 0.05
-"""A call answered sooner is not watched for a client that leaves: the watch would cost more than it saves."""
+"""A call that is answered sooner after its body came is not watched for a client that leaves: the watch would
+cost more than it saves."""
 
 LONGEST_STREAM_SECONDS = 25 * 60
 """Below the platform's functionTimeout (host.json): when that ends, every call of the worker ends with it."""
@@ -97,7 +98,8 @@ class Web:
         except RequestTooLarge as error:
             wiring.proxy.refused(_headers(req), error)
             raise
-        return await wiring.proxy.chat(_headers(req), body, req.scope["path_params"].get("deployment"))
+        with _Departure(req.receive):  # from here on: only one may read at a time
+            return await wiring.proxy.chat(_headers(req), body, req.scope["path_params"].get("deployment"))
 
     def _open(self) -> Wiring:
         if self._wiring is None:
@@ -256,8 +258,7 @@ _body_in_time = Deadlines(
 async def _answer(req: Request, work: Callable[[], Awaitable[Reply]]) -> Response:
     """Do the work; whatever goes wrong becomes an answer, for what leaves a handler becomes none."""
     try:
-        with _Departure(req.receive):
-            reply = await work()
+        reply = await work()
     except ProxyError as error:
         reply = refuse(error, new_id())
     except _ClientLeft:
