@@ -79,8 +79,9 @@ class Proxy:
         self._default_output_tokens = default_output_tokens
         self._now = now
 
-    async def chat(self, headers: Headers, body: bytes, deployment: str | None) -> Reply:
-        """A chat completion; `deployment` is the model where the path names it.
+    async def chat(self, headers: Headers, body: bytes, deployment: str | None, came_at: float) -> Reply:
+        """A chat completion; `deployment` is the model where the path names it. By the forwarding's clock it
+        came at `came_at`, and its body after that.
 
         Raises:
             ProxyError: any refusal.
@@ -98,7 +99,7 @@ class Proxy:
             model = events.choose_model(event, deployment or asked.model, routes.models)
             tokens = prompt_tokens(body)
             call = self._forwarding.begin(
-                new_id(), arrived_at, who, event, model, asked, headers, body, tokens, routes
+                new_id(), arrived_at, who, event, model, asked, headers, body, tokens, routes, came_at
             )
             need = self._need(call)
         except ProxyError as error:

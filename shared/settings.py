@@ -58,7 +58,7 @@ TEXTS: Final = (TABLES, TABLES_URI, TABLES_CLIENT_ID, AZURE_CLIENT_ID, UPSTREAM_
 NUMBERS: Final = (
     Number("PROXY_CACHE_SECONDS", 30, 0, 3600, "how long events and deployments are kept in memory"),
     Number("PROXY_MAX_BODY_BYTES", 4 * 1024 * 1024, 1024, 100_000_000, "the largest request body"),
-    Number("PROXY_UPSTREAM_TIMEOUT_SECONDS", 210, 0.1, 225, "for a whole answer, over all tries together"),
+    Number("PROXY_UPSTREAM_TIMEOUT_SECONDS", 210, 0.1, 225, "from arrival to answer, all tries together"),
     Number("PROXY_UPSTREAM_CONNECT_SECONDS", 5, 0.1, 60, "to connect to a deployment"),
     Number("PROXY_UPSTREAM_FIRST_BYTE_SECONDS", 100, 0.1, 220, "for a deployment to begin a stream"),
     Number("PROXY_UPSTREAM_IDLE_SECONDS", 120, 0.1, 225, "between two chunks of a stream"),

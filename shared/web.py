@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
 from types import TracebackType
@@ -91,7 +92,7 @@ class Web:
             await wiring.close()
 
     async def _chat(self, req: Request) -> Reply:
-        wiring = self._wiring or self._open()
+        wiring, came_at = self._wiring or self._open(), time.monotonic()
         try:
             with _body_in_time.block():
                 body = await _body(req, wiring.settings.max_body_bytes)
@@ -99,7 +100,8 @@ class Web:
             wiring.proxy.refused(_headers(req), error)
             raise
         with _Departure(req.receive):  # from here on: only one may read at a time
-            return await wiring.proxy.chat(_headers(req), body, req.scope["path_params"].get("deployment"))
+            deployment = req.scope["path_params"].get("deployment")
+            return await wiring.proxy.chat(_headers(req), body, deployment, came_at)
 
     def _open(self) -> Wiring:
         if self._wiring is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -13,10 +14,12 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from tests.conftest import MODEL, QUESTION, Answered, Stage, nothing_left_in_flight
+from tests.conftest import MODEL, QUESTION, Answered, Stage, answer, nothing_left_in_flight, serve
 
 _users = count(1)
 PATH = "/v1/chat/completions"
+WITHIN_SECONDS = 3
+"""That a call may take, where it is to take too long."""
 
 
 def question(size: int) -> bytes:
@@ -32,13 +35,15 @@ def parts(body: bytes, number: int) -> list[bytes]:
 
 @asynccontextmanager
 async def connected(
-    url: str, user: str, length: int | None
+    url: str, credential: str, length: int | None
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection on which the head of a call was sent; without a length, its body will be chunked."""
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     told = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
-    head = f"POST {PATH} HTTP/1.1\r\nhost: test\r\nconnection: close\r\napi-key: hackathon/{user}\r\n{told}\r\n\r\n"
+    head = (
+        f"POST {PATH} HTTP/1.1\r\nhost: test\r\nconnection: close\r\napi-key: {credential}\r\n{told}\r\n\r\n"
+    )
     writer.write(head.encode())
     try:
         yield reader, writer
@@ -46,17 +51,19 @@ async def connected(
         writer.close()
 
 
-async def sent_slowly(url: str, body: bytes, number: int, seconds: float, *, chunked: bool) -> Answered:
+async def sent_slowly(
+    url: str, body: bytes, number: int, seconds: float, *, chunked: bool = False, event: str = "hackathon"
+) -> Answered:
     """What answers a body that comes in so many parts, each after a pause."""
-    async with connected(url, f"slow-{next(_users)}", None if chunked else len(body)) as (reader, writer):
+    credential, length = f"{event}/slow-{next(_users)}", None if chunked else len(body)
+    async with connected(url, credential, length) as (reader, writer):
         for part in parts(body, number):
             await asyncio.sleep(seconds)
             writer.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
             await writer.drain()
         writer.write(b"0\r\n\r\n" if chunked else b"")
         async with asyncio.timeout(30):
-            head, _, content = (await reader.read()).partition(b"\r\n\r\n")
-    return Answered(int(head.split()[1]), {}, content)
+            return answer(await reader.read())
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["with-its-length", "chunked"])
@@ -102,12 +109,44 @@ async def test_no_part_of_a_body_is_taken_by_the_watch_for_a_leaving_client(stag
 async def test_a_client_that_leaves_within_its_body_leaves_nothing_behind(
     stage: Stage, chunked: bool, pause: float
 ) -> None:
-    user, body = f"slow-{next(_users)}", question(300)
+    credential, body = f"hackathon/slow-{next(_users)}", question(300)
     async with (
         nothing_left_in_flight(),
-        connected(stage.url, user, None if chunked else len(body)) as (_, writer),
+        connected(stage.url, credential, None if chunked else len(body)) as (_, writer),
     ):
         writer.write(b"64\r\n%b\r\n" % body[:100] if chunked else body[:100])
         await writer.drain()
         await asyncio.sleep(pause)
+    assert not stage.simulator.calls
+
+
+@pytest.fixture(scope="module")
+async def hasty(running: Stage, environment: dict[str, str]) -> AsyncIterator[Stage]:
+    settings = environment | {"PROXY_UPSTREAM_TIMEOUT_SECONDS": f"{WITHIN_SECONDS}"}
+    async with serve(running.tables, running.simulator, settings) as stage:
+        yield stage
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_time_that_a_body_took_is_not_given_to_the_model_once_more(
+    stage: Stage, hasty: Stage, stream: bool
+) -> None:
+    stage.simulator.gate(MODEL)
+    body = json.dumps(QUESTION | {"stream": stream}).encode()
+    got = await sent_slowly(hasty.url, body, 3, 0.4)
+    assert (got.status, got.error["code"]) == (504, "upstream_timeout")
+    told = re.search(r"did not answer within ([0-9.]+) seconds", got.error["message"])
+    assert told is not None
+    assert float(told[1]) <= WITHIN_SECONDS - 3 * 0.4
+    await stage.simulator.until(lambda calls: calls[-1].left)
+
+
+async def test_a_call_whose_body_took_all_its_time_is_told_so_and_costs_nothing(
+    stage: Stage, hasty: Stage
+) -> None:
+    event = await stage.add_event(requests_per_day=5)
+    got = await sent_slowly(hasty.url, question(300), 4, 0.8, event=event)
+    assert (got.status, got.error["code"]) == (504, "upstream_timeout")
+    assert got.error["message"].startswith("The 3 seconds that a call may take were over before")
+    assert got.headers["x-ratelimit-remaining-requests"] == "5"
     assert not stage.simulator.calls
