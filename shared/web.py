@@ -26,7 +26,7 @@ from .errors import (
 )
 from .page import page
 from .proxy import Headers, Reply, new_id, refuse
-from .relay import Relay
+from .relay import ClientDeaf, Relay
 from .settings import Settings, SettingsError
 from .wiring import Wiring
 
@@ -35,12 +35,6 @@ _log = logging.getLogger(__name__)
 WATCH_AFTER_SECONDS = 0.05
 """A call that is answered sooner after its body came is not watched for a client that leaves: the watch would
 cost more than it saves."""
-
-LONGEST_STREAM_SECONDS = 25 * 60
-"""Below the platform's functionTimeout (host.json): when that ends, every call of the worker ends with it."""
-
-LONGEST_BODY_SECONDS = 60
-"""For a request's body to arrive."""
 
 _CLIENT_LEFT = Reply(499, {}, b"")
 
@@ -94,9 +88,9 @@ class Web:
     async def _chat(self, req: Request) -> Reply:
         wiring, came_at = self._wiring or self._open(), time.monotonic()
         try:
-            with _body_in_time.block():
+            with self._body_in_time.block():
                 body = await _body(req, wiring.settings.max_body_bytes)
-        except RequestTooLarge as error:
+        except ProxyError as error:
             wiring.proxy.refused(_headers(req), error)
             raise
         with _Departure(req.receive):  # from here on: only one may read at a time
@@ -106,7 +100,9 @@ class Web:
     def _open(self) -> Wiring:
         if self._wiring is None:
             try:
-                self._wiring = Wiring(Settings.read(self._environment))
+                settings = Settings.read(self._environment)
+                self._body_in_time = _body_in_time(settings.longest_body_seconds)
+                self._wiring = Wiring(settings)
             except (SettingsError, ValueError, TypeError) as error:
                 _log.error("the settings cannot be used: %s", error)
                 raise StoreUnavailable(
@@ -184,11 +180,9 @@ class _ReplyResponse(Response):
 
     async def _stream(self, relay: Relay, receive: Receive, send: Send) -> None:
         try:
-            with _stream_in_time.block(), _Departure(receive):
+            with _Departure(receive):
                 await self._pump(relay, send)
-        except _TooLong:
-            _log.warning("a stream took longer than %d s and was ended", LONGEST_STREAM_SECONDS)
-        except _ClientLeft:
+        except (_ClientLeft, ClientDeaf):
             pass
         finally:
             relay.abandon()
@@ -208,10 +202,6 @@ _name = lru_cache(maxsize=256)(str.encode)
 
 class _ClientLeft(Exception):
     """The client closed the connection while it was being served."""
-
-
-class _TooLong(Exception):
-    """A stream took longer than it may."""
 
 
 class _Departure:
@@ -248,13 +238,6 @@ class _Departure:
 
 
 _unwatched = Overdue(WATCH_AFTER_SECONDS)
-_stream_in_time = Deadlines(LONGEST_STREAM_SECONDS, _TooLong)
-_body_in_time = Deadlines(
-    LONGEST_BODY_SECONDS,
-    lambda: InvalidRequest(
-        f"The body did not arrive within {LONGEST_BODY_SECONDS} seconds. Send it at once."
-    ),
-)
 
 
 async def _answer(req: Request, work: Callable[[], Awaitable[Reply]]) -> Response:
@@ -272,6 +255,11 @@ async def _answer(req: Request, work: Callable[[], Awaitable[Reply]]) -> Respons
         _log.exception("a call failed by a fault of ours")
         reply = refuse(InternalError(), new_id())
     return _ReplyResponse(reply)
+
+
+def _body_in_time(seconds: float) -> Deadlines:
+    text = f"The body did not arrive within {seconds:g} seconds. Send it at once."
+    return Deadlines(seconds, partial(InvalidRequest, text))
 
 
 def _headers(req: Request) -> Headers:

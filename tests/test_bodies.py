@@ -150,3 +150,22 @@ async def test_a_call_whose_body_took_all_its_time_is_told_so_and_costs_nothing(
     assert got.error["message"].startswith("The 3 seconds that a call may take were over before")
     assert got.headers["x-ratelimit-remaining-requests"] == "5"
     assert not stage.simulator.calls
+
+
+@pytest.fixture(scope="module")
+async def impatient(running: Stage, environment: dict[str, str]) -> AsyncIterator[Stage]:
+    settings = environment | {"PROXY_LONGEST_BODY_SECONDS": "0.5"}
+    async with serve(running.tables, running.simulator, settings) as stage:
+        yield stage
+
+
+@pytest.mark.parametrize("part", [b"", b'{"messages"'], ids=["none-of-it", "some-of-it"])
+async def test_a_body_that_does_not_come_is_refused_in_plain_words(
+    stage: Stage, impatient: Stage, part: bytes
+) -> None:
+    async with connected(impatient.url, f"hackathon/slow-{next(_users)}", 100) as (reader, writer):
+        writer.write(part)
+        got = answer(await reader.read())
+    assert (got.status, got.error["code"]) == (400, "invalid_request")
+    assert got.error["message"] == "The body did not arrive within 0.5 seconds. Send it at once."
+    assert not stage.simulator.calls
