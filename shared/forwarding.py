@@ -141,7 +141,10 @@ class Forwarding:
         except (Fault, UpstreamError, TimeoutError) as error:
             candidate.ended()
             fault = _fault(error, call, seconds)
-            candidate.failed(fault.trouble, fault.seen, fault.seconds, began_at)
+            if isinstance(error, TimeoutError) and self._is_calls_own(candidate, began_at, seconds):
+                candidate.left()
+            else:
+                candidate.failed(fault.trouble, fault.seen, fault.seconds, began_at)
             return fault.error
         except BaseException:
             candidate.ended()
@@ -180,6 +183,15 @@ class Forwarding:
     def _deadline(self, seconds: float) -> Block:
         """The first try of most calls may take equally long: they share a timer."""
         return (self._deadlines.get(seconds) or Deadlines(seconds, TimeoutError)).block()
+
+    def _is_calls_own(self, candidate: Candidate, began_at: float, seconds: float) -> bool:
+        """Whether a try took too long by itself: others were answered meanwhile, or it was given little time.
+
+        Of a deployment that is in trouble already, every try tells.
+        """
+        if candidate.trouble is not None:
+            return False
+        return candidate.answered_at > began_at or seconds < min(self._deadlines)
 
     def _seconds(self, call: Call, now: float) -> float:
         """For one try: of a stream its beginning only; of all tries together, as for one whole answer.

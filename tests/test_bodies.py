@@ -14,7 +14,8 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from tests.conftest import MODEL, QUESTION, Answered, Stage, answer, nothing_left_in_flight, serve
+from tests.conftest import MODEL, QUESTION, Answered, Stage, answer, answered, nothing_left_in_flight, serve
+from tools.simulator import Failure
 
 _users = count(1)
 PATH = "/v1/chat/completions"
@@ -127,18 +128,32 @@ async def hasty(running: Stage, environment: dict[str, str]) -> AsyncIterator[St
         yield stage
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_the_time_that_a_body_took_is_not_given_to_the_model_once_more(
-    stage: Stage, hasty: Stage, stream: bool
+@pytest.mark.parametrize(
+    ("stream", "failed"), [(True, False), (False, True)], ids=["stream", "plain-after-a-failure"]
+)
+async def test_the_time_that_a_body_took_is_not_given_to_the_model_once_more_nor_held_against_it(
+    stage: Stage, hasty: Stage, stream: bool, failed: bool
 ) -> None:
-    stage.simulator.gate(MODEL)
+    model = await stage.add_deployment()
+    other = await stage.add_deployment(model=model, priority=2)
+    event = await stage.add_event(models=(model,), default_model=model)
+    if failed:  # then it is under suspicion, and every try tells
+        stage.simulator.behave(model, Failure(500, headers={"retry-after-ms": "1"}))
+        assert (await ask(hasty, event)).status == 200
+    stage.simulator.gate(model)
     body = json.dumps(QUESTION | {"stream": stream}).encode()
-    got = await sent_slowly(hasty.url, body, 3, 0.4)
+    got = await sent_slowly(hasty.url, body, 3, 0.4, event=event)
     assert (got.status, got.error["code"]) == (504, "upstream_timeout")
     told = re.search(r"did not answer within ([0-9.]+) seconds", got.error["message"])
     assert told is not None
     assert float(told[1]) <= WITHIN_SECONDS - 3 * 0.4
     await stage.simulator.until(lambda calls: calls[-1].left)
+    assert (await ask(hasty, event)).status == 200
+    assert stage.simulator.calls[-1].deployment == (other if failed else model)
+
+
+async def ask(stage: Stage, event: str) -> Answered:
+    return await answered(stage.post(headers={"api-key": f"{event}/ann"}))
 
 
 async def test_a_call_whose_body_took_all_its_time_is_told_so_and_costs_nothing(
