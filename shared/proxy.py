@@ -154,7 +154,7 @@ class Proxy:
         """The caller's numbers, for answers that cost nothing; none while the tables do not answer."""
         now = self._now()
         try:
-            return (await self._quota.standing(who, event, now)).headers(now)
+            return (await self._quota.standing(who, event, now, remembered=True)).headers(now)
         except StoreUnavailable:
             return {}
 
