@@ -37,7 +37,7 @@ MAX_TRIES: Final = 20
 """With the pauses between them about two seconds: an attendee waits for it."""
 
 REMEMBERED_SECONDS: Final = 1.0
-"""An empty account is not looked at again sooner: a client in a loop costs no table calls."""
+"""An account that refuses is not looked at again sooner: a client in a loop costs no more table calls."""
 
 _CROWDED: Final = "Too many calls at once. Try again."
 _INSTANCE: Final = os.urandom(6).hex()
@@ -189,13 +189,14 @@ class Account:
         """Whether the table knows everything and nobody waits here: the account can be forgotten."""
         return self.is_told and self.held == self._wanted == NOTHING and self._writing is None
 
-    async def refresh(self) -> None:
-        """Read the row, for numbers that are true now.
+    async def refresh(self, *, remembered: bool = False) -> None:
+        """Read the row, for numbers that are true now; `remembered`, for those of the last second.
 
         Raises:
             StoreUnavailable: the table does not answer.
         """
-        await self._alone(self._read)
+        if not (remembered and self._is_fresh):
+            await self._alone(self._read)
 
     async def give_back(self) -> None:
         """Return what is not held, and tell what was used.

@@ -7,7 +7,6 @@ import itertools
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +20,7 @@ from .forwarding import Call, Forwarding, Received
 from .metering import Meter
 from .models import Credential, Event, Usage
 from .quota import Hold, Need, Quota
-from .relay import Ending, Relay, Relayed
+from .relay import Ending, Relay, Relayed, StreamLimits
 from .upstream import Answer
 from .usage import Tally
 
@@ -44,14 +43,6 @@ class Reply(msgspec.Struct, frozen=True):
     status: int
     headers: dict[str, str]
     body: bytes | Relay
-
-
-@dataclass(frozen=True, slots=True)
-class StreamLimits:
-    """Of a stream's silence, in seconds."""
-
-    heartbeat_seconds: float
-    idle_seconds: float
 
 
 class Proxy:
@@ -79,8 +70,9 @@ class Proxy:
         self._default_output_tokens = default_output_tokens
         self._now = now
 
-    async def chat(self, headers: Headers, body: bytes, deployment: str | None) -> Reply:
-        """A chat completion; `deployment` is the model where the path names it.
+    async def chat(self, headers: Headers, body: bytes, deployment: str | None, came_at: float) -> Reply:
+        """A chat completion; `deployment` is the model where the path names it. By the forwarding's clock it
+        came at `came_at`, and its body after that.
 
         Raises:
             ProxyError: any refusal.
@@ -98,7 +90,7 @@ class Proxy:
             model = events.choose_model(event, deployment or asked.model, routes.models)
             tokens = prompt_tokens(body)
             call = self._forwarding.begin(
-                new_id(), arrived_at, who, event, model, asked, headers, body, tokens, routes
+                new_id(), arrived_at, who, event, model, asked, headers, body, tokens, routes, came_at
             )
             need = self._need(call)
         except ProxyError as error:
@@ -162,7 +154,7 @@ class Proxy:
         """The caller's numbers, for answers that cost nothing; none while the tables do not answer."""
         now = self._now()
         try:
-            return (await self._quota.standing(who, event, now)).headers(now)
+            return (await self._quota.standing(who, event, now, remembered=True)).headers(now)
         except StoreUnavailable:
             return {}
 
@@ -234,14 +226,7 @@ class Proxy:
             usage = relayed.usage or Usage(call.prompt_tokens, relayed.chunks)
             self._end(call, hold, _told_id(call, answer), answer.status, relayed.ending, usage)
 
-        limits = self._stream_limits
-        relay = Relay(
-            answer,
-            hide_usage=not call.asked.wants_usage,
-            heartbeat_seconds=limits.heartbeat_seconds,
-            idle_seconds=limits.idle_seconds,
-            ended=ended,
-        )
+        relay = Relay(answer, self._stream_limits, hide_usage=not call.asked.wants_usage, ended=ended)
         headers = self._headers(call, hold, answer)
         headers["cache-control"] = "no-cache"
         return Reply(answer.status, headers, relay)

@@ -127,8 +127,10 @@ class Quota:
             error.headers.update(standing.headers(now))
             raise
 
-    async def standing(self, who: Credential, event: Event, now: datetime) -> Standing:
-        """What is left to the attendee, true now.
+    async def standing(
+        self, who: Credential, event: Event, now: datetime, *, remembered: bool = False
+    ) -> Standing:
+        """What is left to the attendee, true now; `remembered`, as it was seen within the last second.
 
         Raises:
             StoreUnavailable: the tables do not answer.
@@ -136,7 +138,7 @@ class Quota:
         day = self._day(event, now)
         user, total = self._user(who, event, day), self._total(event)
         for account in filter(None, (user, total)):
-            await account.refresh()
+            await account.refresh(remembered=remembered)
         return Standing(event, user, total, day)
 
     async def sweep(self, *, everything: bool = False) -> None:

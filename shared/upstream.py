@@ -68,7 +68,7 @@ class Timeouts:
     first_byte: float
     """For one deployment to begin a stream."""
     whole: float
-    """For a whole answer, over all tries together."""
+    """From a call's arrival to its whole answer, over all tries together."""
 
 
 class Body:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
 from types import TracebackType
@@ -25,20 +26,15 @@ from .errors import (
 )
 from .page import page
 from .proxy import Headers, Reply, new_id, refuse
-from .relay import Relay
+from .relay import ClientDeaf, Relay
 from .settings import Settings, SettingsError
 from .wiring import Wiring
 
 _log = logging.getLogger(__name__)
 
 WATCH_AFTER_SECONDS = 0.05
-"""A call answered sooner is not watched for a client that leaves: the watch would cost more than it saves."""
-
-LONGEST_STREAM_SECONDS = 25 * 60
-"""Below the platform's functionTimeout (host.json): when that ends, every call of the worker ends with it."""
-
-LONGEST_BODY_SECONDS = 60
-"""For a request's body to arrive."""
+"""A call that is answered sooner after its body came is not watched for a client that leaves: the watch would
+cost more than it saves."""
 
 _CLIENT_LEFT = Reply(499, {}, b"")
 
@@ -90,19 +86,23 @@ class Web:
             await wiring.close()
 
     async def _chat(self, req: Request) -> Reply:
-        wiring = self._wiring or self._open()
+        wiring, came_at = self._wiring or self._open(), time.monotonic()
         try:
-            with _body_in_time.block():
+            with self._body_in_time.block():
                 body = await _body(req, wiring.settings.max_body_bytes)
-        except RequestTooLarge as error:
+        except ProxyError as error:
             wiring.proxy.refused(_headers(req), error)
             raise
-        return await wiring.proxy.chat(_headers(req), body, req.scope["path_params"].get("deployment"))
+        with _Departure(req.receive):  # from here on: only one may read at a time
+            deployment = req.scope["path_params"].get("deployment")
+            return await wiring.proxy.chat(_headers(req), body, deployment, came_at)
 
     def _open(self) -> Wiring:
         if self._wiring is None:
             try:
-                self._wiring = Wiring(Settings.read(self._environment))
+                settings = Settings.read(self._environment)
+                self._body_in_time = _body_in_time(settings.longest_body_seconds)
+                self._wiring = Wiring(settings)
             except (SettingsError, ValueError, TypeError) as error:
                 _log.error("the settings cannot be used: %s", error)
                 raise StoreUnavailable(
@@ -180,11 +180,9 @@ class _ReplyResponse(Response):
 
     async def _stream(self, relay: Relay, receive: Receive, send: Send) -> None:
         try:
-            with _stream_in_time.block(), _Departure(receive):
+            with _Departure(receive):
                 await self._pump(relay, send)
-        except _TooLong:
-            _log.warning("a stream took longer than %d s and was ended", LONGEST_STREAM_SECONDS)
-        except _ClientLeft:
+        except (_ClientLeft, ClientDeaf):
             pass
         finally:
             relay.abandon()
@@ -204,10 +202,6 @@ _name = lru_cache(maxsize=256)(str.encode)
 
 class _ClientLeft(Exception):
     """The client closed the connection while it was being served."""
-
-
-class _TooLong(Exception):
-    """A stream took longer than it may."""
 
 
 class _Departure:
@@ -244,20 +238,12 @@ class _Departure:
 
 
 _unwatched = Overdue(WATCH_AFTER_SECONDS)
-_stream_in_time = Deadlines(LONGEST_STREAM_SECONDS, _TooLong)
-_body_in_time = Deadlines(
-    LONGEST_BODY_SECONDS,
-    lambda: InvalidRequest(
-        f"The body did not arrive within {LONGEST_BODY_SECONDS} seconds. Send it at once."
-    ),
-)
 
 
 async def _answer(req: Request, work: Callable[[], Awaitable[Reply]]) -> Response:
     """Do the work; whatever goes wrong becomes an answer, for what leaves a handler becomes none."""
     try:
-        with _Departure(req.receive):
-            reply = await work()
+        reply = await work()
     except ProxyError as error:
         reply = refuse(error, new_id())
     except _ClientLeft:
@@ -269,6 +255,11 @@ async def _answer(req: Request, work: Callable[[], Awaitable[Reply]]) -> Respons
         _log.exception("a call failed by a fault of ours")
         reply = refuse(InternalError(), new_id())
     return _ReplyResponse(reply)
+
+
+def _body_in_time(seconds: float) -> Deadlines:
+    text = f"The body did not arrive within {seconds:g} seconds. Send it at once."
+    return Deadlines(seconds, partial(InvalidRequest, text))
 
 
 def _headers(req: Request) -> Headers:

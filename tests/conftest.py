@@ -121,9 +121,14 @@ async def on_the_wire(url: str, lines: list[bytes], body: bytes = b"") -> Answer
     writer.write(b"\r\n".join([*lines, b"host: test", b"connection: close", length, b"", b""]) + body)
     try:
         async with asyncio.timeout(30):
-            head, _, content = (await reader.read()).partition(b"\r\n\r\n")
+            return answer(await reader.read())
     finally:
         writer.close()
+
+
+def answer(sent: bytes) -> Answered:
+    """A whole answer, as its connection was closed after it; a chunked body stays in its chunks."""
+    head, _, content = sent.partition(b"\r\n\r\n")
     status, *fields = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (one.partition(":") for one in fields)}
     return Answered(int(status.split()[1]), headers, content)
