@@ -102,7 +102,8 @@ class Quota:
         self._store = store
         self._idle_seconds = idle_seconds
         self._clock = clock
-        self._accounts: dict[Key, Account] = {}
+        self._accounts: dict[tuple[str, str], Account] = {}
+        """By their keys; looked up for each call, so by what a `Key` equals and is made sooner."""
         self._days: dict[ZoneInfo, Day] = {}
         self._minutes = Minutes(clock)
         self._sweeping: asyncio.Task[None] | None = None
@@ -205,18 +206,20 @@ class Quota:
     def _user(self, who: Credential, event: Event, day: Day) -> Account | None:
         if event.requests_per_day is None and event.tokens_per_day is None:
             return None
-        key = Key(who.event_code, f"{who.user}:{day.name}")
-        return self._account(key, _limit(event.requests_per_day, event.tokens_per_day), _USER_BLOCK)
+        row = f"{who.user}:{day.name}"
+        limit = _limit(event.requests_per_day, event.tokens_per_day)
+        return self._account(who.event_code, row, limit, _USER_BLOCK)
 
     def _total(self, event: Event) -> Account | None:
         if event.requests_total is None and event.tokens_total is None:
             return None
         limit = _limit(event.requests_total, event.tokens_total)
-        return self._account(Key(event.code, TOTAL_ROW), limit, _EVENT_BLOCK)
+        return self._account(event.code, TOTAL_ROW, limit, _EVENT_BLOCK)
 
-    def _account(self, key: Key, limit: Amount, block: Amount) -> Account:
-        account = self._accounts.get(key)
+    def _account(self, event_code: str, row: str, limit: Amount, block: Amount) -> Account:
+        account = self._accounts.get((event_code, row))
         if account is None:
+            key = Key(event_code, row)
             account = self._accounts[key] = Account(key, self._store, block, self._clock)
         account.limit = limit
         self._start_sweeping()

@@ -159,24 +159,22 @@ class _ReplyResponse(Response):
     def __init__(self, reply: Reply) -> None:
         self.status_code = reply.status
         self.raw_headers = [(_name(name), value.encode()) for name, value in reply.headers.items()]
-        self._content = reply.body
+        self._content = content = reply.body
+        if isinstance(content, bytes):
+            self.raw_headers.append((b"content-length", b"%d" % len(content)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await self._write(receive, send)
+            if isinstance(self._content, Relay):
+                await self._stream(self._content, receive, send)
+            else:
+                await send(self._start())
+                await send({"type": "http.response.body", "body": self._content})
         finally:
             worker.forget_invocation(scope["headers"])
 
-    async def _write(self, receive: Receive, send: Send) -> None:
-        if isinstance(self._content, Relay):
-            await self._stream(self._content, receive, send)
-        else:
-            length = (b"content-length", str(len(self._content)).encode())
-            await send(self._start([*self.raw_headers, length]))
-            await send({"type": "http.response.body", "body": self._content})
-
-    def _start(self, headers: list[tuple[bytes, bytes]]) -> dict[str, object]:
-        return {"type": "http.response.start", "status": self.status_code, "headers": headers}
+    def _start(self) -> dict[str, object]:
+        return {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
 
     async def _stream(self, relay: Relay, receive: Receive, send: Send) -> None:
         try:
@@ -191,7 +189,7 @@ class _ReplyResponse(Response):
         async def pass_on(data: bytes) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
-        await send(self._start(self.raw_headers))
+        await send(self._start())
         await relay.pump(pass_on)
         await send({"type": "http.response.body", "body": b""})
 
