@@ -13,7 +13,7 @@ from tools.bench.load import Failed
 from tools.bench.measure import percentile
 from tools.bench.mock import CHUNKS
 from tools.bench.requests import PACE_MS, Kind, requests
-from tools.bench.rounds import APP, PASSTHROUGH, SCENARIOS, UPSTREAM
+from tools.bench.results import APP, PASSTHROUGH, SCENARIOS, UPSTREAM
 from tools.processes import ROOT
 
 
