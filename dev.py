@@ -39,7 +39,7 @@ prints what each can do. It takes about six minutes, and wants the machine for i
   --seconds S     how long each takes (2.5)
   --quick         a first look, in less than a minute
   --peers         nginx and LiteLLM too, in about ten minutes. What is missing of them is installed first,
-                  into .local and .venvs of this checkout alone; LiteLLM takes 800 MB
+                  into .local and .venvs of this checkout alone; LiteLLM takes 750 MB
   --write [FILE]  write docs/performance.md too, or FILE
 """
 

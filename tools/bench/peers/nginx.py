@@ -28,7 +28,8 @@ set -- -q -o "Dir::State=$new/state" -o "Dir::Cache=$new/cache" -o APT::Sandbox:
 "$apt_get" "$@" update
 "$apt_get" "$@" download nginx
 "$dpkg_deb" -x nginx_*.deb tree
-mv -T tree "$folder"
+rm -rf "$folder"
+mv tree "$folder"
 """
 _CONFIG: Final = """\
 daemon off;
