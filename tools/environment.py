@@ -110,6 +110,25 @@ def prepare(*, node: bool, python: Path | None = None, requirements: str = _ALL)
     return _python_in(venv)
 
 
+def beside(name: str, requirements: Path) -> Path:
+    """The Python of `.venvs/NAME`, for a program whose packages do not go with ours; set up where needed.
+
+    `requirements` pins them with all that they bring along, and nothing else is installed; as wheels, so that
+    no code of theirs runs before the program does. Raises SetupError.
+    """
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    venv, stamp = ROOT / ".venvs" / name, f"Python {version}, {_digest(requirements)}"
+    try:
+        if not _is_made(venv, stamp):
+            with locks.held(_LOCK, lambda: say(_WAITING)):
+                if not _is_made(venv, stamp):
+                    arguments = [str(requirements), "--no-deps", "--only-binary", ":all:"]
+                    _install_python_packages(venv, version, Path(sys.executable), name, arguments, stamp)
+    except OSError as error:
+        raise SetupError(about(error)) from error
+    return _python_in(venv)
+
+
 def _ready_python() -> Path | None:
     """That of `.venv`, when it is set up; of whatever version: it need not be ours."""
     version = _version_in(VENV)
@@ -119,14 +138,18 @@ def _ready_python() -> Path | None:
 def _set_up(venv: Path, version: str, base: Path, requirements: str, *, node: bool) -> None:
     """Looks again at what is to be done: another process may have done it while we waited for the lock."""
     if not _python_is_ready(venv, version, requirements):
-        _install_python_packages(venv, version, base, requirements)
+        stamp = _python_stamp(version, requirements)
+        _install_python_packages(venv, version, base, "the Python packages", [requirements], stamp)
     if node and not _npm_is_ready():
         _install_npm_packages()
 
 
 def _python_is_ready(venv: Path, version: str, requirements: str) -> bool:
-    enough = {_python_stamp(version, one) for one in (_ALL, requirements)}
-    return _python_in(venv).exists() and _read(_stamp_of(venv)) in enough
+    return _is_made(venv, *(_python_stamp(version, one) for one in (_ALL, requirements)))
+
+
+def _is_made(venv: Path, *stamps: str) -> bool:
+    return _python_in(venv).exists() and _read(_stamp_of(venv)) in stamps
 
 
 def _npm_is_ready() -> bool:
@@ -146,18 +169,20 @@ def _stamp_of(folder: Path) -> Path:
     return folder / ".made-from"
 
 
-def _install_python_packages(venv: Path, version: str, base: Path, requirements: str) -> None:
+def _install_python_packages(
+    venv: Path, version: str, base: Path, packages: str, arguments: list[str], made_from: str
+) -> None:
     stamp = _stamp_of(venv)
     if _read(stamp) == _UNFINISHED or not _python_in(venv).exists() or _version_in(venv) != version:
         _create_venv(venv, base)
     stamp.write_text(_UNFINISHED, encoding="utf-8")
-    install = [*_PIP_INSTALL, requirements]
+    install = [*_PIP_INSTALL, *arguments]
     try:
-        step("installing the Python packages", attached(_python_in(venv), "pip", *install), _PIP_FAILED)
+        step(f"installing {packages}", attached(_python_in(venv), "pip", *install), _PIP_FAILED)
     except SetupError:  # pip took back what it had begun, so what is there may be built upon
         stamp.unlink()
         raise
-    stamp.write_text(_python_stamp(version, requirements), encoding="utf-8")
+    stamp.write_text(made_from, encoding="utf-8")
 
 
 def _create_venv(venv: Path, base: Path) -> None:
