@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -56,7 +56,7 @@ class Call(msgspec.Struct):
         return self.tried[-1].deployment.id if self.tried else ""
 
 
-class Received(NamedTuple):
+class Received(msgspec.Struct, frozen=True):
     """An answer to pass on. Of a stream nothing was read yet, and its candidate is still to be `ended`."""
 
     answer: Answer

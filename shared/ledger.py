@@ -16,6 +16,8 @@ from itertools import count
 from math import inf
 from typing import Any, Final, NamedTuple
 
+from msgspec import Struct
+
 from .amounts import ENDLESS, NOTHING, Amount
 from .errors import StoreUnavailable
 from .ledger_row import Conflict, Key, LedgerStore, Row
@@ -42,7 +44,7 @@ _INSTANCE: Final = os.urandom(6).hex()
 _numbers = count(1)
 
 
-class Held(NamedTuple):
+class Held(Struct, frozen=True, gc=False):
     """What was set aside. `drawn` is what came out of a grant: units without a limit are not granted."""
 
     amount: Amount
@@ -122,14 +124,18 @@ class Account:
         self._doubt: _Change | None = None
         self._writing: asyncio.Task[None] | None = None
 
+    def take(self, wanted: Amount) -> Held | None:
+        """Set `wanted` aside where what is in hand suffices: what `hold` gives, without an await."""
+        self.used_at = self._clock()
+        return self._take(wanted)
+
     async def hold(self, wanted: Amount, least: Amount) -> Held | None:
         """Set `wanted` aside, or what is left when that is at least `least`; None when it is not.
 
         Raises:
             StoreUnavailable: the table does not answer, and what is here does not suffice.
         """
-        self.used_at = self._clock()
-        if held := self._take(wanted):
+        if held := self.take(wanted):
             return held
         if self._is_out_of(wanted):
             return self._take_rest(least)

@@ -227,7 +227,8 @@ class Proxy:
             self._end(call, hold, _told_id(call, answer), answer.status, relayed.ending, usage)
 
         relay = Relay(answer, self._stream_limits, hide_usage=not call.asked.wants_usage, ended=ended)
-        headers = self._headers(call, hold, answer) | {"cache-control": "no-cache"}
+        headers = self._headers(call, hold, answer)
+        headers["cache-control"] = "no-cache"
         return Reply(answer.status, headers, relay)
 
     def _end(self, call: Call, hold: Hold, told_id: str, status: int, ending: Ending, usage: Usage) -> None:
@@ -252,8 +253,10 @@ class Proxy:
         )
 
     def _headers(self, call: Call, hold: Hold, answer: Answer) -> dict[str, str]:
-        told = {"x-request-id": _told_id(call, answer)}
-        return answer.headers | told | hold.standing.headers(self._now())
+        headers = hold.standing.headers(self._now())
+        headers.update(answer.headers)
+        headers.setdefault("x-request-id", call.id)
+        return headers
 
     def _json(self, value: Any) -> Reply:
         return Reply(200, {**_JSON, "x-request-id": new_id()}, msgspec.json.encode(value))

@@ -11,8 +11,11 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from math import ceil
-from typing import Final, NamedTuple
+from typing import Final
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .amounts import ENDLESS, NOTHING, Amount
 from .errors import ProxyError, StoreUnavailable
@@ -37,7 +40,7 @@ _USER_BLOCK: Final = Amount(32, 32_768)
 _EVENT_BLOCK: Final = Amount(256, 262_144)
 
 
-class Need(NamedTuple):
+class Need(Struct, frozen=True, gc=False):
     """What a call would take. `output_cap` is for each of `choices`."""
 
     prompt_tokens: int
@@ -54,7 +57,9 @@ class Need(NamedTuple):
 
     def corrected(self, correction: float) -> Need:
         """The same call, its prompt estimated higher."""
-        return self if correction == 1 else self._replace(prompt_tokens=ceil(self.prompt_tokens * correction))
+        if correction == 1:
+            return self
+        return replace(self, prompt_tokens=ceil(self.prompt_tokens * correction))
 
     def lowered_cap(self, tokens: int) -> int:
         """The output cap with which the call takes no more tokens than these."""
@@ -189,13 +194,13 @@ class Quota:
         """Adds to `claims`; returns the need with the output cap that the account allows."""
         corrected = need.corrected(account.correction)
         wanted = corrected.amount
-        held = await account.hold(wanted, corrected.least)
-        if held is None:
+        held = account.take(wanted)
+        if held is None and (held := await account.hold(wanted, corrected.least)) is None:
             raise refusal(account, corrected.least, event, day, now)
         claims.append((account, held))
         if held.amount == wanted:
             return need
-        return need._replace(output_cap=corrected.lowered_cap(held.amount.tokens))
+        return replace(need, output_cap=corrected.lowered_cap(held.amount.tokens))
 
     def _user(self, who: Credential, event: Event, day: Day) -> Account | None:
         if event.requests_per_day is None and event.tokens_per_day is None:

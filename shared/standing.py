@@ -7,6 +7,8 @@ from math import ceil
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from msgspec import Struct
+
 from .amounts import ENDLESS, NOTHING, Amount
 from .errors import EventQuotaExceeded, QuotaExceeded, RequestQuotaExceeded, TokenQuotaExceeded
 from .ledger import Account
@@ -34,7 +36,7 @@ def day_of(now: datetime, zone: ZoneInfo) -> Day:
     return Day(date.isoformat(), datetime.combine(date, time(), zone).astimezone(UTC), ends)
 
 
-class Standing(NamedTuple):
+class Standing(Struct, frozen=True):
     """What an event's limits leave to one attendee, as this instance knows it at the moment of asking."""
 
     event: Event

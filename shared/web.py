@@ -158,7 +158,7 @@ class _ReplyResponse(Response):
 
     def __init__(self, reply: Reply) -> None:
         self.status_code = reply.status
-        self.raw_headers = [(_name(name), value.encode("latin-1")) for name, value in reply.headers.items()]
+        self.raw_headers = [(_name(name), value.encode()) for name, value in reply.headers.items()]
         self._content = reply.body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
