@@ -48,7 +48,7 @@ class Call(msgspec.Struct):
     attempts: int = 0
     first_byte_at: float | None = None
     is_sent: bool = False
-    """Whether any deployment has its prompt: what was never forwarded is not charged."""
+    """Whether a deployment has its prompt and may work on it: one that answered with an error does not."""
 
     @property
     def deployment(self) -> str:
@@ -162,11 +162,14 @@ class Forwarding:
         body = Body(content if ways is AS_ASKED else request.adapted(content, ways))
         call.attempts += 1
         call.first_byte_at = None
+        was_sent = call.is_sent
         try:
             answer = await self._upstream.send(deployment, body, call.headers, call.trace)
         finally:
-            call.is_sent = call.is_sent or body.is_sent
+            call.is_sent = was_sent or body.is_sent
         call.first_byte_at = self.clock()
+        if answer.status // 100 != 2:
+            call.is_sent = was_sent
         try:
             if answer.status == 200 and answer.is_stream:
                 return Received(answer, candidate, None, None)
