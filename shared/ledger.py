@@ -13,7 +13,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 from enum import Enum, auto
 from itertools import count
-from math import inf
+from math import ceil, inf
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
@@ -26,8 +26,8 @@ SHARE: Final = 16
 """A block is this part of what remains: it shrinks to one as the limit comes near."""
 
 BLOCK_SECONDS: Final = 4.0
-"""A block that was used up sooner is followed by one twice as large: so a fast caller costs few table calls,
-and a crash costs nobody more than some seconds of his own calls."""
+"""A block that was used up sooner is followed by one that lasts twice as long as this at the same pace: so a
+fast caller costs few table calls, and a crash costs nobody more than some seconds of his own calls."""
 SLOW_BLOCK_SECONDS: Final = 16.0
 """One that lasted longer is followed by one half as large; so is one that went back half unused."""
 FASTEST: Final = 16
@@ -286,6 +286,8 @@ class Account:
 
     async def _exchange(self, purpose: _Purpose) -> None:
         """Return, tell and take, in one conditional write; again where another instance was faster."""
+        if purpose is _Purpose.TAKE:
+            self._keep_pace()
         for attempt in range(MAX_TRIES):
             try:
                 await self._catch_up()
@@ -368,18 +370,19 @@ class Account:
         self.spare = self.spare.plus(change.taken)
         self._limit_seen = change.limit
         if change.taken != NOTHING:
-            self._keep_pace(change.taken)
+            self._latest, self._granted_at = change.taken, self._clock()
 
-    def _keep_pace(self, taken: Amount) -> None:
-        """By how long the last block lasted, where it was used up."""
-        now = self._clock()
-        if self._latest != NOTHING:
-            lasted_seconds = now - self._granted_at
-            if lasted_seconds < BLOCK_SECONDS:
-                self._speed = min(self._speed * 2, FASTEST)
-            elif lasted_seconds > SLOW_BLOCK_SECONDS:
-                self._slow_down()
-        self._latest, self._granted_at = taken, now
+    def _keep_pace(self) -> None:
+        """By how long the last block lasted, now that it is used up."""
+        if self._latest == NOTHING:
+            return
+        lasted_seconds = self._clock() - self._granted_at
+        if lasted_seconds < BLOCK_SECONDS:
+            grown = self._speed * 2 * BLOCK_SECONDS / max(lasted_seconds, 0.001)
+            self._speed = min(ceil(grown), FASTEST)
+        elif lasted_seconds > SLOW_BLOCK_SECONDS:
+            self._slow_down()
+        self._latest = NOTHING
 
     def _slow_down(self) -> None:
         self._speed = max(self._speed // 2, 1)
