@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -198,14 +197,14 @@ class Upstream:
 
 def _headers(client: Mapping[bytes, bytes], trace: Mapping[str, str]) -> bytes:
     """A client's header that cannot be sent on is left out: the deployment is not to blame for it."""
+    sent = [(name.encode(), value.encode("latin-1")) for name, value in trace.items()]
+    sent += [(name, client[name]) for name in SENT_HEADERS if name in client]
     headers = b""
-    for name, value in trace.items():
-        with suppress(ConnectionFailed):
-            headers += header(name.encode(), value.encode("latin-1"))
-    for sent in SENT_HEADERS:
-        if sent in client:
-            with suppress(ConnectionFailed):
-                headers += header(sent, client[sent])
+    for name, value in sent:
+        try:
+            headers += header(name, value)
+        except ConnectionFailed:
+            continue
     return headers
 
 
