@@ -99,4 +99,4 @@ def why(error: StoreUnavailable) -> str:
         case _ if isinstance(cause, UNREADABLE):
             return f"a row in them cannot be read ({type(cause).__name__}: {cause})"
         case _:
-            return type(cause).__name__ if cause else "others change this event all the time"
+            return type(cause).__name__ if cause else "others change the same all the time"
