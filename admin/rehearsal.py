@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from admin import times
 from admin.faults import Fault
-from admin.http import opened
+from admin.http import opened, unreached
 
 if TYPE_CHECKING:
     import aiohttp
@@ -102,7 +102,7 @@ class _App:
         except TimeoutError:
             return _Answer(0, f"no answer within {SECONDS} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return _Answer(0, f"{type(error).__name__}: {error}")
+            return _Answer(0, unreached(error, self._url))
 
 
 async def _reachable(app: _App) -> Step:
@@ -112,9 +112,7 @@ async def _reachable(app: _App) -> Step:
     if answer.status:
         found = f"something answers /healthz with {answer.status}, and it is not this app"
         return Step("address", False, found, "Is --url right, and was the app deployed (`azd deploy`)?")
-    return Step(
-        "address", False, answer.told, "Is the address right, is the network there, does the app run?"
-    )
+    return Step("address", False, answer.told, "Is the address right, and does the app run?")
 
 
 async def _ready(app: _App) -> Step:
