@@ -70,8 +70,8 @@ def add_deployment(
     It is tried with one small call first, and not added where that fails: with the key, if the setting VAR is
     set here too, or with your own Azure sign-in.
 
-    What you leave out is: the managed identity, API version v1, priority 1, weight 1, no price. But a
-    deployment that is there already keeps what it has of them.
+    Unless given: the managed identity, API version v1, priority 1, weight 1, no price. But one that is there
+    already keeps what it has.
 
     \b
     Example:

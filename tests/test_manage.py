@@ -98,6 +98,16 @@ async def test_a_removal_asks_and_without_a_yes_nothing_is_removed(tables: Table
     assert await tables.event("asked") is None
 
 
+async def test_an_update_of_a_stopped_event_says_that_it_stays_stopped(
+    tables: Tables, azurite: Azurite
+) -> None:
+    await created(azurite, "halted")
+    assert (await manage(azurite, "events", "stop", "halted")).status == 0
+    said = await manage(azurite, "events", "update", "halted", "--ends", "2037-01-01")
+    assert said.status == 0 and "it is stopped, and stays so until" in said.errors
+    assert "stopped" not in (await manage(azurite, "events", "update", "halted", "--resume")).errors
+
+
 async def test_two_updates_at_once_both_stand(tables: Tables, azurite: Azurite) -> None:
     await created(azurite, "twice")
     options = [("--organizer", "Ann"), *((f"--{name.replace('_', '-')}", "7") for name in LIMITS)]
@@ -172,7 +182,8 @@ async def test_an_update_that_is_interrupted_leaves_the_event_as_it_was(
 async def test_tables_that_are_missing_are_made() -> None:
     with Azurite(None) as empty:
         assert (await manage(empty, "events", "list", "--json")).json == []
-        assert (await created(empty, "first"))["code"] == "first"
+        said = await manage(empty, "events", "create", "first", "--name", "A hack", *DATES)
+        assert said.status == 0 and "no model is deployed yet" in said.errors
         tables = Tables(open_service(empty.connection_string, None))
         try:
             assert await tables.usage("first") == []
@@ -343,7 +354,7 @@ def test_the_limits_of_the_options_are_those_of_an_event() -> None:
     assert sorted(LIMITS) == sorted(rows.LIMITS)
 
 
-@pytest.mark.parametrize("command", ["events", "deployments", "usage", "events check", "events create"])
+@pytest.mark.parametrize("command", ["events", "deployments", "usage", "events create", "deployments update"])
 async def test_every_command_explains_itself(command: str) -> None:
     said = await program(None, *command.split(), "--help")
     assert said.status == 0 and "Usage: manage.py" in said.output and "--debug" in said.output
