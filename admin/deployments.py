@@ -177,7 +177,7 @@ def _updated(before: Deployment, after: Deployment, how: str) -> str:
     name = f"{after.deployment_name!r} of {after.model!r}"
     if not (told := deployment_text.differences(before, after)):
         return f"The deployment {name} was so already: nothing is changed."
-    return f"The deployment {name} has now {', '.join(told)}{how}. It takes effect within {CACHE_TIME}."
+    return f"The deployment {name} now has {', '.join(told)}{how}. It takes effect within {CACHE_TIME}."
 
 
 async def _update(tables: Tables, wanted: Deployment, given: dict[str, Any]) -> Deployment:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from admin import times
 from admin.faults import Fault
 from admin.http import opened, unreached
+from admin.options import CACHE_TIME
 
 if TYPE_CHECKING:
     import aiohttp
@@ -157,7 +158,7 @@ def _open(event: dict[str, Any]) -> Step:
         return Step("event open", True, dates)
     advice = (
         "`events update CODE --starts now` opens it for a rehearsal, `--ends ...` makes it longer, and "
-        "`--resume` opens it after a stop."
+        f"`--resume` opens it after a stop. That takes effect within {CACHE_TIME}."
     )
     return Step("event open", False, f"it is closed; its dates are {dates}", advice)
 

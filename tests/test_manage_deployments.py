@@ -145,7 +145,7 @@ async def test_an_update_changes_what_is_named_and_nothing_else(
     calls = len(azure.calls)
     said = await update(azurite, "--prompt-price", "0.15", "--completion-price", "0.6")
     assert said.status == 0, said.errors
-    assert "has now price 0.15 / 0.6. It takes effect within" in said.output
+    assert "now has price 0.15 / 0.6. It takes effect within" in said.output
     assert await there(tables) == [replace(before, prompt_price=0.15, completion_price=0.6)]
     assert (await tables.health())[before.model, before.id] == health
     assert len(azure.calls) == calls
