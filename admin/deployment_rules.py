@@ -17,7 +17,7 @@ EXAMPLE = "https://NAME.openai.azure.com"
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_KEY = re.compile(r"[0-9a-f]{32}|[A-Za-z0-9]{50,}")
+_KEY = re.compile(r"[0-9a-fA-F]{32}|[A-Za-z0-9]{50,}")
 """As Azure OpenAI makes them: 32 hexadecimal digits, or 84 letters and digits."""
 
 _VERSION = re.compile(r"v1|\d{4}-\d{2}-\d{2}(-preview)?")

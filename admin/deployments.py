@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -81,17 +81,19 @@ def add_deployment(
     plain = rules.new(model, endpoint, deployment)
     fresh = rules.with_options(plain, given)
     target = find()
-    there = run(target, lambda tables: _same(tables, fresh))
+    there = _same(run(target, lambda tables: tables.deployments()), fresh)
     added = rules.changed(there or plain, given)
-    if there and (kept := deployment_text.kept(fresh, there, added)):
-        note(f"it was there already, and keeps {', '.join(kept)}.")
+    kept = deployment_text.kept(fresh, there, added) if there else []
     told = "not tried, as you said"
     if not no_check:
         told, found = _tried(added, target, given, "added")
         given |= found
     added = run(target, lambda tables: _put(tables, added, given))
-    text = f"{model} is served by {added.deployment_name} at {added.endpoint} ({told})."
+    verb = "is" if added.active else "would be"
+    text = f"{model} {verb} served by {added.deployment_name} at {added.endpoint} ({told})."
     tell(asdict(added), as_json, lambda: text)
+    if kept:
+        note(f"it was there already, and keeps {', '.join(kept)}.")
     if not added.active:
         note(f"it is disabled, and stays so until `deployments enable {model} {added.id}`.")
 
@@ -113,14 +115,13 @@ def _tried(one: Deployment, target: Target, given: dict[str, Any], doing: str) -
     return found.told, {"output_field": found.deployment.output_field}
 
 
-async def _same(tables: Tables, wanted: Deployment) -> Deployment | None:
+def _same(rows: Iterable[Deployment], wanted: Deployment) -> Deployment | None:
     """The row of the same deployment in Azure that serves the same model, whatever id that has."""
-    return next((one for one in await tables.deployments() if _are_same(one, wanted)), None)
 
+    def names(one: Deployment) -> tuple[str, str, str]:
+        return one.model, one.deployment_name, one.endpoint.lower()
 
-def _are_same(one: Deployment, other: Deployment) -> bool:
-    names = (one.model, one.deployment_name, one.endpoint.lower())
-    return names == (other.model, other.deployment_name, other.endpoint.lower())
+    return next((one for one in rows if names(one) == names(wanted)), None)
 
 
 async def _put(tables: Tables, added: Deployment, given: dict[str, Any]) -> Deployment:
@@ -128,12 +129,13 @@ async def _put(tables: Tables, added: Deployment, given: dict[str, Any]) -> Depl
     from shared.tables import AlreadyExists
 
     for _ in range(PUTS):
-        if there := await _same(tables, added):
+        rows = await tables.deployments()
+        if there := _same(rows, added):
             stored = await tables.change_deployment(there, lambda now: rules.changed(now, given))
             if stored is not None:
                 return stored
             continue
-        taken = {one.id for one in await tables.deployments() if one.model == added.model}
+        taken = {one.id for one in rows if one.model == added.model}
         fresh = rules.new(added.model, added.endpoint, added.deployment_name, taken)
         fresh = rules.changed(replace(added, id=fresh.id), given)
         with suppress(AlreadyExists):
@@ -181,7 +183,7 @@ def _updated(before: Deployment, after: Deployment, how: str) -> str:
 
 
 async def _update(tables: Tables, wanted: Deployment, given: dict[str, Any]) -> Deployment:
-    there = await _same(tables, wanted)
+    there = _same(await tables.deployments(), wanted)
     if there is not None and there.id != wanted.id:
         raise Fault(
             f"{there.deployment_name!r} at {there.endpoint} serves {there.model!r} already, as {there.id}."

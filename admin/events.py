@@ -85,9 +85,9 @@ async def _add(tables: Tables, event: Event, *, is_proposed: bool) -> Event:
     from shared.tables import AlreadyExists
 
     served = {deployment.model for deployment in await tables.deployments()}
+    event_rules.check_models((*event.models, event.default_model), served)
     if not served:
         note("no model is deployed yet: `deployments add` adds one.")
-    event_rules.check_models((*event.models, event.default_model), served)
     for _ in range(PROPOSALS):
         try:
             await tables.add_event(event)

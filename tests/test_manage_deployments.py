@@ -121,7 +121,7 @@ async def test_one_that_was_taken_out_stays_out_when_it_is_added_again(
     assert (await manage(azurite, "deployments", "disable", "tried", "gpt-4o")).status == 0
     said = await add(azurite, azure.url)
     (one,) = await there(tables)
-    assert not one.active
+    assert not one.active and "tried would be served by gpt-4o" in said.output
     assert f"it is disabled, and stays so until `deployments enable tried {one.id}`" in said.errors
 
 
