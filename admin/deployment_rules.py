@@ -27,7 +27,11 @@ _PASTED_PATH = re.compile(r"/openai(/.*)?(\?.*)?/?$")
 
 
 def new(model: str, endpoint: str, deployment: str, taken: Collection[str] = ()) -> Deployment:
-    """A deployment with nothing but defaults, and an id that is not `taken` by another of the model."""
+    """A deployment with nothing but defaults, and an id that is not `taken` by another of the model.
+
+    Raises:
+        Fault: a name or the endpoint cannot be one.
+    """
     address = _address(endpoint)
     _check_name("model", model)
     _check_name("deployment", deployment)
@@ -75,9 +79,9 @@ def with_options(deployment: Deployment, given: dict[str, Any]) -> Deployment:
     if named.pop("no_price", False):
         named |= {"prompt_price": None, "completion_price": None}
     version = named.get("api_version", deployment.api_version)
-    if not _VERSION.fullmatch(version):
-        raise Fault("--api-version is v1 or a date such as 2024-10-21.")
     if version != deployment.api_version:
+        if not _VERSION.fullmatch(version):
+            raise Fault("--api-version is v1 or a date such as 2024-10-21.")
         named.setdefault("output_field", _output_field(version))
     return replace(deployment, **named)
 

@@ -25,14 +25,14 @@ def _health_fields(health: Health) -> dict[str, str | None]:
 def line(one: Deployment, health: Health | None, now: datetime) -> tuple[str, ...]:
     """What stands in `COLUMNS`."""
     fixed = (one.model, one.deployment_name, one.endpoint, str(one.priority), str(one.weight))
-    return (*fixed, auth(one), price(one), "yes" if one.active else "no", _seen(health, now))
+    return (*fixed, _auth(one), _price(one), "yes" if one.active else "no", _seen(health, now))
 
 
-def auth(one: Deployment) -> str:
+def _auth(one: Deployment) -> str:
     return one.auth if one.auth == MANAGED_IDENTITY else f"key in {one.auth}"
 
 
-def price(one: Deployment) -> str:
+def _price(one: Deployment) -> str:
     if one.prompt_price is None or one.completion_price is None:
         return "-"
     return f"{one.prompt_price:g} / {one.completion_price:g}"
@@ -56,12 +56,12 @@ def _ago(at: datetime, now: datetime) -> str:
 def _particulars(one: Deployment) -> dict[str, str]:
     """All but its name and place, in words."""
     return {
-        "auth": auth(one),
+        "auth": _auth(one),
         "api_version": f"API version {one.api_version}",
         "output_field": f"its output cap in {one.output_field}",
         "priority": f"priority {one.priority}",
         "weight": f"weight {one.weight}",
-        "price": "no price" if one.prompt_price is None else f"price {price(one)}",
+        "price": "no price" if one.prompt_price is None else f"price {_price(one)}",
     }
 
 

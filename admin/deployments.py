@@ -232,13 +232,13 @@ def _switch(name: str, told: str, *, active: bool, about: str) -> None:
             return one, await _is_served(tables, model)
 
         one, is_served = run(find(), switch)
-        text = f"{one.deployment_name} at {one.endpoint} {told} {model}, within {CACHE_TIME}."
+        text = f"{one.deployment_name} at {one.endpoint} {told.format(model)}, within {CACHE_TIME}."
         tell(asdict(one), as_json, lambda: text)
         _note_unserved(model, is_served)
 
 
-_switch("disable", "no longer serves", active=False, about="Send nothing more to DEPLOYMENT of MODEL.")
-_switch("enable", "serves again", active=True, about="Let DEPLOYMENT serve MODEL again.")
+_switch("disable", "no longer serves {}", active=False, about="Send nothing more to DEPLOYMENT of MODEL.")
+_switch("enable", "serves {} again", active=True, about="Let DEPLOYMENT serve MODEL again.")
 
 
 async def _is_served(tables: Tables, model: str) -> bool:

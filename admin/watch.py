@@ -54,8 +54,12 @@ async def _look_on(target: Target, code: str, by: By, every: int) -> None:
                     await asyncio.sleep(every)
                     seen = await again(tables, seen)
         finally:
-            if screen.is_terminal:  # what was drawn is gone with the terminal's second page
+            if _in_place(screen):  # what was drawn is gone with the terminal's second page
                 screen.print(_fitting(seen, by, screen, screen.height - 1))
+
+
+def _in_place(screen: Console) -> bool:
+    return screen.is_terminal and not screen.is_dumb_terminal
 
 
 @contextmanager
@@ -63,7 +67,7 @@ def _drawn_on(screen: Console) -> Iterator[Callable[[RenderableType], None]]:
     """In place, on a page of its own, on a terminal; into a file or a program, one after the other."""
     from rich.live import Live
 
-    if not screen.is_terminal:
+    if not _in_place(screen):
         yield screen.print
         return
     with Live(console=screen, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
@@ -87,7 +91,7 @@ def _before(rows: Iterable[UsageRow], since: datetime) -> list[UsageRow]:
 
 
 def _drawn(seen: Seen, by: By, screen: Console) -> RenderableType:
-    if not screen.is_terminal:
+    if not _in_place(screen):
         return _shown(seen, by, screen)
     return _fitting(seen, by, screen, screen.height, " Ctrl-C ends this.")
 
