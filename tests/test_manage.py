@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from admin.faults import Fault
 from admin.options import LIMITS
+from admin.target import find
 from shared import rows
 from shared.models import Event
 from shared.tables import Tables, open_service
@@ -306,6 +309,13 @@ async def test_nobody_signed_in_is_told() -> None:
 async def test_a_connection_string_that_is_none_is_told() -> None:
     said = await manage("nonsense", "events", "list")
     assert said.status == 2 and "connection string" in said.complaint
+
+
+@pytest.mark.parametrize("content", ["nonsense", "[]", '{"Values": null}', '{"Values": []}'])
+def test_local_settings_that_cannot_be_read_are_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / "local.settings.json").write_text(content)
+    with pytest.raises(Fault, match="local.settings.json is not a JSON object"):
+        find(tmp_path)
 
 
 AZURE_REFUSALS = {
