@@ -62,7 +62,8 @@ class Candidate:
         self.failed_at = 0.0
         self.failures = 0
         self.probing = False
-        self.seen = "ok"
+        self.seen = ""
+        """How it answered last, in a word; empty while it never did."""
         self.noted_at = clock()
         self.noted_calls = 0
         self._clock = clock
@@ -108,6 +109,8 @@ class Candidate:
         if self.trouble is not None and began_at >= self.failed_at:
             self.trouble, self.probing, self.cool_until = None, False, 0.0
             self._see("ok", 0.0)
+        elif not self.seen:
+            self._see("ok", 0.0)
 
     def left(self) -> None:
         """The try ended before it told anything: another may find out."""
@@ -148,5 +151,5 @@ class Candidate:
 
     def note(self, after_seconds: float) -> None:
         """Tell how it is, where it had calls and this was not told for so long."""
-        if self.calls != self.noted_calls and self._clock() - self.noted_at >= after_seconds:
+        if self.seen and self.calls != self.noted_calls and self._clock() - self.noted_at >= after_seconds:
             self._see(self.seen, max(0.0, self.cool_until - self._clock()))

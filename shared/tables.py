@@ -22,7 +22,7 @@ from azure.core.exceptions import (
 )
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.data.tables import UpdateMode
-from azure.data.tables.aio import TableServiceClient
+from azure.data.tables.aio import TableClient, TableServiceClient
 
 from .errors import StoreUnavailable
 from .ledger_row import Conflict, Key
@@ -33,6 +33,7 @@ from .rows import (
     EVENT_ROW,
     UNREADABLE,
     Row,
+    changed_deployment_to_row,
     deployment_from_row,
     deployment_to_row,
     event_from_row,
@@ -62,7 +63,7 @@ REPORT_SECONDS: Final = 60.0
 """Likewise, where an administrator reads many rows."""
 
 CHANGE_TRIES: Final = 20
-"""How often an administrator's change is tried while others change the same event."""
+"""How often an administrator's change is tried while others change the same row."""
 
 LARGEST_BATCH: Final = 100
 """Rows in one entity-group transaction (Azure Table Storage, "Performing entity group transactions")."""
@@ -236,23 +237,13 @@ class Tables:
         Raises:
             StoreUnavailable: the table does not answer, or the event changes all the time.
         """
-        for _ in range(CHANGE_TRIES):
-            async with _translated():
-                try:
-                    row = await self._events.get_entity(code, EVENT_ROW)
-                except ResourceNotFoundError:
-                    return None
-            changed = change(_readable(event_from_row, row))
-            async with _translated():
-                with suppress(ResourceModifiedError, ResourceNotFoundError):
-                    await self._events.update_entity(
-                        event_to_row(changed),
-                        mode=UpdateMode.REPLACE,
-                        etag=row.metadata["etag"],
-                        match_condition=MatchConditions.IfNotModified,
-                    )
-                    return changed
-        raise StoreUnavailable
+        return await _changed(
+            self._events,
+            (code, EVENT_ROW),
+            event_from_row,
+            change,
+            lambda _row, _before, now: event_to_row(now),
+        )
 
     async def delete_event(self, code: str) -> None:
         """Remove an event; no matter if there is none. Its quota and usage rows stay."""
@@ -269,12 +260,26 @@ class Tables:
         async with _translated():
             await self._deployments.upsert_entity(deployment_to_row(deployment), mode=UpdateMode.REPLACE)
 
-    async def switch_deployment(self, deployment: Deployment, *, active: bool) -> None:
-        """Let it serve, or not, and leave all else in its row as it is; no matter if it is gone."""
-        row = {"PartitionKey": deployment.model, "RowKey": deployment.id, "active": active}
+    async def add_deployment(self, deployment: Deployment) -> None:
+        """Add a deployment.
+
+        Raises:
+            AlreadyExists: its id is taken.
+            StoreUnavailable: the table does not answer.
+        """
         async with _translated():
-            with suppress(ResourceNotFoundError):
-                await self._deployments.update_entity(row, mode=UpdateMode.MERGE)
+            await self._deployments.create_entity(deployment_to_row(deployment))
+
+    async def change_deployment(
+        self, deployment: Deployment, change: Callable[[Deployment], Deployment]
+    ) -> Deployment | None:
+        """Change the deployment of that model and id, as `change_event` does; all else in its row stays.
+
+        Raises:
+            StoreUnavailable: the table does not answer, or the deployment changes all the time.
+        """
+        key = (deployment.model, deployment.id)
+        return await _changed(self._deployments, key, deployment_from_row, change, changed_deployment_to_row)
 
     async def write_health(self, deployment: Deployment, health: Health) -> None:
         """Note beside a deployment how it was last seen; no matter if it is gone.
@@ -399,6 +404,34 @@ class Tables:
 
     async def close(self) -> None:
         await self._service.close()
+
+
+async def _changed(
+    table: TableClient,
+    key: tuple[str, str],
+    read: Callable[[Row], T],
+    change: Callable[[T], T],
+    write: Callable[[Row, T, T], dict[str, Any]],
+) -> T | None:
+    """Change one row if nobody does meanwhile; else again, on what they wrote. See `Tables.change_event`."""
+    for _ in range(CHANGE_TRIES):
+        async with _translated():
+            try:
+                row = await table.get_entity(*key)
+            except ResourceNotFoundError:
+                return None
+        before = _readable(read, row)
+        after = change(before)
+        async with _translated():
+            with suppress(ResourceModifiedError, ResourceNotFoundError):
+                await table.update_entity(
+                    write(row, before, after),
+                    mode=UpdateMode.REPLACE,
+                    etag=row.metadata["etag"],
+                    match_condition=MatchConditions.IfNotModified,
+                )
+                return after
+    raise StoreUnavailable
 
 
 @asynccontextmanager

@@ -211,7 +211,8 @@ async def test_one_of_two_deployments_fails(
         assert calls_of(stage, model) == before
     else:
         assert told(await ask(hasty, model, stream=stream)) == row.alone
-        assert (model, model) not in await stage.tables.health()
+        health = await noted(stage, model, model)
+        assert (health.status, health.cooling_until) == ("ok", None)
 
 
 @pytest.mark.parametrize("stream", [False, True])

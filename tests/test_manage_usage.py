@@ -171,7 +171,7 @@ async def test_ctrl_c_is_the_ordinary_end_of_looking_on(tables: Tables, azurite:
     )
     assert process.stdout is not None
     async with asyncio.timeout(60):
-        while b"Ctrl-C ends this" not in await process.stdout.readline():
+        while b"(watched-live)" not in await process.stdout.readline():
             pass
         await tables.write_usage([row("late", "m", Counts(1), datetime.now(UTC), event="watched-live")], "w")
         while b"late" not in await process.stdout.readline():
