@@ -93,7 +93,7 @@ class Web:
         except ProxyError as error:
             wiring.proxy.refused(_headers(req), error)
             raise
-        with _Departure(req.receive):  # from here on: only one may read at a time
+        with _Departure(req.receive, self._unwatched):  # from here on: only one may read at a time
             deployment = req.scope["path_params"].get("deployment")
             return await wiring.proxy.chat(_headers(req), body, deployment, came_at)
 
@@ -102,6 +102,7 @@ class Web:
             try:
                 settings = Settings.read(self._environment)
                 self._body_in_time = _body_in_time(settings.longest_body_seconds)
+                self._unwatched = Overdue(WATCH_AFTER_SECONDS)
                 self._wiring = Wiring(settings)
             except (SettingsError, ValueError, TypeError) as error:
                 _log.error("the settings cannot be used: %s", error)
@@ -178,7 +179,7 @@ class _ReplyResponse(Response):
 
     async def _stream(self, relay: Relay, receive: Receive, send: Send) -> None:
         try:
-            with _Departure(receive):
+            with _Departure(receive, Overdue(WATCH_AFTER_SECONDS)):
                 await self._pump(relay, send)
         except (_ClientLeft, ClientDeaf):
             pass
@@ -205,17 +206,18 @@ class _ClientLeft(Exception):
 class _Departure:
     """Ends the block when the client leaves, by `_ClientLeft`."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, unwatched: Overdue) -> None:
         self._receive = receive
+        self._unwatched = unwatched
         self._left = False
         self._watch: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:
-        self._task = asyncio.current_task()
-        _unwatched.enter(self)
+        self._task = asyncio.current_task(self._unwatched.loop)
+        self._unwatched.enter(self)
 
     def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
-        _unwatched.leave(self)
+        self._unwatched.leave(self)
         if self._watch is not None:
             self._watch.cancel()
         if self._left and kind is not None and issubclass(kind, asyncio.CancelledError):
@@ -225,7 +227,7 @@ class _Departure:
 
     def is_late(self) -> None:
         """It takes long enough to be watched."""
-        self._watch = asyncio.get_running_loop().create_task(self._wait())
+        self._watch = self._unwatched.loop.create_task(self._wait())
 
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -233,9 +235,6 @@ class _Departure:
         self._left = True
         if self._task is not None:
             self._task.cancel()
-
-
-_unwatched = Overdue(WATCH_AFTER_SECONDS)
 
 
 async def _answer(req: Request, work: Callable[[], Awaitable[Reply]]) -> Response:
