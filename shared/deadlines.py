@@ -15,7 +15,7 @@ class Waiting(Protocol):
 
 
 class Overdue:
-    """Tells whoever has been here for `seconds`, once. It belongs to the loop that runs when it is first used."""
+    """Tells whoever has been here for `seconds`, once. It belongs to the loop in which it is first used."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

@@ -146,7 +146,7 @@ class Account:
 
         The table is told of a debt at once, in the background: other instances give out the less.
         """
-        self.spare = self.spare.plus(held.drawn.minus(used))
+        self.spare = self.spare.plus(held.drawn).minus(used)
         self.held = self.held.minus(held.amount)
         self.spent = self.spent.plus(used)
         self.used_at = self._clock()
@@ -217,8 +217,10 @@ class Account:
 
     def _take(self, wanted: Amount) -> Held | None:
         """None also when the limit was lowered since: then what is spare has to go back first."""
-        drawn = wanted.where(self.limit)
-        if not (self.limit.covers(self._limit_seen) and self.spare.where(self.limit).covers(drawn)):
+        limit, drawn = self.limit, wanted.where(self.limit)
+        if not self.spare.where(limit).covers(drawn):
+            return None
+        if limit is not self._limit_seen and not limit.covers(self._limit_seen):
             return None
         self.spare = self.spare.minus(drawn)
         self.held = self.held.plus(wanted)

@@ -27,7 +27,7 @@ from .usage import Tally
 Headers = Mapping[bytes, bytes]
 """A client's headers: names in lower case, values as they came."""
 
-_JSON = {"content-type": "application/json"}
+_JSON = {b"content-type": b"application/json"}
 _instance = os.urandom(8).hex()
 _numbers = itertools.count(1)
 
@@ -41,7 +41,7 @@ class Reply(msgspec.Struct, frozen=True):
     """An answer: whole, or a stream that still has to be pumped."""
 
     status: int
-    headers: dict[str, str]
+    headers: dict[bytes, bytes]
     body: bytes | Relay
 
 
@@ -150,7 +150,7 @@ class Proxy:
         reply.headers.update(standing.headers(now))
         return reply
 
-    async def _standing_headers(self, who: Credential, event: Event) -> dict[str, str]:
+    async def _standing_headers(self, who: Credential, event: Event) -> dict[bytes, bytes]:
         """The caller's numbers, for answers that cost nothing; none while the tables do not answer."""
         now = self._now()
         try:
@@ -184,14 +184,14 @@ class Proxy:
             hold.release()
             self._tell(call, call.id, error.status, error.code, Usage())
             self._tally.failed(call.credential, call.model, call.arrived_at, error)
-            error.headers |= {"x-request-id": call.id, **hold.standing.headers(self._now())}
+            error.headers |= {b"x-request-id": call.id.encode(), **hold.standing.headers(self._now())}
             raise
         except BaseException:
             hold.release()
             self._tally.failed(call.credential, call.model, call.arrived_at, InternalError())
             raise
         if cap is not None:
-            reply.headers["x-event-max-output-tokens"] = str(cap)
+            reply.headers[b"x-event-max-output-tokens"] = b"%d" % cap
         return reply
 
     def _reply(self, call: Call, hold: Hold, received: Received) -> Reply:
@@ -228,7 +228,7 @@ class Proxy:
 
         relay = Relay(answer, self._stream_limits, hide_usage=not call.asked.wants_usage, ended=ended)
         headers = self._headers(call, hold, answer)
-        headers["cache-control"] = "no-cache"
+        headers[b"cache-control"] = b"no-cache"
         return Reply(answer.status, headers, relay)
 
     def _end(self, call: Call, hold: Hold, told_id: str, status: int, ending: Ending, usage: Usage) -> None:
@@ -252,24 +252,25 @@ class Proxy:
             usage,
         )
 
-    def _headers(self, call: Call, hold: Hold, answer: Answer) -> dict[str, str]:
+    def _headers(self, call: Call, hold: Hold, answer: Answer) -> dict[bytes, bytes]:
         headers = hold.standing.headers(self._now())
         headers.update(answer.headers)
-        headers.setdefault("x-request-id", call.id)
+        headers.setdefault(b"x-request-id", call.id.encode())
         return headers
 
     def _json(self, value: Any) -> Reply:
-        return Reply(200, {**_JSON, "x-request-id": new_id()}, msgspec.json.encode(value))
+        return Reply(200, {**_JSON, b"x-request-id": new_id().encode()}, msgspec.json.encode(value))
 
 
 def refuse(error: ProxyError, request_id: str) -> Reply:
     """The reply that tells a refusal."""
-    return Reply(error.status, {**_JSON, "x-request-id": request_id, **error.headers}, error.body())
+    return Reply(error.status, {**_JSON, b"x-request-id": request_id.encode(), **error.headers}, error.body())
 
 
 def _told_id(call: Call, answer: Answer) -> str:
     """The id that the client is told, and the log too: the upstream's own where it has one."""
-    return answer.headers.get("x-request-id", call.id)
+    told = answer.headers.get(b"x-request-id")
+    return call.id if told is None else told.decode()
 
 
 def _event_cap(event: Event, asked: request.ChatRequest) -> int | None:

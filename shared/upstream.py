@@ -26,13 +26,13 @@ FIXED_HEADERS: Final = {
     b"content-type": b"application/json",
 }
 
-RETURNED_HEADERS: Final = (
-    "content-type",
-    "apim-request-id",
-    "x-request-id",
-    "x-ms-client-request-id",
-    "openai-processing-ms",
-)
+RETURNED_HEADERS: Final = {
+    "content-type": b"content-type",
+    "apim-request-id": b"apim-request-id",
+    "x-request-id": b"x-request-id",
+    "x-ms-client-request-id": b"x-ms-client-request-id",
+    "openai-processing-ms": b"openai-processing-ms",
+}
 """What of the upstream's headers comes back. Its rate limits are shared, its region and names are private."""
 
 NOT_FOUND_CODES: Final = frozenset({"404", "DeploymentNotFound", "ResourceNotFound", "model_not_found"})
@@ -84,10 +84,11 @@ class Answer:
     def __init__(self, response: Response) -> None:
         self._response = response
         self.status = response.status
+        get = response.headers.get
         self.headers = {
-            name: value
-            for name in RETURNED_HEADERS
-            if (value := response.headers.get(name)) is not None and value.isascii() and value.isprintable()
+            sent: value.encode()
+            for name, sent in RETURNED_HEADERS.items()
+            if (value := get(name)) is not None and value.isascii() and value.isprintable()
         }
 
     def cool_down_seconds(self) -> float | None:
@@ -100,7 +101,7 @@ class Answer:
 
     @property
     def is_stream(self) -> bool:
-        return self.headers.get("content-type", "").startswith("text/event-stream")
+        return self.headers.get(b"content-type", b"").startswith(b"text/event-stream")
 
     async def read(self) -> bytes:
         """What has arrived since the last call; empty at the end.

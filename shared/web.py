@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from types import TracebackType
 
 from starlette.requests import Request
@@ -67,7 +67,7 @@ class Web:
 
         async def work() -> Reply:
             await self._open().tables.check()
-            return Reply(200, {"content-type": "application/json"}, b'{"status":"ready"}')
+            return Reply(200, {b"content-type": b"application/json"}, b'{"status":"ready"}')
 
         return await _answer(req, work)
 
@@ -116,7 +116,7 @@ async def alive(req: Request) -> Response:
     """Alive; touches nothing else."""
 
     async def work() -> Reply:
-        return Reply(200, {"content-type": "application/json"}, b'{"status":"alive"}')
+        return Reply(200, {b"content-type": b"application/json"}, b'{"status":"alive"}')
 
     return await _answer(req, work)
 
@@ -159,7 +159,7 @@ class _ReplyResponse(Response):
 
     def __init__(self, reply: Reply) -> None:
         self.status_code = reply.status
-        self.raw_headers = [(_name(name), value.encode()) for name, value in reply.headers.items()]
+        self.raw_headers = [*reply.headers.items()]
         self._content = content = reply.body
         if isinstance(content, bytes):
             self.raw_headers.append((b"content-length", b"%d" % len(content)))
@@ -193,10 +193,6 @@ class _ReplyResponse(Response):
         await send(self._start())
         await relay.pump(pass_on)
         await send({"type": "http.response.body", "body": b""})
-
-
-_name = lru_cache(maxsize=256)(str.encode)
-"""The names of headers, which are few, in bytes."""
 
 
 class _ClientLeft(Exception):

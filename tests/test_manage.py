@@ -314,7 +314,7 @@ async def test_a_connection_string_that_is_none_is_told() -> None:
 @pytest.mark.parametrize("content", ["nonsense", "[]", '{"Values": null}', '{"Values": []}'])
 def test_local_settings_that_cannot_be_read_are_told(tmp_path: Path, content: str) -> None:
     (tmp_path / "local.settings.json").write_text(content)
-    with pytest.raises(Fault, match="local.settings.json is not a JSON object"):
+    with pytest.raises(Fault, match=r"local\.settings\.json is not a JSON object"):
         find(tmp_path)
 
 

@@ -302,7 +302,7 @@ async def test_all_cooling_is_told_with_the_earliest_recovery() -> None:
     refusal = (await pool.routes()).refusal("m", None)
     assert isinstance(refusal, UpstreamBusy)
     assert refusal.retry_after_seconds == 3.5
-    assert refusal.headers == {"retry-after": "4", "retry-after-ms": "3500"}
+    assert refusal.headers == {b"retry-after": b"4", b"retry-after-ms": b"3500"}
 
 
 async def test_a_refusal_of_ours_is_no_reason_to_wait() -> None:
