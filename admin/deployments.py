@@ -21,7 +21,7 @@ from admin.target import Target, find
 from shared.models import Deployment, Health
 
 if TYPE_CHECKING:
-    from shared.tables import Tables
+    from admin.tables import Tables
 
 OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens")
 PUTS = 5
@@ -126,7 +126,7 @@ def _same(rows: Iterable[Deployment], wanted: Deployment) -> Deployment | None:
 
 async def _put(tables: Tables, added: Deployment, given: dict[str, Any]) -> Deployment:
     """Add it; where it is there, also by somebody else's hand just now, change what was given."""
-    from shared.tables import AlreadyExists
+    from shared.table_service import AlreadyExists
 
     for _ in range(PUTS):
         rows = await tables.deployments()

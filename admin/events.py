@@ -19,7 +19,7 @@ from shared.credentials import is_event_code
 from shared.models import Event
 
 if TYPE_CHECKING:
-    from shared.tables import Tables
+    from admin.tables import Tables
 
 PROPOSALS = 5
 
@@ -82,7 +82,7 @@ def _note_oddities(event: Event, url: str | None) -> None:
 
 
 async def _add(tables: Tables, event: Event, *, is_proposed: bool) -> Event:
-    from shared.tables import AlreadyExists
+    from shared.table_service import AlreadyExists
 
     served = {deployment.model for deployment in await tables.deployments()}
     event_rules.check_models((*event.models, event.default_model), served)

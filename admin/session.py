@@ -13,7 +13,7 @@ from shared.errors import StoreUnavailable
 from shared.settings import TABLES, TABLES_URI
 
 if TYPE_CHECKING:
-    from shared.tables import Tables
+    from admin.tables import Tables
 
 T = TypeVar("T")
 
@@ -42,8 +42,9 @@ async def opened(target: Target) -> AsyncIterator[Tables]:
         Outage: they do not answer.
         Fault: their address cannot be read.
     """
+    from admin.tables import Tables
     from shared.identity import default_credential
-    from shared.tables import Tables, open_service
+    from shared.table_service import open_service
 
     keyless = not target.connection_string
     credential = default_credential(target.environment.get("AZURE_CLIENT_ID")) if keyless else None

@@ -19,7 +19,7 @@ from shared.credentials import is_event_code
 from shared.models import UTC_ZONE, Deployment, Event, UsageRow
 
 if TYPE_CHECKING:
-    from shared.tables import Tables
+    from admin.tables import Tables
 
 
 EVERY = 5

@@ -20,7 +20,7 @@ from shared.models import UsageRow
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from shared.tables import Tables
+    from admin.tables import Tables
 
 STILL_CHANGING = timedelta(hours=2)
 """Calls are counted to the hour in which they began, and end within it or the next: what is older stands."""

@@ -21,7 +21,8 @@ from .relay import StreamLimits
 from .retention import Retention
 from .routing import Routing
 from .settings import Settings
-from .tables import Tables, open_service
+from .table_service import open_service
+from .tables import Tables
 from .telemetry import Telemetry
 from .upstream import Timeouts, Upstream
 from .usage import Tally

@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from azure.data.tables.aio import TableServiceClient
 
+from admin.tables import Tables
 from function_app import create_app
 from shared.models import Deployment, Event
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
 from shared.web import Web
 from tools.azurite import ACCOUNT, Azurite
 from tools.azurite import KEY as TABLES_KEY
@@ -237,6 +239,13 @@ async def tables(azurite: Azurite, shared_simulator: Simulator) -> AsyncIterator
         )
     yield tables
     await tables.close()
+
+
+@pytest.fixture
+async def service(tables: Tables, azurite: Azurite) -> AsyncIterator[TableServiceClient]:
+    """The table service without our store between, as a person with Storage Explorer has it."""
+    async with TableServiceClient.from_connection_string(azurite.connection_string) as client:
+        yield client
 
 
 @asynccontextmanager

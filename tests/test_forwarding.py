@@ -12,8 +12,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from admin.tables import Tables
 from shared.models import Deployment
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
 from tests.conftest import (
     CREDENTIAL,
     EVENT,

@@ -15,10 +15,11 @@ import pytest
 
 from admin.faults import Fault
 from admin.options import LIMITS
+from admin.tables import Tables
 from admin.target import find
 from shared import rows
 from shared.models import Event
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
 from tests.conftest import EVENT, MODEL, QUESTION, Stage, TableTap, nothing_left_in_flight
 from tests.manage import DATES, ROOT, created, manage, program
 from tools.azurite import Azurite

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from admin.tables import Tables
 from shared.models import MANAGED_IDENTITY, Deployment, Health
-from shared.tables import Tables
 from tests.conftest import KEY, MODEL, QUESTION, Stage
 from tests.manage import Said, created, manage
 from tools.azurite import Azurite

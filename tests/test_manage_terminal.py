@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from admin.tables import Tables
 from shared.models import Counts, Deployment, UsageRow
-from shared.tables import Tables
 from tests.conftest import EVENT
 from tests.manage import ROOT
 from tools.azurite import Azurite

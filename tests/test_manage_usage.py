@@ -18,9 +18,10 @@ import pytest
 
 from admin import watch
 from admin.summary import summed
+from admin.tables import Tables
 from admin.usage import read
 from shared.models import Counts, Deployment, UsageRow
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
 from tests.conftest import EVENT, TableTap
 from tests.manage import ROOT, manage
 from tools.azurite import Azurite

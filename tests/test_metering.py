@@ -17,10 +17,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from admin.tables import Tables
 from shared.amounts import Amount
 from shared.ledger_row import Key
 from shared.models import Counts, UsageRow
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
 from tests.conftest import EVENT, QUESTION, Answered, Stage, TableTap, answered, serve
 from tests.test_quota_processes import process
 from tests.wire import Peer, speaking

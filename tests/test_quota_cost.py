@@ -27,7 +27,7 @@ from shared.models import Credential, Event, Usage
 from shared.quota import MOST_KEPT, Need, Quota
 from shared.rows import ledger_to_row
 from shared.standing import TOTAL_ROW
-from shared.tables import open_service
+from shared.table_service import open_service
 from tests.conftest import EVENT, QUESTION, Stage, TableTap, answered, serve
 from tests.fake_ledger import FakeLedger, Fault
 from tools.azurite import Azurite

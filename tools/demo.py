@@ -13,10 +13,11 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from admin.tables import Tables
 from shared.errors import StoreUnavailable
 from shared.models import Deployment, Event
 from shared.settings import Settings, SettingsError
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
 
 CODE = "hackathon"
 MODELS = ("gpt-4o-mini", "gpt-4o")

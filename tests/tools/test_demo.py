@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from admin.tables import Tables
 from shared.models import Deployment, Event
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
 from tools.azurite import Azurite
 from tools.processes import ROOT
 

@@ -14,8 +14,9 @@ from time import perf_counter
 from typing import Final
 from urllib.parse import urlsplit
 
+from admin.tables import Tables
 from shared.models import Deployment, Event
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
 from tools import ports
 from tools.processes import ROOT, ChildError, attached
 
