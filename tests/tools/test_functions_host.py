@@ -486,7 +486,7 @@ async def test_the_command_tells_a_port_in_use_in_one_line_with_status_2(app_dir
 
 
 async def test_the_command_tells_a_missing_app_in_one_line_with_status_2(tmp_path: Path) -> None:
-    async with command("--app", str(tmp_path)) as process:
+    async with command("--app", str(tmp_path), "--port", "0") as process:
         _, errors = await process.communicate()
     assert (process.returncode, errors.count(b"\n")) == (2, 1)
     assert b"there is no" in errors
