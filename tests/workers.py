@@ -1,4 +1,4 @@
-"""In how many processes the tests run."""
+"""In how many processes the tests run, each with an Azurite and an app of its own."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ import os
 import pytest
 
 _MOST = 4
-"""Each starts an Azurite and serves the app: above this, more of them gain little."""
+"""Above this what each must start and collect for itself is more than what is saved."""
+_CHOICES = ("file_or_dir", "keyword", "markexpr", "lf", "stepwise")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One for each core where all tests are run; 0, this one alone, for a choice of them, which begins at once."""
-    return 0 if _is_choice(config) or _is_looked_on(config) else min(os.cpu_count() or 1, _MOST)
-
-
-def _is_choice(config: pytest.Config) -> bool:
-    chosen = ("file_or_dir", "keyword", "markexpr", "lf", "stepwise")
-    return any(map(config.getoption, chosen))
-
-
-def _is_looked_on(config: pytest.Config) -> bool:
-    """With `-s` or `--pdb`: what other processes print is not shown, and they read no keyboard."""
-    return config.getoption("capture") == "no" or config.getoption("usepdb")
+    """One for each core where all tests are run. 0 is none but this one: for a choice of tests, which begins
+    sooner so, and for `-s`, as nothing shows what others print.
+    """
+    if any(map(config.getoption, _CHOICES)) or config.getoption("capture") == "no":
+        return 0
+    return min(os.cpu_count() or 1, _MOST)

@@ -121,7 +121,7 @@ def _ready_python() -> Path | None:
 
 
 def _make(folder: Path, is_ready: Callable[[], bool], make: Callable[[], None]) -> None:
-    """Each folder has a lock of its own, so that commands which need different ones do not wait for each other."""
+    """Each folder has a lock of its own: commands which need different ones do not wait for one another."""
     if is_ready():
         return
     with locks.held(ROOT / ".local" / f"set-up-{folder.name}.lock", lambda: say(_WAITING)):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools import checkout
-from tools import interpreters
+from tools import interpreters, locks
 
 POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="stands in for programs with shell scripts")
 PYTHON, NPM = "installing the Python packages ...", "installing Azurite"
@@ -99,6 +99,12 @@ def test_two_at_once_set_up_once(fresh: Path) -> None:
     told = "".join(one.communicate(timeout=100)[1] for one in both)
     assert [one.returncode for one in both] == [7, 7]
     assert (told.count(VENV), told.count(NPM)) == (1, 1)
+
+
+def test_another_python_is_set_up_while_the_first_still_is(ready: Path) -> None:
+    with locks.held(ready / ".local" / "set-up-.venv.lock", pytest.fail):
+        answer = checkout.call(ready, "test", "--python", sys.executable)
+    assert (answer.returncode, answer.stderr.count(VENV), "waiting" in answer.stderr) == (7, 1, False)
 
 
 @POSIX_ONLY
