@@ -101,10 +101,22 @@ def test_two_at_once_set_up_once(fresh: Path) -> None:
     assert (told.count(VENV), told.count(NPM)) == (1, 1)
 
 
-def test_another_python_is_set_up_while_the_first_still_is(ready: Path) -> None:
+def test_a_python_is_set_up_while_another_still_is(ready: Path) -> None:
+    (ready / "requirements-dev.txt").write_text("# changed\n")
+    with locks.held(ready / ".local" / "set-up-3.99.lock", pytest.fail):
+        told = checkout.call(ready, "test").stderr
+    assert (PYTHON in told, "waiting" in told) == (True, False)
+
+
+def test_one_that_is_being_set_up_is_waited_for(ready: Path) -> None:
+    (ready / "requirements-dev.txt").write_text("# changed\n")
+    asked = [sys.executable, "dev.py", "test"]
     with locks.held(ready / ".local" / "set-up-.venv.lock", pytest.fail):
-        answer = checkout.call(ready, "test", "--python", sys.executable)
-    assert (answer.returncode, answer.stderr.count(VENV), "waiting" in answer.stderr) == (7, 1, False)
+        waiting = subprocess.Popen(asked, cwd=ready, stderr=subprocess.PIPE, text=True)
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline().startswith("Another command is setting up")
+    told = waiting.communicate(timeout=100)[1]
+    assert (waiting.returncode, PYTHON in told) == (7, True)
 
 
 @POSIX_ONLY
