@@ -404,7 +404,7 @@ async def test_a_deployment_whose_key_is_not_set_is_an_upstream_error_and_is_not
     ("told", "milliseconds"),
     [
         (RateLimited(retry_after_ms=1500), 1500),
-        (RateLimited(retry_after_ms=250, retry_after=9), 250),
+        (RateLimited(retry_after_ms=2500, retry_after=9), 2_500),
         (RateLimited(retry_after=7), 7_000),
         (RateLimited(retry_after="soon", reset_requests=4), 4_000),
         (RateLimited(reset_tokens=3), 3_000),
