@@ -30,6 +30,9 @@ read from the environment, then .env, then local.settings.json.
 """
 TEST = """\
 Runs the tests with pytest. All other arguments are pytest's: `dev.py test -x tests/tools -k lock`.
+
+All tests run in several processes at once; those that are named, by a path, -k or -m, in a single one, which
+begins sooner. `-n 4` says in how many, `-n 0` in that one.
 """
 BENCH = """\
 Runs the app with everything on, a pass-through without any policy, and the upstream alone, side by side, and

@@ -26,6 +26,8 @@ from tools.azurite import KEY as TABLES_KEY
 from tools.functions_host import FunctionsHost, HostSettings
 from tools.simulator import Answer, Simulator
 
+pytest_plugins = ("tests.workers",)
+
 KEY = "sim-key-7f3a9c"
 KEY_SETTINGS = ("SIMULATOR_KEY", *(f"SIMULATOR_KEY_{number}" for number in range(30)))
 """Each holds the key of the simulator."""

@@ -385,9 +385,9 @@ async def test_a_keyless_deployment_is_tried_with_the_administrators_own_sign_in
 
 async def test_the_list_shows_how_each_was_last_seen(tables: Tables, azurite: Azurite) -> None:
     seen = [
-        Deployment("seen", "busy", "https://a.openai.azure.com", "gpt-4o", priority=2, weight=3),
+        Deployment("seen", "busy", "https://busy.openai.azure.com", "gpt-4o", priority=2, weight=3),
         Deployment(
-            "seen", "new", "https://b.openai.azure.com", "gpt-4o", prompt_price=0.15, completion_price=0.6
+            "seen", "new", "https://new.openai.azure.com", "gpt-4o", prompt_price=0.15, completion_price=0.6
         ),
     ]
     for one in seen:
@@ -400,8 +400,8 @@ async def test_the_list_shows_how_each_was_last_seen(tables: Tables, azurite: Az
     assert new["health"] is None
     output = (await manage(azurite, "deployments", "list")).output
     lines = [line for line in output.splitlines() if line.split()[:1] == ["seen"]]
-    (busy_line,) = (line for line in lines if "a.openai" in line)
-    (new_line,) = (line for line in lines if "b.openai" in line)
+    (busy_line,) = (line for line in lines if "busy.openai" in line)
+    (new_line,) = (line for line in lines if "new.openai" in line)
     assert "429, 3 min ago, cooling down" in busy_line
     assert "0.15 / 0.6" in new_line and new_line.rstrip().endswith("no call yet")
     await _remove(tables, seen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,6 +30,8 @@ from tests.stored import (
     plain_event,
 )
 from tools.azurite import Azurite
+
+Spoil = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 @pytest.mark.parametrize("event", [full_event(), plain_event()], ids=["full", "plain"])
@@ -114,24 +116,37 @@ BAD_EDITS: list[tuple[str, Any]] = [
 ]
 
 
+@pytest.fixture
+async def spoil(service: TableServiceClient) -> AsyncIterator[Spoil]:
+    """Writes the row of an event. It is gone after the test: where one cannot be read, events cannot be listed."""
+    client = service.get_table_client(EVENTS)
+    written = []
+
+    async def write(row: dict[str, Any]) -> None:
+        await client.upsert_entity(row)
+        written.append(row["PartitionKey"])
+
+    yield write
+    for name in written:
+        await client.delete_entity(name, EVENT_ROW)
+
+
 @pytest.mark.parametrize(("field", "value"), BAD_EDITS)
 async def test_an_event_spoilt_by_hand_is_unavailable_and_not_unknown(
-    tables: Tables, service: TableServiceClient, field: str, value: object
+    tables: Tables, spoil: Spoil, field: str, value: object
 ) -> None:
     event = full_event()
-    await service.get_table_client(EVENTS).upsert_entity({**event_to_row(event), field: value})
+    await spoil({**event_to_row(event), field: value})
     with pytest.raises(StoreUnavailable) as caught:
         await tables.event(event.code)
     assert caught.value.message == "This event is not set up correctly. Tell your organiser."
 
 
 @pytest.mark.parametrize("missing", ["starts_at", "ends_at"])
-async def test_an_event_without_its_times_is_unavailable(
-    tables: Tables, service: TableServiceClient, missing: str
-) -> None:
+async def test_an_event_without_its_times_is_unavailable(tables: Tables, spoil: Spoil, missing: str) -> None:
     row = event_to_row(full_event())
     del row[missing]
-    await service.get_table_client(EVENTS).upsert_entity(row)
+    await spoil(row)
     with pytest.raises(StoreUnavailable):
         await tables.event(row["PartitionKey"])
 
@@ -199,16 +214,24 @@ async def test_a_deployment_spoilt_by_hand_is_left_out_and_the_others_stay(
 
 @pytest.fixture(scope="module")
 async def own() -> AsyncIterator[tuple[Azurite, Tables]]:
-    """A table service of our own, to be ill-treated, and nothing in it."""
+    """A table service of our own, to be ill-treated."""
     with Azurite(None) as azurite:
         tables = Tables(open_service(azurite.connection_string, None))
         yield azurite, tables
         await tables.close()
 
 
-async def test_missing_tables_are_an_outage_and_no_unknown_event(own: tuple[Azurite, Tables]) -> None:
-    _, tables = own
-    for read in (tables.event("demo"), tables.deployments(), tables.check()):
+@pytest.fixture(scope="module")
+async def bare() -> AsyncIterator[Tables]:
+    """A table service with no tables in it."""
+    with Azurite(None) as azurite:
+        tables = Tables(open_service(azurite.connection_string, None))
+        yield tables
+        await tables.close()
+
+
+async def test_missing_tables_are_an_outage_and_no_unknown_event(bare: Tables) -> None:
+    for read in (bare.event("demo"), bare.deployments(), bare.check()):
         with pytest.raises(StoreUnavailable):
             await read
 
@@ -220,11 +243,8 @@ def test_a_row_cannot_name_one_of_the_apps_own_settings_as_its_key(setting: str)
         deployment_from_row(row)
 
 
-async def test_what_cannot_be_written_because_a_table_is_missing_is_unavailable(
-    own: tuple[Azurite, Tables],
-) -> None:
-    _, tables = own
-    for write in (tables.put_event(full_event()), tables.put_deployment(full_deployment())):
+async def test_what_cannot_be_written_because_a_table_is_missing_is_unavailable(bare: Tables) -> None:
+    for write in (bare.put_event(full_event()), bare.put_deployment(full_deployment())):
         with pytest.raises(StoreUnavailable):
             await write
 

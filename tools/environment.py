@@ -21,6 +21,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -32,7 +33,6 @@ from tools.steps import SetupError, about, say, step
 VENV = ROOT / ".venv"
 NODE_MODULES = ROOT / "node_modules"
 OLDEST_NODE = 20
-_LOCK = ROOT / ".local" / "set-up.lock"
 _NEEDED = (
     *("aiohttp", "azure.data.tables", "azure.identity", "click", "dateutil", "dotenv", "jinja2", "msgspec"),
     *("rich", "vl_convert", "xkcdpass"),
@@ -102,9 +102,20 @@ def prepare(*, node: bool, python: Path | None = None, requirements: str = _ALL)
     try:
         if node:
             _check_node()
-        if not (_python_is_ready(venv, version, requirements) and (not node or _npm_is_ready())):
-            with locks.held(_LOCK, lambda: say(_WAITING)):
-                _set_up(venv, version, base, requirements, node=node)
+        _make(
+            venv,
+            lambda: _python_is_ready(venv, version, requirements),
+            lambda: _install_python_packages(
+                venv,
+                version,
+                base,
+                "the Python packages",
+                [requirements],
+                _python_stamp(version, requirements),
+            ),
+        )
+        if node:
+            _make(NODE_MODULES, _npm_is_ready, _install_npm_packages)
     except OSError as error:
         raise SetupError(about(error)) from error
     return _python_in(venv)
@@ -119,11 +130,12 @@ def beside(name: str, requirements: Path) -> Path:
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     venv, stamp = ROOT / ".venvs" / name, f"Python {version}, {_digest(requirements)}"
     try:
-        if not _is_made(venv, stamp):
-            with locks.held(_LOCK, lambda: say(_WAITING)):
-                if not _is_made(venv, stamp):
-                    arguments = [str(requirements), "--no-deps", "--only-binary", ":all:"]
-                    _install_python_packages(venv, version, Path(sys.executable), name, arguments, stamp)
+        arguments = [str(requirements), "--no-deps", "--only-binary", ":all:"]
+        _make(
+            venv,
+            lambda: _is_made(venv, stamp),
+            lambda: _install_python_packages(venv, version, Path(sys.executable), name, arguments, stamp),
+        )
     except OSError as error:
         raise SetupError(about(error)) from error
     return _python_in(venv)
@@ -135,13 +147,13 @@ def _ready_python() -> Path | None:
     return _python_in(VENV) if version and _python_is_ready(VENV, version, _ADMINISTRATION) else None
 
 
-def _set_up(venv: Path, version: str, base: Path, requirements: str, *, node: bool) -> None:
-    """Looks again at what is to be done: another process may have done it while we waited for the lock."""
-    if not _python_is_ready(venv, version, requirements):
-        stamp = _python_stamp(version, requirements)
-        _install_python_packages(venv, version, base, "the Python packages", [requirements], stamp)
-    if node and not _npm_is_ready():
-        _install_npm_packages()
+def _make(folder: Path, is_ready: Callable[[], bool], make: Callable[[], None]) -> None:
+    """Each folder has a lock of its own: commands which need different ones do not wait for one another."""
+    if is_ready():
+        return
+    with locks.held(ROOT / ".local" / f"set-up-{folder.name}.lock", lambda: say(_WAITING)):
+        if not is_ready():  # another process may have made it while we waited
+            make()
 
 
 def _python_is_ready(venv: Path, version: str, requirements: str) -> bool:

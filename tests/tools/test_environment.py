@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools import checkout
-from tools import interpreters
+from tools import interpreters, locks
 
 POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="stands in for programs with shell scripts")
 PYTHON, NPM = "installing the Python packages ...", "installing Azurite"
@@ -99,6 +99,24 @@ def test_two_at_once_set_up_once(fresh: Path) -> None:
     told = "".join(one.communicate(timeout=100)[1] for one in both)
     assert [one.returncode for one in both] == [7, 7]
     assert (told.count(VENV), told.count(NPM)) == (1, 1)
+
+
+def test_a_python_is_set_up_while_another_still_is(ready: Path) -> None:
+    (ready / "requirements-dev.txt").write_text("# changed\n")
+    with locks.held(ready / ".local" / "set-up-3.99.lock", pytest.fail):
+        told = checkout.call(ready, "test").stderr
+    assert (PYTHON in told, "waiting" in told) == (True, False)
+
+
+def test_one_that_is_being_set_up_is_waited_for(ready: Path) -> None:
+    (ready / "requirements-dev.txt").write_text("# changed\n")
+    asked = [sys.executable, "dev.py", "test"]
+    with locks.held(ready / ".local" / "set-up-.venv.lock", pytest.fail):
+        waiting = subprocess.Popen(asked, cwd=ready, stderr=subprocess.PIPE, text=True)
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline().startswith("Another command is setting up")
+    told = waiting.communicate(timeout=100)[1]
+    assert (waiting.returncode, PYTHON in told) == (7, True)
 
 
 @POSIX_ONLY

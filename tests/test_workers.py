@@ -1,0 +1,34 @@
+"""All tests run in several processes, a choice of them in one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TESTS = """
+import os
+from pathlib import Path
+
+def test_one():
+    Path(os.environ.get("PYTEST_XDIST_WORKER", "here")).touch()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_here"), [([], False), (["-k", "one"], True), (["test_some.py"], True), (["-s"], True)]
+)
+def test_only_all_tests_run_in_other_processes(tmp_path: Path, arguments: list[str], is_here: bool) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -n auto")
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ("tests.workers",)')
+    (tmp_path / "test_some.py").write_text(TESTS)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    env |= {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-m", "pytest", "-p", "xdist", *arguments]
+    ran = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout
+    assert [bool(list(tmp_path.glob(name))) for name in ("here", "gw*")] == [is_here, not is_here]
