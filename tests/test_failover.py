@@ -228,7 +228,8 @@ async def test_a_call_that_takes_too_long_is_not_held_against_a_deployment_that_
     await add_to(stage, model, f"{model}-other", priority=2)
     assert told(await ask(hasty, model)) == SERVED
     assert calls_of(stage, f"{model}-other") == 0
-    assert (model, model) not in await stage.tables.health()
+    seen = (await stage.tables.health()).get((model, model))
+    assert seen is None or (seen.status, seen.cooling_until) == ("ok", None)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue of connections does not wait")
@@ -330,7 +331,8 @@ async def test_a_client_that_leaves_ends_the_try_that_is_under_way_and_begins_no
     call.cancel()
     await stage.simulator.until(lambda calls: calls[-1].left)
     assert calls_of(stage, f"{model}-other") == 0
-    assert (model, model) not in await stage.tables.health()
+    seen = (await stage.tables.health()).get((model, model))
+    assert seen is None or (seen.status, seen.cooling_until) == ("ok", None)
 
 
 async def test_a_call_that_waited_for_its_quota_while_a_deployment_failed_may_find_it_mended(
