@@ -9,21 +9,25 @@ from urllib.parse import urlsplit
 
 import click
 
+from admin.codes import checked
 from admin.faults import Failed, Fault
 from admin.options import Command, as_json
 from admin.printing import tell
 from admin.rehearsal import Step, rehearsed
 from admin.target import find_url
-from shared.credentials import is_event_code
 
 _USER = re.compile(r"[a-z0-9._@+-]{1,64}")
 _MARKS = {True: "ok  ", False: "FAIL", None: "-   "}
 
 
-@click.command("check", cls=Command)
+@click.command("check", cls=Command, short_help="Call the app as an attendee of CODE would.")
 @click.argument("code")
 @click.option("--user", required=True, metavar="NAME", help="A GitHub name: yours, as an attendee has one.")
-@click.option("--url", help="The app's address; without it, PROXY_URL's or that of the `dev.py run` here.")
+@click.option(
+    "--url",
+    metavar="URL",
+    help="The app's address; without it, PROXY_URL or the `dev.py run` here.",
+)
 @as_json
 def check_event(code: str, user: str, url: str | None, as_json: bool) -> None:
     """Call the app as an attendee of CODE would, and tell what each step found.
@@ -31,9 +35,7 @@ def check_event(code: str, user: str, url: str | None, as_json: bool) -> None:
     For each model of the event it makes one plain call and one stream, which count for NAME's quota. The exit
     status is 1 when a step fails.
     """
-    event_code, name = code.strip().lower(), user.strip().lower()
-    if not is_event_code(event_code):
-        raise Fault(f"{code!r} cannot be an event code: 1 to 64 letters, digits, '-', '_' or '.'.")
+    event_code, name = checked(code), user.strip().lower()
     if not _USER.fullmatch(name):
         raise Fault(f"{user!r} cannot be a user: 1 to 64 letters, digits, '-', '_', '.', '@' or '+'.")
     address = _address(url)
@@ -59,7 +61,7 @@ def _address(url: str | None) -> str:
     except ValueError:
         is_right = False
     if not is_right:
-        raise Fault(f"{address!r} is not an address, such as https://YOUR-APP.azurewebsites.net.")
+        raise Fault(f"{address!r} is not a whole address, such as https://YOUR-APP.azurewebsites.net.")
     return address
 
 

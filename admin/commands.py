@@ -46,11 +46,13 @@ def main(context: click.Context) -> None:
 
     \b
     A first event:
-      manage.py deployments add gpt-4o-mini --endpoint https://NAME.openai.azure.com --deployment gpt-4o-mini
-      manage.py events create --name "Winter Hack" --starts "2026-12-01 09:00" --ends "2026-12-03 18:00" \\
-                --time-zone Europe/Berlin --models gpt-4o-mini --requests-per-day 200 --max-output-tokens 800
-      manage.py events check CODE --user YOUR-NAME
-      manage.py usage CODE --watch
+      python3 manage.py deployments add gpt-4o-mini \\
+              --endpoint https://NAME.openai.azure.com --deployment gpt-4o-mini
+      python3 manage.py events create --name "Winter Hack" --models gpt-4o-mini \\
+              --starts "2026-12-01 09:00" --ends "2026-12-03 18:00" --time-zone Europe/Berlin \\
+              --requests-per-day 200 --max-output-tokens 800
+      python3 manage.py events check CODE --user YOUR-NAME
+      python3 manage.py usage CODE --watch
     """
     logging.basicConfig(level=logging.WARNING if context.meta.get(DEBUG) else logging.CRITICAL)
 

@@ -10,7 +10,6 @@ from typing import Any
 from admin import times
 from admin.faults import Fault
 from admin.options import names
-from shared.credentials import is_event_code
 from shared.models import Event
 
 LONGEST_NAME = 200
@@ -22,7 +21,7 @@ def created(code: str, starts: str, ends: str, time_zone: str, models: str, **re
     Raises:
         Fault: they describe none.
     """
-    zone, listed = times.zone(time_zone), names(models)
+    zone, listed = times.zone(time_zone), _models(models)
     rest["default_model"] = rest["default_model"] or (listed[0] if listed else None)
     event = Event(
         code=code,
@@ -53,7 +52,7 @@ def changed(event: Event, changes: dict[str, Any]) -> Event:
     if given.pop("no_default_model"):
         given["default_model"] = None
     if models is not None:
-        given["models"] = names(models)
+        given["models"] = _models(models)
     if starts is not None:
         given["starts_at"] = times.moment(starts, zone)
     if ends is not None:
@@ -63,10 +62,15 @@ def changed(event: Event, changes: dict[str, Any]) -> Event:
     return updated
 
 
+def _models(text: str) -> tuple[str, ...]:
+    listed = names(text)
+    if text and not listed:
+        raise Fault(f'--models {text!r} names no model: write a,b, or "" for every one.')
+    return listed
+
+
 def check(event: Event) -> None:
     """Raises Fault where it cannot be an event."""
-    if not is_event_code(event.code):
-        raise Fault(f"{event.code!r} cannot be an event code: 1 to 64 letters, digits, '-', '_' or '.'.")
     if not event.name.strip() or len(event.name) > LONGEST_NAME or not event.name.isprintable():
         raise Fault(f"--name is a text of 1 to {LONGEST_NAME} characters, in one line.")
     if len(event.organizer) > LONGEST_NAME or not event.organizer.isprintable():
@@ -85,10 +89,11 @@ def check(event: Event) -> None:
 
 def check_models(asked: Iterable[str | None], served: set[str]) -> None:
     """Raises Fault where nothing serves one of them."""
-    missing = [name for name in asked if name and name not in served]
+    missing = list(dict.fromkeys(name for name in asked if name and name not in served))
     if not missing:
         return
-    close = get_close_matches(missing[0], sorted(served), 1)
+    alike = {name.lower(): name for name in sorted(served)}
+    close = [alike[name] for name in get_close_matches(missing[0].lower(), alike, 1)]
     hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(sorted(served)) or 'none'}."
     raise Fault(
         f"No deployment serves {', '.join(missing)}. {hint} `manage.py deployments add` adds another."

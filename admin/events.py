@@ -11,18 +11,22 @@ import click
 from admin import codes, event_rules, event_text
 from admin.check import check_event
 from admin.faults import Fault
-from admin.options import LIMITS, Group, as_json, limits, yes
-from admin.printing import confirm, note, show, table, tell
+from admin.options import CACHE_TIME, LIMITS, Group, as_json, limits, yes
+from admin.printing import confirm, listed, note, tell
 from admin.session import run
 from admin.target import find
 from shared.credentials import is_event_code
 from shared.models import Event
 
 if TYPE_CHECKING:
-    from shared.tables import Tables
+    from admin.tables import Tables
 
 PROPOSALS = 5
-CACHE_TIME = "the app's PROXY_CACHE_SECONDS (30, unless set)"
+
+
+_STARTS = 'Such as "2026-12-01 09:00", in the event\'s time zone; or now.'
+_ENDS = "Likewise; a date alone is the end of that day."
+_ZONE = "IANA name, such as Europe/Berlin."
 
 
 @click.group(cls=Group, short_help="Who may call, when, and how much.")
@@ -35,15 +39,15 @@ events.add_command(check_event)
 
 @events.command("create")
 @click.argument("code", required=False)
-@click.option("--name", required=True, help="What the event is called.")
+@click.option("--name", required=True, metavar="TEXT", help="What the event is called.")
+@click.option("--starts", required=True, metavar="DATE", help=_STARTS)
+@click.option("--ends", required=True, metavar="DATE", help=_ENDS)
+@click.option("--time-zone", default="UTC", show_default=True, metavar="ZONE", help=_ZONE)
+@click.option("--organizer", default="", metavar="TEXT", help="Whom attendees should ask.")
+@click.option("--models", default="", metavar="A,B", help="Without it, every deployed model.")
 @click.option(
-    "--starts", required=True, help='Such as "2026-12-01 09:00", in the event\'s time zone; or now.'
+    "--default-model", metavar="A", help="For calls that name none; without it, the first of --models."
 )
-@click.option("--ends", required=True, help="Likewise; a date alone is the end of that day.")
-@click.option("--time-zone", default="UTC", show_default=True, help="IANA name, such as Europe/Berlin.")
-@click.option("--organizer", default="", help="Whom attendees should ask.")
-@click.option("--models", default="", help="Comma-separated; without it, every deployed model.")
-@click.option("--default-model", help="For calls that name none; without it, the first of --models.")
 @limits
 @as_json
 def create_event(code: str | None, as_json: bool, **described: Any) -> None:
@@ -51,11 +55,13 @@ def create_event(code: str | None, as_json: bool, **described: Any) -> None:
 
     Without CODE one is made up that can be said aloud and is hard to guess. Whoever knows it may call.
 
-    Example: manage.py events create winter-hack --name "Winter Hack" --starts "2026-12-01 09:00"
-    --ends "2026-12-03 18:00" --time-zone Europe/Berlin --models gpt-4o --max-output-tokens 800
-    --requests-per-day 200 --tokens-per-day 100000
+    \b
+    Example:
+      python3 manage.py events create --name "Winter Hack" --starts "2026-12-01 09:00" \\
+              --ends "2026-12-03 18:00" --time-zone Europe/Berlin --models gpt-4o \\
+              --max-output-tokens 800 --requests-per-day 200 --tokens-per-day 100000
     """
-    event = event_rules.created((code or codes.proposed()).strip().lower(), **described)
+    event = event_rules.created(codes.proposed() if code is None else codes.checked(code), **described)
     target = find()
     event = run(target, lambda tables: _add(tables, event, is_proposed=code is None))
     tell(
@@ -76,10 +82,12 @@ def _note_oddities(event: Event, url: str | None) -> None:
 
 
 async def _add(tables: Tables, event: Event, *, is_proposed: bool) -> Event:
-    from shared.tables import AlreadyExists
+    from shared.table_service import AlreadyExists
 
     served = {deployment.model for deployment in await tables.deployments()}
     event_rules.check_models((*event.models, event.default_model), served)
+    if not served:
+        note("no model is deployed yet: `deployments add` adds one.")
     for _ in range(PROPOSALS):
         try:
             await tables.add_event(event)
@@ -105,7 +113,7 @@ def list_events(as_json: bool) -> None:
     rows = [
         (event.code, event.name, event_text.state(event, now), event_text.period(event)) for event in found
     ]
-    show(table(("code", "name", "state", "open"), rows))
+    listed(("code", "name", "state", "open"), rows)
 
 
 @events.command("show")
@@ -118,18 +126,24 @@ def show_event(code: str, as_json: bool) -> None:
     tell(event_text.fields(event), as_json, lambda: "\n".join(f"{name:20} {value}" for name, value in lines))
 
 
-@events.command("update")
+@events.command("update", short_help="Change the event CODE: what you name, and nothing else.")
 @click.argument("code")
-@click.option("--name")
-@click.option("--starts", help='Such as "2026-12-01 09:00", in the event\'s time zone; or now.')
-@click.option("--ends", help="Likewise; a date alone is the end of that day.")
-@click.option("--time-zone", help="IANA name, such as Europe/Berlin.")
-@click.option("--organizer")
-@click.option("--models", help='Comma-separated; "" for every deployed model.')
-@click.option("--default-model")
+@click.option("--name", metavar="TEXT", help="What the event is called.")
+@click.option("--starts", metavar="DATE", help=_STARTS)
+@click.option("--ends", metavar="DATE", help=_ENDS)
+@click.option("--time-zone", metavar="ZONE", help=f"{_ZONE} Moves no date that is set already.")
+@click.option("--organizer", metavar="TEXT", help="Whom attendees should ask.")
+@click.option("--models", metavar="A,B", help='"" for every deployed model.')
+@click.option("--default-model", metavar="A", help="For calls that name none.")
 @click.option("--no-default-model", is_flag=True, help="Calls must then name a model.")
 @limits
-@click.option("--no-limit", multiple=True, type=click.Choice([name.replace("_", "-") for name in LIMITS]))
+@click.option(
+    "--no-limit",
+    multiple=True,
+    type=click.Choice([name.replace("_", "-") for name in LIMITS]),
+    metavar="LIMIT",
+    help="Take a limit away, such as requests-per-day; may be given several times.",
+)
 @click.option("--resume", is_flag=True, help="Open it again after `events stop`.")
 @as_json
 def update_event(code: str, as_json: bool, **changes: Any) -> None:
@@ -145,7 +159,9 @@ def update_event(code: str, as_json: bool, **changes: Any) -> None:
     told = f"The event {updated.code!r} is changed. It takes effect within {CACHE_TIME}."
     tell(event_text.fields(updated), as_json, lambda: told)
     if changes["starts"] or changes["ends"] or changes["time_zone"]:
-        note(f"it is open {event_text.period(updated)}.")
+        note(f"its dates are {event_text.period(updated)}.")
+    if not updated.active:
+        note("it is stopped, and stays so until `events update --resume`.")
 
 
 @events.command("stop")

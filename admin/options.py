@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+CACHE_TIME: Final = "the app's PROXY_CACHE_SECONDS (30, unless set)"
 LARGEST_LIMIT: Final = 10**12
 LIMITS: Final = {
     "requests_per_day": "Of each attendee; the day begins at midnight in the event's time zone.",
@@ -21,6 +22,25 @@ DEBUG: Final = f"{__name__}.debug"
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 yes = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+class Number(click.ParamType[int | float]):
+    """Within bounds, and with sentences that say how to write one."""
+
+    name = "number"
+
+    def __init__(self, kind: type[int] | type[float], lowest: int, highest: int) -> None:
+        self._kind, self._lowest, self._highest = kind, lowest, highest
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | float:
+        try:
+            number = self._kind(value)
+        except ValueError:
+            kind, example = ("a whole number", "1000") if self._kind is int else ("a number", "0.15")
+            self.fail(f"{value!r} is not {kind}, such as {example}.", param, ctx)
+        if not self._lowest <= number <= self._highest:
+            self.fail(f"{value} is not from {self._lowest} to {self._highest:,}.", param, ctx)
+        return number
 
 
 class Command(click.Command):
@@ -56,7 +76,7 @@ def limits(command: Callable[..., None]) -> Callable[..., None]:
     """An option for each limit of an event."""
     for name, told in reversed(LIMITS.items()):
         lowest = 1 if name == "max_output_tokens" else 0
-        kind = click.IntRange(lowest, LARGEST_LIMIT)
+        kind = Number(int, lowest, LARGEST_LIMIT)
         command = click.option(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=told)(command)
     return command
 

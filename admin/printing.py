@@ -40,6 +40,7 @@ def confirm(question: str, yes: bool) -> None:
     try:
         agreed = click.confirm(question, err=True)
     except click.Abort:
+        click.echo(err=True)  # the question stands there without an answer
         raise Fault("Nothing was changed: nobody agreed. Give --yes where nobody can be asked.") from None
     if not agreed:
         raise Fault("Nothing was changed.")
@@ -69,16 +70,39 @@ def table(
         box=box.SIMPLE_HEAD,
         show_footer=bool(footer),
         pad_edge=False,
+        padding=(0, 1, 0, 0),
         header_style="bold",
         footer_style="bold",
     )
     for number, name in enumerate(columns):
-        justify = "right" if name in right else "left"
-        made.add_column(Text(name), Text(footer[number]) if footer else "", justify=justify)  # type: ignore[arg-type]
+        is_number = name in right
+        made.add_column(
+            Text(name),
+            Text(footer[number]) if footer else "",
+            justify="right" if is_number else "left",
+            no_wrap=is_number,
+            overflow="ellipsis" if is_number else "fold",
+        )
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
     return made
 
 
-def show(made: Table) -> None:
-    console().print(made)
+def listed(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Iterable[str] = ()) -> None:
+    """A table; where the terminal is too narrow for it, one row below the other, so that no name is cut."""
+    screen, made = console(), table(columns, rows, numbers=numbers)
+    if fits(made, screen):
+        screen.print(made)
+        return
+    width = max(len(name) for name in columns[1:])
+    for first, *others in rows:
+        click.echo(f"\n{first}")
+        for name, value in zip(columns[1:], others, strict=True):
+            click.echo(f"  {name:{width}}  {value}")
+
+
+def fits(made: Table, screen: Console) -> bool:
+    from rich.measure import Measurement
+
+    wide = screen.options.update(max_width=WIDE)
+    return Measurement.get(screen, wide, made).maximum <= screen.width

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from admin import times
 from admin.faults import Fault
-from admin.http import opened
+from admin.http import opened, unreached
+from admin.options import CACHE_TIME
 
 if TYPE_CHECKING:
     import aiohttp
@@ -102,7 +103,7 @@ class _App:
         except TimeoutError:
             return _Answer(0, f"no answer within {SECONDS} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return _Answer(0, f"{type(error).__name__}: {error}")
+            return _Answer(0, unreached(error, self._url))
 
 
 async def _reachable(app: _App) -> Step:
@@ -112,9 +113,7 @@ async def _reachable(app: _App) -> Step:
     if answer.status:
         found = f"something answers /healthz with {answer.status}, and it is not this app"
         return Step("address", False, found, "Is --url right, and was the app deployed (`azd deploy`)?")
-    return Step(
-        "address", False, answer.told, "Is the address right, is the network there, does the app run?"
-    )
+    return Step("address", False, answer.told, "Is the address right, and does the app run?")
 
 
 async def _ready(app: _App) -> Step:
@@ -159,7 +158,7 @@ def _open(event: dict[str, Any]) -> Step:
         return Step("event open", True, dates)
     advice = (
         "`events update CODE --starts now` opens it for a rehearsal, `--ends ...` makes it longer, and "
-        "`--resume` opens it after a stop."
+        f"`--resume` opens it after a stop. That takes effect within {CACHE_TIME}."
     )
     return Step("event open", False, f"it is closed; its dates are {dates}", advice)
 

@@ -13,7 +13,7 @@ from shared.errors import StoreUnavailable
 from shared.settings import TABLES, TABLES_URI
 
 if TYPE_CHECKING:
-    from shared.tables import Tables
+    from admin.tables import Tables
 
 T = TypeVar("T")
 
@@ -42,8 +42,9 @@ async def opened(target: Target) -> AsyncIterator[Tables]:
         Outage: they do not answer.
         Fault: their address cannot be read.
     """
+    from admin.tables import Tables
     from shared.identity import default_credential
-    from shared.tables import Tables, open_service
+    from shared.table_service import open_service
 
     keyless = not target.connection_string
     credential = default_credential(target.environment.get("AZURE_CLIENT_ID")) if keyless else None
@@ -77,9 +78,16 @@ _CODES = {
 }
 
 
-def why(error: StoreUnavailable) -> str:
+def why(error: StoreUnavailable) -> str:  # noqa: PLR0911 - one line for each
     """The cause in a few words, and what mends it."""
-    from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceRequestError
+    from azure.core.exceptions import (
+        ClientAuthenticationError,
+        HttpResponseError,
+        ServiceRequestError,
+        ServiceRequestTimeoutError,
+        ServiceResponseError,
+        ServiceResponseTimeoutError,
+    )
 
     from shared.rows import UNREADABLE
 
@@ -92,11 +100,13 @@ def why(error: StoreUnavailable) -> str:
         case HttpResponseError(status_code=status):
             told = _CODES.get(code) or (_CODES["AuthorizationPermissionMismatch"] if status == 403 else None)
             return told or f"they say {status} {code}".rstrip()
+        case TimeoutError() | ServiceRequestTimeoutError() | ServiceResponseTimeoutError():
+            return "they took too long"
+        case ServiceResponseError():
+            return "they ended the connection"
         case ServiceRequestError():
             return "nothing is to be reached at their address (is it right, and the network there?)"
-        case _ if isinstance(cause, TimeoutError):
-            return "they took too long"
         case _ if isinstance(cause, UNREADABLE):
             return f"a row in them cannot be read ({type(cause).__name__}: {cause})"
         case _:
-            return type(cause).__name__ if cause else "others change this event all the time"
+            return type(cause).__name__ if cause else "others change the same all the time"

@@ -77,6 +77,6 @@ def _local_settings(root: Path) -> dict[str, str]:
         return {}
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig")).get("Values", {})
+        return {name: str(value) for name, value in values.items()}
     except (ValueError, AttributeError) as error:
-        raise Fault(f"{path.name} is not a JSON object: {error}.") from error
-    return {name: str(value) for name, value in values.items()}
+        raise Fault(f'{path.name} is not a JSON object with an object "Values": {error}.') from error

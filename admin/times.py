@@ -39,6 +39,8 @@ def moment(text: str, zone: ZoneInfo, *, closing: bool = False) -> datetime:
         Fault: it is no date, not a whole one, or could be two moments.
     """
     text = " ".join(text.split())
+    if not text:
+        raise Fault(f"A date is empty: write one such as 2026-12-01 or {EXAMPLE}.")
     if text.lower() == "now":
         return datetime.now(UTC).replace(microsecond=0)
     try:

@@ -51,13 +51,13 @@ async def tried(deployment: Deployment, environment: Mapping[str, str], *, may_s
     if _refuses(answer, deployment.output_field):
         if not may_switch:
             raise Fault(
-                f"Not added: {deployment.deployment_name} refuses {deployment.output_field}, as "
+                f"{deployment.deployment_name} refuses {deployment.output_field}, as "
                 f"{_REFUSING[deployment.output_field]} do: give --output-field {other}."
             )
         deployment = replace(deployment, output_field=other)
         answer = await _call(deployment, headers)
     if fault := _fault(answer, deployment):
-        raise Fault(f"Not added: {fault}")
+        raise Fault(fault)
     return Tried(deployment, True, _success(answer, deployment))
 
 
@@ -66,9 +66,7 @@ async def _headers(deployment: Deployment, environment: Mapping[str, str]) -> di
     if deployment.auth != MANAGED_IDENTITY:
         if key := environment.get(deployment.auth, "").strip():
             if not (key.isascii() and key.isprintable()):
-                raise Fault(
-                    f"Not added: what {deployment.auth} holds cannot be a key: it has odd characters."
-                )
+                raise Fault(f"what {deployment.auth} holds cannot be a key: it has odd characters.")
             return {"api-key": key}
         return (
             f"its key is in the app's setting {deployment.auth}, which is not set here: put it into your "
@@ -96,7 +94,7 @@ async def _signed_in(scope: str) -> dict[str, str] | str:
 async def _call(deployment: Deployment, headers: dict[str, str]) -> _Answer:
     import aiohttp
 
-    from admin.http import opened
+    from admin.http import opened, unreached
     from shared.upstream import chat_url
 
     body = {
@@ -110,9 +108,9 @@ async def _call(deployment: Deployment, headers: dict[str, str]) -> _Answer:
             async with call as response:
                 return await _read(response)
     except TimeoutError as error:
-        raise Fault(f"Not added: {deployment.endpoint} gave no answer within {SECONDS} s.") from error
+        raise Fault(f"{deployment.endpoint} gave no answer within {SECONDS} s.") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise Fault(f"Not added: {_unreached(error, deployment.endpoint)}") from error
+        raise Fault(unreached(error, deployment.endpoint)) from error
 
 
 async def _read(response: aiohttp.ClientResponse) -> _Answer:
@@ -127,20 +125,6 @@ async def _read(response: aiohttp.ClientResponse) -> _Answer:
         return _Answer(response.status, "" if is_answer or response.status != 200 else "not-json", "", "")
     code, message, param = (str(error.get(name) or "") for name in ("code", "message", "param"))
     return _Answer(response.status, code, message, param)
-
-
-def _unreached(error: Exception, endpoint: str) -> str:
-    import aiohttp
-
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return f"there is no host of the name in {endpoint}: is it written right?"
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return f"{endpoint} shows a certificate that this machine does not trust."
-        case aiohttp.ClientConnectorError():
-            return f"{endpoint} cannot be reached from here: is the network there, and no firewall between?"
-        case _:
-            return f"{endpoint} ended the connection without an answer ({type(error).__name__})."
 
 
 def _refuses(answer: _Answer, field: str) -> bool:
@@ -185,7 +169,7 @@ def _not_let_in(deployment: Deployment, text: str) -> str:
     if "firewall" in text or "virtual network" in text or "public access" in text:
         return (
             f"the firewall of {deployment.endpoint} does not let this machine in; if the app is within its "
-            "network, add it with --no-check."
+            "network, give --no-check."
         )
     if deployment.auth != MANAGED_IDENTITY:
         if "disabled" in text:
@@ -194,7 +178,7 @@ def _not_let_in(deployment: Deployment, text: str) -> str:
     return (
         f"you may not call {deployment.endpoint}: your own sign-in lacks the role {OPENAI_ROLE}, or it was "
         "granted minutes ago and does not work yet. The app calls with its own identity: if that has the "
-        "role, add it with --no-check, and let `manage.py events check` try it."
+        "role, give --no-check, and let `manage.py events check` try it."
     )
 
 

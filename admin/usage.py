@@ -10,8 +10,8 @@ import click
 
 from admin import usage_text
 from admin.faults import Fault
-from admin.options import Command, as_json
-from admin.printing import show, tell
+from admin.options import Command, Number, as_json
+from admin.printing import console, tell
 from admin.session import run
 from admin.summary import BYS, By, summed
 from admin.target import find
@@ -19,7 +19,11 @@ from shared.credentials import is_event_code
 from shared.models import UTC_ZONE, Deployment, Event, UsageRow
 
 if TYPE_CHECKING:
-    from shared.tables import Tables
+    from admin.tables import Tables
+
+
+EVERY = 5
+"""Seconds from one look to the next."""
 
 
 class Used(NamedTuple):
@@ -32,39 +36,43 @@ class Used(NamedTuple):
 
 @click.command("usage", cls=Command, short_help="Who used how much, and what it may cost.")
 @click.argument("code")
-@click.option("--by", type=click.Choice(BYS), default="user", show_default=True)
+@click.option("--by", type=click.Choice(BYS), default="user", show_default=True, help="One line for each.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print a table for a spreadsheet.")
 @click.option("--watch", is_flag=True, help="Look on until Ctrl-C.")
 @click.option(
     "--every",
-    type=click.IntRange(2, 3600),
-    default=5,
-    show_default=True,
+    type=Number(int, 2, 3600),
     metavar="SECONDS",
-    help="With --watch.",
+    help=f"With --watch: how often it looks; {EVERY} unless given.",
 )
 @click.option(
     "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with charts to this file."
 )
 @as_json
-def usage(code: str, by: By, as_csv: bool, watch: bool, every: int, html: Path | None, as_json: bool) -> None:
+def usage(
+    code: str, by: By, as_csv: bool, watch: bool, every: int | None, html: Path | None, as_json: bool
+) -> None:
     """Tell how much the event CODE used: requests, tokens, refusals and errors, and what it may cost.
 
     What runs now is counted within some seconds. Refused calls cost nothing. The cost is an estimate: tokens
-    times the prices that `deployments add` was given, in whatever currency they were.
+    times the prices that `deployments add` or `update` was given, in whatever currency they were.
 
     \b
-    For finance:     manage.py usage CODE --by model --csv > usage.csv
-    For a report:    manage.py usage CODE --html report.html
-    During an event: manage.py usage CODE --watch
+    For finance:     python3 manage.py usage CODE --by model --csv > usage.csv
+    For a report:    python3 manage.py usage CODE --html report.html
+    During an event: python3 manage.py usage CODE --watch
     """
     if as_csv + watch + as_json + (html is not None) > 1:
         raise Fault("Give one of --csv, --json, --watch and --html.")
+    if every is not None and not watch:
+        raise Fault("--every goes with --watch.")
+    if html is not None and not html.name:
+        raise Fault("--html takes the name of a file.")
     target = find()
     if watch:
         from admin.watch import looked_on
 
-        looked_on(target, code, by, every)
+        looked_on(target, code, by, every or EVERY)
         return
     used = run(target, lambda tables: read(tables, code))
     if html is not None:
@@ -78,7 +86,8 @@ def usage(code: str, by: By, as_csv: bool, watch: bool, every: int, html: Path |
     elif not summary.lines:
         click.echo(f"Nobody has used the event {used.event.code!r} yet.")
     else:
-        show(usage_text.as_table(summary, used.event))
+        screen = console()
+        screen.print(usage_text.fitting(summary, used.event, screen))
         for remark in usage_text.remarks(summary):
             click.echo(remark)
 

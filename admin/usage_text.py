@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from admin.printing import table
+from admin.printing import fits, table
 from admin.summary import NO_MODEL, OTHER_USERS, By, Line, Summary
 from shared.models import Event
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 _SMALLEST = Decimal("0.0001")
-_HOW_TO_PRICE = "`deployments add MODEL ... --prompt-price P --completion-price P` gives one."
+_HOW_TO_PRICE = "`deployments update MODEL DEPLOYMENT --prompt-price P --completion-price P` gives one."
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of one (OWASP, "CSV Injection")."""
 
@@ -62,33 +64,51 @@ def _harmless(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULAS) else text
 
 
-def as_table(summary: Summary, event: Event, most: int | None = None) -> Table:
-    """For a terminal; with `most`, the first so many lines: the last, where they are hours."""
-    heading = f"hour ({event.time_zone.key})" if summary.by == "hour" else summary.by
-    has_cost = summary.total.cost is not None
-    columns = [heading, *("requests", "prompt", "completion", "tokens", "refused", "errors")]
-    shown = summary.lines if most is None else _first(summary, most)
-    rows = [_cells(line, summary.by, has_cost) for line in shown]
-    footer = _cells(summary.total, summary.by, has_cost)
+def fitting(summary: Summary, event: Event, screen: Console, most: int | None = None) -> Table:
+    """For a terminal: where it is too narrow, without some columns, so that no name is cut.
+
+    With `most`, the first so many lines: the last, where they are hours.
+    """
+    made = _table(summary, event, most, ())
+    for without in _IN_A_NARROW_PLACE:
+        if fits(made, screen):
+            break
+        made = _table(summary, event, most, without)
+    return made
+
+
+_IN_A_NARROW_PLACE = (("prompt", "completion"), ("prompt", "completion", "refused", "errors"))
+
+
+def _table(summary: Summary, event: Event, most: int | None, without: Sequence[str]) -> Table:
+    first, last = 0, len(summary.lines)
+    if most is not None and last > most:
+        first, last = (last - most, last) if summary.by == "hour" else (0, most)
+    key = f"hour ({event.time_zone.key})" if summary.by == "hour" else summary.by
+    total = _cells(key, summary.total, summary.by)
+    hidden = without if summary.total.cost is not None else (*without, "cost")
+    columns = [name for name in total if name not in hidden]
+    rows = [_cells(key, line, summary.by) for line in summary.lines[first:last]]
     return table(
-        [*columns, *(["cost"] if has_cost else [])],
-        rows,
-        numbers=[*columns[1:], "cost"],
-        footer=footer,
+        columns,
+        [[cells[name] for name in columns] for cells in rows],
+        numbers=columns[1:],
+        footer=[total[name] for name in columns],
     )
 
 
-def _first(summary: Summary, most: int) -> list[Line]:
-    return summary.lines[-most:] if summary.by == "hour" else summary.lines[:most]
-
-
-def _cells(line: Line, by: By, has_cost: bool) -> list[str]:
+def _cells(key: str, line: Line, by: By) -> dict[str, str]:
     counts = line.counts
-    numbers = (
-        *(counts.requests, counts.prompt_tokens, counts.completion_tokens, line.tokens),
-        *(counts.refusals, counts.errors),
-    )
-    return [label(by, line.key), *(f"{number:,}" for number in numbers), *([cost(line)] if has_cost else [])]
+    numbers = {
+        "requests": counts.requests,
+        "prompt": counts.prompt_tokens,
+        "completion": counts.completion_tokens,
+        "tokens": line.tokens,
+        "refused": counts.refusals,
+        "errors": counts.errors,
+    }
+    told = {name: f"{number:,}" for name, number in numbers.items()}
+    return {key: label(by, line.key), **told, "cost": cost(line)}
 
 
 def label(by: By, key: str) -> str:

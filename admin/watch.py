@@ -20,16 +20,10 @@ from shared.models import UsageRow
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from shared.tables import Tables
+    from admin.tables import Tables
 
 STILL_CHANGING = timedelta(hours=2)
 """Calls are counted to the hour in which they began, and end within it or the next: what is older stands."""
-
-ROOM_FOR_THE_REST = 9
-"""Lines of a terminal that the table's frame and the sentences below it take."""
-
-
-ENDLESS = 10**9
 
 
 class Seen(NamedTuple):
@@ -53,22 +47,30 @@ async def _look_on(target: Target, code: str, by: By, every: int) -> None:
     screen = console()
     async with opened(target) as tables:
         seen = Seen(await read(tables, code), datetime.now(UTC))
-        with _drawn_on(screen) as draw:
-            while True:
-                draw(_shown(seen, by, screen.height if screen.is_terminal else ENDLESS))
-                await asyncio.sleep(every)
-                seen = await again(tables, seen)
+        try:
+            with _drawn_on(screen) as draw:
+                while True:
+                    draw(_drawn(seen, by, screen))
+                    await asyncio.sleep(every)
+                    seen = await again(tables, seen)
+        finally:
+            if _in_place(screen):  # what was drawn is gone with the terminal's second page
+                screen.print(_fitting(seen, by, screen, screen.height - 1))
+
+
+def _in_place(screen: Console) -> bool:
+    return screen.is_terminal and not screen.is_dumb_terminal
 
 
 @contextmanager
 def _drawn_on(screen: Console) -> Iterator[Callable[[RenderableType], None]]:
-    """In place on a terminal; into a file or a program, one after the other."""
+    """In place, on a page of its own, on a terminal; into a file or a program, one after the other."""
     from rich.live import Live
 
-    if not screen.is_terminal:
+    if not _in_place(screen):
         yield screen.print
         return
-    with Live(console=screen, auto_refresh=False, vertical_overflow="crop") as live:
+    with Live(console=screen, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
         yield lambda shown: live.update(shown, refresh=True)
 
 
@@ -88,19 +90,32 @@ def _before(rows: Iterable[UsageRow], since: datetime) -> list[UsageRow]:
     return [row for row in rows if row.hour < since]
 
 
-def _shown(seen: Seen, by: By, height: int) -> RenderableType:
+def _drawn(seen: Seen, by: By, screen: Console) -> RenderableType:
+    if not _in_place(screen):
+        return _shown(seen, by, screen)
+    return _fitting(seen, by, screen, screen.height, " Ctrl-C ends this.")
+
+
+def _fitting(seen: Seen, by: By, screen: Console, height: int, hint: str = "") -> RenderableType:
+    """As many lines as there is room for."""
+    most = height
+    while True:
+        shown = _shown(seen, by, screen, hint, most)
+        too_many = len(screen.render_lines(shown, pad=False)) - height
+        if too_many <= 0 or most <= 1:
+            return shown
+        most = max(1, most - too_many)
+
+
+def _shown(seen: Seen, by: By, screen: Console, hint: str = "", most: int | None = None) -> RenderableType:
     from rich.console import Group
 
     event = seen.used.event
     summary = summed(seen.used.rows, by, event.time_zone, seen.used.deployments)
-    most = max(1, height - ROOM_FOR_THE_REST)
-    told = (
-        f"{event.name} ({event.code}), {seen.at.astimezone(event.time_zone):%H:%M:%S} {event.time_zone.key}"
-    )
-    if len(summary.lines) > most:
-        told += f"; {len(summary.lines) - most} more {by}s"
+    at = f"{seen.at.astimezone(event.time_zone):%H:%M:%S} {event.time_zone.key}"
+    told = [f"{event.name} ({event.code}), {at}.{hint}"]
     if seen.fault:
-        told += f"; the tables do not answer now ({seen.fault}): trying again"
-    return Group(
-        usage_text.as_table(summary, event, most), *usage_text.remarks(summary), f"{told}. Ctrl-C ends this."
-    )
+        told.append(f"The tables do not answer now ({seen.fault}): trying again.")
+    left_out = len(summary.lines) - most if most is not None else 0
+    more = [f"And {left_out} more {by}s, which are in the total."] if left_out > 0 else []
+    return Group(*told, usage_text.fitting(summary, event, screen, most), *more, *usage_text.remarks(summary))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -33,6 +34,7 @@ class Candidate:
     __slots__ = (
         "_clock",
         "_notice",
+        "answered_at",
         "calls",
         "cool_until",
         "deployment",
@@ -55,10 +57,13 @@ class Candidate:
         self.trouble: Trouble | None = None
         """The last one; None once a call has been answered since."""
         self.cool_until = 0.0
+        self.answered_at = -math.inf
+        """When it last answered any call."""
         self.failed_at = 0.0
         self.failures = 0
         self.probing = False
-        self.seen = "ok"
+        self.seen = ""
+        """How it answered last, in a word; empty while it never did."""
         self.noted_at = clock()
         self.noted_calls = 0
         self._clock = clock
@@ -100,12 +105,15 @@ class Candidate:
     def answered(self, began_at: float) -> None:
         """It answered a call that began then; one that began before a failure says nothing about it."""
         self.failures = 0
+        self.answered_at = self._clock()
         if self.trouble is not None and began_at >= self.failed_at:
             self.trouble, self.probing, self.cool_until = None, False, 0.0
             self._see("ok", 0.0)
+        elif not self.seen:
+            self._see("ok", 0.0)
 
     def left(self) -> None:
-        """The caller left before there was an answer: another may find out."""
+        """The try ended before it told anything: another may find out."""
         self.probing = False
 
     def failed(self, trouble: Trouble, seen: str, seconds: float | None, began_at: float) -> None:
@@ -143,5 +151,5 @@ class Candidate:
 
     def note(self, after_seconds: float) -> None:
         """Tell how it is, where it had calls and this was not told for so long."""
-        if self.calls != self.noted_calls and self._clock() - self.noted_at >= after_seconds:
+        if self.seen and self.calls != self.noted_calls and self._clock() - self.noted_at >= after_seconds:
             self._see(self.seen, max(0.0, self.cool_until - self._clock()))

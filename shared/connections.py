@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Final, Protocol
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_writer import StreamWriter
@@ -42,6 +43,13 @@ class Body(Protocol):
     is_sent: bool
 
 
+class _Request(aiohttp.ClientRequest):
+    @cached_property
+    def connection_key(self) -> ConnectionKey:
+        """Of all requests to one target: aiohttp would put it together for each."""
+        return super().connection_key
+
+
 class Target:
     """Where requests go, prepared once: what finds their connection, and how each of them begins."""
 
@@ -53,7 +61,7 @@ class Target:
         """
         if url.scheme not in {"http", "https"} or not url.raw_host:
             raise ConnectionFailed("no address of HTTP")
-        self.request = aiohttp.ClientRequest("POST", url, loop=asyncio.get_running_loop())
+        self.request = _Request("POST", url, loop=asyncio.get_running_loop())
         host = header(b"host", self.request.headers["host"].encode())
         shared = b"".join(header(name, value) for name, value in headers.items())
         self.head = b"POST %b HTTP/1.1\r\n%b%b" % (url.raw_path_qs.encode(), host, shared)

@@ -15,7 +15,7 @@ class Waiting(Protocol):
 
 
 class Overdue:
-    """Tells whoever has been here for `seconds`, once."""
+    """Tells whoever has been here for `seconds`, once. It belongs to the loop in which it is first used."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -24,11 +24,15 @@ class Overdue:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Kept: up to Python 3.11 asyncio makes a system call to find it out."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
     def enter(self, waiting: Waiting) -> None:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:  # the first; or, in tests, another than before
-            self._loop, self._timer = loop, None
-            self._due.clear()
+        loop = self._loop or self.loop
         self._due[waiting] = due = loop.time() + self._seconds
         if self._timer is None:
             self._timer = loop.call_at(due, self._look, loop)
@@ -70,12 +74,13 @@ class Block:
         self._is_late = False
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
+        overdue = self._deadlines.overdue
+        task = asyncio.current_task(overdue.loop)
         if task is None:
             raise RuntimeError("a deadline needs a task to end")
         self._task = task
         self._cancelling = task.cancelling()
-        self._deadlines.overdue.enter(self)
+        overdue.enter(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None

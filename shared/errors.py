@@ -46,7 +46,7 @@ class ProxyError(Exception):
         super().__init__(message)
         self.message = message
         self.param = param
-        self.headers: dict[str, str] = {}
+        self.headers: dict[bytes, bytes] = {}
 
     def body(self) -> bytes:
         """The JSON body, in the shape that every OpenAI SDK reads."""
@@ -73,7 +73,7 @@ class InvalidEventToken(ProxyError):
             "hackathon/gloveboxes, as the API key (header api-key, openai-event-code, or "
             "Authorization: Bearer), with the event code that your organiser gave you."
         )
-        self.headers["www-authenticate"] = 'Bearer realm="event"'
+        self.headers[b"www-authenticate"] = b'Bearer realm="event"'
 
 
 class EventNotStarted(ProxyError):
@@ -101,7 +101,7 @@ class MethodNotAllowed(ProxyError):
 
     def __init__(self, message: str, allow: str) -> None:
         super().__init__(message)
-        self.headers["allow"] = allow
+        self.headers[b"allow"] = allow.encode()
 
 
 class RequestTooLarge(ProxyError):
@@ -114,7 +114,7 @@ class _Retry(ProxyError):
     def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
-        self.headers["retry-after"] = str(max(1, ceil(retry_after_seconds)))
+        self.headers[b"retry-after"] = b"%d" % max(1, ceil(retry_after_seconds))
 
 
 class QuotaExceeded(_Retry):
@@ -127,7 +127,7 @@ class QuotaExceeded(_Retry):
 
     def __init__(self, message: str, retry_after_seconds: float, *, running: bool = False) -> None:
         super().__init__(message, retry_after_seconds)
-        self.headers["x-should-retry"] = "true" if running else "false"
+        self.headers[b"x-should-retry"] = b"true" if running else b"false"
 
 
 class RequestQuotaExceeded(QuotaExceeded):
@@ -145,7 +145,7 @@ class EventQuotaExceeded(QuotaExceeded):
 class _RetryPrecisely(_Retry):
     def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message, retry_after_seconds)
-        self.headers["retry-after-ms"] = str(max(1, ceil(retry_after_seconds * 1000)))
+        self.headers[b"retry-after-ms"] = b"%d" % max(1, ceil(retry_after_seconds * 1000))
 
 
 class RateLimited(_RetryPrecisely):

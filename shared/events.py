@@ -76,15 +76,17 @@ def choose_model(event: Event, asked: str | None, deployed: frozenset[str]) -> s
         ModelNotFound: the event may not use it, or nothing serves it.
         InvalidRequest: none was asked for, and the event has no default.
     """
+    model = asked or event.default_model
+    if model is not None and model in deployed and (model in event.models or not event.models):
+        return model
     usable = models(event, deployed)
-    model = asked or event.default_model or (usable[0] if len(usable) == 1 else None)
-    if model is None:
-        raise InvalidRequest(f"Name a model: {_listed(usable)}.", param="model")
-    if model not in usable:
+    if model is not None:
         raise ModelNotFound(
             f"This event has no model {model[:64]!r}. It may use: {_listed(usable)}.", param="model"
         )
-    return model
+    if len(usable) != 1:
+        raise InvalidRequest(f"Name a model: {_listed(usable)}.", param="model")
+    return usable[0]
 
 
 def models(event: Event, deployed: frozenset[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -18,7 +18,10 @@ from .trace import trace_headers
 from .upstream import Answer, Body, Fault, Timeouts, Upstream
 
 LEAST_SECONDS: Final = 1.0
-"""With less than this of the time left, no further deployment is tried."""
+"""With less than this of the time left, no deployment is tried."""
+
+ON_TIME_SECONDS: Final = 1.0
+"""A call that came so lately has the whole time still before it: so most first tries share a timer."""
 
 
 class Call(msgspec.Struct):
@@ -37,13 +40,15 @@ class Call(msgspec.Struct):
     routes: Routes
     began_at: float
     """By the forwarding's clock, as the others here."""
+    due_at: float
+    """When its answer is due, or of a stream the beginning."""
     trace: dict[str, str]
     """The headers that carry its trace."""
     tried: tuple[Candidate, ...] = ()
     attempts: int = 0
     first_byte_at: float | None = None
     is_sent: bool = False
-    """Whether any deployment has its prompt: what was never forwarded is not charged."""
+    """Whether a deployment has its prompt and may work on it: one that answered with an error does not."""
 
     @property
     def deployment(self) -> str:
@@ -51,7 +56,7 @@ class Call(msgspec.Struct):
         return self.tried[-1].deployment.id if self.tried else ""
 
 
-class Received(NamedTuple):
+class Received(msgspec.Struct, frozen=True):
     """An answer to pass on. Of a stream nothing was read yet, and its candidate is still to be `ended`."""
 
     answer: Answer
@@ -67,8 +72,8 @@ class Forwarding:
     def __init__(self, upstream: Upstream, timeouts: Timeouts, clock: Callable[[], float]) -> None:
         self._upstream = upstream
         self._timeouts = timeouts
-        self._to_begin = Deadlines(min(timeouts.first_byte, timeouts.whole), TimeoutError)
-        self._to_end = Deadlines(timeouts.whole, TimeoutError)
+        usual = (timeouts.whole, min(timeouts.first_byte, timeouts.whole))
+        self._deadlines = {seconds: Deadlines(seconds, TimeoutError) for seconds in usual}
         self.clock = clock
 
     def begin(
@@ -83,11 +88,12 @@ class Forwarding:
         body: bytes,
         prompt_tokens: int,
         routes: Routes,
+        came_at: float,
     ) -> Call:
-        """A call of which nothing was sent yet."""
-        trace, now = trace_headers(headers), self.clock()
+        """A call of which nothing was sent yet; by our clock it came at `came_at`, its body after that."""
+        trace, now, due = trace_headers(headers), self.clock(), came_at + self._timeouts.whole
         return Call(
-            id, arrived_at, who, event, model, asked, headers, body, prompt_tokens, routes, now, trace
+            id, arrived_at, who, event, model, asked, headers, body, prompt_tokens, routes, now, due, trace
         )
 
     def times(self, call: Call) -> tuple[float | None, float]:
@@ -101,7 +107,7 @@ class Forwarding:
         Raises:
             UpstreamBusy: all of them are cooling down; it says when the first is back.
             UpstreamError: none could be reached, or none gave an answer.
-            UpstreamTimeout: none answered in time.
+            UpstreamTimeout: none answered in time, or none was left to ask any.
         """
         last: ProxyError | None = None
         while (candidate := self._next(call)) is not None:
@@ -113,25 +119,32 @@ class Forwarding:
         raise refusal from (None if refusal is last else last)
 
     def _next(self, call: Call) -> Candidate | None:
-        if call.tried and self._left(call) < LEAST_SECONDS:
+        if call.tried and call.due_at - self.clock() < LEAST_SECONDS:
             return None
         return call.routes.choose(call.model, call.credential.user, call.tried)
 
     async def _try(self, call: Call, candidate: Candidate, cap: int | None) -> Received | ProxyError:
-        """One deployment, which is told how it went; an error where the next may be tried."""
+        """One deployment, which is told how it went; an error where the next may be tried.
+
+        Raises:
+            UpstreamTimeout: no time is left for the first.
+        """
         began_at = self.clock()  # not the call's: it may have waited for its quota since
-        seconds = self._seconds(call)
+        seconds = self._seconds(call, began_at)
         call.tried = (*call.tried, candidate)
         candidate.begin()
         try:
-            with self._deadline(call, seconds):
+            with self._deadline(seconds):
                 received = await self._ask(call, candidate, cap, candidate.ways)
                 if received.answer.status == 400 and (ways := _other_way(call, received)):
                     received = await self._ask(call, candidate, cap, ways)
         except (Fault, UpstreamError, TimeoutError) as error:
             candidate.ended()
             fault = _fault(error, call, seconds)
-            candidate.failed(fault.trouble, fault.seen, fault.seconds, began_at)
+            if isinstance(error, TimeoutError) and self._is_calls_own(candidate, began_at, seconds):
+                candidate.left()
+            else:
+                candidate.failed(fault.trouble, fault.seen, fault.seconds, began_at)
             return fault.error
         except BaseException:
             candidate.ended()
@@ -149,11 +162,14 @@ class Forwarding:
         body = Body(content if ways is AS_ASKED else request.adapted(content, ways))
         call.attempts += 1
         call.first_byte_at = None
+        was_sent = call.is_sent
         try:
             answer = await self._upstream.send(deployment, body, call.headers, call.trace)
         finally:
-            call.is_sent = call.is_sent or body.is_sent
+            call.is_sent = was_sent or body.is_sent
         call.first_byte_at = self.clock()
+        if answer.status // 100 != 2:
+            call.is_sent = was_sent
         try:
             if answer.status == 200 and answer.is_stream:
                 return Received(answer, candidate, None, None)
@@ -167,19 +183,35 @@ class Forwarding:
             answer.close()
             raise
 
-    def _deadline(self, call: Call, seconds: float) -> Block:
-        """The first try of all calls may take equally long: they share a timer."""
-        if call.attempts:
-            return Deadlines(seconds, TimeoutError).block()
-        return (self._to_begin if call.asked.stream else self._to_end).block()
+    def _deadline(self, seconds: float) -> Block:
+        """The first try of most calls may take equally long: they share a timer."""
+        return (self._deadlines.get(seconds) or Deadlines(seconds, TimeoutError)).block()
 
-    def _seconds(self, call: Call) -> float:
-        """For one try: of a stream its beginning only; of all tries together, as for one whole answer."""
-        left = self._left(call) if call.tried else self._timeouts.whole
+    def _is_calls_own(self, candidate: Candidate, began_at: float, seconds: float) -> bool:
+        """Whether a try took too long by itself: others were answered meanwhile, or it was given little time.
+
+        Of a deployment that is in trouble already, every try tells.
+        """
+        if candidate.trouble is not None:
+            return False
+        return candidate.answered_at > began_at or seconds < min(self._deadlines)
+
+    def _seconds(self, call: Call, now: float) -> float:
+        """For one try: of a stream its beginning only; of all tries together, as for one whole answer.
+
+        Raises:
+            UpstreamTimeout: the call came so slowly that none are left.
+        """
+        whole, left = self._timeouts.whole, call.due_at - now
+        if not call.tried:
+            if left > whole - ON_TIME_SECONDS:
+                left = whole
+            elif left < LEAST_SECONDS:
+                raise UpstreamTimeout(
+                    f"The {whole:g} seconds that a call may take were over before the model could be asked. "
+                    "Send a shorter body, or try again."
+                )
         return min(left, self._timeouts.first_byte) if call.asked.stream else left
-
-    def _left(self, call: Call) -> float:
-        return self._timeouts.whole - (self.clock() - call.began_at)
 
 
 def _is_ours(call: Call, answer: Answer, body: bytes) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -64,14 +65,14 @@ def edit(body: bytes, changes: Mapping[str, bytes], known: Collection[str] = ())
     Raises:
         DuplicateMember: when the object has a member to change twice.
     """
-    if not changes:
-        return body
-    for name in changes:
-        if name in known and (member := _only(body, name)):
+    for name in known:
+        if name in changes and (member := _only(body, name)):
             body = body[: member.start] + changes[name] + body[member.end :]
             changes = {other: value for other, value in changes.items() if other != name}
-    if any(_may_have(body, name) for name in changes):
-        body, changes = _replace(body, changes)
+    for name in changes:
+        if _may_have(body, name):
+            body, changes = _replace(body, changes)
+            break
     return _insert(body, changes) if changes else body
 
 
@@ -112,13 +113,18 @@ def _end(body: bytes, at: int) -> int:
     raise ValueError("not JSON")
 
 
+@lru_cache
+def _quoted(name: str) -> bytes:
+    return b'"%b"' % name.encode()
+
+
 def _name(quoted: bytes) -> str:
     return str(json.loads(quoted)) if b"\\" in quoted else quoted[1:-1].decode()
 
 
 def _only(body: bytes, name: str) -> Member | None:
     """The member of that name where nothing else in the body could be it; None where that is not certain."""
-    quoted = b'"%s"' % name.encode()
+    quoted = _quoted(name)
     if b"\\u" in body or body.count(quoted) != 1:
         return None
     start = _skip(body, _skip(body, body.index(quoted) + len(quoted)) + 1)
@@ -126,7 +132,7 @@ def _only(body: bytes, name: str) -> Member | None:
 
 
 def _may_have(body: bytes, name: str) -> bool:
-    return b'"%s"' % name.encode() in body or b"\\u" in body
+    return _quoted(name) in body or (b"\\" in body and b"\\u" in body)
 
 
 def _replace(body: bytes, changes: Mapping[str, bytes]) -> tuple[bytes, dict[str, bytes]]:
@@ -140,6 +146,9 @@ def _replace(body: bytes, changes: Mapping[str, bytes]) -> tuple[bytes, dict[str
 
 def _insert(body: bytes, changes: Mapping[str, bytes]) -> bytes:
     after = body.index(b"{") + 1
-    added = b",".join(b'"%s":%s' % (name.encode(), value) for name, value in changes.items())
-    comma = b"" if body.startswith(b"}", _skip(body, after)) else b","
-    return body[:after] + added + comma + body[after:]
+    added = b""
+    for name, value in changes.items():
+        added += _quoted(name) + b":" + value + b","
+    if body.startswith(b"}", _skip(body, after)):
+        added = added[:-1]
+    return body[:after] + added + body[after:]

@@ -13,8 +13,10 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 from enum import Enum, auto
 from itertools import count
-from math import inf
+from math import ceil, inf
 from typing import Any, Final, NamedTuple
+
+from msgspec import Struct
 
 from .amounts import ENDLESS, NOTHING, Amount
 from .errors import StoreUnavailable
@@ -24,8 +26,8 @@ SHARE: Final = 16
 """A block is this part of what remains: it shrinks to one as the limit comes near."""
 
 BLOCK_SECONDS: Final = 4.0
-"""A block that was used up sooner is followed by one twice as large: so a fast caller costs few table calls,
-and a crash costs nobody more than some seconds of his own calls."""
+"""A block that was used up sooner is followed by one that lasts twice as long as this at the same pace: so a
+fast caller costs few table calls, and a crash costs nobody more than some seconds of his own calls."""
 SLOW_BLOCK_SECONDS: Final = 16.0
 """One that lasted longer is followed by one half as large; so is one that went back half unused."""
 FASTEST: Final = 16
@@ -35,14 +37,14 @@ MAX_TRIES: Final = 20
 """With the pauses between them about two seconds: an attendee waits for it."""
 
 REMEMBERED_SECONDS: Final = 1.0
-"""An empty account is not looked at again sooner: a client in a loop costs no table calls."""
+"""An account that refuses is not looked at again sooner: a client in a loop costs no more table calls."""
 
 _CROWDED: Final = "Too many calls at once. Try again."
 _INSTANCE: Final = os.urandom(6).hex()
 _numbers = count(1)
 
 
-class Held(NamedTuple):
+class Held(Struct, frozen=True, gc=False):
     """What was set aside. `drawn` is what came out of a grant: units without a limit are not granted."""
 
     amount: Amount
@@ -122,14 +124,18 @@ class Account:
         self._doubt: _Change | None = None
         self._writing: asyncio.Task[None] | None = None
 
+    def take(self, wanted: Amount) -> Held | None:
+        """Set `wanted` aside where what is in hand suffices: what `hold` gives, without an await."""
+        self.used_at = self._clock()
+        return self._take(wanted)
+
     async def hold(self, wanted: Amount, least: Amount) -> Held | None:
         """Set `wanted` aside, or what is left when that is at least `least`; None when it is not.
 
         Raises:
             StoreUnavailable: the table does not answer, and what is here does not suffice.
         """
-        self.used_at = self._clock()
-        if held := self._take(wanted):
+        if held := self.take(wanted):
             return held
         if self._is_out_of(wanted):
             return self._take_rest(least)
@@ -140,7 +146,7 @@ class Account:
 
         The table is told of a debt at once, in the background: other instances give out the less.
         """
-        self.spare = self.spare.plus(held.drawn.minus(used))
+        self.spare = self.spare.plus(held.drawn).minus(used)
         self.held = self.held.minus(held.amount)
         self.spent = self.spent.plus(used)
         self.used_at = self._clock()
@@ -183,13 +189,14 @@ class Account:
         """Whether the table knows everything and nobody waits here: the account can be forgotten."""
         return self.is_told and self.held == self._wanted == NOTHING and self._writing is None
 
-    async def refresh(self) -> None:
-        """Read the row, for numbers that are true now.
+    async def refresh(self, *, remembered: bool = False) -> None:
+        """Read the row, for numbers that are true now; `remembered`, for those of the last second.
 
         Raises:
             StoreUnavailable: the table does not answer.
         """
-        await self._alone(self._read)
+        if not (remembered and self._is_fresh):
+            await self._alone(self._read)
 
     async def give_back(self) -> None:
         """Return what is not held, and tell what was used.
@@ -210,8 +217,10 @@ class Account:
 
     def _take(self, wanted: Amount) -> Held | None:
         """None also when the limit was lowered since: then what is spare has to go back first."""
-        drawn = wanted.where(self.limit)
-        if not (self.limit.covers(self._limit_seen) and self.spare.where(self.limit).covers(drawn)):
+        limit, drawn = self.limit, wanted.where(self.limit)
+        if not self.spare.where(limit).covers(drawn):
+            return None
+        if limit is not self._limit_seen and not limit.covers(self._limit_seen):
             return None
         self.spare = self.spare.minus(drawn)
         self.held = self.held.plus(wanted)
@@ -279,6 +288,8 @@ class Account:
 
     async def _exchange(self, purpose: _Purpose) -> None:
         """Return, tell and take, in one conditional write; again where another instance was faster."""
+        if purpose is _Purpose.TAKE:
+            self._keep_pace()
         for attempt in range(MAX_TRIES):
             try:
                 await self._catch_up()
@@ -361,18 +372,19 @@ class Account:
         self.spare = self.spare.plus(change.taken)
         self._limit_seen = change.limit
         if change.taken != NOTHING:
-            self._keep_pace(change.taken)
+            self._latest, self._granted_at = change.taken, self._clock()
 
-    def _keep_pace(self, taken: Amount) -> None:
-        """By how long the last block lasted, where it was used up."""
-        now = self._clock()
-        if self._latest != NOTHING:
-            lasted_seconds = now - self._granted_at
-            if lasted_seconds < BLOCK_SECONDS:
-                self._speed = min(self._speed * 2, FASTEST)
-            elif lasted_seconds > SLOW_BLOCK_SECONDS:
-                self._slow_down()
-        self._latest, self._granted_at = taken, now
+    def _keep_pace(self) -> None:
+        """By how long the last block lasted, now that it is used up."""
+        if self._latest == NOTHING:
+            return
+        lasted_seconds = self._clock() - self._granted_at
+        if lasted_seconds < BLOCK_SECONDS:
+            grown = self._speed * 2 * BLOCK_SECONDS / max(lasted_seconds, 0.001)
+            self._speed = min(ceil(grown), FASTEST)
+        elif lasted_seconds > SLOW_BLOCK_SECONDS:
+            self._slow_down()
+        self._latest = NOTHING
 
     def _slow_down(self) -> None:
         self._speed = max(self._speed // 2, 1)

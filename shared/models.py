@@ -74,6 +74,11 @@ class Deployment:
         """By its key in the table: each call looks its target up by it."""
         return hash((self.model, self.id))
 
+    @property
+    def target(self) -> tuple[str, str, str, str]:
+        """What is called, and how: what was seen of one target tells nothing of another."""
+        return self.endpoint, self.deployment_name, self.api_version, self.auth
+
 
 class Trouble(StrEnum):
     """Why a deployment gave no answer that could be passed on."""

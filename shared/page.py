@@ -22,11 +22,11 @@ def page() -> Reply:
         f"frame-ancestors 'none'; script-src {_hashes(text, 'script')}; style-src {_hashes(text, 'style')}"
     )
     headers = {
-        "content-type": "text/html; charset=utf-8",
-        "content-security-policy": policy,
-        "referrer-policy": "no-referrer",
-        "x-content-type-options": "nosniff",
-        "cache-control": "public, max-age=300",
+        b"content-type": b"text/html; charset=utf-8",
+        b"content-security-policy": policy.encode(),
+        b"referrer-policy": b"no-referrer",
+        b"x-content-type-options": b"nosniff",
+        b"cache-control": b"public, max-age=300",
     }
     return Reply(200, headers, text.encode())
 

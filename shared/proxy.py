@@ -7,7 +7,6 @@ import itertools
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -21,14 +20,14 @@ from .forwarding import Call, Forwarding, Received
 from .metering import Meter
 from .models import Credential, Event, Usage
 from .quota import Hold, Need, Quota
-from .relay import Ending, Relay, Relayed
+from .relay import Ending, Relay, Relayed, StreamLimits
 from .upstream import Answer
 from .usage import Tally
 
 Headers = Mapping[bytes, bytes]
 """A client's headers: names in lower case, values as they came."""
 
-_JSON = {"content-type": "application/json"}
+_JSON = {b"content-type": b"application/json"}
 _instance = os.urandom(8).hex()
 _numbers = itertools.count(1)
 
@@ -42,16 +41,8 @@ class Reply(msgspec.Struct, frozen=True):
     """An answer: whole, or a stream that still has to be pumped."""
 
     status: int
-    headers: dict[str, str]
+    headers: dict[bytes, bytes]
     body: bytes | Relay
-
-
-@dataclass(frozen=True, slots=True)
-class StreamLimits:
-    """Of a stream's silence, in seconds."""
-
-    heartbeat_seconds: float
-    idle_seconds: float
 
 
 class Proxy:
@@ -79,8 +70,9 @@ class Proxy:
         self._default_output_tokens = default_output_tokens
         self._now = now
 
-    async def chat(self, headers: Headers, body: bytes, deployment: str | None) -> Reply:
-        """A chat completion; `deployment` is the model where the path names it.
+    async def chat(self, headers: Headers, body: bytes, deployment: str | None, came_at: float) -> Reply:
+        """A chat completion; `deployment` is the model where the path names it. By the forwarding's clock it
+        came at `came_at`, and its body after that.
 
         Raises:
             ProxyError: any refusal.
@@ -98,7 +90,7 @@ class Proxy:
             model = events.choose_model(event, deployment or asked.model, routes.models)
             tokens = prompt_tokens(body)
             call = self._forwarding.begin(
-                new_id(), arrived_at, who, event, model, asked, headers, body, tokens, routes
+                new_id(), arrived_at, who, event, model, asked, headers, body, tokens, routes, came_at
             )
             need = self._need(call)
         except ProxyError as error:
@@ -158,11 +150,11 @@ class Proxy:
         reply.headers.update(standing.headers(now))
         return reply
 
-    async def _standing_headers(self, who: Credential, event: Event) -> dict[str, str]:
+    async def _standing_headers(self, who: Credential, event: Event) -> dict[bytes, bytes]:
         """The caller's numbers, for answers that cost nothing; none while the tables do not answer."""
         now = self._now()
         try:
-            return (await self._quota.standing(who, event, now)).headers(now)
+            return (await self._quota.standing(who, event, now, remembered=True)).headers(now)
         except StoreUnavailable:
             return {}
 
@@ -192,14 +184,14 @@ class Proxy:
             hold.release()
             self._tell(call, call.id, error.status, error.code, Usage())
             self._tally.failed(call.credential, call.model, call.arrived_at, error)
-            error.headers |= {"x-request-id": call.id, **hold.standing.headers(self._now())}
+            error.headers |= {b"x-request-id": call.id.encode(), **hold.standing.headers(self._now())}
             raise
         except BaseException:
             hold.release()
             self._tally.failed(call.credential, call.model, call.arrived_at, InternalError())
             raise
         if cap is not None:
-            reply.headers["x-event-max-output-tokens"] = str(cap)
+            reply.headers[b"x-event-max-output-tokens"] = b"%d" % cap
         return reply
 
     def _reply(self, call: Call, hold: Hold, received: Received) -> Reply:
@@ -234,15 +226,9 @@ class Proxy:
             usage = relayed.usage or Usage(call.prompt_tokens, relayed.chunks)
             self._end(call, hold, _told_id(call, answer), answer.status, relayed.ending, usage)
 
-        limits = self._stream_limits
-        relay = Relay(
-            answer,
-            hide_usage=not call.asked.wants_usage,
-            heartbeat_seconds=limits.heartbeat_seconds,
-            idle_seconds=limits.idle_seconds,
-            ended=ended,
-        )
-        headers = self._headers(call, hold, answer) | {"cache-control": "no-cache"}
+        relay = Relay(answer, self._stream_limits, hide_usage=not call.asked.wants_usage, ended=ended)
+        headers = self._headers(call, hold, answer)
+        headers[b"cache-control"] = b"no-cache"
         return Reply(answer.status, headers, relay)
 
     def _end(self, call: Call, hold: Hold, told_id: str, status: int, ending: Ending, usage: Usage) -> None:
@@ -266,22 +252,25 @@ class Proxy:
             usage,
         )
 
-    def _headers(self, call: Call, hold: Hold, answer: Answer) -> dict[str, str]:
-        told = {"x-request-id": _told_id(call, answer)}
-        return answer.headers | told | hold.standing.headers(self._now())
+    def _headers(self, call: Call, hold: Hold, answer: Answer) -> dict[bytes, bytes]:
+        headers = hold.standing.headers(self._now())
+        headers.update(answer.headers)
+        headers.setdefault(b"x-request-id", call.id.encode())
+        return headers
 
     def _json(self, value: Any) -> Reply:
-        return Reply(200, {**_JSON, "x-request-id": new_id()}, msgspec.json.encode(value))
+        return Reply(200, {**_JSON, b"x-request-id": new_id().encode()}, msgspec.json.encode(value))
 
 
 def refuse(error: ProxyError, request_id: str) -> Reply:
     """The reply that tells a refusal."""
-    return Reply(error.status, {**_JSON, "x-request-id": request_id, **error.headers}, error.body())
+    return Reply(error.status, {**_JSON, b"x-request-id": request_id.encode(), **error.headers}, error.body())
 
 
 def _told_id(call: Call, answer: Answer) -> str:
     """The id that the client is told, and the log too: the upstream's own where it has one."""
-    return answer.headers.get("x-request-id", call.id)
+    told = answer.headers.get(b"x-request-id")
+    return call.id if told is None else told.decode()
 
 
 def _event_cap(event: Event, asked: request.ChatRequest) -> int | None:

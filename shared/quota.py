@@ -11,8 +11,11 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from math import ceil
-from typing import Final, NamedTuple
+from typing import Final
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .amounts import ENDLESS, NOTHING, Amount
 from .errors import ProxyError, StoreUnavailable
@@ -37,7 +40,7 @@ _USER_BLOCK: Final = Amount(32, 32_768)
 _EVENT_BLOCK: Final = Amount(256, 262_144)
 
 
-class Need(NamedTuple):
+class Need(Struct, frozen=True, gc=False):
     """What a call would take. `output_cap` is for each of `choices`."""
 
     prompt_tokens: int
@@ -54,7 +57,9 @@ class Need(NamedTuple):
 
     def corrected(self, correction: float) -> Need:
         """The same call, its prompt estimated higher."""
-        return self if correction == 1 else self._replace(prompt_tokens=ceil(self.prompt_tokens * correction))
+        if correction == 1:
+            return self
+        return replace(self, prompt_tokens=ceil(self.prompt_tokens * correction))
 
     def lowered_cap(self, tokens: int) -> int:
         """The output cap with which the call takes no more tokens than these."""
@@ -97,7 +102,8 @@ class Quota:
         self._store = store
         self._idle_seconds = idle_seconds
         self._clock = clock
-        self._accounts: dict[Key, Account] = {}
+        self._accounts: dict[tuple[str, str], Account] = {}
+        """By their keys; looked up for each call, so by what a `Key` equals and is made sooner."""
         self._days: dict[ZoneInfo, Day] = {}
         self._minutes = Minutes(clock)
         self._sweeping: asyncio.Task[None] | None = None
@@ -122,8 +128,10 @@ class Quota:
             error.headers.update(standing.headers(now))
             raise
 
-    async def standing(self, who: Credential, event: Event, now: datetime) -> Standing:
-        """What is left to the attendee, true now.
+    async def standing(
+        self, who: Credential, event: Event, now: datetime, *, remembered: bool = False
+    ) -> Standing:
+        """What is left to the attendee, true now; `remembered`, as it was seen within the last second.
 
         Raises:
             StoreUnavailable: the tables do not answer.
@@ -131,7 +139,7 @@ class Quota:
         day = self._day(event, now)
         user, total = self._user(who, event, day), self._total(event)
         for account in filter(None, (user, total)):
-            await account.refresh()
+            await account.refresh(remembered=remembered)
         return Standing(event, user, total, day)
 
     async def sweep(self, *, everything: bool = False) -> None:
@@ -187,29 +195,31 @@ class Quota:
         """Adds to `claims`; returns the need with the output cap that the account allows."""
         corrected = need.corrected(account.correction)
         wanted = corrected.amount
-        held = await account.hold(wanted, corrected.least)
-        if held is None:
+        held = account.take(wanted)
+        if held is None and (held := await account.hold(wanted, corrected.least)) is None:
             raise refusal(account, corrected.least, event, day, now)
         claims.append((account, held))
         if held.amount == wanted:
             return need
-        return need._replace(output_cap=corrected.lowered_cap(held.amount.tokens))
+        return replace(need, output_cap=corrected.lowered_cap(held.amount.tokens))
 
     def _user(self, who: Credential, event: Event, day: Day) -> Account | None:
         if event.requests_per_day is None and event.tokens_per_day is None:
             return None
-        key = Key(who.event_code, f"{who.user}:{day.name}")
-        return self._account(key, _limit(event.requests_per_day, event.tokens_per_day), _USER_BLOCK)
+        row = f"{who.user}:{day.name}"
+        limit = _limit(event.requests_per_day, event.tokens_per_day)
+        return self._account(who.event_code, row, limit, _USER_BLOCK)
 
     def _total(self, event: Event) -> Account | None:
         if event.requests_total is None and event.tokens_total is None:
             return None
         limit = _limit(event.requests_total, event.tokens_total)
-        return self._account(Key(event.code, TOTAL_ROW), limit, _EVENT_BLOCK)
+        return self._account(event.code, TOTAL_ROW, limit, _EVENT_BLOCK)
 
-    def _account(self, key: Key, limit: Amount, block: Amount) -> Account:
-        account = self._accounts.get(key)
+    def _account(self, event_code: str, row: str, limit: Amount, block: Amount) -> Account:
+        account = self._accounts.get((event_code, row))
         if account is None:
+            key = Key(event_code, row)
             account = self._accounts[key] = Account(key, self._store, block, self._clock)
         account.limit = limit
         self._start_sweeping()

@@ -7,9 +7,11 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Protocol
 
 from . import sse
+from .deadlines import Deadlines
 from .errors import UpstreamError, UpstreamTimeout
 from .models import Usage
 
@@ -43,23 +45,42 @@ class Relayed:
     chunks: int
 
 
+class ClientDeaf(Exception):
+    """The client takes nothing more, not even the reason why its stream was ended."""
+
+
+class StreamLimits:
+    """How long a stream may take and be silent, in seconds. For all streams: they share its timers."""
+
+    def __init__(
+        self,
+        heartbeat_seconds: float,
+        idle_seconds: float,
+        longest_seconds: float,
+        last_words_seconds: float = 2.0,
+    ) -> None:
+        """All of it below the platform's functionTimeout (host.json): that ends every call of the worker."""
+        self.heartbeat_seconds = heartbeat_seconds
+        self.idle_seconds = idle_seconds
+        self.longest = Deadlines(longest_seconds, partial(_too_long, longest_seconds))
+        self.last_words = Deadlines(last_words_seconds, ClientDeaf)
+
+
 class Relay:
     """Pumps one stream. `ended` is called exactly once, without an await, whatever happens."""
 
     def __init__(
         self,
         source: Source,
+        limits: StreamLimits,
         *,
         hide_usage: bool,
-        heartbeat_seconds: float,
-        idle_seconds: float,
         ended: Callable[[Relayed], None],
     ) -> None:
         self._source = source
         self._events = sse.EventSplitter()
         self._reader = sse.UsageReader(hide=hide_usage)
-        self._heartbeat_seconds = heartbeat_seconds
-        self._idle_seconds = idle_seconds
+        self._limits = limits
         self._ended: Callable[[Relayed], None] | None = ended
         self._timed_out = False
         self._loop = asyncio.get_running_loop()
@@ -71,14 +92,17 @@ class Relay:
 
         Raises:
             asyncio.CancelledError: the caller ended it, because the client left.
+            ClientDeaf: it was ended, and the client could not be told.
         """
         self._watch(send)
         try:
-            await self._relay(send)
+            with self._limits.longest.block():
+                await self._relay(send)
             self._close(Ending.CUT if self._reader.failed else Ending.FINISHED)
-        except (UpstreamError, sse.EventTooLong) as error:
+        except (UpstreamError, UpstreamTimeout, sse.EventTooLong) as error:
             self._close(Ending.CUT)
-            await send(sse.error_event(self._failure(error).body()))
+            with self._limits.last_words.block():
+                await send(sse.error_event(self._failure(error).body()))
         finally:
             self._timer.cancel()
             if self._beat is not None:
@@ -105,18 +129,18 @@ class Relay:
 
     def _watch(self, send: Send) -> None:
         """Look again after each heartbeat: so no timer has to be set for each chunk."""
-        wait = min(self._heartbeat_seconds, self._idle_seconds)
+        wait = min(self._limits.heartbeat_seconds, self._limits.idle_seconds)
         silent_seconds = max(0.0, self._loop.time() - self._heard_at)
         # The next look is when this silence will have lasted for one more heartbeat.
         self._timer = self._loop.call_later(wait - silent_seconds % wait, self._look, send)
 
     def _look(self, send: Send) -> None:
         silent_seconds = self._loop.time() - self._heard_at
-        if silent_seconds >= self._idle_seconds:
+        if silent_seconds >= self._limits.idle_seconds:
             self._timed_out = True
             self._source.close()
             return
-        if silent_seconds >= self._heartbeat_seconds and (self._beat is None or self._beat.done()):
+        if silent_seconds >= self._limits.heartbeat_seconds and (self._beat is None or self._beat.done()):
             self._beat = self._loop.create_task(_beat(send))
             self._beat.add_done_callback(_noted)
         self._watch(send)
@@ -124,11 +148,11 @@ class Relay:
     def _failure(self, error: Exception) -> UpstreamError | UpstreamTimeout:
         if self._timed_out:
             return UpstreamTimeout(
-                f"The model was silent for {self._idle_seconds:g} seconds, so the stream was ended."
+                f"The model was silent for {self._limits.idle_seconds:g} seconds, so the stream was ended."
             )
-        return (
-            error if isinstance(error, UpstreamError) else UpstreamError("The model sent what is no stream.")
-        )
+        if isinstance(error, UpstreamError | UpstreamTimeout):
+            return error
+        return UpstreamError("The model sent what is no stream.")
 
     def _close(self, ending: Ending) -> None:
         ended, self._ended = self._ended, None
@@ -137,6 +161,11 @@ class Relay:
                 self._source.close()
             finally:
                 ended(Relayed(ending, self._reader.usage, self._reader.chunks))
+
+
+def _too_long(seconds: float) -> UpstreamTimeout:
+    text = f"The answer took longer than {seconds:g} seconds, so the stream was ended. Ask again for less."
+    return UpstreamTimeout(text)
 
 
 async def _beat(send: Send) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,10 +15,11 @@ from .models import API_V1, Deployment, Ways
 MAX_CHOICES = 128
 OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens")
 _POLICY_NAMES = ("model", "stream", "stream_options", *OUTPUT_FIELDS, "n")
-_QUOTED_NAMES = tuple(b'"%s"' % name.encode() for name in _POLICY_NAMES)
+_quoted_names = re.compile(f'"(?:{"|".join(_POLICY_NAMES)})"'.encode()).findall
 
 _UNSET = (None, msgspec.Raw(b"null"), msgspec.Raw(b"false"))
 _mismatch = re.compile(r"Expected `(\w+)(?: \| null)?`, got `(\w+)`").match
+_beyond = re.compile(r"Expected `int` [<>]= ").match
 _unknown_member = re.compile(
     r"Unrecognized request argument supplied: (\w+)"
     r"|Validation error at #/(\w+): Extra inputs are not permitted.*"
@@ -33,15 +34,18 @@ _KINDS = {
 }
 
 
+_Tokens = Annotated[int, msgspec.Meta(ge=1)]
+
+
 class ChatRequest(msgspec.Struct, frozen=True):
     """The members that policy reads; all others stay in the bytes, unread."""
 
     model: str | None = None
     stream: bool | None = None
     stream_options: dict[str, msgspec.Raw] | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    n: int | None = None
+    max_tokens: _Tokens | None = None
+    max_completion_tokens: _Tokens | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=MAX_CHOICES)] | None = None
 
     @property
     def choices(self) -> int:
@@ -81,7 +85,6 @@ def parse(body: bytes) -> ChatRequest:
         raise InvalidRequest(f"{error.name!r} is given twice.", param=error.name) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise InvalidJson("The body is not valid JSON in UTF-8: send an object with 'messages'.") from error
-    _check_ranges(request)
     return request
 
 
@@ -90,11 +93,9 @@ def upstream_body(body: bytes, request: ChatRequest, deployment: Deployment, out
 
     `body` is one that `parse` has accepted.
     """
-    changes: dict[str, bytes] = {}
-    if deployment.api_version == API_V1 and request.model != deployment.deployment_name:
+    changes = {} if output_cap is None else _capped(request, deployment, output_cap)
+    if request.model != deployment.deployment_name and deployment.api_version == API_V1:
         changes["model"] = _encode(deployment.deployment_name)
-    if output_cap is not None:
-        changes.update(_capped(request, deployment, output_cap))
     if request.stream and not request.wants_usage:
         changes["stream_options"] = _encode({**(request.stream_options or {}), "include_usage": True})
     return edit(body, changes, [name for name in changes if getattr(request, name) is not None])
@@ -138,38 +139,29 @@ def refused_way(error: Mapping[str, Any], ways: Ways) -> Ways | None:
     return None
 
 
-def _capped(request: ChatRequest, deployment: Deployment, cap: int) -> Mapping[str, bytes]:
-    asked = {name: value for name in OUTPUT_FIELDS if (value := getattr(request, name)) is not None}
-    if not asked:
-        return {deployment.output_field: _encode(cap)}
-    return {name: _encode(cap) for name, value in asked.items() if value > cap}
+def _capped(request: ChatRequest, deployment: Deployment, cap: int) -> dict[str, bytes]:
+    if request.output_tokens is None:
+        return {deployment.output_field: b"%d" % cap}
+    asked = {name: getattr(request, name) for name in OUTPUT_FIELDS}
+    return {name: b"%d" % cap for name, value in asked.items() if value is not None and value > cap}
 
 
 def _refuse_duplicates(body: bytes) -> None:
-    if b"\\u00" in body:
+    """A closer look is taken only where a name stands twice, or could be written in escapes."""
+    found = _quoted_names(body)
+    if len(set(found)) < len(found) or (b"\\" in body and b"\\u00" in body):
         members(body, _POLICY_NAMES)
-        return
-    for name in _QUOTED_NAMES:
-        if body.count(name) > 1:
-            members(body, _POLICY_NAMES)
-            return
 
 
 def _invalid(reason: str) -> InvalidRequest:
     """`Expected `int | null`, got `str` - at `$.max_tokens``, told in the API's own terms."""
     param = reason.partition(" - at `$.")[2].strip("`") or None
     subject = f"'{param}'" if param else "The body"
+    if _beyond(reason):
+        allowed = f"from 1 to {MAX_CHOICES}" if param == "n" else "at least 1"
+        return InvalidRequest(f"{subject} must be {allowed}.", param=param)
     kinds = _mismatch(reason)
     if kinds is None:
         return InvalidRequest(f"{subject} is out of range.", param=param)
     expected, got = (_KINDS.get(kind, kind) for kind in kinds.groups())
     return InvalidRequest(f"{subject} must be {expected}, not {got}.", param=param)
-
-
-def _check_ranges(request: ChatRequest) -> None:
-    for name in OUTPUT_FIELDS:
-        value = getattr(request, name)
-        if value is not None and value < 1:
-            raise InvalidRequest(f"'{name}' must be at least 1.", param=name)
-    if request.n is not None and not 1 <= request.n <= MAX_CHOICES:
-        raise InvalidRequest(f"'n' must be from 1 to {MAX_CHOICES}.", param="n")

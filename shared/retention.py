@@ -11,7 +11,8 @@ from typing import Final
 
 from .errors import StoreUnavailable
 from .rows import quota_day, usage_rows_before
-from .tables import QUOTAS, USAGE, RowKey, Tables
+from .table_service import QUOTAS, USAGE
+from .tables import RowKey, Tables
 
 _log = logging.getLogger(__name__)
 

@@ -164,7 +164,7 @@ class Routing:
 
     def _candidate(self, deployment: Deployment) -> Candidate:
         known = self._known.get((deployment.model, deployment.id))
-        if known is None or _target(known.deployment) != _target(deployment):
+        if known is None or known.deployment.target != deployment.target:
             return Candidate(deployment, self._clock, self._notice)
         known.deployment = deployment
         return known
@@ -173,10 +173,6 @@ class Routing:
 def _rank(candidate: Candidate) -> tuple[str, int, str]:
     deployment = candidate.deployment
     return deployment.model, deployment.priority, deployment.id
-
-
-def _target(deployment: Deployment) -> tuple[str, str, str, str]:
-    return deployment.endpoint, deployment.deployment_name, deployment.api_version, deployment.auth
 
 
 def _weight(candidate: Candidate) -> int:

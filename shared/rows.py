@@ -27,6 +27,8 @@ PRIVATE_SETTINGS: Final = (
     "APPLICATIONINSIGHTS",
 )
 
+HEALTH: Final = ("health_seen_at", "health_status", "health_cooling_until")
+
 _HOUR: Final = "%Y-%m-%dT%H"
 
 Row = Mapping[str, Any]
@@ -111,6 +113,12 @@ def deployment_to_row(deployment: Deployment) -> dict[str, Any]:
         "active": deployment.active,
         **{name: price for name, price in prices.items() if price is not None},
     }
+
+
+def changed_deployment_to_row(row: Row, before: Deployment, after: Deployment) -> dict[str, Any]:
+    """`row` with the change alone; what it tells of the health goes where that is of another target."""
+    gone = ("prompt_price", "completion_price") + (() if before.target == after.target else HEALTH)
+    return {name: value for name, value in row.items() if name not in gone} | deployment_to_row(after)
 
 
 def _text(row: Row, name: str) -> str:

@@ -58,10 +58,14 @@ TEXTS: Final = (TABLES, TABLES_URI, TABLES_CLIENT_ID, AZURE_CLIENT_ID, UPSTREAM_
 NUMBERS: Final = (
     Number("PROXY_CACHE_SECONDS", 30, 0, 3600, "how long events and deployments are kept in memory"),
     Number("PROXY_MAX_BODY_BYTES", 4 * 1024 * 1024, 1024, 100_000_000, "the largest request body"),
-    Number("PROXY_UPSTREAM_TIMEOUT_SECONDS", 210, 0.1, 225, "for a whole answer, over all tries together"),
+    Number("PROXY_LONGEST_BODY_SECONDS", 60, 0.1, 200, "for a request's body to arrive"),
+    Number("PROXY_UPSTREAM_TIMEOUT_SECONDS", 210, 0.1, 225, "from arrival to answer, all tries together"),
     Number("PROXY_UPSTREAM_CONNECT_SECONDS", 5, 0.1, 60, "to connect to a deployment"),
     Number("PROXY_UPSTREAM_FIRST_BYTE_SECONDS", 100, 0.1, 220, "for a deployment to begin a stream"),
     Number("PROXY_UPSTREAM_IDLE_SECONDS", 120, 0.1, 225, "between two chunks of a stream"),
+    Number(
+        "PROXY_LONGEST_STREAM_SECONDS", 1500, 0.1, 1700, "for a stream, below functionTimeout (host.json)"
+    ),
     Number("PROXY_DEFAULT_OUTPUT_TOKENS", 4096, 1, 1_000_000, "of output, where an event has no cap"),
     Number("PROXY_QUOTA_IDLE_SECONDS", 5, 0.05, 600, "after which what is not used is given back"),
     Number("PROXY_HEARTBEAT_SECONDS", 15, 0.05, 200, "of silence in a stream before a comment line is sent"),
@@ -86,10 +90,12 @@ class Settings:
     """What this app is called there."""
     cache_seconds: float
     max_body_bytes: int
+    longest_body_seconds: float
     upstream_timeout_seconds: float
     upstream_connect_seconds: float
     upstream_first_byte_seconds: float
     upstream_idle_seconds: float
+    longest_stream_seconds: float
     default_output_tokens: int
     quota_idle_seconds: float
     heartbeat_seconds: float
@@ -112,8 +118,8 @@ class Settings:
         _check_tables(tables, uri, faults)
         if faults:
             raise SettingsError(faults)
-        cache, body, timeout, connect, first_byte, idle, output, quota_idle, heartbeat, *usage = numbers
-        usage_flush, keep_usage, keep_quota = usage
+        cache, body, longest_body, timeout, connect, first_byte, idle, *others = numbers
+        longest_stream, output, quota_idle, heartbeat, usage_flush, keep_usage, keep_quota = others
         return cls(
             tables=tables,
             tables_uri=uri,
@@ -123,10 +129,12 @@ class Settings:
             site=_text(environment, SITE) or "azure-openai-event-proxy",
             cache_seconds=cache,
             max_body_bytes=int(body),
+            longest_body_seconds=longest_body,
             upstream_timeout_seconds=timeout,
             upstream_connect_seconds=connect,
             upstream_first_byte_seconds=first_byte,
             upstream_idle_seconds=idle,
+            longest_stream_seconds=longest_stream,
             default_output_tokens=int(output),
             quota_idle_seconds=quota_idle,
             heartbeat_seconds=heartbeat,

@@ -7,6 +7,8 @@ from math import ceil
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from msgspec import Struct
+
 from .amounts import ENDLESS, NOTHING, Amount
 from .errors import EventQuotaExceeded, QuotaExceeded, RequestQuotaExceeded, TokenQuotaExceeded
 from .ledger import Account
@@ -34,7 +36,7 @@ def day_of(now: datetime, zone: ZoneInfo) -> Day:
     return Day(date.isoformat(), datetime.combine(date, time(), zone).astimezone(UTC), ends)
 
 
-class Standing(NamedTuple):
+class Standing(Struct, frozen=True):
     """What an event's limits leave to one attendee, as this instance knows it at the moment of asking."""
 
     event: Event
@@ -48,19 +50,19 @@ class Standing(NamedTuple):
         remaining = self.user.remaining if self.user else _NO_LIMIT
         return remaining.at_most(self.total.remaining) if self.total else remaining
 
-    def headers(self, now: datetime) -> dict[str, str]:
+    def headers(self, now: datetime) -> dict[bytes, bytes]:
         """In the names that the OpenAI SDKs know; resets in whole seconds."""
         requests, tokens = self.remaining
-        reset = str(max(0, ceil((self.day.ends_at - now).total_seconds())))
-        headers: dict[str, str] = {}
+        reset = b"%d" % max(0, ceil((self.day.ends_at - now).total_seconds()))
+        headers: dict[bytes, bytes] = {}
         if (limit := self.event.requests_per_day) is not None:
-            headers["x-ratelimit-limit-requests"] = str(limit)
-            headers["x-ratelimit-remaining-requests"] = str(requests)
-            headers["x-ratelimit-reset-requests"] = reset
+            headers[b"x-ratelimit-limit-requests"] = b"%d" % limit
+            headers[b"x-ratelimit-remaining-requests"] = b"%d" % requests
+            headers[b"x-ratelimit-reset-requests"] = reset
         if (limit := self.event.tokens_per_day) is not None:
-            headers["x-ratelimit-limit-tokens"] = str(limit)
-            headers["x-ratelimit-remaining-tokens"] = str(tokens)
-            headers["x-ratelimit-reset-tokens"] = reset
+            headers[b"x-ratelimit-limit-tokens"] = b"%d" % limit
+            headers[b"x-ratelimit-remaining-tokens"] = b"%d" % tokens
+            headers[b"x-ratelimit-reset-tokens"] = reset
         return headers
 
     def figures(self) -> dict[str, Any]:

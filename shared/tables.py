@@ -1,30 +1,24 @@
-"""The stores on Azure Table Storage. The only room that knows Azure's tables and their exceptions."""
+"""The proxy's stores on Azure Table Storage: all that the running app reads, writes and removes there."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import groupby
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
-    AzureError,
-    DeserializationError,
     HttpResponseError,
     ResourceExistsError,
     ResourceModifiedError,
     ResourceNotFoundError,
-    SerializationError,
 )
-from azure.core.pipeline.transport import AioHttpTransport
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableServiceClient
 
-from .errors import StoreUnavailable
 from .ledger_row import Conflict, Key
 from .ledger_row import Row as LedgerRow
 from .metering import hashed
@@ -32,50 +26,31 @@ from .models import Deployment, Event, Health, UsageRow
 from .rows import (
     EVENT_ROW,
     UNREADABLE,
-    Row,
     deployment_from_row,
-    deployment_to_row,
     event_from_row,
-    event_to_row,
-    health_from_row,
     health_to_row,
     ledger_from_row,
     ledger_to_row,
-    usage_from_row,
-    usage_rows_before,
     usage_to_row,
+)
+from .table_service import (
+    DEPLOYMENTS,
+    EVENTS,
+    QUOTAS,
+    REPORT_SECONDS,
+    USAGE,
+    not_set_up,
+    readable,
+    readable_or_none,
+    translated,
 )
 
 _log = logging.getLogger(__name__)
 
-EVENTS: Final = "events"
-DEPLOYMENTS: Final = "deployments"
-QUOTAS: Final = "quotas"
-USAGE: Final = "usage"
-TABLES: Final = (EVENTS, DEPLOYMENTS, QUOTAS, USAGE)
 NOT_FOUND: Final = 404
 TABLE_NOT_FOUND: Final = "TableNotFound"
-CALL_SECONDS: Final = 5.0
-"""A table call that takes longer is given up: an attendee waits for it."""
-
-REPORT_SECONDS: Final = 60.0
-"""Likewise, where an administrator reads many rows."""
-
-CHANGE_TRIES: Final = 20
-"""How often an administrator's change is tried while others change the same event."""
-
 LARGEST_BATCH: Final = 100
 """Rows in one entity-group transaction (Azure Table Storage, "Performing entity group transactions")."""
-
-_CLIENT_OPTIONS: Final[dict[str, Any]] = {
-    "retry_total": 1,
-    "retry_backoff_factor": 0.1,
-    "connection_timeout": 2,
-    "read_timeout": 3,
-    "logging_enable": False,
-}
-
-T = TypeVar("T")
 
 
 class RowKey(NamedTuple):
@@ -85,26 +60,8 @@ class RowKey(NamedTuple):
     written_at: datetime | None
 
 
-class AlreadyExists(Exception):
-    """A row of that key is there."""
-
-
-def open_service(
-    connection_string: str | None, uri: str | None, credential: Any = None, session: Any = None
-) -> TableServiceClient:
-    """A client for the account; nothing is sent yet. An aiohttp `session`, where given, is closed with it.
-
-    Raises:
-        ValueError: the connection string cannot be read.
-    """
-    options = _CLIENT_OPTIONS | ({"transport": AioHttpTransport(session=session)} if session else {})
-    if connection_string:
-        return TableServiceClient.from_connection_string(connection_string, **options)
-    return TableServiceClient(uri or "", credential=credential, **options)
-
-
 class Tables:
-    """All tables of the proxy: an `EventStore` and a `DeploymentStore`, and what administrators change."""
+    """Every store of the proxy: of events, deployments and their health, the ledger and the usage."""
 
     def __init__(self, service: TableServiceClient) -> None:
         self._service = service
@@ -119,7 +76,7 @@ class Tables:
         Raises:
             StoreUnavailable: the table does not answer, or the row cannot be read.
         """
-        async with _translated():
+        async with translated():
             try:
                 row = await self._events.get_entity(code, EVENT_ROW)
             except ResourceNotFoundError as error:
@@ -127,7 +84,7 @@ class Tables:
                     _log.error("the table %s is not there", EVENTS)
                     raise
                 return None
-        return _readable(event_from_row, row)
+        return readable(event_from_row, row)
 
     async def deployments(self) -> list[Deployment]:
         """Every deployment; a row that cannot be read is left out, and logged.
@@ -135,9 +92,9 @@ class Tables:
         Raises:
             StoreUnavailable: the table does not answer.
         """
-        async with _translated():
+        async with translated():
             rows = [row async for row in self._deployments.list_entities()]
-        found = (_or_none(deployment_from_row, row, DEPLOYMENTS) for row in rows)
+        found = (readable_or_none(deployment_from_row, row, DEPLOYMENTS) for row in rows)
         return [deployment for deployment in found if deployment is not None]
 
     async def read(self, key: Key) -> LedgerRow:
@@ -146,7 +103,7 @@ class Tables:
         Raises:
             StoreUnavailable: the table does not answer, or the row cannot be read.
         """
-        async with _translated():
+        async with translated():
             try:
                 row = await self._quotas.get_entity(*key)
             except ResourceNotFoundError:
@@ -159,7 +116,7 @@ class Tables:
                 "the row of event %s, user %s, day %s in the table %s cannot be read",
                 *(key.event_code, hashed(user), day, QUOTAS),
             )
-            raise StoreUnavailable(_NOT_SET_UP, 30) from error
+            raise not_set_up() from error
 
     async def write(self, key: Key, row: LedgerRow) -> LedgerRow:
         """Write a row of the table `quotas` if nobody has since it was read.
@@ -172,7 +129,7 @@ class Tables:
             StoreUnavailable: the table does not answer.
         """
         entity = ledger_to_row(key, row)
-        async with _translated():
+        async with translated():
             try:
                 if row.version is None:
                     written = await self._quotas.create_entity(entity, retry_total=0)
@@ -196,86 +153,6 @@ class Tables:
         """
         await self.event("-")
 
-    async def create_tables(self) -> None:
-        """Make the tables that are missing."""
-        async with _translated():
-            for name in TABLES:
-                await self._service.create_table_if_not_exists(name)
-
-    async def add_event(self, event: Event) -> None:
-        """Add an event.
-
-        Raises:
-            AlreadyExists: its code is taken.
-            StoreUnavailable: the table does not answer.
-        """
-        async with _translated():
-            await self._events.create_entity(event_to_row(event))
-
-    async def events(self) -> list[Event]:
-        """Every event.
-
-        Raises:
-            StoreUnavailable: the table does not answer, or a row cannot be read.
-        """
-        async with _translated():
-            rows = [row async for row in self._events.list_entities()]
-        return [_readable(event_from_row, row) for row in rows]
-
-    async def put_event(self, event: Event) -> None:
-        """Add or replace an event."""
-        async with _translated():
-            await self._events.upsert_entity(event_to_row(event), mode=UpdateMode.REPLACE)
-
-    async def change_event(self, code: str, change: Callable[[Event], Event]) -> Event | None:
-        """Change an event, and return it; None when there is none.
-
-        Where somebody else changes it meanwhile, `change` is asked again with what they wrote: neither change
-        is lost. What `change` raises is passed on, and nothing is written.
-
-        Raises:
-            StoreUnavailable: the table does not answer, or the event changes all the time.
-        """
-        for _ in range(CHANGE_TRIES):
-            async with _translated():
-                try:
-                    row = await self._events.get_entity(code, EVENT_ROW)
-                except ResourceNotFoundError:
-                    return None
-            changed = change(_readable(event_from_row, row))
-            async with _translated():
-                with suppress(ResourceModifiedError, ResourceNotFoundError):
-                    await self._events.update_entity(
-                        event_to_row(changed),
-                        mode=UpdateMode.REPLACE,
-                        etag=row.metadata["etag"],
-                        match_condition=MatchConditions.IfNotModified,
-                    )
-                    return changed
-        raise StoreUnavailable
-
-    async def delete_event(self, code: str) -> None:
-        """Remove an event; no matter if there is none. Its quota and usage rows stay."""
-        async with _translated():
-            await self._events.delete_entity(code, EVENT_ROW)
-
-    async def delete_deployment(self, deployment: Deployment) -> None:
-        """Remove a deployment; no matter if it is gone."""
-        async with _translated():
-            await self._deployments.delete_entity(deployment.model, deployment.id)
-
-    async def put_deployment(self, deployment: Deployment) -> None:
-        """Add or replace a deployment."""
-        async with _translated():
-            await self._deployments.upsert_entity(deployment_to_row(deployment), mode=UpdateMode.REPLACE)
-
-    async def switch_deployment(self, deployment: Deployment, *, active: bool) -> None:
-        """Let it serve, or not, and leave all else in its row as it is; no matter if it is gone."""
-        row = {"PartitionKey": deployment.model, "RowKey": deployment.id, "active": active}
-        async with _translated():
-            with suppress(ResourceNotFoundError):
-                await self._deployments.update_entity(row, mode=UpdateMode.MERGE)
-
     async def write_health(self, deployment: Deployment, health: Health) -> None:
         """Note beside a deployment how it was last seen; no matter if it is gone.
 
@@ -283,20 +160,9 @@ class Tables:
             StoreUnavailable: the table does not answer.
         """
         row = health_to_row(deployment, health)
-        async with _translated():
+        async with translated():
             with suppress(ResourceNotFoundError):
                 await self._deployments.update_entity(row, mode=UpdateMode.MERGE)
-
-    async def health(self) -> dict[tuple[str, str], Health]:
-        """How each deployment was last seen, by model and id; those that never were are left out.
-
-        Raises:
-            StoreUnavailable: the table does not answer.
-        """
-        async with _translated():
-            rows = [row async for row in self._deployments.list_entities()]
-        found = {(row["PartitionKey"], row["RowKey"]): health_from_row(row) for row in rows}
-        return {key: health for key, health in found.items() if health is not None}
 
     async def write_usage(self, rows: Sequence[UsageRow], writer: str) -> None:
         """Write what `writer` counted: whole rows that only it writes, so the same may be written again.
@@ -308,32 +174,10 @@ class Tables:
             entities = [usage_to_row(row, writer) for row in group]
             for first in range(0, len(entities), LARGEST_BATCH):
                 batch = entities[first : first + LARGEST_BATCH]
-                async with _translated():
+                async with translated():
                     await self._usage.submit_transaction(
                         [("upsert", entity, {"mode": UpdateMode.REPLACE}) for entity in batch]
                     )
-
-    async def usage(self, event_code: str, since: datetime | None = None) -> list[UsageRow]:
-        """Every usage row of the event: one for each hour, user, model and writer, to be summed.
-
-        With `since`, those of that hour (UTC) and later. A row that cannot be read is left out, and logged.
-
-        Raises:
-            StoreUnavailable: the table does not answer.
-        """
-        async with _translated(REPORT_SECONDS):
-            rows = [
-                row
-                async for row in self._usage.query_entities(
-                    "PartitionKey eq @event and RowKey ge @since",
-                    parameters={
-                        "event": event_code,
-                        "since": usage_rows_before(since) if since else "",
-                    },
-                )
-            ]
-        found = (_or_none(usage_from_row, row, USAGE) for row in rows)
-        return [usage for usage in found if usage is not None]
 
     async def partitions(self, table: str) -> AsyncIterator[str]:
         """Each partition key of the table, found by a query of its own: the rows between are not read.
@@ -349,7 +193,7 @@ class Tables:
                 results_per_page=1,
                 select=["PartitionKey"],
             )
-            async with _translated(REPORT_SECONDS):
+            async with translated(REPORT_SECONDS):
                 row = await anext(rows, None)
             if row is None:
                 return
@@ -371,7 +215,7 @@ class Tables:
         rows = client.query_entities(query, parameters=values, select=["RowKey", "Timestamp"])
         pages = rows.by_page()
         while True:
-            async with _translated(REPORT_SECONDS):
+            async with translated(REPORT_SECONDS):
                 page = await anext(pages, None)
                 if page is None:
                     return
@@ -387,7 +231,7 @@ class Tables:
         client = self._service.get_table_client(table)
         for first in range(0, len(keys), LARGEST_BATCH):
             rows = [{"PartitionKey": partition, "RowKey": key} for key in keys[first : first + LARGEST_BATCH]]
-            async with _translated(REPORT_SECONDS):
+            async with translated(REPORT_SECONDS):
                 try:
                     await client.submit_transaction([("delete", row) for row in rows])
                 except HttpResponseError as error:
@@ -399,38 +243,3 @@ class Tables:
 
     async def close(self) -> None:
         await self._service.close()
-
-
-@asynccontextmanager
-async def _translated(seconds: float = CALL_SECONDS) -> AsyncIterator[None]:
-    """Every exception of the tables, as one of ours. A test holds each of azure-core's against it."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except ResourceExistsError as error:
-        raise AlreadyExists from error
-    except HttpResponseError as error:
-        _log.warning("the tables answered %s %s", error.status_code, getattr(error, "error_code", ""))
-        raise StoreUnavailable from error
-    except (AzureError, SerializationError, DeserializationError, TimeoutError, OSError) as error:
-        _log.warning("the tables do not answer: %s", type(error).__name__)
-        raise StoreUnavailable from error
-
-
-_NOT_SET_UP: Final = "This event is not set up correctly. Tell your organiser."
-
-
-def _readable(read: Callable[[Row], T], row: Row) -> T:
-    try:
-        return read(row)
-    except UNREADABLE as error:
-        _log.exception("a row cannot be read")
-        raise StoreUnavailable(_NOT_SET_UP, 30) from error
-
-
-def _or_none(read: Callable[[Row], T], row: Row, table: str) -> T | None:
-    try:
-        return read(row)
-    except UNREADABLE:
-        _log.exception("a row of the table %s cannot be read", table)
-        return None

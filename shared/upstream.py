@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -27,13 +26,13 @@ FIXED_HEADERS: Final = {
     b"content-type": b"application/json",
 }
 
-RETURNED_HEADERS: Final = (
-    "content-type",
-    "apim-request-id",
-    "x-request-id",
-    "x-ms-client-request-id",
-    "openai-processing-ms",
-)
+RETURNED_HEADERS: Final = {
+    "content-type": b"content-type",
+    "apim-request-id": b"apim-request-id",
+    "x-request-id": b"x-request-id",
+    "x-ms-client-request-id": b"x-ms-client-request-id",
+    "openai-processing-ms": b"openai-processing-ms",
+}
 """What of the upstream's headers comes back. Its rate limits are shared, its region and names are private."""
 
 NOT_FOUND_CODES: Final = frozenset({"404", "DeploymentNotFound", "ResourceNotFound", "model_not_found"})
@@ -68,7 +67,7 @@ class Timeouts:
     first_byte: float
     """For one deployment to begin a stream."""
     whole: float
-    """For a whole answer, over all tries together."""
+    """From a call's arrival to its whole answer, over all tries together."""
 
 
 class Body:
@@ -85,10 +84,11 @@ class Answer:
     def __init__(self, response: Response) -> None:
         self._response = response
         self.status = response.status
+        get = response.headers.get
         self.headers = {
-            name: value
-            for name in RETURNED_HEADERS
-            if (value := response.headers.get(name)) is not None and value.isascii() and value.isprintable()
+            sent: value.encode()
+            for name, sent in RETURNED_HEADERS.items()
+            if (value := get(name)) is not None and value.isascii() and value.isprintable()
         }
 
     def cool_down_seconds(self) -> float | None:
@@ -101,7 +101,7 @@ class Answer:
 
     @property
     def is_stream(self) -> bool:
-        return self.headers.get("content-type", "").startswith("text/event-stream")
+        return self.headers.get(b"content-type", b"").startswith(b"text/event-stream")
 
     async def read(self) -> bytes:
         """What has arrived since the last call; empty at the end.
@@ -198,14 +198,14 @@ class Upstream:
 
 def _headers(client: Mapping[bytes, bytes], trace: Mapping[str, str]) -> bytes:
     """A client's header that cannot be sent on is left out: the deployment is not to blame for it."""
+    sent = [(name.encode(), value.encode("latin-1")) for name, value in trace.items()]
+    sent += [(name, client[name]) for name in SENT_HEADERS if name in client]
     headers = b""
-    for name, value in trace.items():
-        with suppress(ConnectionFailed):
-            headers += header(name.encode(), value.encode("latin-1"))
-    for sent in SENT_HEADERS:
-        if sent in client:
-            with suppress(ConnectionFailed):
-                headers += header(sent, client[sent])
+    for name, value in sent:
+        try:
+            headers += header(name, value)
+        except ConnectionFailed:
+            continue
     return headers
 
 

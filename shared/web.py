@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from types import TracebackType
 
 from starlette.requests import Request
@@ -25,20 +26,15 @@ from .errors import (
 )
 from .page import page
 from .proxy import Headers, Reply, new_id, refuse
-from .relay import Relay
+from .relay import ClientDeaf, Relay
 from .settings import Settings, SettingsError
 from .wiring import Wiring
 
 _log = logging.getLogger(__name__)
 
 WATCH_AFTER_SECONDS = 0.05
-"""A call answered sooner is not watched for a client that leaves: the watch would cost more than it saves."""
-
-LONGEST_STREAM_SECONDS = 25 * 60
-"""Below the platform's functionTimeout (host.json): when that ends, every call of the worker ends with it."""
-
-LONGEST_BODY_SECONDS = 60
-"""For a request's body to arrive."""
+"""A call that is answered sooner after its body came is not watched for a client that leaves: the watch would
+cost more than it saves."""
 
 _CLIENT_LEFT = Reply(499, {}, b"")
 
@@ -71,7 +67,7 @@ class Web:
 
         async def work() -> Reply:
             await self._open().tables.check()
-            return Reply(200, {"content-type": "application/json"}, b'{"status":"ready"}')
+            return Reply(200, {b"content-type": b"application/json"}, b'{"status":"ready"}')
 
         return await _answer(req, work)
 
@@ -90,19 +86,24 @@ class Web:
             await wiring.close()
 
     async def _chat(self, req: Request) -> Reply:
-        wiring = self._wiring or self._open()
+        wiring, came_at = self._wiring or self._open(), time.monotonic()
         try:
-            with _body_in_time.block():
+            with self._body_in_time.block():
                 body = await _body(req, wiring.settings.max_body_bytes)
-        except RequestTooLarge as error:
+        except ProxyError as error:
             wiring.proxy.refused(_headers(req), error)
             raise
-        return await wiring.proxy.chat(_headers(req), body, req.scope["path_params"].get("deployment"))
+        with _Departure(req.receive, self._unwatched):  # from here on: only one may read at a time
+            deployment = req.scope["path_params"].get("deployment")
+            return await wiring.proxy.chat(_headers(req), body, deployment, came_at)
 
     def _open(self) -> Wiring:
         if self._wiring is None:
             try:
-                self._wiring = Wiring(Settings.read(self._environment))
+                settings = Settings.read(self._environment)
+                self._body_in_time = _body_in_time(settings.longest_body_seconds)
+                self._unwatched = Overdue(WATCH_AFTER_SECONDS)
+                self._wiring = Wiring(settings)
             except (SettingsError, ValueError, TypeError) as error:
                 _log.error("the settings cannot be used: %s", error)
                 raise StoreUnavailable(
@@ -115,7 +116,7 @@ async def alive(req: Request) -> Response:
     """Alive; touches nothing else."""
 
     async def work() -> Reply:
-        return Reply(200, {"content-type": "application/json"}, b'{"status":"alive"}')
+        return Reply(200, {b"content-type": b"application/json"}, b'{"status":"alive"}')
 
     return await _answer(req, work)
 
@@ -158,33 +159,29 @@ class _ReplyResponse(Response):
 
     def __init__(self, reply: Reply) -> None:
         self.status_code = reply.status
-        self.raw_headers = [(_name(name), value.encode("latin-1")) for name, value in reply.headers.items()]
-        self._content = reply.body
+        self.raw_headers = [*reply.headers.items()]
+        self._content = content = reply.body
+        if isinstance(content, bytes):
+            self.raw_headers.append((b"content-length", b"%d" % len(content)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await self._write(receive, send)
+            if isinstance(self._content, Relay):
+                await self._stream(self._content, receive, send)
+            else:
+                await send(self._start())
+                await send({"type": "http.response.body", "body": self._content})
         finally:
             worker.forget_invocation(scope["headers"])
 
-    async def _write(self, receive: Receive, send: Send) -> None:
-        if isinstance(self._content, Relay):
-            await self._stream(self._content, receive, send)
-        else:
-            length = (b"content-length", str(len(self._content)).encode())
-            await send(self._start([*self.raw_headers, length]))
-            await send({"type": "http.response.body", "body": self._content})
-
-    def _start(self, headers: list[tuple[bytes, bytes]]) -> dict[str, object]:
-        return {"type": "http.response.start", "status": self.status_code, "headers": headers}
+    def _start(self) -> dict[str, object]:
+        return {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
 
     async def _stream(self, relay: Relay, receive: Receive, send: Send) -> None:
         try:
-            with _stream_in_time.block(), _Departure(receive):
+            with _Departure(receive, Overdue(WATCH_AFTER_SECONDS)):
                 await self._pump(relay, send)
-        except _TooLong:
-            _log.warning("a stream took longer than %d s and was ended", LONGEST_STREAM_SECONDS)
-        except _ClientLeft:
+        except (_ClientLeft, ClientDeaf):
             pass
         finally:
             relay.abandon()
@@ -193,37 +190,30 @@ class _ReplyResponse(Response):
         async def pass_on(data: bytes) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
-        await send(self._start(self.raw_headers))
+        await send(self._start())
         await relay.pump(pass_on)
         await send({"type": "http.response.body", "body": b""})
-
-
-_name = lru_cache(maxsize=256)(str.encode)
-"""The names of headers, which are few, in bytes."""
 
 
 class _ClientLeft(Exception):
     """The client closed the connection while it was being served."""
 
 
-class _TooLong(Exception):
-    """A stream took longer than it may."""
-
-
 class _Departure:
     """Ends the block when the client leaves, by `_ClientLeft`."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, unwatched: Overdue) -> None:
         self._receive = receive
+        self._unwatched = unwatched
         self._left = False
         self._watch: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:
-        self._task = asyncio.current_task()
-        _unwatched.enter(self)
+        self._task = asyncio.current_task(self._unwatched.loop)
+        self._unwatched.enter(self)
 
     def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
-        _unwatched.leave(self)
+        self._unwatched.leave(self)
         if self._watch is not None:
             self._watch.cancel()
         if self._left and kind is not None and issubclass(kind, asyncio.CancelledError):
@@ -233,7 +223,7 @@ class _Departure:
 
     def is_late(self) -> None:
         """It takes long enough to be watched."""
-        self._watch = asyncio.get_running_loop().create_task(self._wait())
+        self._watch = self._unwatched.loop.create_task(self._wait())
 
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -243,21 +233,10 @@ class _Departure:
             self._task.cancel()
 
 
-_unwatched = Overdue(WATCH_AFTER_SECONDS)
-_stream_in_time = Deadlines(LONGEST_STREAM_SECONDS, _TooLong)
-_body_in_time = Deadlines(
-    LONGEST_BODY_SECONDS,
-    lambda: InvalidRequest(
-        f"The body did not arrive within {LONGEST_BODY_SECONDS} seconds. Send it at once."
-    ),
-)
-
-
 async def _answer(req: Request, work: Callable[[], Awaitable[Reply]]) -> Response:
     """Do the work; whatever goes wrong becomes an answer, for what leaves a handler becomes none."""
     try:
-        with _Departure(req.receive):
-            reply = await work()
+        reply = await work()
     except ProxyError as error:
         reply = refuse(error, new_id())
     except _ClientLeft:
@@ -269,6 +248,11 @@ async def _answer(req: Request, work: Callable[[], Awaitable[Reply]]) -> Respons
         _log.exception("a call failed by a fault of ours")
         reply = refuse(InternalError(), new_id())
     return _ReplyResponse(reply)
+
+
+def _body_in_time(seconds: float) -> Deadlines:
+    text = f"The body did not arrive within {seconds:g} seconds. Send it at once."
+    return Deadlines(seconds, partial(InvalidRequest, text))
 
 
 def _headers(req: Request) -> Headers:

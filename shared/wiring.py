@@ -15,12 +15,14 @@ from .forwarding import Forwarding
 from .health import HealthNotes
 from .identity import IdentityTokens, default_credential
 from .metering import Meter
-from .proxy import Proxy, StreamLimits
+from .proxy import Proxy
 from .quota import Quota
+from .relay import StreamLimits
 from .retention import Retention
 from .routing import Routing
 from .settings import Settings
-from .tables import Tables, open_service
+from .table_service import open_service
+from .tables import Tables
 from .telemetry import Telemetry
 from .upstream import Timeouts, Upstream
 from .usage import Tally
@@ -59,7 +61,9 @@ class Wiring:
             Forwarding(upstream, timeouts, time.monotonic),
             self.meter,
             self.tally,
-            StreamLimits(settings.heartbeat_seconds, settings.upstream_idle_seconds),
+            StreamLimits(
+                settings.heartbeat_seconds, settings.upstream_idle_seconds, settings.longest_stream_seconds
+            ),
             settings.default_output_tokens,
             now,
         )

@@ -57,7 +57,9 @@ def forget_invocation(headers: Iterable[tuple[bytes, bytes]]) -> None:
 
 def _context_references() -> dict[str, Any] | None:
     for name in _COORDINATORS:
-        coordinator = getattr(sys.modules.get(name), "http_coordinator", None)
+        if (module := sys.modules.get(name)) is None:
+            continue
+        coordinator = getattr(module, "http_coordinator", None)
         references = getattr(coordinator, "_context_references", None)
         if isinstance(references, dict):
             return references

@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from azure.data.tables.aio import TableServiceClient
 
+from admin.tables import Tables
 from function_app import create_app
 from shared.models import Deployment, Event
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
 from shared.web import Web
 from tools.azurite import ACCOUNT, Azurite
 from tools.azurite import KEY as TABLES_KEY
@@ -123,9 +125,14 @@ async def on_the_wire(url: str, lines: list[bytes], body: bytes = b"") -> Answer
     writer.write(b"\r\n".join([*lines, b"host: test", b"connection: close", length, b"", b""]) + body)
     try:
         async with asyncio.timeout(30):
-            head, _, content = (await reader.read()).partition(b"\r\n\r\n")
+            return answer(await reader.read())
     finally:
         writer.close()
+
+
+def answer(sent: bytes) -> Answered:
+    """A whole answer, as its connection was closed after it; a chunked body stays in its chunks."""
+    head, _, content = sent.partition(b"\r\n\r\n")
     status, *fields = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (one.partition(":") for one in fields)}
     return Answered(int(status.split()[1]), headers, content)
@@ -234,6 +241,13 @@ async def tables(azurite: Azurite, shared_simulator: Simulator) -> AsyncIterator
         )
     yield tables
     await tables.close()
+
+
+@pytest.fixture
+async def service(tables: Tables, azurite: Azurite) -> AsyncIterator[TableServiceClient]:
+    """The table service without our store between, as a person with Storage Explorer has it."""
+    async with TableServiceClient.from_connection_string(azurite.connection_string) as client:
+        yield client
 
 
 @asynccontextmanager

@@ -72,9 +72,7 @@ if sys.platform == "win32":
     _processes = multiprocessing.get_context("spawn")
 else:
     _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(
-    ["admin.commands", "admin.rehearsal", "shared.tables", "azure.identity.aio"]
-)
+_processes.set_forkserver_preload(["admin.commands", "admin.rehearsal", "admin.tables", "azure.identity.aio"])
 
 
 def _run(arguments: tuple[str, ...], environment: dict[str, str], streams: list[str]) -> None:

@@ -94,15 +94,3 @@ async def test_a_block_may_stand_within_another() -> None:
         await asyncio.sleep(30)
     with pytest.raises(Late), Deadlines(30, ValueError).block(), Deadlines(SHORT, Late).block():
         await asyncio.sleep(30)
-
-
-def test_loops_that_follow_one_another_have_timers_of_their_own() -> None:
-    deadlines = Deadlines(SHORT, Late)
-
-    async def late() -> None:
-        with deadlines.block():
-            await asyncio.sleep(30)
-
-    for _ in range(2):
-        with pytest.raises(Late):
-            asyncio.run(late())

@@ -15,8 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from admin.tables import Tables
 from shared.models import Counts
-from shared.tables import Tables
 from tests.conftest import KEY, Stage, serve
 from tests.manage import created, manage
 from tools.azurite import Azurite

@@ -211,7 +211,24 @@ async def test_one_of_two_deployments_fails(
         assert calls_of(stage, model) == before
     else:
         assert told(await ask(hasty, model, stream=stream)) == row.alone
-        assert (model, model) not in await stage.tables.health()
+        health = await noted(stage, model, model)
+        assert (health.status, health.cooling_until) == ("ok", None)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_that_takes_too_long_is_not_held_against_a_deployment_that_answers_others(
+    stage: Stage, hasty: Stage, stream: bool
+) -> None:
+    model = await stage.add_deployment()
+    gate = stage.simulator.gate(model)
+    slow = asyncio.create_task(ask(hasty, model, stream=stream))
+    await gate.arrived()
+    assert told(await ask(hasty, model)) == SERVED
+    assert told(await slow) == TIMEOUT
+    await add_to(stage, model, f"{model}-other", priority=2)
+    assert told(await ask(hasty, model)) == SERVED
+    assert calls_of(stage, f"{model}-other") == 0
+    assert (model, model) not in await stage.tables.health()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue of connections does not wait")

@@ -13,8 +13,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from admin.tables import Tables
 from shared.models import Deployment
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
 from tests.conftest import (
     CREDENTIAL,
     EVENT,
@@ -525,7 +526,10 @@ async def test_an_event_is_read_once_while_it_is_fresh(
         for user in ("ann", "bob", "eve") * 5:
             assert (await answered(own.post(headers={"api-key": f"hackathon/{user}"}))).status == 200
         assert own_tables.reads_of("events(PartitionKey='hackathon'") == 1
-        assert len(own_tables.requests) == 2  # the other: all deployments
+        reads = [request for request in own_tables.requests if request.startswith("GET")]
+        assert len(reads) == 2  # the other: all deployments
+        # Behind the first answer, in the background, it is noted that its deployment answers.
+        assert len(own_tables.requests) - len(reads) <= 1
 
 
 async def test_an_event_that_is_not_there_is_remembered_too(

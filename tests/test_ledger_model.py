@@ -565,19 +565,19 @@ async def test_blocks_grow_while_calls_are_fast_and_shrink_again() -> None:
                 clock.now += seconds
         return taken
 
-    assert await blocks(BLOCK_SECONDS / 2) == [8, 8, 16, 32, 64, *[8 * FASTEST] * 5]
+    assert await blocks(BLOCK_SECONDS / 2) == [8, 32, *[8 * FASTEST] * 8]
     assert await blocks(SLOW_BLOCK_SECONDS) == [8 * FASTEST] * 10
-    assert await blocks(SLOW_BLOCK_SECONDS * 2) == [8 * FASTEST, 8 * FASTEST, 64, 32, 16, *[8] * 5]
+    assert await blocks(SLOW_BLOCK_SECONDS * 2) == [8 * FASTEST, 64, 32, 16, *[8] * 6]
 
 
-@pytest.mark.parametrize(("used", "next_block"), [(60, 128), (10, 64)])
+@pytest.mark.parametrize(("used", "next_block"), [(100, 8 * FASTEST), (20, 4 * FASTEST)])
 async def test_a_block_that_goes_back_half_unused_is_followed_by_a_smaller_one(
     used: int, next_block: int
 ) -> None:
     store, clock = FakeLedger(), Clock()
     one = account(store, Amount(100_000, ENDLESS), clock)
-    await spend(one, 8 + 8 + 16 + 32)
-    await spend(one, used)  # of a block of 64
+    await spend(one, 8)
+    await spend(one, used)  # of a block that is as large as can be, since no time passed
     clock.now += 60
     await one.give_back()
     assert store.row(KEY).granted == store.row(KEY).used

@@ -15,7 +15,8 @@ from shared.amounts import Amount
 from shared.errors import StoreUnavailable
 from shared.ledger_row import Conflict, Key, LedgerStore, Row
 from shared.rows import ledger_to_row
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
+from shared.tables import Tables
 from tests.conftest import TableTap
 from tests.fake_ledger import FakeLedger, Fault
 from tools.azurite import Azurite

@@ -9,13 +9,17 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from admin.faults import Fault
 from admin.options import LIMITS
+from admin.tables import Tables
+from admin.target import find
 from shared import rows
 from shared.models import Event
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
 from tests.conftest import EVENT, MODEL, QUESTION, Stage, TableTap, nothing_left_in_flight
 from tests.manage import DATES, ROOT, created, manage, program
 from tools.azurite import Azurite
@@ -98,6 +102,16 @@ async def test_a_removal_asks_and_without_a_yes_nothing_is_removed(tables: Table
     assert await tables.event("asked") is None
 
 
+async def test_an_update_of_a_stopped_event_says_that_it_stays_stopped(
+    tables: Tables, azurite: Azurite
+) -> None:
+    await created(azurite, "halted")
+    assert (await manage(azurite, "events", "stop", "halted")).status == 0
+    said = await manage(azurite, "events", "update", "halted", "--ends", "2037-01-01")
+    assert said.status == 0 and "it is stopped, and stays so until" in said.errors
+    assert "stopped" not in (await manage(azurite, "events", "update", "halted", "--resume")).errors
+
+
 async def test_two_updates_at_once_both_stand(tables: Tables, azurite: Azurite) -> None:
     await created(azurite, "twice")
     options = [("--organizer", "Ann"), *((f"--{name.replace('_', '-')}", "7") for name in LIMITS)]
@@ -172,7 +186,8 @@ async def test_an_update_that_is_interrupted_leaves_the_event_as_it_was(
 async def test_tables_that_are_missing_are_made() -> None:
     with Azurite(None) as empty:
         assert (await manage(empty, "events", "list", "--json")).json == []
-        assert (await created(empty, "first"))["code"] == "first"
+        said = await manage(empty, "events", "create", "first", "--name", "A hack", *DATES)
+        assert said.status == 0 and "no model is deployed yet" in said.errors
         tables = Tables(open_service(empty.connection_string, None))
         try:
             assert await tables.usage("first") == []
@@ -200,22 +215,37 @@ WRONG = {
     "unknown zone": ((*NEW, *DATES[:5], "Mars/Base"), "no time zone 'Mars/Base'"),
     "a city for a zone": ((*NEW, *DATES[:5], "Berlin"), "did you mean Europe/Berlin?"),
     "end before start": ((*NEW, "--starts", "2026-02-02", "--ends", "2026-02-01"), "ends before it starts"),
+    "empty code": (("events", "create", "", "--name", "n", *DATES), "'' cannot be an event code"),
+    "code with a user": (("events", "check", "hackathon/ann", "--user", "ann"), "without the user"),
     "illegal code": (("events", "create", "a/b", "--name", "n", *DATES), "cannot be an event code"),
     "code that exists": (("events", "create", "hackathon", "--name", "n", *DATES), "`events update`"),
     "unknown model": ((*NEW, *DATES, "--models", "gpt-4o-mni"), "Did you mean gpt-4o-mini?"),
+    "model in capitals": (
+        (*NEW, *DATES, "--models", "GPT-4o"),
+        "No deployment serves GPT-4o. Did you mean gpt-4o?",
+    ),
+    "no model at all": ((*NEW, *DATES, "--models", ","), "names no model"),
     "unknown default model": ((*NEW, *DATES, "--default-model", "no-such"), "No deployment serves no-such"),
     "default that is no model": (
         (*NEW, *DATES, "--models", MODEL, "--default-model", "gpt-4o"),
         "is not one of gpt-4o-mini",
     ),
     "no date": ((*NEW, "--starts", "soon", "--ends", "2026-02-01"), '"2026-12-01 09:00"'),
+    "empty date": ((*NEW, "--starts", "", "--ends", "2026-02-01"), "A date is empty"),
     "date of two meanings": (
         (*NEW, "--starts", "01/02/2026", "--ends", "2026-03-01"),
         "can be read as 1 February and as 2 January: write the year first",
     ),
-    "negative quota": ((*NEW, *DATES, "--requests-per-day", "-1"), "--requests-per-day"),
+    "negative quota": (
+        (*NEW, *DATES, "--requests-per-day", "-1"),
+        "'--requests-per-day': -1 is not from 0 to 1,000,000,000,000.",
+    ),
+    "quota with a comma": (
+        (*NEW, *DATES, "--requests-per-day", "1,000"),
+        "'1,000' is not a whole number, such as 1000.",
+    ),
     "absurd quota": ((*NEW, *DATES, "--tokens-per-day", "9" * 30), "--tokens-per-day"),
-    "word for a quota": ((*NEW, *DATES, "--requests-total", "many"), "not a valid integer"),
+    "word for a quota": ((*NEW, *DATES, "--requests-total", "many"), "is not a whole number"),
     "no output at all": ((*NEW, *DATES, "--max-output-tokens", "0"), "--max-output-tokens"),
     "empty name": (("events", "create", "x", "--name", " ", *DATES), "--name"),
     "name of two lines": (("events", "create", "x", "--name", "a\nb", *DATES), "in one line"),
@@ -233,10 +263,12 @@ WRONG = {
     "usage of no event": (("usage", "no-such-event"), "There is no event"),
     "two forms of usage": (("usage", "hackathon", "--csv", "--json"), "Give one of"),
     "usage by what is not": (("usage", "hackathon", "--by", "colour"), "'user', 'model', 'hour'"),
+    "pause of no watch": (("usage", "hackathon", "--every", "5"), "--every goes with --watch"),
+    "report in no file": (("usage", "hackathon", "--html", ""), "the name of a file"),
     "user that can be none": (("events", "check", "hackathon", "--user", "a/b"), "cannot be a user"),
     "address that is none": (
         ("events", "check", "hackathon", "--user", "ann", "--url", "ftp://x"),
-        "is not an address",
+        "is not a whole address",
     ),
     "unknown command": (("events", "crate"), "No such command"),
 }
@@ -278,6 +310,13 @@ async def test_nobody_signed_in_is_told() -> None:
 async def test_a_connection_string_that_is_none_is_told() -> None:
     said = await manage("nonsense", "events", "list")
     assert said.status == 2 and "connection string" in said.complaint
+
+
+@pytest.mark.parametrize("content", ["nonsense", "[]", '{"Values": null}', '{"Values": []}'])
+def test_local_settings_that_cannot_be_read_are_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / "local.settings.json").write_text(content)
+    with pytest.raises(Fault, match=r"local\.settings\.json is not a JSON object"):
+        find(tmp_path)
 
 
 AZURE_REFUSALS = {
@@ -326,7 +365,7 @@ def test_the_limits_of_the_options_are_those_of_an_event() -> None:
     assert sorted(LIMITS) == sorted(rows.LIMITS)
 
 
-@pytest.mark.parametrize("command", ["events", "deployments", "usage", "events check", "events create"])
+@pytest.mark.parametrize("command", ["events", "deployments", "usage", "events create", "deployments update"])
 async def test_every_command_explains_itself(command: str) -> None:
     said = await program(None, *command.split(), "--help")
     assert said.status == 0 and "Usage: manage.py" in said.output and "--debug" in said.output

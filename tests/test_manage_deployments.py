@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from shared.models import Deployment, Health
-from shared.tables import Tables
-from tests.conftest import KEY, QUESTION, Stage
+from admin.tables import Tables
+from shared.models import MANAGED_IDENTITY, Deployment, Health
+from tests.conftest import KEY, MODEL, QUESTION, Stage
 from tests.manage import Said, created, manage
 from tools.azurite import Azurite
 from tools.simulator import Deployment as Simulated
@@ -31,6 +31,11 @@ async def add(azurite: Azurite, url: str, *more: str, deployment: str = "gpt-4o"
     return await manage(
         azurite, *adding(url, "--key-env", "SIMULATOR_KEY", *more, deployment=deployment), **env
     )
+
+
+async def update(azurite: Azurite, *options: str, **env: str) -> Said:
+    env.setdefault("SIMULATOR_KEY", KEY)
+    return await manage(azurite, "deployments", "update", "tried", "gpt-4o", *options, **env)
 
 
 @pytest.fixture
@@ -89,13 +94,147 @@ async def test_the_id_of_a_deployment_that_the_log_shows_has_no_host(
     assert fields["endpoint"] == "https://private-name.openai.azure.com"
 
 
-async def test_the_same_again_replaces_it_whatever_its_id(
+async def test_the_same_again_changes_what_is_given_and_keeps_and_tells_the_rest_whatever_its_id(
     azure: Simulator, tables: Tables, azurite: Azurite
 ) -> None:
-    await tables.put_deployment(Deployment("tried", "by-hand", azure.url, "gpt-4o", priority=7))
-    assert (await add(azurite, azure.url, "--weight", "3")).status == 0
+    before = Deployment("tried", "by-hand", azure.url, "gpt-4o", auth="SIMULATOR_KEY", priority=7)
+    before = replace(before, prompt_price=0.15, completion_price=0.6)
+    await tables.put_deployment(before)
+    said = await manage(azurite, *adding(f"{azure.url.upper()}/", "--weight", "3"), SIMULATOR_KEY=KEY)
+    assert said.status == 0, said.errors
+    assert len(azure.calls) == 1
+    assert await there(tables) == [replace(before, weight=3)]
+    assert (
+        "it was there already, and keeps key in SIMULATOR_KEY, priority 7, price 0.15 / 0.6." in said.errors
+    )
+    said = await manage(
+        azurite, *adding(azure.url, "--managed-identity", "--no-check", "--completion-price", "2")
+    )
+    assert said.status == 0, said.errors
+    assert await there(tables) == [replace(before, weight=3, auth=MANAGED_IDENTITY, completion_price=2)]
+
+
+async def test_one_that_was_taken_out_stays_out_when_it_is_added_again(
+    azure: Simulator, tables: Tables, azurite: Azurite
+) -> None:
+    assert (await add(azurite, azure.url)).status == 0
+    assert (await manage(azurite, "deployments", "disable", "tried", "gpt-4o")).status == 0
+    said = await add(azurite, azure.url)
     (one,) = await there(tables)
-    assert (one.id, one.priority, one.weight) == ("by-hand", 1, 3)
+    assert not one.active and "tried would be served by gpt-4o" in said.output
+    assert f"it is disabled, and stays so until `deployments enable tried {one.id}`" in said.errors
+
+
+async def test_two_who_add_the_same_at_once_add_one(
+    azure: Simulator, tables: Tables, azurite: Azurite
+) -> None:
+    options = (("--weight", "3"), ("--priority", "2"), ("--prompt-price", "1", "--completion-price", "2"))
+    said = await asyncio.gather(*(add(azurite, azure.url, "--no-check", *one) for one in options))
+    assert [one.status for one in said] == [0, 0, 0]
+    (one,) = await there(tables)
+    assert (one.weight, one.priority, one.prompt_price, one.completion_price) == (3, 2, 1.0, 2.0)
+
+
+async def test_an_update_changes_what_is_named_and_nothing_else(
+    azure: Simulator, tables: Tables, azurite: Azurite
+) -> None:
+    assert (await add(azurite, azure.url, "--priority", "2", "--weight", "80")).status == 0
+    (before,) = await there(tables)
+    health = Health(datetime.now(UTC).replace(microsecond=0), "ok")
+    await tables.write_health(before, health)
+    calls = len(azure.calls)
+    said = await update(azurite, "--prompt-price", "0.15", "--completion-price", "0.6")
+    assert said.status == 0, said.errors
+    assert "now has price 0.15 / 0.6. It takes effect within" in said.output
+    assert await there(tables) == [replace(before, prompt_price=0.15, completion_price=0.6)]
+    assert (await tables.health())[before.model, before.id] == health
+    assert len(azure.calls) == calls
+    fields = (await update(azurite, "--completion-price", "0.7", "--json")).json
+    assert (fields["prompt_price"], fields["completion_price"], fields["weight"]) == (0.15, 0.7, 80)
+    assert (await update(azurite, "--no-price", "--priority", "0")).status == 0
+    assert await there(tables) == [replace(before, priority=0)]
+    assert "nothing is changed" in (await update(azurite, "--priority", "0")).output
+
+
+async def test_updates_at_once_all_stand(azure: Simulator, tables: Tables, azurite: Azurite) -> None:
+    assert (await add(azurite, azure.url)).status == 0
+    options = (("--weight", "3"), ("--priority", "2"), ("--prompt-price", "1", "--completion-price", "2"))
+    said = await asyncio.gather(
+        *(update(azurite, *one) for one in options),
+        manage(azurite, "deployments", "disable", "tried", "gpt-4o"),
+    )
+    assert [one.status for one in said] == [0] * 4
+    (one,) = await there(tables)
+    assert (one.weight, one.priority, one.prompt_price, one.active) == (3, 2, 1.0, False)
+
+
+async def test_another_key_endpoint_or_version_is_tried_and_not_taken_where_it_fails(
+    azure: Simulator, tables: Tables, azurite: Azurite
+) -> None:
+    assert (await add(azurite, azure.url, "--weight", "5")).status == 0
+    (before,) = await there(tables)
+    await tables.write_health(before, Health(datetime.now(UTC), "ok"))
+    said = await update(azurite, "--key-env", "NEW_KEY", NEW_KEY="wrong")
+    assert said.status == 2
+    assert said.complaint.startswith("Error: Not changed: the key in NEW_KEY is not one of")
+    said = await update(azurite, "--endpoint", "https://no-such-host.invalid")
+    assert said.status == 2 and "Not changed: there is no host of the name" in said.complaint
+    assert await there(tables) == [before]
+    said = await update(azurite, "--key-env", "NEW_KEY", "--api-version", "2024-02-01", NEW_KEY=KEY)
+    assert said.status == 0, said.errors
+    changed = replace(before, auth="NEW_KEY", api_version="2024-02-01", output_field="max_tokens")
+    assert await there(tables) == [changed]
+    assert (before.model, before.id) not in await tables.health()
+    calls = len(azure.calls)
+    async with Simulator(keys={KEY}) as moved:
+        assert (await update(azurite, "--endpoint", moved.url, NEW_KEY=KEY)).status == 0
+        assert len(moved.calls) == 1
+        assert await there(tables) == [replace(changed, endpoint=moved.url)]
+    assert (await update(azurite, "--endpoint", "https://x.openai.azure.com", "--no-check")).status == 0
+    assert len(azure.calls) == calls
+
+
+async def test_a_new_deployment_never_takes_the_id_of_one_that_moved(
+    azure: Simulator, tables: Tables, azurite: Azurite
+) -> None:
+    assert (await add(azurite, azure.url, "--weight", "5")).status == 0
+    assert (await update(azurite, "--endpoint", "https://x.openai.azure.com", "--no-check")).status == 0
+    assert (await add(azurite, azure.url)).status == 0
+    moved, new = sorted(await there(tables), key=lambda one: one.id)
+    assert (moved.endpoint, moved.weight) == ("https://x.openai.azure.com", 5)
+    assert (new.endpoint, new.weight, new.id) == (azure.url, 1, f"{moved.id}-2")
+    said = await manage(
+        *(azurite, "deployments", "update", "tried", new.id),
+        *("--endpoint", "https://x.openai.azure.com", "--no-check"),
+    )
+    assert said.status == 2 and f"serves 'tried' already, as {moved.id}" in said.complaint
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "/",
+        "/openai/v1/",
+        "/openai/deployments/gpt-4o/chat/completions?api-version=2025-01-01-preview",
+    ],
+)
+async def test_what_the_portal_shows_behind_the_endpoint_is_left_out(
+    azure: Simulator, azurite: Azurite, pasted: str
+) -> None:
+    url = "https://x.openai.azure.com"
+    assert (await manage(azurite, *adding(url + pasted, "--no-check", "--json"))).json["endpoint"] == url
+
+
+async def test_who_takes_the_last_deployment_of_a_model_out_is_told(
+    azure: Simulator, tables: Tables, azurite: Azurite
+) -> None:
+    assert (await add(azurite, azure.url)).status == 0
+    assert (await add(azurite, azure.url, deployment="old")).status == 0
+    assert (
+        "nothing else serves" not in (await manage(azurite, "deployments", "disable", "tried", "old")).errors
+    )
+    last = ("deployments", "disable", "tried", "gpt-4o")
+    assert "nothing else serves tried" in (await manage(azurite, *last)).errors
 
 
 @pytest.mark.parametrize(
@@ -259,11 +398,12 @@ async def test_the_list_shows_how_each_was_last_seen(tables: Tables, azurite: Az
     busy, new = (next(one for one in listed if one["id"] == name) for name in ("busy", "new"))
     assert (busy["health"]["status"], busy["priority"], busy["weight"]) == ("429", 2, 3)
     assert new["health"] is None
-    lines = (await manage(azurite, "deployments", "list")).output.splitlines()
+    output = (await manage(azurite, "deployments", "list")).output
+    lines = [line for line in output.splitlines() if line.split()[:1] == ["seen"]]
     (busy_line,) = (line for line in lines if "busy.openai" in line)
     (new_line,) = (line for line in lines if "new.openai" in line)
     assert "429, 3 min ago, cooling down" in busy_line
-    assert "0.15 / 0.6" in new_line and new_line.rstrip().endswith("not yet")
+    assert "0.15 / 0.6" in new_line and new_line.rstrip().endswith("no call yet")
     await _remove(tables, seen)
 
 
@@ -319,12 +459,36 @@ WRONG = {
     "half a price": ((*NAMED, "https://x.openai.azure.com", "--prompt-price", "1"), "together"),
     "no number for a price": (
         (*NAMED, "https://x.openai.azure.com", "--prompt-price", "nan", "--completion-price", "1"),
-        "are numbers",
+        "is not from 0 to 1,000,000",
     ),
     "negative price": ((*NAMED, "https://x.openai.azure.com", "--prompt-price", "-1"), "--prompt-price"),
+    "price with a comma": (
+        (*NAMED, "https://x.openai.azure.com", "--prompt-price", "0,15", "--completion-price", "1"),
+        "'0,15' is not a number, such as 0.15",
+    ),
+    "priority in words": ((*NAMED, "https://x.openai.azure.com", "--priority", "high"), "a whole number"),
     "model with a slash": (
         ("deployments", "add", "a/b", "--deployment", "d", "--endpoint", "https://x.openai.azure.com"),
-        "1 to 64 letters",
+        "'a/b' cannot be a model's name: 1 to 64 letters",
+    ),
+    "no name": (
+        ("deployments", "add", "m", "--deployment", "", "--endpoint", "https://x.openai.azure.com"),
+        "'' cannot be a deployment's name",
+    ),
+    "host with a space": ((*NAMED, "https://my x.openai.azure.com"), "https address"),
+    "key that could be a name": (
+        (*NAMED, "https://x.openai.azure.com", "--key-env", "abcdef0123456789abcdef0123456789"),
+        "never the key itself",
+    ),
+    "no change": (("deployments", "update", "m", "d"), "nothing to change"),
+    "update of none": (("deployments", "update", "m", "d", "--weight", "2"), "deployments list"),
+    "half a price by update": (
+        ("deployments", "update", MODEL, MODEL, "--prompt-price", "1"),
+        "together, or neither",
+    ),
+    "price and none": (
+        ("deployments", "update", MODEL, MODEL, "--completion-price", "1", "--no-price"),
+        "--completion-price or --no-price, not both",
     ),
     "unknown deployment": (("deployments", "disable", "m", "no-such"), "deployments list"),
 }

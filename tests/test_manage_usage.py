@@ -18,9 +18,10 @@ import pytest
 
 from admin import watch
 from admin.summary import summed
+from admin.tables import Tables
 from admin.usage import read
 from shared.models import Counts, Deployment, UsageRow
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
 from tests.conftest import EVENT, TableTap
 from tests.manage import ROOT, manage
 from tools.azurite import Azurite
@@ -171,7 +172,7 @@ async def test_ctrl_c_is_the_ordinary_end_of_looking_on(tables: Tables, azurite:
     )
     assert process.stdout is not None
     async with asyncio.timeout(60):
-        while b"Ctrl-C ends this" not in await process.stdout.readline():
+        while b"(watched-live)" not in await process.stdout.readline():
             pass
         await tables.write_usage([row("late", "m", Counts(1), datetime.now(UTC), event="watched-live")], "w")
         while b"late" not in await process.stdout.readline():

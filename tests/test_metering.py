@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -16,12 +17,14 @@ from typing import Any
 import aiohttp
 import pytest
 
+from admin.tables import Tables
 from shared.amounts import Amount
 from shared.ledger_row import Key
 from shared.models import Counts, UsageRow
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
 from tests.conftest import EVENT, QUESTION, Answered, Stage, TableTap, answered, serve
 from tests.test_quota_processes import process
+from tests.wire import Peer, speaking
 from tools.azurite import Azurite
 from tools.simulator import (
     Answer,
@@ -178,6 +181,29 @@ async def test_a_call_that_its_client_left_before_the_first_byte_counts_with_its
     counts = await desk.agreed(1)
     assert counts.prompt_tokens > 0
     assert counts == Counts(1, counts.prompt_tokens)
+
+
+@pytest.mark.parametrize(
+    ("first", "requests"),
+    [(RateLimited(), 0), (Failure(500), 0), (Failure(401), 0), (ResetBeforeHeaders(), 1), (Garbage(), 1)],
+    ids=["busy", "failed", "refused", "reset", "garbage"],
+)
+async def test_a_call_that_its_client_left_between_two_tries_counts_where_the_first_may_have_worked_on_it(
+    stage: Stage, first: Behaviour, requests: int
+) -> None:
+    desk = await open_desk(stage, **LIMITS)
+    desk.behave(first)
+    async with speaking(Peer.left) as silent:
+        endpoint = f"https://127.0.0.1:{silent.port}"  # its handshake never ends
+        await desk.stage.add_deployment(model=desk.model, priority=2, endpoint=endpoint)
+        call = asyncio.create_task(desk.ask())
+        await silent.until(lambda wire: wire.connections)
+        call.cancel()
+        await silent.all_closed()
+    headers = {"api-key": f"{desk.code}/amy"}
+    event = await answered(desk.stage.http.get(f"{desk.stage.url}/v1/event", headers=headers))
+    assert json.loads(event.body)["requests"]["used"] == requests
+    assert (json.loads(event.body)["tokens"]["used"] > 0) == bool(requests)
 
 
 async def test_a_stream_that_its_client_left_counts_with_what_was_relayed(desk: Desk) -> None:

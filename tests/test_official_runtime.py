@@ -28,7 +28,8 @@ GROWTH_KB = 3_000
 """What the second half of the calls may add: less than half of what 2 KB for each call would."""
 STREAM = QUESTION | {"stream": True}
 WORDS = Answer("One two three four five.")
-OWN = {"date", "server", "x-request-id", "apim-request-id", "connection", "keep-alive"}
+OWN = {"date", "server", "x-request-id", "apim-request-id", "connection", "keep-alive", "retry-after-ms"}
+"""Of each answer alone: when and where it was made."""
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from shared.tables import Tables
+from admin.tables import Tables
 from tests.conftest import KEY, Stage
 from tests.manage import ROOT, manage
 from tools.azurite import Azurite

@@ -106,6 +106,34 @@ async def test_a_wrong_code_and_a_used_up_quota_are_told_in_the_proxys_own_words
     assert await opened.evaluate("document.getElementById('trouble').hidden")
 
 
+NAMES = [
+    ("hackathon", "J\u00fcrgen", "Your GitHub name has \u201c\u00fc\u201d in it."),
+    ("hackathon", "\u674e\u96f7", "Your GitHub name has \u201c\u674e\u201d in it."),
+    ("hackathon", "amy\U0001f600", "Your GitHub name has \u201c\U0001f600\u201d in it."),
+    ("hackathon", "amy lee", "Your GitHub name has \u201c \u201d in it."),
+    ("hackathon/amy", "amy", "The event code has \u201c/\u201d in it."),
+    ("h\u00e4ckathon", "amy", "The event code has \u201c\u00e4\u201d in it."),
+    (" ", "amy", "The event code is missing."),
+    ("hackathon", "a" * 65, "Your GitHub name is longer than 64 characters."),
+]
+
+
+async def test_a_name_that_the_proxy_cannot_take_is_told_so_and_one_with_all_that_it_takes_is_welcome(
+    stage: Stage, opened: browser.Page
+) -> None:
+    await opened.open(stage.url)
+    for code, user, says in NAMES:
+        await sign_in(opened, code, user)
+        await text_when(opened, "trouble", says)
+    assert "EVENT_CODE/YOUR_GITHUB_NAME" in await text_when(opened, "sample", stage.url)
+    assert not [url for url in opened.requested if url.endswith("/v1/event")]
+    code = await stage.add_event(name="Winter hack")
+    await sign_in(opened, f" {code.upper()} ", "Az09._@+-")
+    await text_when(opened, "name", "Winter hack")
+    assert await opened.evaluate("document.getElementById('trouble').hidden")
+    assert opened.complaints == []
+
+
 async def test_a_stream_that_is_cut_is_told_beneath_what_came(stage: Stage, opened: browser.Page) -> None:
     code = await stage.add_event()
     stage.simulator.always(MODEL, CutStream(after=4))

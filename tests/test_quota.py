@@ -14,10 +14,11 @@ from zoneinfo import ZoneInfo
 import openai
 import pytest
 
+from admin.tables import Tables
 from shared.ledger_row import Key
 from shared.models import Deployment
 from shared.standing import day_of
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
 from tests.conftest import EVENT, MODEL, QUESTION, Stage, serve
 from tools.azurite import Azurite
 from tools.simulator import CutStream, Failure, Raw, Simulator

@@ -27,7 +27,7 @@ from shared.models import Credential, Event, Usage
 from shared.quota import MOST_KEPT, Need, Quota
 from shared.rows import ledger_to_row
 from shared.standing import TOTAL_ROW
-from shared.tables import open_service
+from shared.table_service import open_service
 from tests.conftest import EVENT, QUESTION, Stage, TableTap, answered, serve
 from tests.fake_ledger import FakeLedger, Fault
 from tools.azurite import Azurite
@@ -154,6 +154,44 @@ async def test_a_refused_client_in_a_loop_costs_one_table_call_a_second(
     assert store.total == 2
 
 
+async def test_a_client_in_a_loop_at_a_closed_door_costs_one_read_of_each_row_a_second(
+    store: FakeLedger, quota: Quota, clock: Clock
+) -> None:
+    limits = event(requests_per_day=10, requests_total=100)
+    for _ in range(3):
+        for _ in range(100):
+            standing = await quota.standing(AMY, limits, NOW, remembered=True)
+            assert standing.remaining.requests == 10
+        clock.now += REMEMBERED_SECONDS
+    assert store.calls == {"read": 2 * 3}
+
+
+async def test_who_asks_for_the_numbers_reads_them_each_time(store: FakeLedger, quota: Quota) -> None:
+    for requests in range(3):
+        store.rows[KEY] = Row(granted=Amount(requests, 0), version=f"{requests}")
+        standing = await quota.standing(AMY, event(requests_per_day=10), NOW)
+        assert standing.remaining.requests == 10 - requests
+
+
+@pytest.mark.parametrize("why", ["event_ended", "model_not_found"])
+async def test_refusals_of_the_app_in_a_loop_cost_few_table_calls(
+    azurite: Azurite, stage: Stage, shared_simulator: Simulator, environment: dict[str, str], why: str
+) -> None:
+    ended = {"ends_at": datetime.now(UTC) - timedelta(hours=1)} if why == "event_ended" else {}
+    code = await stage.add_event(requests_per_day=10, requests_total=100, **ended)
+    async with TableTap(target=azurite.port).open() as tap:
+        settings = environment | {"PROXY_TABLES": tap.connection_string, "PROXY_CACHE_SECONDS": "60"}
+        async with serve(stage.tables, shared_simulator, settings) as instance:
+            began = asyncio.get_running_loop().time()
+            for _ in range(60):
+                headers = {"api-key": f"{code}/amy"}
+                got = await answered(instance.post(headers=headers, json=QUESTION | {"model": "no-such"}))
+                assert got.error["code"] == why
+                assert got.headers["x-ratelimit-remaining-requests"] == "10"
+            seconds = asyncio.get_running_loop().time() - began
+        assert tap.reads_of("quotas") <= 2 * (1 + seconds / REMEMBERED_SECONDS)
+
+
 async def test_calls_of_one_user_at_once_wait_for_few_writes(store: FakeLedger, quota: Quota) -> None:
     store.delay_seconds = 0.05
     answers = await asyncio.gather(*(call(quota, event(requests_per_day=10_000)) for _ in range(100)))
@@ -179,7 +217,7 @@ async def test_conflicts_for_ever_end_in_503_after_a_bounded_number_of_tries(
     store.always = Fault.CONFLICT
     with pytest.raises(StoreUnavailable) as refused:
         await quota.hold(AMY, event(requests_per_day=10), NEED, NOW)
-    assert int(refused.value.headers["retry-after"]) >= 1
+    assert int(refused.value.headers[b"retry-after"]) >= 1
     assert store.total <= 2 * MAX_TRIES
 
 
@@ -189,7 +227,7 @@ async def test_what_is_shown_of_an_account_that_was_never_seen_promises_nothing(
     store.always = Fault.BEFORE
     with pytest.raises(StoreUnavailable) as refused:
         await quota.hold(AMY, event(requests_per_day=10), NEED, NOW)
-    assert refused.value.headers["x-ratelimit-remaining-requests"] == "0"
+    assert refused.value.headers[b"x-ratelimit-remaining-requests"] == b"0"
 
 
 async def test_slow_tables_hold_up_who_waits_for_them_and_nobody_else(
@@ -296,15 +334,15 @@ async def test_tokens_used_up_are_not_told_as_requests_used_up(store: FakeLedger
     assert hold.output_cap == 90
     with pytest.raises(TokenQuotaExceeded) as refused:
         await quota.hold(AMY, limits, NEED, NOW)
-    assert refused.value.headers["x-should-retry"] == "true"
+    assert refused.value.headers[b"x-should-retry"] == b"true"
     hold.settle(Usage(20, 30))
     second = await quota.hold(AMY, limits, NEED, NOW)
     assert second.output_cap == 40, "within the same second: what came free is there"
     second.settle(Usage(20, 40))
     with pytest.raises(TokenQuotaExceeded) as refused:
         await quota.hold(AMY, limits, NEED, NOW)
-    assert refused.value.headers["x-should-retry"] == "false"
-    assert refused.value.headers["x-ratelimit-remaining-requests"] == "13"
+    assert refused.value.headers[b"x-should-retry"] == b"false"
+    assert refused.value.headers[b"x-ratelimit-remaining-requests"] == b"13"
 
 
 async def test_a_burst_that_comes_at_once_is_counted_call_by_call(store: FakeLedger, quota: Quota) -> None:

@@ -189,7 +189,7 @@ ROWS = {
         "upstream_busy",
         busy,
         ("busy", "again"),
-        {"retry-after-ms": "1500", "retry-after": "2"},
+        {"retry-after": "2"},
         "rate_limit_error",
     ),
     "our-key-refused": Row(502, "upstream_error", refuses_our_key, ("organiser",), type="server_error"),

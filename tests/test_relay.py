@@ -11,7 +11,7 @@ import pytest
 
 from shared.errors import UpstreamError
 from shared.models import Usage
-from shared.relay import Ending, Relay, Relayed
+from shared.relay import ClientDeaf, Ending, Relay, Relayed, StreamLimits
 from shared.sse import HEARTBEAT, MAX_EVENT_BYTES, data, split
 
 HELLO = b'data: {"choices":[{"delta":{"content":"Hello"}}],"usage":null}\n\n'
@@ -94,14 +94,18 @@ def relay(
     hide: bool = True,
     heartbeat: float = NEVER,
     idle: float = NEVER,
+    longest: float = NEVER,
 ) -> Relay:
-    return Relay(source, hide_usage=hide, heartbeat_seconds=heartbeat, idle_seconds=idle, ended=ended)
+    limits = StreamLimits(heartbeat, idle, longest, last_words_seconds=OFTEN)
+    return Relay(source, limits, hide_usage=hide, ended=ended)
 
 
-async def pumped(source: Source, *, hide: bool = True, idle: float = NEVER) -> tuple[list[bytes], Relayed]:
+async def pumped(
+    source: Source, *, hide: bool = True, idle: float = NEVER, longest: float = NEVER
+) -> tuple[list[bytes], Relayed]:
     """What the client got of a whole stream, and what was accounted."""
     client, ended = Client(), Ended()
-    await relay(source, ended, hide=hide, idle=idle).pump(client.send)
+    await relay(source, ended, hide=hide, idle=idle, longest=longest).pump(client.send)
     assert source.closings >= 1
     return client.got, ended.once
 
@@ -275,6 +279,32 @@ async def test_a_silence_beyond_the_deadline_ends_the_stream_with_a_timeout() ->
     }
     assert len(got) == 2
     assert ended == Relayed(Ending.CUT, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "events"), [([], 0), ([HELLO], 1), ([HELLO, HELLO[:20]], 1)], ids=["none", "one", "half"]
+)
+async def test_a_stream_that_takes_too_long_ends_with_an_error_event_and_is_accounted_as_cut(
+    pieces: list[bytes], events: int
+) -> None:
+    got, ended = await pumped(Source(*pieces, silent=True), longest=OFTEN)
+    assert got[:-1] == [HELLO_PLAIN] * events
+    assert error_of(got[-1]) == {
+        "message": "The answer took longer than 0.01 seconds, so the stream was ended. Ask again for less.",
+        "type": "server_error",
+        "param": None,
+        "code": "upstream_timeout",
+    }
+    assert ended == Relayed(Ending.CUT, None, events)
+
+
+async def test_a_client_that_takes_nothing_does_not_hold_a_stream_beyond_its_end() -> None:
+    source, client, ended = Source(HELLO, USAGE, DONE), Client(stops_at=0), Ended()
+    with pytest.raises(ClientDeaf):
+        await relay(source, ended, longest=OFTEN).pump(client.send)
+    assert [error_of(event)["code"] for event in client.tried[1:]] == ["upstream_timeout"]
+    assert ended.once == Relayed(Ending.CUT, None, 1)
+    assert source.closings >= 1
 
 
 async def cancelled(source: Source, client: Client, reached: asyncio.Event) -> Relayed:

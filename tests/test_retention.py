@@ -13,13 +13,14 @@ import pytest
 from azure.data.tables.aio import TableServiceClient
 from azure.functions.timer import TimerRequest
 
+from admin.tables import Tables
 from function_app import create_app
 from shared.amounts import Amount
 from shared.ledger_row import Key, Row
 from shared.models import Counts, UsageRow
 from shared.retention import Retention
 from shared.standing import TOTAL_ROW
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
 from shared.web import Web
 from tests.conftest import EVENT, TableTap
 from tools.azurite import Azurite

@@ -31,6 +31,7 @@ STAGES = {
 }
 ENTRY = "function_app"
 ROOMS = sorted(path.stem for path in (ROOT / "shared").glob("*.py") if path.stem != "__init__")
+COMMANDS = sorted(path.stem for path in (ROOT / "admin").glob("*.py"))
 
 
 @cache
@@ -47,6 +48,11 @@ def imported(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(filter(None, ["shared" if node.level else "", node.module]))
             yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def command(room: str) -> list[str]:
+    """What a room of the administrator's commands imports."""
+    return list(imported(ast.parse((ROOT / "admin" / f"{room}.py").read_text(encoding="utf-8"))))
 
 
 def ours(room: str) -> set[str]:
@@ -99,7 +105,8 @@ def test_a_stage_never_imports_another(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", sorted(STAGES & set(ROOMS)))
 def test_a_stage_knows_nothing_of_what_stands_over_it(stage: str) -> None:
-    assert ours(stage) & {"proxy", "forwarding", "tables", "rows", "web", "wiring", "worker"} == set()
+    above = {"proxy", "forwarding", "tables", "table_service", "rows", "web", "wiring", "worker"}
+    assert ours(stage) & above == set()
 
 
 def test_no_import_goes_round_in_a_circle() -> None:
@@ -110,8 +117,19 @@ def test_no_import_goes_round_in_a_circle() -> None:
     assert left == {}
 
 
+def test_what_is_deployed_imports_nothing_of_what_is_not() -> None:
+    assert importers("admin", "tools", "tests", "manage", "dev") == set()
+
+
 def test_only_the_tables_know_azure_data_tables() -> None:
-    assert importers("azure.data") == {"tables", "rows"}
+    assert importers("azure.data") == {"tables", "table_service", "rows"}
+    knowing = [room for room in COMMANDS if any(name.startswith("azure.data") for name in command(room))]
+    assert knowing == ["tables"]
+
+
+@pytest.mark.parametrize("room", COMMANDS)
+def test_no_command_imports_a_private_name_of_the_app(room: str) -> None:
+    assert not [name for name in command(room) if name.startswith("shared.") and "._" in name]
 
 
 def test_only_web_and_the_triggers_know_functions_and_its_framework() -> None:

@@ -302,7 +302,7 @@ async def test_all_cooling_is_told_with_the_earliest_recovery() -> None:
     refusal = (await pool.routes()).refusal("m", None)
     assert isinstance(refusal, UpstreamBusy)
     assert refusal.retry_after_seconds == 3.5
-    assert refusal.headers == {"retry-after": "4", "retry-after-ms": "3500"}
+    assert refusal.headers == {b"retry-after": b"4", b"retry-after-ms": b"3500"}
 
 
 async def test_a_refusal_of_ours_is_no_reason_to_wait() -> None:
@@ -385,8 +385,20 @@ async def test_a_change_is_noticed_once_and_a_calm_deployment_at_most_once_a_min
     assert set(pool.noticed[2:]) == {("d0", "ok", 0.0)}
 
 
-async def test_a_deployment_without_calls_is_not_noticed() -> None:
+async def test_the_first_answer_is_noticed_at_once() -> None:
     pool = equals(2)
+    for _ in range(3):
+        await pool.succeed(await pool.get("d0"))
+    assert pool.noticed == [("d0", "ok", 0.0)]
+    pool.rows[0] = replace(pool.rows[0], auth="ANOTHER_KEY")
+    pool.now += 31
+    await pool.succeed(await pool.get("d0"))
+    assert pool.noticed == [("d0", "ok", 0.0)] * 2
+
+
+async def test_a_deployment_without_an_answer_is_not_noticed() -> None:
+    pool = equals(2)
+    (await pool.get("d1")).begin()
     for _ in range(10):
         await pool.routes()
         pool.now += 31

@@ -426,6 +426,47 @@ async def test_a_stream_that_stays_silent_is_ended_with_a_timeout(impatient: Sta
     await stage.simulator.until(lambda calls: calls[-1].left)
 
 
+@pytest.fixture(scope="module")
+async def bounded(running: Stage, environment: dict[str, str]) -> AsyncIterator[Stage]:
+    settings = environment | {"PROXY_LONGEST_STREAM_SECONDS": "0.5"}
+    async with serve(running.tables, running.simulator, settings) as stage:
+        yield stage
+
+
+async def test_a_stream_that_takes_too_long_ends_with_an_error_event_and_is_told_as_cut(
+    bounded: Stage, stage: Stage, counted: Counted, caplog: pytest.LogCaptureFixture
+) -> None:
+    user = f"patient-{next(_users)}"
+    stage.simulator.gate(MODEL, WORDS).open(3)
+    async with nothing_left_in_flight():
+        got = await answered(bounded.post(json=STREAM, headers={"api-key": f"hackathon/{user}"}))
+    (error,) = errors(got.body)
+    assert error["code"] == "upstream_timeout"
+    assert "longer than 0.5 seconds" in str(error["message"])
+    assert got.body.endswith(b"}}\n\n")
+    assert b'"content":"One"' in got.body
+    await stage.simulator.until(lambda calls: calls[-1].left)
+    assert counted(user)[0] == 1
+    assert '"ending":"cut"' in [line for line in caplog.messages if line.startswith("call {")][-1]
+
+
+async def test_a_client_that_reads_nothing_holds_no_stream_beyond_its_end(
+    bounded: Stage, stage: Stage, counted: Counted
+) -> None:
+    user = f"deaf-{next(_users)}"
+    event = b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % (b"a" * 50_000)
+    stage.simulator.behave(MODEL, RawStream((event,) * 400))
+    async with nothing_left_in_flight():
+        _, writer = await _asked(bounded, user, stream=True)
+        await stage.simulator.until(lambda calls: bool(calls) and calls[-1].left)
+        for _ in range(400):
+            if counted(user)[0]:
+                break
+            await asyncio.sleep(0.05)
+    assert counted(user)[0] == 1
+    writer.close()
+
+
 def _contents(stream: bytes) -> list[str]:
     events = [line.removeprefix(b"data: ") for line in stream.split(b"\n\n") if line.startswith(b"data: {")]
     choices = [choice for event in events for choice in json.loads(event)["choices"]]
@@ -457,11 +498,7 @@ async def _leave(stage: Stage, pieces: int | None, *, stream: bool, abort: bool)
     gate = stage.simulator.gate(MODEL, WORDS)
     if pieces is not None:
         gate.open(pieces)
-    host, port = stage.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    body = json.dumps(QUESTION | {"stream": stream}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\napi-key: hackathon/{user}\r\n"
-    writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+    reader, writer = await _asked(stage, user, stream=stream)
     if pieces is None:
         await gate.arrived()
     else:
@@ -478,6 +515,18 @@ async def _leave(stage: Stage, pieces: int | None, *, stream: bool, abort: bool)
         writer.close()
     await stage.simulator.until(lambda calls: calls[-1].left)
     return user
+
+
+async def _asked(
+    stage: Stage, user: str, *, stream: bool
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which a call was sent, and nothing read yet."""
+    host, port = stage.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    body = json.dumps(QUESTION | {"stream": stream}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\napi-key: hackathon/{user}\r\n"
+    writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+    return reader, writer
 
 
 LEAVES = [(None, True), (0, True), (1, True), (3, True), (None, False), (0, False)]

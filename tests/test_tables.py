@@ -2,94 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from itertools import count
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import azure.core.exceptions
 import pytest
-from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.data.tables import EdmType, EntityProperty
 from azure.data.tables.aio import TableServiceClient
 
+from admin.tables import Tables
 from shared.errors import StoreUnavailable
 from shared.models import Counts, Deployment, Event, Health, UsageRow
 from shared.rows import EVENT_ROW, deployment_from_row, deployment_to_row, event_to_row
-from shared.tables import DEPLOYMENTS, EVENTS, AlreadyExists, Tables, _translated, open_service
-from shared.wiring import TABLES_KEEP_ALIVE_SECONDS, table_session
-from tests.conftest import TableTap
+from shared.table_service import DEPLOYMENTS, EVENTS, open_service
+from tests.stored import (
+    END,
+    HOUR,
+    START,
+    code,
+    full_deployment,
+    full_event,
+    own_deployment,
+    plain_deployment,
+    plain_event,
+)
 from tools.azurite import Azurite
 
-START = datetime(2026, 3, 28, 22, 30, tzinfo=UTC)
-END = datetime(2026, 3, 29, 12, 0, 0, 123456, tzinfo=UTC)
-_numbers = count(1)
 Spoil = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-def code() -> str:
-    return f"tables-{next(_numbers)}"
-
-
-def full_event() -> Event:
-    return Event(
-        code=code(),
-        name="Fête 日本 'quoted'",
-        starts_at=START,
-        ends_at=END,
-        active=False,
-        organizer="Zoë O'Neill",
-        time_zone=ZoneInfo("Pacific/Auckland"),
-        models=("gpt-4o", "gpt-4o-mini"),
-        default_model="gpt-4o",
-        max_output_tokens=1,
-        requests_per_day=0,
-        tokens_per_day=2**31,
-        requests_per_minute=3,
-        requests_total=2**40,
-        tokens_total=2**62,
-    )
-
-
-def full_deployment() -> Deployment:
-    return Deployment(
-        model="gpt-4o",
-        id=code(),
-        endpoint="https://one.openai.azure.com",
-        deployment_name="gpt-4o-deployed",
-        api_version="2024-10-21",
-        auth="AZURE_KEY",
-        priority=2,
-        weight=3,
-        prompt_price=2.5,
-        completion_price=0.0,
-        output_field="max_tokens",
-        active=False,
-    )
-
-
-def plain_event() -> Event:
-    return Event(code(), "", START, END)
-
-
-def plain_deployment() -> Deployment:
-    return Deployment("gpt-4o", code(), "https://two.openai.azure.com", "gpt-4o")
-
-
-@pytest.fixture
-async def service(tables: Tables, azurite: Azurite) -> AsyncIterator[TableServiceClient]:
-    """The table service without our store between, as a person with Storage Explorer has it."""
-    async with TableServiceClient.from_connection_string(azurite.connection_string) as client:
-        yield client
-
-
-async def own_deployment(tables: Tables, deployment_id: str) -> Deployment | None:
-    return next((one for one in await tables.deployments() if one.id == deployment_id), None)
 
 
 @pytest.mark.parametrize("event", [full_event(), plain_event()], ids=["full", "plain"])
@@ -110,32 +52,9 @@ async def test_a_deployment_comes_back_as_it_was_put(
     await service.get_table_client(DEPLOYMENTS).delete_entity(deployment.model, deployment.id)
 
 
-async def test_putting_replaces_the_whole_event(tables: Tables) -> None:
-    event = full_event()
-    await tables.put_event(event)
-    changed = replace(plain_event(), code=event.code)
-    await tables.put_event(changed)
-    assert await tables.event(event.code) == changed
-
-
-async def test_adding_an_event_whose_code_is_taken_changes_nothing(tables: Tables) -> None:
-    event = full_event()
-    await tables.add_event(event)
-    with pytest.raises(AlreadyExists):
-        await tables.add_event(replace(event, name="another"))
-    assert await tables.event(event.code) == event
-
-
 @pytest.mark.parametrize("code", ["unknown", ".", "..", "-", "_", "a" * 64])
 async def test_an_event_that_is_not_there_is_none(tables: Tables, code: str) -> None:
     assert await tables.event(code) is None
-
-
-async def test_creating_tables_that_are_there_keeps_what_they_hold(tables: Tables) -> None:
-    event = plain_event()
-    await tables.put_event(event)
-    await tables.create_tables()
-    assert await tables.event(event.code) == event
 
 
 GOOD_EDITS: list[tuple[str, Any, str, object]] = [
@@ -208,8 +127,8 @@ async def spoil(service: TableServiceClient) -> AsyncIterator[Spoil]:
         written.append(row["PartitionKey"])
 
     yield write
-    for code in written:
-        await client.delete_entity(code, EVENT_ROW)
+    for name in written:
+        await client.delete_entity(name, EVENT_ROW)
 
 
 @pytest.mark.parametrize(("field", "value"), BAD_EDITS)
@@ -371,60 +290,6 @@ async def test_killed_tables_are_an_outage_until_they_are_back(own: tuple[Azurit
     event = full_event()
     await tables.add_event(event)
     assert await tables.event(event.code) == event
-
-
-FOREIGN = [
-    kind
-    for _, kind in inspect.getmembers(azure.core.exceptions, inspect.isclass)
-    if issubclass(kind, Exception) and kind.__module__ == azure.core.exceptions.__name__
-]
-
-
-def test_the_exceptions_of_azure_core_have_been_found() -> None:
-    assert len(FOREIGN) > 15
-    assert HttpResponseError in FOREIGN
-
-
-@pytest.mark.parametrize(
-    "kind", [*FOREIGN, TimeoutError, ConnectionResetError], ids=lambda kind: kind.__name__
-)
-async def test_every_exception_of_azure_core_becomes_one_of_ours(kind: type[Exception]) -> None:
-    # Made without its constructor: what is mapped is the class, and the constructors want whole responses.
-    foreign = kind.__new__(kind)
-    for name in ("status_code", "error_code"):
-        setattr(foreign, name, None)
-    expected = AlreadyExists if issubclass(kind, ResourceExistsError) else StoreUnavailable
-    with pytest.raises(expected) as caught:
-        async with _translated():
-            raise foreign
-    assert caught.value.__cause__ is foreign
-
-
-async def test_a_fault_of_our_own_is_not_told_as_an_outage() -> None:
-    with pytest.raises(ZeroDivisionError):
-        async with _translated():
-            raise ZeroDivisionError
-
-
-@pytest.mark.parametrize(("kept_seconds", "connections"), [(0.1, 2), (60, 1)])
-async def test_a_connection_that_lay_idle_for_too_long_is_not_used_again(
-    azurite: Azurite, kept_seconds: float, connections: int
-) -> None:
-    async with TableTap(target=azurite.port).open() as tap:
-        tables = Tables(open_service(tap.connection_string, None, session=table_session(kept_seconds)))
-        await tables.create_tables()
-        before = tap.connections
-        await asyncio.sleep(0.3)
-        await tables.check()
-        await tables.close()
-    assert tap.connections - before + 1 == connections
-
-
-def test_connections_are_kept_for_less_time_than_azurite_keeps_them() -> None:
-    assert TABLES_KEEP_ALIVE_SECONDS < 5
-
-
-HOUR = datetime(2026, 12, 1, 9, tzinfo=UTC)
 
 
 def usage_row(event_code: str, user: str = "amy", **counts: int) -> UsageRow:

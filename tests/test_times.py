@@ -70,7 +70,7 @@ def test_numbers_that_can_only_be_one_day_are_taken(text: str) -> None:
         ("2026", "not a whole date"),
         ("10:00", "four digits"),
         ("soon", "four digits"),
-        ("", "four digits"),
+        ("", "is empty"),
         ("2026-13-02", "is not a date"),
         ("2026-02-30", "is not a date"),
         ("2026-12-01 25:00", "is not a date"),

@@ -11,10 +11,10 @@ from itertools import count
 
 import pytest
 
+from admin.tables import Tables
 from shared import errors
 from shared.errors import ProxyError, StoreUnavailable
 from shared.models import Counts, Credential, Usage, UsageRow
-from shared.tables import Tables
 from shared.usage import AT_ONCE, DOUBT_SECONDS, KEPT, MOST_COUNTED, MOST_KEPT, OTHERS, Tally
 from tests.fake_ledger import Fault
 from tests.fake_usage import FakeUsage

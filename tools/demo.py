@@ -2,7 +2,8 @@
 
 Without a simulator, only the tables.
 
-It may be run again: the event is open afterwards, and what an administrator changed of it stays.
+It may be run again: the event is open and its deployments serve afterwards, and what else an administrator
+changed of them stays.
 """
 
 import argparse
@@ -12,10 +13,11 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from admin.tables import Tables
 from shared.errors import StoreUnavailable
 from shared.models import Deployment, Event
 from shared.settings import Settings, SettingsError
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
 
 CODE = "hackathon"
 MODELS = ("gpt-4o-mini", "gpt-4o")
@@ -47,10 +49,18 @@ async def _seed(endpoint: str | None, key_setting: str) -> None:
         if endpoint is None:
             return
         for model in MODELS:
-            await tables.put_deployment(Deployment(model, "simulated", endpoint, model, auth=key_setting))
+            await _deploy(tables, Deployment(model, "simulated", endpoint, model, auth=key_setting))
         await tables.put_event(_opened(await tables.event(CODE), datetime.now(UTC)))
     finally:
         await tables.close()
+
+
+async def _deploy(tables: Tables, one: Deployment) -> None:
+    def moved(there: Deployment) -> Deployment:
+        return replace(there, endpoint=one.endpoint, auth=one.auth, active=True)
+
+    if await tables.change_deployment(one, moved) is None:
+        await tables.add_deployment(one)
 
 
 def _opened(event: Event | None, now: datetime) -> Event:

@@ -105,10 +105,37 @@ def prepare(*, node: bool, python: Path | None = None, requirements: str = _ALL)
         _make(
             venv,
             lambda: _python_is_ready(venv, version, requirements),
-            lambda: _install_python_packages(venv, version, base, requirements),
+            lambda: _install_python_packages(
+                venv,
+                version,
+                base,
+                "the Python packages",
+                [requirements],
+                _python_stamp(version, requirements),
+            ),
         )
         if node:
             _make(NODE_MODULES, _npm_is_ready, _install_npm_packages)
+    except OSError as error:
+        raise SetupError(about(error)) from error
+    return _python_in(venv)
+
+
+def beside(name: str, requirements: Path) -> Path:
+    """The Python of `.venvs/NAME`, for a program whose packages do not go with ours; set up where needed.
+
+    `requirements` pins them with all that they bring along, and nothing else is installed; as wheels, so that
+    no code of theirs runs before the program does. Raises SetupError.
+    """
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    venv, stamp = ROOT / ".venvs" / name, f"Python {version}, {_digest(requirements)}"
+    try:
+        arguments = [str(requirements), "--no-deps", "--only-binary", ":all:"]
+        _make(
+            venv,
+            lambda: _is_made(venv, stamp),
+            lambda: _install_python_packages(venv, version, Path(sys.executable), name, arguments, stamp),
+        )
     except OSError as error:
         raise SetupError(about(error)) from error
     return _python_in(venv)
@@ -130,8 +157,11 @@ def _make(folder: Path, is_ready: Callable[[], bool], make: Callable[[], None]) 
 
 
 def _python_is_ready(venv: Path, version: str, requirements: str) -> bool:
-    enough = {_python_stamp(version, one) for one in (_ALL, requirements)}
-    return _python_in(venv).exists() and _read(_stamp_of(venv)) in enough
+    return _is_made(venv, *(_python_stamp(version, one) for one in (_ALL, requirements)))
+
+
+def _is_made(venv: Path, *stamps: str) -> bool:
+    return _python_in(venv).exists() and _read(_stamp_of(venv)) in stamps
 
 
 def _npm_is_ready() -> bool:
@@ -151,18 +181,20 @@ def _stamp_of(folder: Path) -> Path:
     return folder / ".made-from"
 
 
-def _install_python_packages(venv: Path, version: str, base: Path, requirements: str) -> None:
+def _install_python_packages(
+    venv: Path, version: str, base: Path, packages: str, arguments: list[str], made_from: str
+) -> None:
     stamp = _stamp_of(venv)
     if _read(stamp) == _UNFINISHED or not _python_in(venv).exists() or _version_in(venv) != version:
         _create_venv(venv, base)
     stamp.write_text(_UNFINISHED, encoding="utf-8")
-    install = [*_PIP_INSTALL, requirements]
+    install = [*_PIP_INSTALL, *arguments]
     try:
-        step("installing the Python packages", attached(_python_in(venv), "pip", *install), _PIP_FAILED)
+        step(f"installing {packages}", attached(_python_in(venv), "pip", *install), _PIP_FAILED)
     except SetupError:  # pip took back what it had begun, so what is there may be built upon
         stamp.unlink()
         raise
-    stamp.write_text(_python_stamp(version, requirements), encoding="utf-8")
+    stamp.write_text(made_from, encoding="utf-8")
 
 
 def _create_venv(venv: Path, base: Path) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web as http
 
-from shared.tables import Tables, open_service
+from admin.tables import Tables
+from shared.table_service import open_service
 from tests.conftest import Stage, serve
 from tools.azurite import Azurite
 from tools.simulator import Simulator

@@ -13,7 +13,7 @@ from tools.bench.load import Failed
 from tools.bench.measure import percentile
 from tools.bench.mock import CHUNKS
 from tools.bench.requests import PACE_MS, Kind, requests
-from tools.bench.rounds import APP, PASSTHROUGH, SCENARIOS, UPSTREAM
+from tools.bench.results import APP, PASSTHROUGH, SCENARIOS, UPSTREAM
 from tools.processes import ROOT
 
 
@@ -36,6 +36,18 @@ async def test_every_chunk_of_every_stream_is_counted(tmp_path: Path, kind: Kind
     if kind is Kind.PACED:
         assert len(tally.delays) >= tally.chunks
         assert all(0 <= delay < CHUNKS * PACE_MS / 1000 for delay in tally.delays)
+
+
+async def test_chunks_count_when_they_arrive_though_no_stream_ends(tmp_path: Path) -> None:
+    async with (
+        targets.mock(tmp_path) as upstream,
+        load.running(upstream.port, requests(Kind.PACED, users=3), 2, paced=True) as tally,
+    ):
+        for _ in range(2):
+            tally.reset()
+            while len(tally.delays) < 20:  # noqa: ASYNC110 - likewise
+                await asyncio.sleep(0.01)
+            assert (tally.arrived(), tally.answers) == (len(tally.delays), 0)
 
 
 async def test_wrong_answers_fail_the_run(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from admin.tables import Tables
 from shared.models import Deployment, Event
-from shared.tables import Tables, open_service
+from shared.table_service import open_service
 from tools.azurite import Azurite
 from tools.processes import ROOT
 
@@ -40,6 +42,17 @@ async def test_one_that_ended_is_open_again_with_what_was_changed_of_it() -> Non
     assert (event.active, event.ends_at > datetime.now(UTC)) == (True, True)
 
 
+async def test_prices_and_weight_that_were_given_to_its_deployments_stay() -> None:
+    ours = Deployment("gpt-4o", "simulated", "http://127.0.0.1:2", "gpt-4o", weight=7, active=False)
+    with Azurite() as azurite:
+        await write(azurite, replace(ours, prompt_price=1.0, completion_price=2.0))
+        seed(azurite)
+        _, deployments = await read(azurite)
+    (found,) = (one for one in deployments if one.model == "gpt-4o")
+    assert (found.endpoint, found.auth, found.active) == (SIMULATOR, "SIMULATOR_KEY", True)
+    assert (found.weight, found.prompt_price, found.completion_price) == (7, 1.0, 2.0)
+
+
 def test_tables_that_do_not_answer_are_told_without_a_traceback() -> None:
     with Azurite() as azurite:
         azurite.kill()
@@ -69,10 +82,10 @@ async def read(azurite: Azurite) -> tuple[Event, list[Deployment]]:
         await tables.close()
 
 
-async def write(azurite: Azurite, event: Event) -> None:
+async def write(azurite: Azurite, row: Event | Deployment) -> None:
     tables = Tables(open_service(azurite.connection_string, None))
     try:
         await tables.create_tables()
-        await tables.put_event(event)
+        await (tables.put_event(row) if isinstance(row, Event) else tables.put_deployment(row))
     finally:
         await tables.close()

@@ -186,6 +186,27 @@ def test_manage_py_installs_only_what_administration_needs(fresh: Path) -> None:
     assert (answer.returncode, "not-there" in answer.stderr) == (2, True)
 
 
+def test_a_program_with_other_packages_gets_an_environment_of_its_own_once(ready: Path) -> None:
+    (ready / "other.txt").write_text("# nothing\n")
+    told = beside(ready).stderr
+    assert ("creating the virtual environment .venvs/other" in told, "installing other" in told) == (
+        True,
+        True,
+    )
+    assert beside(ready).stderr == ""
+    (ready / "other.txt").write_text("./not-there\n")
+    answer = beside(ready)
+    assert (VENV in answer.stderr, "not-there" in answer.stderr) == (False, True)
+    assert "SetupError: Could not install the Python packages" in answer.stderr
+
+
+def beside(folder: Path) -> subprocess.CompletedProcess[str]:
+    wanted = "from pathlib import Path; from tools import environment"
+    asked = f"{wanted}; print(environment.beside('other', Path('other.txt')))"
+    command = [sys.executable, "-c", asked]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+
+
 def assert_told(folder: Path, path: Path, sentence: str) -> None:
     answer = checkout.call(folder, "test", PATH=str(path))
     assert (answer.returncode, answer.stderr.count("\n")) == (2, 1)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tools.processes import ROOT, ChildError
 
-from . import report, rounds
+from . import peers, report, rounds
 from .load import Failed
-from .rounds import Plan
+from .results import Plan
 
 QUICK = Plan(rounds=2, seconds=0.4, warm_seconds=0.2, memory_answers=0)
 PAGE = ROOT / "docs" / "performance.md"
@@ -20,7 +20,8 @@ def main() -> int:
     plan = QUICK if options.quick else Plan()
     plan = replace(plan, rounds=options.rounds or plan.rounds, seconds=options.seconds or plan.seconds)
     try:
-        page = report.text(rounds.run(plan, lambda line: print(line, file=sys.stderr, flush=True))) + "\n"
+        taking_part, left_out = peers.found() if options.peers else ([], {})
+        page = report.text(rounds.run(plan, _say, taking_part), left_out) + "\n"
     except (ChildError, Failed) as error:
         print(error, file=sys.stderr)
         return 1
@@ -32,6 +33,10 @@ def main() -> int:
     return 0
 
 
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__, allow_abbrev=False)
     told = "how often each figure is taken (at most 50)"
@@ -39,6 +44,8 @@ def _parse() -> argparse.Namespace:
     told = "how long each takes (at most 30)"
     parser.add_argument("--seconds", type=_seconds, metavar="S", help=told)
     parser.add_argument("--quick", action="store_true", help="a first look, in less than a minute")
+    told = "measure nginx and LiteLLM too; what is missing of them is installed into this checkout first"
+    parser.add_argument("--peers", action="store_true", help=told)
     told = f"write the page too, to FILE or {PAGE.relative_to(ROOT)}"
     parser.add_argument("--write", type=Path, nargs="?", const=PAGE, metavar="FILE", help=told)
     return parser.parse_args()

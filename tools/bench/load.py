@@ -19,6 +19,8 @@ TOLERATED_SHARE: Final = 0.001
 """Of answers that are wrong. They are told, and leave the figures what they are."""
 
 _DRAIN_SECONDS: Final = 0.5
+_CHUNK: Final = b'"delta":{"content"'
+"""In each chunk of the upstream's; a proxy may add some without content."""
 
 
 class Failed(Exception):
@@ -31,15 +33,23 @@ class Tally:
 
     answers: int = 0
     chunks: int = 0
+    """Of whole streams; `arrived` counts those under way too."""
     delays: list[float] = field(default_factory=list)
     """Seconds from the upstream's write of a paced chunk to its arrival here."""
     failures: Counter[str] = field(default_factory=Counter)
     """Of all the time, and so is `total`."""
     total: int = 0
+    under_way: list[list[bytes]] = field(default_factory=list)
+    """What has come of each connection's present answer."""
 
     def reset(self) -> None:
         self.answers = self.chunks = 0
+        self.chunks = -self.arrived()
         self.delays = []
+
+    def arrived(self) -> int:
+        """Chunks, for targets so slow that few streams end within a sample."""
+        return self.chunks + sum(b"".join(parts).count(_CHUNK) for parts in self.under_way)
 
     def check(self) -> None:
         """Raises Failed."""
@@ -54,6 +64,7 @@ class _Connection(asyncio.Protocol):
         self._paced = paced
         self._parser = httptools.HttpResponseParser(self)
         self._parts: list[bytes] = []
+        tally.under_way.append(self._parts)
         self.stopping = False
         self.ended = asyncio.get_running_loop().create_future()
 
@@ -81,7 +92,7 @@ class _Connection(asyncio.Protocol):
         if (status := self._parser.get_status_code()) != 200:
             tally.failures[f"status {status}: {body[:200].decode(errors='replace')}"] += 1
         elif body.startswith(b"data:"):
-            tally.chunks += body.count(b'"delta"')
+            tally.chunks += body.count(_CHUNK)
             if not body.endswith(b"data: [DONE]\n\n"):
                 tally.failures["stream cut"] += 1
         tally.answers += 1

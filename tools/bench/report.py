@@ -2,16 +2,18 @@
 
 import os
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from statistics import median
 
-from .measure import percentile
+from . import comparison, figures
+from .figures import MEGABYTE, NONE, Figure
+from .markdown import table
 from .mock import CHUNKS
 from .requests import PACE_MS, Kind
-from .rounds import (
+from .results import (
     APP,
     ONE_USER,
     PACED,
@@ -20,37 +22,43 @@ from .rounds import (
     SCENARIOS,
     STREAMS,
     UPSTREAM,
+    Plan,
     Results,
-    Sample,
     Scenario,
 )
 
-Figure = Callable[[Sample], float | None]
-MEGABYTE = 1_000_000
-NONE = "-"
 
-
-def text(results: Results) -> str:
-    """The whole page."""
+def text(results: Results, left_out: Mapping[str, str]) -> str:
+    """The whole page. `left_out` are peers that could not be had, and why."""
+    with_peers = bool(results.peers or left_out)
+    peers = ("## Beside others", comparison.text(results, left_out)) if with_peers else ()
     return "\n\n".join(
         [
             "# Performance",
-            f"Written by `python3 dev.py bench --write` on {datetime.now(UTC):%Y-%m-%d}: {_machine()}, "
-            f"{results.plan.rounds} rounds of {results.plan.seconds:g} s for each figure.",
+            _head(results.plan, " --peers" * with_peers),
             "## What must be reached",
-            _table(("", "wanted", "measured", "single rounds", ""), map(_goal_row, _goals(results))),
+            table(("", "wanted", "measured", "single rounds", ""), map(_goal_row, _goals(results))),
+            *peers,
             "## Every figure",
-            _table(
-                ("", "target", "a second", "CPU s for 1,000", "delay p50, p99 in ms", "tables"),
+            table(
+                ("", "target", "a second", "CPU s for 1,000", "delay p50 in ms", "delay p99 in ms", "tables"),
                 _rows(results),
             ),
             _notes(results),
             "## What else was under load",
-            _table(("", "target", "it", "load generator", "upstream"), _busy_rows(results)),
+            table(("", "target", "it", "load generator", "upstream"), _busy_rows(results)),
             _BUSY,
             "## How it is measured",
             _HOW,
         ]
+    )
+
+
+def _head(plan: Plan, options: str) -> str:
+    return (
+        f"Written by `python3 dev.py bench{options} --write` on {datetime.now(UTC):%Y-%m-%d}: {_machine()}, "
+        f"{plan.rounds} rounds of {plan.seconds:g} s for each figure, after {plan.warm_seconds:g} s that do "
+        "not count."
     )
 
 
@@ -64,10 +72,12 @@ _HOW = f"""\
   with Azurite as its tables.
 - `pass-through` is `tools/bench/passthrough.py`: aiohttp on both sides, one process, no policy, no log.
 - `upstream` is `tools/bench/mock.py`, asked without a proxy: a fixed answer, or a stream of {CHUNKS} chunks.
-- Each has a process of its own, all on the loopback address and with the same event loop. In each round
-  every target takes its turn, after a moment of the same load that is not counted; the order changes with
-  the round. Figures are medians over the rounds; a ratio is taken within a round, and then the median of
-  those.
+- With `--peers`, nginx and LiteLLM take part as well, as their makers would run them:
+  [decision 56](decisions/0056-peers-in-the-benchmark.md).
+- Each has a process of its own, all on the loopback address and ours with the same event loop. In each round
+  every target takes its turn, when the one before is quiet and after a moment of the same load that is not
+  counted; the order changes with the round. Figures are medians over the rounds, with the lowest and highest
+  in parentheses; a ratio is taken within a round, and then the median of those.
 - Paced streams get a chunk every {PACE_MS} ms; the delay is from the upstream's write to the arrival.
 - Table calls are counted by a relay before Azurite, while the load runs. What lies idle is given back after
   some seconds: up to one more call for each user who paused.
@@ -87,14 +97,16 @@ class Goal:
 
 
 def _goals(results: Results) -> list[Goal]:
-    ratio = partial(_ratios, results)
-    calls = [one.table_calls / one.answers for one in _samples(results, PLAIN_16, APP) if one.answers]
+    def ratio(scenario: Scenario, figure: Figure) -> list[float]:
+        return figures.ratios(results, scenario, APP, figure)
+
+    calls = figures.values(results, PLAIN_16, APP, figures.table_calls)
     starts = results.first_answer_seconds.get(APP, [])
     return [
-        _at_least("plain, 16 connections: requests a second, ratio", 0.9, ratio(PLAIN_16, _rate)),
-        _at_most("plain, 16 connections: CPU for a request, ratio", 1.15, ratio(PLAIN_16, _cpu)),
-        _at_least("streams at full speed: chunks a second, ratio", 0.9, ratio(STREAMS, _rate)),
-        _at_most("50 paced streams: delay p99, ratio", 1.5, ratio(PACED, _p99)),
+        _at_least("plain, 16 connections: requests a second, ratio", 0.9, ratio(PLAIN_16, figures.rate)),
+        _at_most("plain, 16 connections: CPU for a request, ratio", 1.15, ratio(PLAIN_16, figures.cpu)),
+        _at_least("streams at full speed: chunks a second, ratio", 0.9, ratio(STREAMS, figures.rate)),
+        _at_most("50 paced streams: delay p99, ratio", 1.5, ratio(PACED, figures.p99)),
         _at_most("table calls for a request", 0.1, calls, "{:.3f}"),
         *_memory_goals(results),
         _at_most("process start to first answer, s", 1.0, starts),
@@ -125,13 +137,11 @@ def _goal_row(goal: Goal) -> list[str]:
     if not goal.values:
         return [goal.name, goal.wanted, "not measured here", "", ""]
     middle = median(goal.values)
-    spread = f"{goal.form} to {goal.form}".format(min(goal.values), max(goal.values))
-    told = spread if len(goal.values) > 1 else ""
     return [
         goal.name,
         goal.wanted,
         goal.form.format(middle),
-        told,
+        figures.spread(goal.values, goal.form),
         "reached" if goal.reached(middle) else "**missed**",
     ]
 
@@ -139,30 +149,44 @@ def _goal_row(goal: Goal) -> list[str]:
 def _rows(results: Results) -> Iterable[list[str]]:
     for scenario in SCENARIOS:
         unit = "requests" if scenario.kind is Kind.PLAIN else "chunks"
-        for name in scenario.targets:
-            tell = partial(_middle, _samples(results, scenario, name))
-            delays = f"{tell(_p50, '{:.2f}')}, {tell(_p99, '{:.2f}')}" if scenario is PACED else ""
-            tables = tell(_calls, "{:.3f}") if name == APP and scenario is not PACED else ""
-            cpu = NONE if name == UPSTREAM else tell(_cpu, "{:.3f}")
-            title = f"{scenario.name}, {unit}" if name == scenario.targets[0] else ""
-            yield [title, name, tell(_rate, "{:,.0f}"), cpu, delays, tables]
+        for name in results.targets(scenario):
+            title = f"{scenario.name}, {unit}" if name == APP else ""
+            if results.fault(name, scenario):
+                yield [title, name, comparison.FAILED, "", "", "", ""]
+                continue
+            tell = partial(_told, results, scenario, name)
+            delays = [tell(one, "{:.2f}") if scenario is PACED else "" for one in (figures.p50, figures.p99)]
+            tables = tell(figures.table_calls, "{:.3f}") if name == APP and scenario is not PACED else ""
+            cpu = NONE if name == UPSTREAM else tell(figures.cpu, "{:.3f}")
+            yield [title, name, tell(figures.rate, "{:,.0f}"), cpu, *delays, tables]
+
+
+def _told(results: Results, scenario: Scenario, name: str, figure: Figure, form: str) -> str:
+    return figures.told(figures.values(results, scenario, name, figure), form)
 
 
 def _busy_rows(results: Results) -> Iterable[list[str]]:
     for scenario in SCENARIOS:
-        for name in scenario.targets:
-            tell = partial(_middle, _samples(results, scenario, name), form="{:.2f}")
-            title = scenario.name if name == scenario.targets[0] else ""
-            it = NONE if name == UPSTREAM else tell(lambda one: _share(one, one.cpu))
-            generator = tell(lambda one: _share(one, one.generator_cpu))
-            yield [title, name, it, generator, tell(lambda one: _share(one, one.upstream_cpu))]
+        for name in results.targets(scenario):
+            title = scenario.name if name == APP else ""
+            yield [title, name, *_shares(results, scenario, name)]
+
+
+def _shares(results: Results, scenario: Scenario, name: str) -> Iterable[str]:
+    busy: list[Figure] = [
+        lambda one: None if name == UPSTREAM else figures.share(one, one.cpu),
+        lambda one: figures.share(one, one.generator_cpu),
+        lambda one: figures.share(one, one.upstream_cpu),
+    ]
+    for figure in busy:
+        yield figures.middle(figures.values(results, scenario, name, figure), "{:.2f}")
 
 
 def _notes(results: Results) -> str:
     app, one_user = (
-        [_rate(one) for one in _samples(results, scenario, APP)] for scenario in (PLAIN_16, ONE_USER)
+        figures.values(results, scenario, APP, figures.rate) for scenario in (PLAIN_16, ONE_USER)
     )
-    noise = [_rate(one) for one in _samples(results, PLAIN_16, PASSTHROUGH)]
+    noise = figures.values(results, PLAIN_16, PASSTHROUGH, figures.rate)
     starts = {name: median(seconds) for name, seconds in results.first_answer_seconds.items()}
     return (
         f"First answer after {starts[APP]:.2f} s (app) and {starts[PASSTHROUGH]:.2f} s (pass-through). "
@@ -174,55 +198,11 @@ def _notes(results: Results) -> str:
 
 def _failures(results: Results) -> str:
     if not results.failures:
-        return "Every answer was right."
+        return "Every other answer was right." if results.faults else "Every answer was right."
     told = "; ".join(f"{count} x {what}" for what, count in results.failures.items())
     return f"Wrong answers: {told}."
-
-
-def _samples(results: Results, scenario: Scenario, name: str) -> list[Sample]:
-    return results.samples.get((scenario, name), [])
-
-
-def _ratios(results: Results, scenario: Scenario, figure: Figure) -> list[float]:
-    pairs = zip(_samples(results, scenario, APP), _samples(results, scenario, PASSTHROUGH), strict=True)
-    return [ours / theirs for one, other in pairs if (ours := figure(one)) and (theirs := figure(other))]
-
-
-def _rate(sample: Sample) -> float:
-    return (sample.chunks or sample.answers) / sample.seconds
-
-
-def _cpu(sample: Sample) -> float | None:
-    done = sample.chunks or sample.answers
-    return None if sample.cpu is None or not done else sample.cpu / done * 1000
-
-
-def _calls(sample: Sample) -> float | None:
-    return sample.table_calls / sample.answers if sample.answers else None
-
-
-def _p50(sample: Sample) -> float | None:
-    return percentile(sample.delays, 0.5) * 1000 if sample.delays else None
-
-
-def _p99(sample: Sample) -> float | None:
-    return percentile(sample.delays, 0.99) * 1000 if sample.delays else None
-
-
-def _share(sample: Sample, cpu: float | None) -> float | None:
-    return None if cpu is None else cpu / sample.seconds
-
-
-def _middle(samples: list[Sample], figure: Figure, form: str) -> str:
-    values = [value for one in samples if (value := figure(one)) is not None]
-    return form.format(median(values)) if values else NONE
 
 
 def _machine() -> str:
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return f"{os.cpu_count()} cores, {platform.system()} on {platform.machine()}, {python}"
-
-
-def _table(head: tuple[str, ...], rows: Iterable[list[str]]) -> str:
-    lines = [list(head), ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -25,11 +25,12 @@ _BODY: Final = (
 )
 
 
-def requests(kind: Kind, *, users: int) -> Iterator[bytes]:
-    """For ever, one user after the other."""
+def requests(kind: Kind, *, users: int, credential: str | None = None) -> Iterator[bytes]:
+    """For ever, one user after the other; or all with the one credential that is given."""
     pace = PACE_MS if kind is Kind.PACED else "few"
     body = _BODY.format(model=MODEL, pace=pace, extra=_EXTRAS[kind]).encode()
-    return cycle([_request(f"{EVENT}/user-{number}", body) for number in range(users)])
+    credentials = [credential] if credential else [f"{EVENT}/user-{number}" for number in range(users)]
+    return cycle([_request(one, body) for one in credentials])
 
 
 def _request(credential: str, body: bytes) -> bytes:

@@ -3,92 +3,42 @@
 import asyncio
 import os
 import tempfile
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Final
 
 from tools.azurite import ACCOUNT, KEY, Azurite
+from tools.processes import ChildError
 
 from . import load, loops, targets
 from .measure import cpu_seconds, resident_bytes
+from .peers.peer import Peer
 from .requests import Kind, requests
+from .results import APP, PASSTHROUGH, PLAIN_16, SCENARIOS, UPSTREAM, Plan, Results, Sample, Scenario
 from .tap import Tap, tapped
 from .targets import Target
 
-APP, PASSTHROUGH, UPSTREAM = "app", "pass-through", "upstream"
-_ALL: Final = (APP, PASSTHROUGH, UPSTREAM)
+_QUIET: Final = 0.3
+"""Of a core: what a target that is asked for nothing stays below."""
+_QUIET_SECONDS: Final = 5
+"""The longest that one is waited for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    name: str
-    kind: Kind
-    connections: int
-    users: int = 100
-    targets: tuple[str, ...] = _ALL
-
-
-PLAIN_1 = Scenario("plain, 1 connection", Kind.PLAIN, 1)
-PLAIN_16 = Scenario("plain, 16 connections", Kind.PLAIN, 16)
-PLAIN_64 = Scenario("plain, 64 connections", Kind.PLAIN, 64)
-ONE_USER = Scenario("plain, 16 connections, 1 user", Kind.PLAIN, 16, 1, (APP,))
-STREAMS = Scenario("16 streams at full speed", Kind.STREAM, 16)
-PACED = Scenario("50 paced streams", Kind.PACED, 50)
-SCENARIOS: Final = (PLAIN_16, ONE_USER, PLAIN_1, PLAIN_64, STREAMS, PACED)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    rounds: int = 5
-    seconds: float = 1.5
-    warm_seconds: float = 0.5
-    memory_answers: int = 100_000
-    """The app answers at least so many before its memory is told; 0 leaves it at the rounds."""
-    memory_seconds: float = 45
-    """For what the rounds lack of them, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One scenario against one target in one round. CPU is in seconds, None where it cannot be read."""
-
-    seconds: float
-    answers: int
-    chunks: int
-    delays: list[float]
-    cpu: float | None
-    generator_cpu: float
-    upstream_cpu: float | None
-    table_calls: int
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    plan: Plan
-    samples: dict[tuple[Scenario, str], list[Sample]] = field(default_factory=dict)
-    first_answer_seconds: dict[str, list[float]] = field(default_factory=dict)
-    failures: Counter[str] = field(default_factory=Counter)
-    """Wrong answers, by target and what was wrong."""
-    memory: list[tuple[int, int]] = field(default_factory=list)
-    """Answers of the app so far, and the bytes that it occupied then."""
-
-
-def run(plan: Plan, say: Callable[[str], None]) -> Results:
-    """Raises ChildError or load.Failed."""
+def run(plan: Plan, say: Callable[[str], None], peers: Sequence[Peer] = ()) -> Results:
+    """Raises ChildError or load.Failed, but not for what a peer does: that is among the results."""
     with (
         Azurite(None) as azurite,
         tempfile.TemporaryDirectory() as folder,
         asyncio.Runner(loop_factory=loops.new) as runner,
     ):
-        return runner.run(_run(plan, azurite.port, Path(folder), say))
+        return runner.run(_run(Results(plan, peers), azurite.port, Path(folder), say))
 
 
-async def _run(plan: Plan, tables_port: int, folder: Path, say: Callable[[str], None]) -> Results:
-    results = Results(plan)
+async def _run(results: Results, tables_port: int, folder: Path, say: Callable[[str], None]) -> Results:
+    plan = results.plan
     async with targets.mock(folder) as upstream, tapped(tables_port) as tap:
         tables = (
             f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
@@ -114,6 +64,8 @@ class _Stage:
         self._tables = tables
         self._upstream = upstream
         self._targets = {UPSTREAM: upstream}
+        self._peers = {peer.name: peer for peer in results.peers}
+        self._started_ones = (APP, PASSTHROUGH, *self._peers)
         self._answers = 0
 
     @classmethod
@@ -123,26 +75,51 @@ class _Stage:
     ) -> AsyncIterator["_Stage"]:
         stage = cls(results, upstream, tap, folder, tables)
         async with AsyncExitStack() as stack:
-            for name in (APP, PASSTHROUGH):
-                stage._targets[name] = await stack.enter_async_context(stage._started(name))
+            for name in stage._started_ones:
+                with stage._faults_of(name):
+                    stage._targets[name] = await stack.enter_async_context(stage._started(name))
             yield stage
 
     def _started(self, name: str) -> AbstractAsyncContextManager[Target]:
         if name == APP:
             return targets.app(self._folder, self._tables)
-        return targets.passthrough(self._folder, self._upstream.port)
+        if name == PASSTHROUGH:
+            return targets.passthrough(self._folder, self._upstream.port)
+        return targets.peer(self._peers[name], self._folder, self._upstream.port)
 
     async def starts(self, number: int) -> None:
         """One start of each, beside those that serve."""
-        for name in _rotated((APP, PASSTHROUGH), number):
-            async with self._started(name) as target:
-                self._results.first_answer_seconds.setdefault(name, []).append(target.first_answer_seconds)
+        for name in _rotated(self._started_ones, number):
+            if (name, None) in self._results.faults:
+                continue
+            with self._faults_of(name):
+                async with self._started(name) as target:
+                    seconds = target.first_answer_seconds
+                self._results.first_answer_seconds.setdefault(name, []).append(seconds)
 
     async def round(self, number: int) -> None:
         for scenario in SCENARIOS:
-            for name in _rotated(scenario.targets, number):
-                sample = await self._sample(scenario, self._targets[name])
-                self._results.samples.setdefault((scenario, name), []).append(sample)
+            for name in _rotated(self._results.targets(scenario), number):
+                if self._results.fault(name, scenario):
+                    continue
+                target = self._targets[name]
+                with self._faults_of(name, scenario):
+                    sample = await self._sample(scenario, target)
+                    self._results.samples.setdefault((scenario, name), []).append(sample)
+                await _quiet(target)
+
+    @contextmanager
+    def _faults_of(self, name: str, scenario: Scenario | None = None) -> Iterator[None]:
+        """Keeps what a peer does wrong; our own may do nothing wrong."""
+        try:
+            yield
+        except (ChildError, load.Failed, OSError) as error:
+            if name not in self._peers:
+                raise
+            told = str(error)
+            if scenario:
+                told = f"{told[:1000]}; its last lines:\n{self._targets[name].last_lines()}"
+            self._results.faults[name, scenario] = told
 
     async def fill_memory(self) -> None:
         plan, until = self._results.plan, perf_counter() + self._results.plan.memory_seconds
@@ -150,7 +127,8 @@ class _Stage:
             await self._sample(PLAIN_16, self._targets[APP])
 
     async def _sample(self, scenario: Scenario, target: Target) -> Sample:
-        plan, sent = self._results.plan, requests(scenario.kind, users=scenario.users)
+        plan = self._results.plan
+        sent = requests(scenario.kind, users=scenario.users, credential=target.credential)
         paced = scenario.kind is Kind.PACED
         async with load.running(target.port, sent, scenario.connections, paced=paced) as tally:
             await asyncio.sleep(plan.warm_seconds)
@@ -160,13 +138,20 @@ class _Stage:
             await asyncio.sleep(plan.seconds)
             after = self._read(target)
             sample = _sample(before, after, tally)
+        if target.name in self._peers and not (sample.chunks or sample.answers):
+            raise load.Failed(f"{target.name} gave no whole answer in {plan.seconds:g} s")
         for what, count in tally.failures.items():
             self._results.failures[f"{target.name}: {what}"] += count
-        if target.name == APP:
-            self._answers += warm_answers + sample.answers
-            if (memory := resident_bytes(target.pid)) is not None:
-                self._results.memory.append((self._answers, memory))
+        self._keep_memory(target, warm_answers + sample.answers)
         return sample
+
+    def _keep_memory(self, target: Target, answers: int) -> None:
+        if (memory := resident_bytes(target.pid)) is None:
+            return
+        self._results.resident[target.name] = memory
+        if target.name == APP:
+            self._answers += answers
+            self._results.memory.append((self._answers, memory))
 
     def _read(self, target: Target) -> "_Reading":
         own = os.times()
@@ -192,13 +177,24 @@ def _sample(before: _Reading, after: _Reading, tally: load.Tally) -> Sample:
     return Sample(
         after.at - before.at,
         tally.answers,
-        len(tally.delays) or tally.chunks,  # paced streams last longer than the sample
+        len(tally.delays) or tally.arrived(),  # paced streams last longer than the sample
         tally.delays,
         _used(before.cpu, after.cpu),
         after.generator_cpu - before.generator_cpu,
         _used(before.upstream_cpu, after.upstream_cpu),
         after.table_calls - before.table_calls,
     )
+
+
+async def _quiet(target: Target) -> None:
+    """Waits until what was begun for connections that are closed now no longer disturbs the next target."""
+    until, before = perf_counter() + _QUIET_SECONDS, cpu_seconds(target.pid)
+    while before is not None and perf_counter() < until:
+        await asyncio.sleep(0.1)
+        after = cpu_seconds(target.pid)
+        if after is None or after - before < _QUIET * 0.1:
+            return
+        before = after
 
 
 def _used(before: float | None, after: float | None) -> float | None:

@@ -12,15 +12,14 @@ from pathlib import Path
 
 from .faults import AppFault
 from .functions import HttpFunction
+from .lines import Lines
 from .server import FunctionsHost
 from .settings import HostSettings
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
-    lines = logging.StreamHandler()
-    lines.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[lines])
+    logging.basicConfig(level=logging.INFO, handlers=[Lines(sys.stderr)])
     # What the lines do not show need not be found out for each of them (logging, "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -32,18 +31,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(fault, file=sys.stderr)
         return 2
     return 0
-
-
-class _Lines(logging.Formatter):
-    """Works out the time of day once a second, not for each line."""
-
-    _second = -1
-    _text = ""
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's
-        if self._second != (second := int(record.created)):
-            self._second, self._text = second, super().formatTime(record, "%Y-%m-%d %H:%M:%S")
-        return f"{self._text},{int(record.msecs):03d}"
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -96,5 +83,6 @@ def _described(function: HttpFunction) -> str:
 if __name__ == "__main__":
     status = main()
     sys.stdout.flush()
+    logging.shutdown()
     # The platform kills its workers, it does not stop them: what the app has open is left to the system.
     os._exit(status)

@@ -93,7 +93,7 @@ def _is_being_cancelled() -> bool:
 
 def _body_length(scope: Scope) -> int | None:
     """None for a chunked body, whose length only its end tells."""
-    for name, value in scope["headers"]:
+    for name, value in reversed(scope["headers"]):  # most clients send it last
         if name == b"content-length":
             return int(value)
         if name == b"transfer-encoding":

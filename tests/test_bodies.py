@@ -1,0 +1,186 @@
+"""A request's body on its way in: in many parts, slowly, or never whole."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from urllib.parse import urlsplit
+
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+
+from tests.conftest import MODEL, QUESTION, Answered, Stage, answer, answered, nothing_left_in_flight, serve
+from tools.simulator import Failure
+
+_users = count(1)
+PATH = "/v1/chat/completions"
+WITHIN_SECONDS = 3
+"""That a call may take, where it is to take too long."""
+
+
+def question(size: int) -> bytes:
+    """A call's body of so many bytes, no two parts of which are the same."""
+    begun = json.dumps(QUESTION | {"model": MODEL}).encode()[:-1] + b', "user": "'
+    return (begun + " ".join(map(str, range(size))).encode())[: size - 2] + b'"}'
+
+
+def parts(body: bytes, number: int) -> list[bytes]:
+    length = -(-len(body) // number)
+    return [body[at : at + length] for at in range(0, len(body), length)]
+
+
+@asynccontextmanager
+async def connected(
+    url: str, credential: str, length: int | None
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection on which the head of a call was sent; without a length, its body will be chunked."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    told = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
+    head = (
+        f"POST {PATH} HTTP/1.1\r\nhost: test\r\nconnection: close\r\napi-key: {credential}\r\n{told}\r\n\r\n"
+    )
+    writer.write(head.encode())
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def sent_slowly(
+    url: str, body: bytes, number: int, seconds: float, *, chunked: bool = False, event: str = "hackathon"
+) -> Answered:
+    """What answers a body that comes in so many parts, each after a pause."""
+    credential, length = f"{event}/slow-{next(_users)}", None if chunked else len(body)
+    async with connected(url, credential, length) as (reader, writer):
+        for part in parts(body, number):
+            await asyncio.sleep(seconds)
+            writer.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+            await writer.drain()
+        writer.write(b"0\r\n\r\n" if chunked else b"")
+        async with asyncio.timeout(30):
+            return answer(await reader.read())
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["with-its-length", "chunked"])
+async def test_a_body_that_comes_slowly_is_forwarded_whole(stage: Stage, chunked: bool) -> None:
+    slow = [(0.02, 12, 300), (0.05, 6, 70_000), (0.1, 3, 1_000_000), (0.03, 10, 3_000_000)]
+    bodies = [question(size) for _, _, size in slow]
+    async with nothing_left_in_flight(), asyncio.TaskGroup() as group:
+        calls = [
+            group.create_task(sent_slowly(stage.url, body, number, seconds, chunked=chunked))
+            for body, (seconds, number, _) in zip(bodies, slow, strict=True)
+        ]
+    assert [call.result().status for call in calls] == [200] * len(slow)
+    assert sorted(call.body for call in stage.simulator.calls) == sorted(bodies)
+
+
+async def test_no_part_of_a_body_is_taken_by_the_watch_for_a_leaving_client(stage: Stage) -> None:
+    """ASGI gives each message to one reader. uvicorn hides it where there are two: other servers need not."""
+    body = question(300)
+    coming: asyncio.Queue[Message] = asyncio.Queue()
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def come() -> None:
+        for part in parts(body, 5):
+            await asyncio.sleep(0.03)
+            coming.put_nowait({"type": "http.request", "body": part, "more_body": True})
+        coming.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+
+    headers = [(b"api-key", f"hackathon/slow-{next(_users)}".encode())]
+    request = Request({"type": "http", "method": "POST", "headers": headers, "path_params": {}}, coming.get)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        group.create_task(come())
+        response = await stage.web.chat(request)
+        await response(request.scope, coming.get, send)
+    assert [message.get("status", 200) for message in sent] == [200, 200]
+    assert [call.body for call in stage.simulator.calls] == [body]
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["with-its-length", "chunked"])
+@pytest.mark.parametrize("pause", [0, 0.2], ids=["at-once", "after-a-while"])
+async def test_a_client_that_leaves_within_its_body_leaves_nothing_behind(
+    stage: Stage, chunked: bool, pause: float
+) -> None:
+    credential, body = f"hackathon/slow-{next(_users)}", question(300)
+    async with (
+        nothing_left_in_flight(),
+        connected(stage.url, credential, None if chunked else len(body)) as (_, writer),
+    ):
+        writer.write(b"64\r\n%b\r\n" % body[:100] if chunked else body[:100])
+        await writer.drain()
+        await asyncio.sleep(pause)
+    assert not stage.simulator.calls
+
+
+@pytest.fixture(scope="module")
+async def hasty(running: Stage, environment: dict[str, str]) -> AsyncIterator[Stage]:
+    settings = environment | {"PROXY_UPSTREAM_TIMEOUT_SECONDS": f"{WITHIN_SECONDS}"}
+    async with serve(running.tables, running.simulator, settings) as stage:
+        yield stage
+
+
+@pytest.mark.parametrize(
+    ("stream", "failed"), [(True, False), (False, True)], ids=["stream", "plain-after-a-failure"]
+)
+async def test_the_time_that_a_body_took_is_not_given_to_the_model_once_more_nor_held_against_it(
+    stage: Stage, hasty: Stage, stream: bool, failed: bool
+) -> None:
+    model = await stage.add_deployment()
+    other = await stage.add_deployment(model=model, priority=2)
+    event = await stage.add_event(models=(model,), default_model=model)
+    if failed:  # then it is under suspicion, and every try tells
+        stage.simulator.behave(model, Failure(500, headers={"retry-after-ms": "1"}))
+        assert (await ask(hasty, event)).status == 200
+    stage.simulator.gate(model)
+    body = json.dumps(QUESTION | {"stream": stream}).encode()
+    got = await sent_slowly(hasty.url, body, 3, 0.4, event=event)
+    assert (got.status, got.error["code"]) == (504, "upstream_timeout")
+    told = re.search(r"did not answer within ([0-9.]+) seconds", got.error["message"])
+    assert told is not None
+    assert float(told[1]) <= WITHIN_SECONDS - 3 * 0.4
+    await stage.simulator.until(lambda calls: calls[-1].left)
+    assert (await ask(hasty, event)).status == 200
+    assert stage.simulator.calls[-1].deployment == (other if failed else model)
+
+
+async def ask(stage: Stage, event: str) -> Answered:
+    return await answered(stage.post(headers={"api-key": f"{event}/ann"}))
+
+
+async def test_a_call_whose_body_took_all_its_time_is_told_so_and_costs_nothing(
+    stage: Stage, hasty: Stage
+) -> None:
+    event = await stage.add_event(requests_per_day=5)
+    got = await sent_slowly(hasty.url, question(300), 4, 0.8, event=event)
+    assert (got.status, got.error["code"]) == (504, "upstream_timeout")
+    assert got.error["message"].startswith("The 3 seconds that a call may take were over before")
+    assert got.headers["x-ratelimit-remaining-requests"] == "5"
+    assert not stage.simulator.calls
+
+
+@pytest.fixture(scope="module")
+async def impatient(running: Stage, environment: dict[str, str]) -> AsyncIterator[Stage]:
+    settings = environment | {"PROXY_LONGEST_BODY_SECONDS": "0.5"}
+    async with serve(running.tables, running.simulator, settings) as stage:
+        yield stage
+
+
+@pytest.mark.parametrize("part", [b"", b'{"messages"'], ids=["none-of-it", "some-of-it"])
+async def test_a_body_that_does_not_come_is_refused_in_plain_words(
+    stage: Stage, impatient: Stage, part: bytes
+) -> None:
+    async with connected(impatient.url, f"hackathon/slow-{next(_users)}", 100) as (reader, writer):
+        writer.write(part)
+        got = answer(await reader.read())
+    assert (got.status, got.error["code"]) == (400, "invalid_request")
+    assert got.error["message"] == "The body did not arrive within 0.5 seconds. Send it at once."
+    assert not stage.simulator.calls
