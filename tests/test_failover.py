@@ -228,8 +228,8 @@ async def test_a_call_that_takes_too_long_is_not_held_against_a_deployment_that_
     await add_to(stage, model, f"{model}-other", priority=2)
     assert told(await ask(hasty, model)) == SERVED
     assert calls_of(stage, f"{model}-other") == 0
-    seen = (await stage.tables.health()).get((model, model))
-    assert seen is None or (seen.status, seen.cooling_until) == ("ok", None)
+    health = await noted(stage, model, model)
+    assert (health.status, health.cooling_until) == ("ok", None)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue of connections does not wait")
