@@ -72,7 +72,7 @@ _HOW = f"""\
   with Azurite as its tables.
 - `pass-through` is `tools/bench/passthrough.py`: aiohttp on both sides, one process, no policy, no log.
 - `upstream` is `tools/bench/mock.py`, asked without a proxy: a fixed answer, or a stream of {CHUNKS} chunks.
-- With `--peers`, nginx and LiteLLM take part as well, as their makers would run them:
+- With `--peers`, nginx and LiteLLM take part as well; how they are set up is told in
   [decision 56](decisions/0056-peers-in-the-benchmark.md).
 - Each has a process of its own, all on the loopback address and ours with the same event loop. In each round
   every target takes its turn, when the one before is quiet and after a moment of the same load that is not
