@@ -151,6 +151,7 @@ class Connections:
         """To be made inside the running loop."""
         self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=keep_alive_seconds)
         self._timeout = aiohttp.ClientTimeout(sock_connect=connect_seconds)
+        self._loop = asyncio.get_running_loop()
         self._reading: dict[ResponseHandler, aiohttp.StreamReader] = {}
         """The latest body on each connection that is watched."""
 
@@ -168,7 +169,7 @@ class Connections:
         writing = None
         try:
             protocol = _prepared(connection)
-            writing = _write(protocol, head, body)
+            writing = self._write(protocol, head, body)
             status, fields, content = await _answer(protocol)
             if not content.is_eof():
                 self._watch(protocol, content)
@@ -192,6 +193,17 @@ class Connections:
             # The pool looks only whether it is open. What came unasked would be taken for our answer.
             connection.close()
         raise aiohttp.ClientConnectionError("data came before a request was sent")
+
+    def _write(self, protocol: ResponseHandler, head: bytes, body: Body) -> asyncio.Task[None] | None:
+        """Send a short request when all that is ready now has run, and so beside those of other calls: where they
+        have one reader, it is woken once. A task sends a long one, whose answer may come before its end."""
+        transport = protocol.transport
+        if transport is None or transport.is_closing():
+            raise aiohttp.ServerDisconnectedError
+        if len(body.content) > AT_ONCE_BYTES:
+            return self._loop.create_task(_write_pieces(protocol, head, body))
+        self._loop.call_soon(_write_whole, transport, head, body)
+        return None
 
     def _watch(self, protocol: ResponseHandler, content: aiohttp.StreamReader) -> None:
         """For where a chunk is broken: aiohttp closes the connection, and leaves its reader to wait."""
@@ -217,24 +229,21 @@ def _prepared(connection: Connection) -> ResponseHandler:
     return protocol
 
 
-def _write(protocol: ResponseHandler, head: bytes, body: Body) -> asyncio.Task[None] | None:
-    """Send a short request at once; a task sends a long one, whose answer may come before its end."""
-    if protocol.transport is None or protocol.transport.is_closing():
-        raise aiohttp.ServerDisconnectedError
-    body.is_sent = True
-    if len(body.content) > AT_ONCE_BYTES:
-        return asyncio.create_task(_write_pieces(protocol, head, body.content))
-    protocol.transport.write(head + body.content)
-    return None
+def _write_whole(transport: asyncio.WriteTransport, head: bytes, body: Body) -> None:
+    """Unless the call was given up meanwhile, which closes its connection."""
+    if not transport.is_closing():
+        body.is_sent = True
+        transport.write(head + body.content)
 
 
-async def _write_pieces(protocol: ResponseHandler, head: bytes, content: bytes) -> None:
+async def _write_pieces(protocol: ResponseHandler, head: bytes, body: Body) -> None:
     """As fast as the other side takes them. What goes wrong is told by the answer, or by its lack."""
     writer = StreamWriter(protocol, asyncio.get_running_loop())
+    body.is_sent = True
     try:
         await writer.write(head)
-        for start in range(0, len(content), AT_ONCE_BYTES):
-            await writer.write(content[start : start + AT_ONCE_BYTES])
+        for start in range(0, len(body.content), AT_ONCE_BYTES):
+            await writer.write(body.content[start : start + AT_ONCE_BYTES])
             await writer.drain()
     except (aiohttp.ClientError, OSError):
         return

@@ -338,6 +338,42 @@ async def test_a_cancelled_call_closes_its_connection(connections: Connections, 
         await wire.all_closed()
 
 
+async def two_kept(connections: Connections, wire: Wire) -> None:
+    responses = await asyncio.gather(*(connections.send(target(wire), b"", Body(b"first")) for _ in range(2)))
+    for response in responses:
+        await response.read_all()
+
+
+async def test_requests_of_one_turn_of_the_loop_go_out_together_after_it(connections: Connections) -> None:
+    async with speaking(answers) as wire:
+        await two_kept(connections, wire)
+        bodies = [Body(b"{}"), Body(b"{}")]
+        calls = [asyncio.create_task(connections.send(target(wire), b"", body)) for body in bodies]
+        await asyncio.sleep(0)  # both calls wait for their answers now
+        assert [body.is_sent for body in bodies] == [False, False]
+        await asyncio.sleep(0)
+        assert [body.is_sent for body in bodies] == [True, True]
+        for call in calls:
+            assert await (await call).read_all() == b"ab"
+        assert wire.connections == 2
+
+
+async def test_a_call_whose_connection_is_closed_before_it_writes_has_sent_nothing(
+    connections: Connections,
+) -> None:
+    async with nothing_left_in_flight(), speaking(answers) as wire:
+        await two_kept(connections, wire)
+        body = Body(b"second")
+        call = asyncio.create_task(connections.send(target(wire), b"", body))
+        await asyncio.sleep(0)
+        await connections.close()
+        with pytest.raises(ConnectionFailed):
+            await call
+        assert not body.is_sent
+        await wire.all_closed()
+        assert wire.bodies == [b"first", b"first"]
+
+
 async def test_a_call_that_is_cancelled_while_it_connects_closes_its_connection(
     connections: Connections,
 ) -> None:

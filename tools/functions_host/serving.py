@@ -50,8 +50,8 @@ class _Joined:
         self._transport.close()
 
     def _flush(self) -> None:
-        if self._head:
-            head, self._head = self._head, b""
+        head, self._head = self._head, b""
+        if head and not self._transport.is_closing():  # a client that left meanwhile may have closed it
             self._transport.write(head)
 
 
