@@ -67,7 +67,7 @@ NUMBERS: Final = (
         "PROXY_LONGEST_STREAM_SECONDS", 1500, 0.1, 1700, "for a stream, below functionTimeout (host.json)"
     ),
     Number("PROXY_DEFAULT_OUTPUT_TOKENS", 4096, 1, 1_000_000, "of output, where an event has no cap"),
-    Number("PROXY_QUOTA_IDLE_SECONDS", 5, 0.05, 600, "after which what is not used is given back"),
+    Number("PROXY_QUOTA_IDLE_SECONDS", 15, 0.05, 600, "after which what is not used is given back"),
     Number("PROXY_HEARTBEAT_SECONDS", 15, 0.05, 200, "of silence in a stream before a comment line is sent"),
     Number("PROXY_USAGE_FLUSH_SECONDS", 5, 0.05, 600, "after which what was counted is written"),
     Number("PROXY_KEEP_USAGE_DAYS", 90, 1, 3650, "after which rows of usage are removed"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import datetime
 from itertools import groupby
 from typing import Final, NamedTuple
@@ -34,6 +34,7 @@ from .rows import (
     usage_to_row,
 )
 from .table_service import (
+    CALL_SECONDS,
     DEPLOYMENTS,
     EVENTS,
     QUOTAS,
@@ -44,6 +45,7 @@ from .table_service import (
     readable_or_none,
     translated,
 )
+from .turns import Turns
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +71,15 @@ class Tables:
         self._deployments = service.get_table_client(DEPLOYMENTS)
         self._quotas = service.get_table_client(QUOTAS)
         self._usage = service.get_table_client(USAGE)
+        self._turns = Turns()
+
+    def _call(self, seconds: float = CALL_SECONDS) -> AbstractAsyncContextManager[None]:
+        """One call of a table; those that come together begin one in each turn of the loop.
+
+        Raises:
+            AlreadyExists, StoreUnavailable: see `translated`.
+        """
+        return translated(seconds, self._turns)
 
     async def event(self, code: str) -> Event | None:
         """The event of that code; None when there is none.
@@ -76,7 +87,7 @@ class Tables:
         Raises:
             StoreUnavailable: the table does not answer, or the row cannot be read.
         """
-        async with translated():
+        async with self._call():
             try:
                 row = await self._events.get_entity(code, EVENT_ROW)
             except ResourceNotFoundError as error:
@@ -92,7 +103,7 @@ class Tables:
         Raises:
             StoreUnavailable: the table does not answer.
         """
-        async with translated():
+        async with self._call():
             rows = [row async for row in self._deployments.list_entities()]
         found = (readable_or_none(deployment_from_row, row, DEPLOYMENTS) for row in rows)
         return [deployment for deployment in found if deployment is not None]
@@ -103,7 +114,7 @@ class Tables:
         Raises:
             StoreUnavailable: the table does not answer, or the row cannot be read.
         """
-        async with translated():
+        async with self._call():
             try:
                 row = await self._quotas.get_entity(*key)
             except ResourceNotFoundError:
@@ -129,7 +140,7 @@ class Tables:
             StoreUnavailable: the table does not answer.
         """
         entity = ledger_to_row(key, row)
-        async with translated():
+        async with self._call():
             try:
                 if row.version is None:
                     written = await self._quotas.create_entity(entity, retry_total=0)
@@ -160,7 +171,7 @@ class Tables:
             StoreUnavailable: the table does not answer.
         """
         row = health_to_row(deployment, health)
-        async with translated():
+        async with self._call():
             with suppress(ResourceNotFoundError):
                 await self._deployments.update_entity(row, mode=UpdateMode.MERGE)
 
@@ -174,7 +185,7 @@ class Tables:
             entities = [usage_to_row(row, writer) for row in group]
             for first in range(0, len(entities), LARGEST_BATCH):
                 batch = entities[first : first + LARGEST_BATCH]
-                async with translated():
+                async with self._call():
                     await self._usage.submit_transaction(
                         [("upsert", entity, {"mode": UpdateMode.REPLACE}) for entity in batch]
                     )
@@ -193,7 +204,7 @@ class Tables:
                 results_per_page=1,
                 select=["PartitionKey"],
             )
-            async with translated(REPORT_SECONDS):
+            async with self._call(REPORT_SECONDS):
                 row = await anext(rows, None)
             if row is None:
                 return
@@ -215,7 +226,7 @@ class Tables:
         rows = client.query_entities(query, parameters=values, select=["RowKey", "Timestamp"])
         pages = rows.by_page()
         while True:
-            async with translated(REPORT_SECONDS):
+            async with self._call(REPORT_SECONDS):
                 page = await anext(pages, None)
                 if page is None:
                     return
@@ -231,7 +242,7 @@ class Tables:
         client = self._service.get_table_client(table)
         for first in range(0, len(keys), LARGEST_BATCH):
             rows = [{"PartitionKey": partition, "RowKey": key} for key in keys[first : first + LARGEST_BATCH]]
-            async with translated(REPORT_SECONDS):
+            async with self._call(REPORT_SECONDS):
                 try:
                     await client.submit_transaction([("delete", row) for row in rows])
                 except HttpResponseError as error:

@@ -22,8 +22,11 @@ from .models import Counts, Credential, Usage, UsageRow
 
 _log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 10
+AT_ONCE: Final = 5
 """Rows in one write: to put more together at once would hold up the streams."""
+
+PAUSE_SECONDS: Final = 0.05
+"""Between two writes, where there is time for it: each takes milliseconds in which no stream goes on."""
 
 KEPT: Final = timedelta(minutes=90)
 """A row stays in memory for so long after its hour began: the longest call takes half an hour."""
@@ -119,15 +122,21 @@ class Tally:
         is_error = error.status >= 500 or isinstance(error, UpstreamBusy)
         self._counts(who, model, began_at)[_ERRORS if is_error else _REFUSALS] += 1
 
-    async def flush(self) -> None:
-        """Write what has changed. What cannot be written stays, and comes after all else next time."""
+    async def flush(self, seconds: float = 0.0) -> None:
+        """Write what has changed, in about `seconds` at the most: with pauses, as far as they allow it.
+
+        What cannot be written stays, and comes after all else next time.
+        """
         async with self._one_flush:
             self._recall_doubtful()
             changed, self._changed = self._changed, []
             waiting = deque(_batches(changed))
+            pause_seconds = min(PAUSE_SECONDS, seconds / max(1, len(waiting)))
             try:
                 while waiting:
                     await self._write(waiting.popleft())
+                    if waiting:
+                        await asyncio.sleep(pause_seconds)
             except StoreUnavailable:
                 _log.warning("the usage could not be written yet: the tables do not answer")
             finally:
@@ -177,7 +186,7 @@ class Tally:
     async def _flush_while_changed(self) -> None:
         while self._changed or self._doubtful:
             await asyncio.sleep(self._flush_seconds)
-            await self.flush()
+            await self.flush(self._flush_seconds / 2)
 
     async def _write(self, batch: list[_Row]) -> None:
         """Write one batch; if that fails, its rows count as changed again, after all others."""

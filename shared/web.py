@@ -169,8 +169,8 @@ class _ReplyResponse(Response):
             if isinstance(self._content, Relay):
                 await self._stream(self._content, receive, send)
             else:
-                # After all that is ready now, and so beside the answers of other calls: their one reader, in the
-                # cloud the platform's host on this machine, is woken once (docs/decisions/0057).
+                # After all that is ready now, and so beside the answers of other calls: their one reader (in
+                # the cloud the platform's host, on this machine) is woken once. docs/decisions/0057
                 await asyncio.sleep(0)
                 await send(self._start())
                 await send({"type": "http.response.body", "body": self._content})

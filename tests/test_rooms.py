@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LEAVES = {
     *("errors", "models", "settings", "sse", "json_edit", "amounts", "estimate", "trace"),
-    *("connections", "deadlines"),
+    *("connections", "deadlines", "turns"),
 }
 STAGES = {
     "request",

@@ -1,12 +1,18 @@
-"""What waits for the end of a turn of the loop, so that it goes out beside that of other calls."""
+"""What waits for its turn of the loop: answers for the end of one, table calls for one of their own each."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
+import pytest
+from azure.core.exceptions import ResourceNotFoundError
+from azure.data.tables.aio import TableServiceClient
 from starlette.requests import Request
 from starlette.types import Message
 
 from shared import web
+from shared.ledger_row import Key
+from shared.tables import Tables
+from shared.turns import Turns
 
 
 async def test_answers_that_are_ready_together_are_sent_after_all_of_them() -> None:
@@ -23,3 +29,78 @@ async def test_answers_that_are_ready_together_are_sent_after_all_of_them() -> N
 
     await asyncio.gather(call(), call(), call())
     assert seen == ["ready"] * 3 + ["start", "body"] * 3
+
+
+class Noted:
+    """In which turn of the loop something was done, and what."""
+
+    def __init__(self) -> None:
+        self.turn = 0
+        self.done: list[tuple[int, str]] = []
+        self.counting = asyncio.create_task(self.count())
+
+    async def count(self) -> None:
+        while True:
+            self.turn += 1
+            await asyncio.sleep(0)
+
+    def note(self, what: str) -> None:
+        self.done.append((self.turn, what))
+
+    def are_apart(self, *expected: str) -> bool:
+        """Whether these were done, in this order, each in a turn of its own."""
+        self.counting.cancel()
+        turns = [turn for turn, _ in self.done]
+        return [what for _, what in self.done] == [*expected] and turns == sorted(set(turns))
+
+
+async def test_those_that_come_together_get_one_turn_each_in_their_order() -> None:
+    async def call(name: str) -> None:
+        await turns.wait()
+        noted.note(name)
+
+    turns, noted = Turns(), Noted()
+    await asyncio.gather(*map(call, "abcd"))
+    assert noted.are_apart(*"abcd")
+
+
+async def test_who_comes_alone_does_not_wait() -> None:
+    turns = Turns()
+    for _ in range(3):
+        with pytest.raises(StopIteration):
+            turns.wait().send(None)
+        await asyncio.sleep(0)
+
+
+async def test_who_leaves_while_he_waits_takes_no_turn_from_others() -> None:
+    turns = Turns()
+    waiting = [asyncio.create_task(turns.wait()) for _ in range(5)]
+    await asyncio.sleep(0)
+    for task in waiting[1:4]:
+        task.cancel()
+    async with asyncio.timeout(5):
+        await waiting[0]
+        await waiting[4]
+        await turns.wait()
+
+
+class Account:
+    """Stands for azure-data-tables' clients. Notes the rows that are asked for; there are none."""
+
+    def __init__(self, noted: Noted) -> None:
+        self.noted = noted
+
+    def get_table_client(self, _: str) -> "Account":
+        return self
+
+    async def get_entity(self, _: str, row: str) -> None:
+        self.noted.note(row)
+        raise ResourceNotFoundError
+
+
+async def test_table_calls_that_come_together_begin_in_turns_of_their_own() -> None:
+    """Each takes azure-data-tables some tenths of a millisecond, in which no stream goes on."""
+    noted = Noted()
+    tables = Tables(cast(TableServiceClient, Account(noted)))
+    await asyncio.gather(*(tables.read(Key("hackathon", row)) for row in "abc"))
+    assert noted.are_apart(*"abc")

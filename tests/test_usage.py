@@ -229,6 +229,27 @@ async def test_a_call_that_is_counted_while_its_row_is_written_is_written_next(
     assert store.total().requests == 2
 
 
+async def test_writes_stand_apart_where_there_is_time(store: FakeUsage, tally: Tally) -> None:
+    for number in range(3 * AT_ONCE):
+        call(tally, Credential("hackathon", f"user-{number}"))
+    writing = asyncio.create_task(tally.flush(seconds=600))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(store.writes) == 1
+    await writing
+    assert len(store.writes) == 3
+    assert store.total().requests == 3 * AT_ONCE
+
+
+async def test_what_waits_between_two_writes_is_written_on_closing(store: FakeUsage, clock: Clock) -> None:
+    tally = Tally(store, 0.2, clock.now, clock)
+    for number in range(9 * AT_ONCE):
+        call(tally, Credential("hackathon", f"user-{number}"))
+    await until(lambda: len(store.writes) > 1)
+    await tally.close()
+    assert store.total().requests == 9 * AT_ONCE
+
+
 async def test_one_flush_runs_at_a_time(store: FakeUsage, tally: Tally) -> None:
     call(tally)
     store.passing.clear()
