@@ -195,8 +195,8 @@ class Connections:
         raise aiohttp.ClientConnectionError("data came before a request was sent")
 
     def _write(self, protocol: ResponseHandler, head: bytes, body: Body) -> asyncio.Task[None] | None:
-        """Send a short request when all that is ready now has run, beside those of other calls: where they have
-        one reader, it is woken once. A task sends a long one, whose answer may come before its end."""
+        """Send a short request after all that is ready now, beside those of other calls: where they have one
+        reader, it is woken once. A task sends a long one, whose answer may come before its end."""
         transport = protocol.transport
         if transport is None or transport.is_closing():
             raise aiohttp.ServerDisconnectedError

@@ -14,7 +14,7 @@ from .deadlines import Block, Deadlines
 from .errors import ProxyError, UpstreamError, UpstreamTimeout
 from .models import AS_ASKED, Credential, Event, Trouble, Usage, Ways
 from .routing import Routes
-from .trace import trace_headers
+from .trace import Trace, trace_headers
 from .upstream import Answer, Body, Fault, Timeouts, Upstream
 
 LEAST_SECONDS: Final = 1.0
@@ -42,8 +42,7 @@ class Call(msgspec.Struct):
     """By the forwarding's clock, as the others here."""
     due_at: float
     """When its answer is due, or of a stream the beginning."""
-    trace: dict[str, str]
-    """The headers that carry its trace."""
+    trace: Trace
     tried: tuple[Candidate, ...] = ()
     attempts: int = 0
     first_byte_at: float | None = None

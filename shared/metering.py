@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from .models import Credential, Usage
-from .trace import trace_id
+from .trace import Trace, trace_id
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -40,8 +40,8 @@ class Metered(msgspec.Struct, frozen=True, gc=False):
     completion_tokens: int
 
 
-Observer = Callable[[Metered, dict[str, str]], None]
-"""Is given each line, and the headers that carried its trace."""
+Observer = Callable[[Metered, Trace], None]
+"""Is given each line, and its call's trace."""
 
 
 class Meter:
@@ -53,7 +53,7 @@ class Meter:
     def count(
         self,
         request_id: str,
-        trace: dict[str, str],
+        trace: Trace,
         credential: Credential,
         model: str,
         deployment: str,

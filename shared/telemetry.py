@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from .metering import Metered
+from .trace import Trace
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -35,12 +36,12 @@ class Telemetry:
         self._connection_string = connection_string
         self._role = role
         self._round_seconds = round_seconds
-        self._waiting: deque[tuple[Metered, dict[str, str], int]] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[tuple[Metered, Trace, int]] = deque(maxlen=MOST_WAITING)
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def put(self, line: Metered, trace: dict[str, str]) -> None:
-        """A call that has just ended, and the headers that carried its trace. Never waits."""
+    def put(self, line: Metered, trace: Trace) -> None:
+        """A call that has just ended, and its trace. Never waits."""
         self._waiting.append((line, trace, time.time_ns()))
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
@@ -83,14 +84,15 @@ def _provider(connection_string: str, role: str) -> TracerProvider:
     return provider
 
 
-def _span(tracer: Tracer, line: Metered, trace: dict[str, str], ended_ns: int) -> None:
+def _span(tracer: Tracer, line: Metered, trace: Trace, ended_ns: int) -> None:
     """Names by OpenTelemetry's "Semantic conventions for generative AI systems"."""
     from opentelemetry.trace import SpanKind, Status, StatusCode  # noqa: PLC0415 - see above
     from opentelemetry.trace.propagation import tracecontext  # noqa: PLC0415
 
+    carrier = {name.decode(): value.decode("latin-1") for name, value in trace.items()}
     span = tracer.start_span(
         f"chat {line.model}",
-        context=tracecontext.TraceContextTextMapPropagator().extract(trace),
+        context=tracecontext.TraceContextTextMapPropagator().extract(carrier),
         kind=SpanKind.CLIENT,
         start_time=ended_ns - line.total_ms * 1_000_000,
         attributes={

@@ -16,18 +16,19 @@ _valid = re.compile(
 ).fullmatch
 
 
-def trace_headers(client: Mapping[bytes, bytes]) -> dict[str, str]:
+Trace = Mapping[bytes, bytes]
+"""The headers that carry a trace, names in lower case, values as they came."""
+
+
+def trace_headers(client: Mapping[bytes, bytes]) -> Trace:
     """The headers that carry the trace upstream: the client's own where they are valid, else new ones."""
     parent = client.get(b"traceparent")
     if parent is None or not _valid(parent):
-        drawn = _draw(192).to_bytes(24).hex()
-        return {"traceparent": f"00-{drawn[:32]}-{drawn[32:]}-01"}
-    headers = {"traceparent": parent.decode("latin-1")}
-    if (state := client.get(b"tracestate")) is not None:
-        headers["tracestate"] = state.decode("latin-1")
-    return headers
+        return {b"traceparent": b"00-%032x-%016x-01" % (_draw(128), _draw(64))}
+    state = client.get(b"tracestate")
+    return {b"traceparent": parent} if state is None else {b"traceparent": parent, b"tracestate": state}
 
 
-def trace_id(headers: Mapping[str, str]) -> str:
-    """Of `trace_headers`: the 32 hexadecimal digits that all who take part have in common."""
-    return headers["traceparent"][3:35]
+def trace_id(trace: Trace) -> str:
+    """The 32 hexadecimal digits that all who take part have in common."""
+    return trace[b"traceparent"][3:35].decode()

@@ -14,10 +14,11 @@ from yarl import URL
 from .connections import ConnectionFailed, Connections, Response, Target, header
 from .errors import ProxyError, UpstreamBusy, UpstreamError
 from .models import API_V1, MANAGED_IDENTITY, Deployment, Trouble
+from .trace import Trace
 
 _log = logging.getLogger(__name__)
 
-SENT_HEADERS: Final = (b"x-ms-client-request-id",)
+SENT_HEADERS: Final = frozenset({b"x-ms-client-request-id"})
 """What of the client's headers goes upstream, besides its trace. Never the credential, in no header."""
 
 FIXED_HEADERS: Final = {
@@ -149,9 +150,9 @@ class Upstream:
         deployment: Deployment,
         body: Body,
         client_headers: Mapping[bytes, bytes],
-        trace: Mapping[str, str],
+        trace: Trace,
     ) -> Answer:
-        """Post `body` and wait for the answer's status. `trace` are the headers that name it.
+        """Post `body` and wait for the answer's status. `trace` goes with it.
 
         Raises:
             NoKey: the setting that should hold its key is empty.
@@ -196,12 +197,13 @@ class Upstream:
         return secret
 
 
-def _headers(client: Mapping[bytes, bytes], trace: Mapping[str, str]) -> bytes:
+def _headers(client: Mapping[bytes, bytes], trace: Trace) -> bytes:
     """A client's header that cannot be sent on is left out: the deployment is not to blame for it."""
-    sent = [(name.encode(), value.encode("latin-1")) for name, value in trace.items()]
-    sent += [(name, client[name]) for name in SENT_HEADERS if name in client]
+    sent = trace
+    if not SENT_HEADERS.isdisjoint(client):
+        sent = {**trace, **{name: client[name] for name in SENT_HEADERS if name in client}}
     headers = b""
-    for name, value in sent:
+    for name, value in sent.items():
         try:
             headers += header(name, value)
         except ConnectionFailed:

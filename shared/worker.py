@@ -6,6 +6,7 @@ import gc
 import logging
 import sys
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from starlette.convertors import PathConvertor
@@ -55,7 +56,9 @@ def forget_invocation(headers: Iterable[tuple[bytes, bytes]]) -> None:
             references.pop(value.decode("latin-1"), None)
 
 
+@cache
 def _context_references() -> dict[str, Any] | None:
+    """Looked for once: the worker is there before the app."""
     for name in _COORDINATORS:
         if (module := sys.modules.get(name)) is None:
             continue

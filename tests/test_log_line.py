@@ -13,7 +13,7 @@ from shared.models import Credential, Usage
 def test_a_call_is_one_record_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     logging.getLogger("shared.metering").info("usual")
-    trace = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    trace = {b"traceparent": b"00-%b-%b-01" % (b"a" * 32, b"b" * 16)}
     who, usage = Credential("e", "u"), Usage(1, 2)
     for number in range(2):
         Meter().count(f"id-{number}", trace, who, "m", "d", 200, "finished", 1, (2.4, 3.6), usage)
@@ -33,7 +33,7 @@ def test_a_call_is_one_record_like_any_other(caplog: pytest.LogCaptureFixture) -
 
 
 def test_a_call_that_failed_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    trace = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    trace = {b"traceparent": b"00-%b-%b-01" % (b"a" * 32, b"b" * 16)}
     Meter().count("id", trace, Credential("e", "u"), "m", "d", 502, "cut", 1, (None, 1.0), Usage())
     (record,) = caplog.records
     assert (record.levelno, record.levelname) == (logging.WARNING, "WARNING")

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from shared.metering import Metered
 from shared.telemetry import MOST_WAITING, Telemetry
+from shared.trace import Trace
 from tests.conftest import Stage, answered, serve
 from tools.simulator import Failure
 
@@ -31,6 +32,11 @@ ROOT = Path(__file__).parent.parent
 KEY = "00000000-0000-4000-8000-000000000000"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 LINE = Metered("id", TRACE[3:35], "e", "u", "gpt-4o", "east", 200, "finished", 2, 40, 100, 7, 9)
+
+
+def trace(parent: str, state: str | None = None) -> Trace:
+    headers = {"traceparent": parent} | ({"tracestate": state} if state else {})
+    return {name.encode(): value.encode() for name, value in headers.items()}
 
 
 class Ingestion:
@@ -112,7 +118,7 @@ async def test_a_call_arrives_as_a_dependency_with_its_trace_and_its_log_line(
 
 async def test_a_call_that_failed_is_told_as_failed(ingestion: Ingestion) -> None:
     telemetry = Telemetry(ingestion.connection_string, "role", 0.05)
-    telemetry.put(LINE, {"traceparent": TRACE})
+    telemetry.put(LINE, trace(TRACE))
     failed = Metered(
         *[
             *(getattr(LINE, name) for name in LINE.__struct_fields__[:6]),
@@ -125,7 +131,7 @@ async def test_a_call_that_failed_is_told_as_failed(ingestion: Ingestion) -> Non
             0,
         ]
     )
-    telemetry.put(failed, {"traceparent": TRACE, "tracestate": "a=1"})
+    telemetry.put(failed, trace(TRACE, "a=1"))
     first, second = await ingestion.until(2)
     assert (data(first)["success"], data(second)["success"]) == (True, False)
     assert data(first)["duration"] == "0.00:00:00.100"
@@ -134,8 +140,8 @@ async def test_a_call_that_failed_is_told_as_failed(ingestion: Ingestion) -> Non
 
 async def test_a_trace_that_its_client_does_not_sample_is_not_sent(ingestion: Ingestion) -> None:
     telemetry = Telemetry(ingestion.connection_string, "role", 0.05)
-    telemetry.put(LINE, {"traceparent": TRACE[:-2] + "00"})
-    telemetry.put(LINE, {"traceparent": TRACE})
+    telemetry.put(LINE, trace(TRACE[:-2] + "00"))
+    telemetry.put(LINE, trace(TRACE))
     await asyncio.to_thread(telemetry.close, 30)
     assert len(ingestion.items) == 1
 
@@ -145,9 +151,9 @@ async def test_nothing_grows_and_nothing_fails_while_nobody_takes_the_spans(
 ) -> None:
     telemetry = Telemetry("no connection string at all", "role", 0.01)
     for _ in range(MOST_WAITING + 10):
-        telemetry.put(LINE, {"traceparent": TRACE})
+        telemetry.put(LINE, trace(TRACE))
     await asyncio.to_thread(telemetry.close, 30)
-    telemetry.put(LINE, {"traceparent": TRACE})
+    telemetry.put(LINE, trace(TRACE))
     assert "Application Insights gets no spans" in caplog.text
 
 
