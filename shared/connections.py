@@ -40,6 +40,8 @@ class Body(Protocol):
     """A request's bytes, and whether any of them may have gone out."""
 
     content: bytes
+    is_urgent: bool
+    """Goes out at once; another waits for what else is ready now."""
     is_sent: bool
 
 
@@ -195,14 +197,17 @@ class Connections:
         raise aiohttp.ClientConnectionError("data came before a request was sent")
 
     def _write(self, protocol: ResponseHandler, head: bytes, body: Body) -> asyncio.Task[None] | None:
-        """Send a short request after all that is ready now, beside those of other calls: where they have one
-        reader, it is woken once. A task sends a long one, whose answer may come before its end."""
+        """Send a short request, if it is not urgent after all that is ready now, beside those of other calls:
+        where they have one reader, it is woken once. A task sends a long one, whose answer may come sooner."""
         transport = protocol.transport
         if transport is None or transport.is_closing():
             raise aiohttp.ServerDisconnectedError
         if len(body.content) > AT_ONCE_BYTES:
             return self._loop.create_task(_write_pieces(protocol, head, body))
-        self._loop.call_soon(_write_whole, transport, head, body)
+        if body.is_urgent:
+            _write_whole(transport, head, body)
+        else:
+            self._loop.call_soon(_write_whole, transport, head, body)
         return None
 
     def _watch(self, protocol: ResponseHandler, content: aiohttp.StreamReader) -> None:

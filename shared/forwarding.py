@@ -158,7 +158,8 @@ class Forwarding:
         """Raises Fault, UpstreamError."""
         deployment = candidate.deployment
         content = request.upstream_body(call.body, call.asked, deployment, cap)
-        body = Body(content if ways is AS_ASKED else request.adapted(content, ways))
+        content = content if ways is AS_ASKED else request.adapted(content, ways)
+        body = Body(content, is_urgent=bool(call.asked.stream))
         call.attempts += 1
         call.first_byte_at = None
         was_sent = call.is_sent

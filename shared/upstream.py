@@ -74,8 +74,10 @@ class Timeouts:
 class Body:
     """A request's bytes, and whether they went out: what was never forwarded is not charged."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, *, is_urgent: bool = False) -> None:
         self.content = content
+        self.is_urgent = is_urgent
+        """A stream's: somebody waits for its first word."""
         self.is_sent = False
 
 

@@ -358,6 +358,16 @@ async def test_requests_of_one_turn_of_the_loop_go_out_together_after_it(connect
         assert wire.connections == 2
 
 
+async def test_an_urgent_request_goes_out_at_once(connections: Connections) -> None:
+    async with speaking(answers) as wire:
+        await two_kept(connections, wire)
+        body = Body(b"{}", is_urgent=True)
+        call = asyncio.create_task(connections.send(target(wire), b"", body))
+        await asyncio.sleep(0)
+        assert body.is_sent
+        assert await (await call).read_all() == b"ab"
+
+
 async def test_a_call_whose_connection_is_closed_before_it_writes_has_sent_nothing(
     connections: Connections,
 ) -> None:
