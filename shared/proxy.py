@@ -21,6 +21,7 @@ from .metering import Meter
 from .models import Credential, Event, Usage
 from .quota import Hold, Need, Quota
 from .relay import Ending, Relay, Relayed, StreamLimits
+from .turns import Turns
 from .upstream import Answer
 from .usage import Tally
 
@@ -69,6 +70,8 @@ class Proxy:
         self._stream_limits = stream_limits
         self._default_output_tokens = default_output_tokens
         self._now = now
+        self._stream_turns = Turns()
+        """Streams that are asked for together begin one by one: those under way go on between them."""
 
     async def chat(self, headers: Headers, body: bytes, deployment: str | None, came_at: float) -> Reply:
         """A chat completion; `deployment` is the model where the path names it. By the forwarding's clock it
@@ -83,6 +86,8 @@ class Proxy:
         except ProxyError as error:
             self.refused(headers, error)
             raise
+        if asked.stream:
+            await self._stream_turns.wait()
         event = await self._events.find(who.event_code)
         routes = await self._routing.routes()
         try:

@@ -82,6 +82,8 @@ class Relay:
         self._reader = sse.UsageReader(hide=hide_usage)
         self._limits = limits
         self._ended: Callable[[Relayed], None] | None = ended
+        self._ending = Ending.ABANDONED
+        """How it ends if nothing more comes of it."""
         self._timed_out = False
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
@@ -98,20 +100,26 @@ class Relay:
         try:
             with self._limits.longest.block():
                 await self._relay(send)
-            self._close(Ending.CUT if self._reader.failed else Ending.FINISHED)
+            self._ending = Ending.CUT if self._reader.failed else Ending.FINISHED
+            self._be_silent()
+            await asyncio.sleep(0)  # the last words of others go out before this one is accounted for
         except (UpstreamError, UpstreamTimeout, sse.EventTooLong) as error:
-            self._close(Ending.CUT)
+            self._ending = Ending.CUT
+            self.close()
             with self._limits.last_words.block():
                 await send(sse.error_event(self._failure(error).body()))
         finally:
-            self._timer.cancel()
-            if self._beat is not None:
-                self._beat.cancel()  # nothing may follow the end
-            self.abandon()
+            self._be_silent()
+            self.close()
 
-    def abandon(self) -> None:
+    def close(self) -> None:
         """Close the upstream and account for what was relayed, if that is not done."""
-        self._close(Ending.ABANDONED)
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            try:
+                self._source.close()
+            finally:
+                ended(Relayed(self._ending, self._reader.usage, self._reader.chunks))
 
     async def _relay(self, send: Send) -> None:
         while data := await self._source.read():
@@ -126,6 +134,12 @@ class Relay:
             raise UpstreamError("The model's answer was cut off. What came is not complete.")
         if rest:
             await send(rest)
+
+    def _be_silent(self) -> None:
+        """Nothing may follow the end."""
+        self._timer.cancel()
+        if self._beat is not None:
+            self._beat.cancel()
 
     def _watch(self, send: Send) -> None:
         """Look again after each heartbeat: so no timer has to be set for each chunk."""
@@ -153,14 +167,6 @@ class Relay:
         if isinstance(error, UpstreamError | UpstreamTimeout):
             return error
         return UpstreamError("The model sent what is no stream.")
-
-    def _close(self, ending: Ending) -> None:
-        ended, self._ended = self._ended, None
-        if ended is not None:
-            try:
-                self._source.close()
-            finally:
-                ended(Relayed(ending, self._reader.usage, self._reader.chunks))
 
 
 def _too_long(seconds: float) -> UpstreamTimeout:

@@ -187,7 +187,7 @@ class _ReplyResponse(Response):
         except (_ClientLeft, ClientDeaf):
             pass
         finally:
-            relay.abandon()
+            relay.close()
 
     async def _pump(self, relay: Relay, send: Send) -> None:
         async def pass_on(data: bytes) -> None:

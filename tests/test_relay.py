@@ -350,24 +350,47 @@ async def test_a_client_that_leaves_or_fails_at_any_sending_is_accounted_once(
     assert source.closings >= 1
 
 
-async def test_a_pump_cancelled_before_it_began_is_accounted_by_abandoning_it() -> None:
+async def test_the_last_words_of_others_go_out_before_a_stream_is_accounted_for() -> None:
+    seen: list[str] = []
+
+    async def send(_: bytes) -> None:
+        seen.append("sent")
+
+    relays = [relay(Source(HELLO + DONE), lambda _: seen.append("accounted")) for _ in range(3)]
+    await asyncio.gather(*(one.pump(send) for one in relays))
+    assert seen == ["sent"] * 3 + ["accounted"] * 3
+
+
+async def test_a_client_that_leaves_when_it_has_all_has_a_finished_stream() -> None:
+    ended = Ended()
+
+    async def send(_: bytes) -> None:
+        asyncio.get_running_loop().call_soon(pump.cancel)
+
+    pump = asyncio.create_task(relay(Source(HELLO + USAGE + DONE), ended).pump(send))
+    with pytest.raises(asyncio.CancelledError):
+        await pump
+    assert ended.once == Relayed(Ending.FINISHED, Usage(7, 5), 1)
+
+
+async def test_a_pump_cancelled_before_it_began_is_accounted_by_closing_it() -> None:
     source, ended = Source(HELLO), Ended()
     one = relay(source, ended)
     pump = asyncio.create_task(one.pump(Client().send))
     pump.cancel()
     with pytest.raises(asyncio.CancelledError):
         await pump
-    one.abandon()
+    one.close()
     assert ended.once == Relayed(Ending.ABANDONED, None, 0)
     assert source.closings == 1
 
 
-async def test_abandoning_after_the_end_accounts_nothing_more() -> None:
+async def test_closing_after_the_end_accounts_nothing_more() -> None:
     source, ended = Source(HELLO, DONE), Ended()
     one = relay(source, ended)
     await one.pump(Client().send)
-    one.abandon()
-    one.abandon()
+    one.close()
+    one.close()
     assert ended.once.ending is Ending.FINISHED
 
 

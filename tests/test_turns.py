@@ -1,6 +1,8 @@
 """What waits for its turn of the loop: answers for the end of one, table calls for one of their own each."""
 
 import asyncio
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -10,7 +12,11 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from shared import web
+from shared.errors import InvalidEventToken
+from shared.events import Events
 from shared.ledger_row import Key
+from shared.models import Event
+from shared.proxy import Proxy
 from shared.tables import Tables
 from shared.turns import Turns
 
@@ -82,6 +88,32 @@ async def test_who_leaves_while_he_waits_takes_no_turn_from_others() -> None:
         await waiting[0]
         await waiting[4]
         await turns.wait()
+
+
+class Strangers:
+    """Stands for the events. Notes who asks for one; there are none."""
+
+    def __init__(self, noted: Noted) -> None:
+        self.noted = noted
+
+    async def find(self, code: str) -> Event:
+        self.noted.note(code)
+        raise InvalidEventToken
+
+
+async def test_streams_that_are_asked_for_together_begin_in_turns_of_their_own() -> None:
+    """Else the chunks of those under way would wait for all of them."""
+
+    async def call(code: str) -> None:
+        with pytest.raises(InvalidEventToken):
+            await proxy.chat({b"api-key": f"{code}/ann".encode()}, b'{"stream":true}', None, 0.0)
+
+    noted, others = Noted(), cast(Any, None)
+    now = partial(datetime.now, UTC)
+    events = cast(Events, Strangers(noted))
+    proxy = Proxy(events, *[others] * 6, 1, now)
+    await asyncio.gather(*map(call, "abc"))
+    assert noted.are_apart(*"abc")
 
 
 class Account:
