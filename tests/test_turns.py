@@ -108,10 +108,9 @@ async def test_streams_that_are_asked_for_together_begin_in_turns_of_their_own()
         with pytest.raises(InvalidEventToken):
             await proxy.chat({b"api-key": f"{code}/ann".encode()}, b'{"stream":true}', None, 0.0)
 
-    noted, others = Noted(), cast(Any, None)
-    now = partial(datetime.now, UTC)
+    noted, never = Noted(), cast(Any, None)
     events = cast(Events, Strangers(noted))
-    proxy = Proxy(events, *[others] * 6, 1, now)
+    proxy = Proxy(events, never, never, never, never, never, never, 1, partial(datetime.now, UTC))
     await asyncio.gather(*map(call, "abc"))
     assert noted.are_apart(*"abc")
 
