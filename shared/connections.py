@@ -197,8 +197,9 @@ class Connections:
         raise aiohttp.ClientConnectionError("data came before a request was sent")
 
     def _write(self, protocol: ResponseHandler, head: bytes, body: Body) -> asyncio.Task[None] | None:
-        """Send a short request; if it is not urgent, after all that is ready, beside those of other calls:
-        a reader of several is woken once. A task sends a long one, whose answer may come before its end."""
+        """Send a short request; if it is not urgent, after all that is ready, beside those of other calls: a
+        reader of several is woken once (docs/decisions/0057). A task sends a long one: its answer may come
+        before its end."""
         transport = protocol.transport
         if transport is None or transport.is_closing():
             raise aiohttp.ServerDisconnectedError

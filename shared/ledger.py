@@ -180,6 +180,13 @@ class Account:
         return self.row.used.plus(telling).plus(self.spent).plus(self.held)
 
     @property
+    def is_generous(self) -> bool:
+        """Whether more is spare here than a block's share of what remains, as after a call that held much and
+        used little: others may lack it."""
+        requests, tokens = self.spare.where(self.limit)
+        return not self.remaining.covers(Amount(requests * SHARE, tokens * SHARE))
+
+    @property
     def is_told(self) -> bool:
         """Whether there is nothing to give back or to tell, and no write whose answer was lost."""
         return self.spare == self.spent == NOTHING and self._doubt is None

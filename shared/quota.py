@@ -35,6 +35,8 @@ KEPT_SECONDS: Final = 900.0
 MOST_KEPT: Final = 2000
 """Accounts beyond these are forgotten as soon as they are settled: anybody can make up names."""
 GIVEN_BACK_AT_ONCE: Final = 16
+SOONER: Final = 3
+"""What is large beside the rest goes back after this part of the time that others may lie idle."""
 
 _USER_BLOCK: Final = Amount(32, 32_768)
 _EVENT_BLOCK: Final = Amount(256, 262_144)
@@ -148,11 +150,17 @@ class Quota:
         due = [
             account
             for account in self._accounts.values()
-            if not account.is_told and (everything or now - account.used_at >= self._idle_seconds)
+            if not account.is_told and (everything or self._is_idle(account, now))
         ]
         for first in range(0, len(due), GIVEN_BACK_AT_ONCE):
             await asyncio.gather(*map(self._give_back, due[first : first + GIVEN_BACK_AT_ONCE]))
         self._forget()
+
+    def _is_idle(self, account: Account, now: float) -> bool:
+        idle_seconds = now - account.used_at
+        if idle_seconds >= self._idle_seconds:
+            return True
+        return idle_seconds >= self._idle_seconds / SOONER and account.is_generous
 
     def _forget(self) -> None:
         """An account that is kept knows its row's version, and needs no read when its user is back."""
@@ -238,7 +246,7 @@ class Quota:
 
     async def _sweep_for_ever(self) -> None:
         while self._accounts or len(self._minutes):
-            await asyncio.sleep(self._idle_seconds / 2)
+            await asyncio.sleep(self._idle_seconds / SOONER / 2)
             await self.sweep()
 
     async def _give_back(self, account: Account) -> None:

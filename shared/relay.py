@@ -92,6 +92,8 @@ class Relay:
     async def pump(self, send: Send) -> None:
         """Relay until the end. A failure of the upstream becomes an event, for the status is long sent.
 
+        Streams that end together are accounted for after all their last words (docs/decisions/0059).
+
         Raises:
             asyncio.CancelledError: the caller ended it, because the client left.
             ClientDeaf: it was ended, and the client could not be told.
@@ -101,10 +103,10 @@ class Relay:
             with self._limits.longest.block():
                 await self._relay(send)
             self._ending = Ending.CUT if self._reader.failed else Ending.FINISHED
-            self._be_silent()
             await asyncio.sleep(0)  # the last words of others go out before this one is accounted for
         except (UpstreamError, UpstreamTimeout, sse.EventTooLong) as error:
             self._ending = Ending.CUT
+            self._be_silent()
             self.close()
             with self._limits.last_words.block():
                 await send(sse.error_event(self._failure(error).body()))

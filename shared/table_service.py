@@ -67,7 +67,8 @@ def open_service(
 async def translated(seconds: float = CALL_SECONDS, turns: Turns | None = None) -> AsyncIterator[None]:
     """Every exception of the tables, as one of ours. A test holds each of azure-core's against it.
 
-    With `turns` the call first waits for its own: azure-data-tables takes up to a millisecond to make one.
+    With `turns` the call first waits for its own, which counts in its time: azure-data-tables takes up to a
+    millisecond to make one. Where the loop itself stands still for seconds, the tables are blamed for it.
 
     Raises:
         AlreadyExists: a row of that key is there.

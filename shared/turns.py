@@ -10,7 +10,8 @@ class Turns:
     """Lets one through in each turn of the loop, in the order in which they came; one alone does not wait.
 
     So a hundred that come at once do not hold the loop together: between any two of them it does what else is
-    ready, such as passing on what a stream has brought. It belongs to the loop in which it is used.
+    ready, such as passing on what a stream has brought (docs/decisions/0058 and 0059). It belongs to the loop
+    in which it is used.
     """
 
     def __init__(self) -> None:

@@ -123,7 +123,7 @@ class Tally:
         self._counts(who, model, began_at)[_ERRORS if is_error else _REFUSALS] += 1
 
     async def flush(self, seconds: float = 0.0) -> None:
-        """Write what has changed, in about `seconds` at the most: with pauses, as far as they allow it.
+        """Write what has changed, with pauses between the writes that take `seconds` at most in all.
 
         What cannot be written stays, and comes after all else next time.
         """

@@ -21,6 +21,8 @@ class FakeUsage:
     rows: dict[tuple[object, ...], UsageRow] = field(default_factory=dict)
     writes: list[tuple[list[UsageRow], str]] = field(default_factory=list)
     """Each that was tried, and by which writer."""
+    written_at: list[float] = field(default_factory=list)
+    """By the loop's clock."""
     faults: deque[Fault] = field(default_factory=deque)
     always: Fault = Fault.NONE
     poison: str | None = None
@@ -34,6 +36,7 @@ class FakeUsage:
 
     async def write_usage(self, rows: Sequence[UsageRow], writer: str) -> None:
         self.writes.append((list(rows), writer))
+        self.written_at.append(asyncio.get_running_loop().time())
         await asyncio.sleep(0)
         await self.passing.wait()
         fault = self.faults.popleft() if self.faults else self.always

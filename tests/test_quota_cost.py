@@ -24,7 +24,7 @@ from shared.ledger import MAX_TRIES, REMEMBERED_SECONDS
 from shared.ledger_row import Key, Row
 from shared.minutes import MINUTE
 from shared.models import Credential, Event, Usage
-from shared.quota import MOST_KEPT, Need, Quota
+from shared.quota import MOST_KEPT, SOONER, Need, Quota
 from shared.rows import ledger_to_row
 from shared.standing import TOTAL_ROW
 from shared.table_service import open_service
@@ -40,6 +40,9 @@ AMY, BOB = Credential("hackathon", "amy"), Credential("hackathon", "bob")
 KEY = Key("hackathon", "amy:2026-01-31")
 TOTAL = Key("hackathon", TOTAL_ROW)
 NEED = Need(prompt_tokens=20, output_cap=100, choices=1)
+
+
+IDLE_SECONDS = 600.0
 
 
 class Clock:
@@ -61,7 +64,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def quota(store: FakeLedger, clock: Clock) -> AsyncIterator[Quota]:
-    quota = Quota(store, 600, clock)
+    quota = Quota(store, IDLE_SECONDS, clock)
     yield quota
     store.holding, store.always = False, Fault.NONE
     await quota.close()
@@ -129,6 +132,33 @@ async def test_a_user_who_comes_back_costs_one_write(store: FakeLedger, quota: Q
     store.calls.clear()
     await call(quota, limits)
     assert store.calls == {"write": 1}
+
+
+async def test_a_block_is_kept_until_it_was_idle_for_long(
+    store: FakeLedger, quota: Quota, clock: Clock
+) -> None:
+    await call(quota, event(requests_per_day=10_000, tokens_per_day=10_000_000))
+    clock.now += IDLE_SECONDS * 0.99
+    await quota.sweep()
+    assert store.calls == {"write": 1}
+    clock.now += IDLE_SECONDS * 0.01
+    await quota.sweep()
+    assert store.row(KEY).granted == store.row(KEY).used
+
+
+@pytest.mark.parametrize("tokens_per_day", [4_000, 10_000])
+async def test_what_is_large_beside_the_rest_goes_back_sooner_for_others_to_use(
+    store: FakeLedger, quota: Quota, clock: Clock, tokens_per_day: int
+) -> None:
+    """A call without a cap of its own holds much, and most of it comes back unused."""
+    limits, need = event(tokens_per_day=tokens_per_day), Need(prompt_tokens=50, output_cap=4_096, choices=1)
+    others = [Quota(store, IDLE_SECONDS, clock) for _ in range(3)]
+    for used, instance in enumerate([quota, *others]):
+        hold = await instance.hold(AMY, limits, need, NOW)
+        assert hold.output_cap == min(4_096, tokens_per_day - used * 90 - 50)
+        hold.settle(Usage(50, 40))
+        clock.now += IDLE_SECONDS / SOONER
+        await instance.sweep()
 
 
 async def test_a_user_of_another_instance_costs_three_calls_at_most(

@@ -243,6 +243,19 @@ async def test_heartbeats_that_fail_harm_nobody_and_leave_no_complaint() -> None
     assert ended.once.ending is Ending.ABANDONED
 
 
+async def test_no_heartbeat_follows_the_error_event() -> None:
+    got: list[bytes] = []
+
+    async def send(piece: bytes) -> None:
+        got.append(piece)
+        if b'"error"' in piece:
+            await asyncio.sleep(OFTEN * 10)
+
+    limits = StreamLimits(OFTEN, NEVER, NEVER, last_words_seconds=NEVER)
+    await Relay(Source(HELLO, UpstreamError("cut")), limits, hide_usage=True, ended=Ended()).pump(send)
+    assert [piece for piece in got if b'"error"' in piece] == got[-1:]
+
+
 async def test_nothing_is_sent_after_the_end() -> None:
     source, ended = Source(silent=True), Ended()
     got: list[bytes] = []

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 from functools import partial
+from time import monotonic
 from typing import Any, cast
 
 import pytest
@@ -12,13 +13,19 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from shared import web
-from shared.errors import InvalidEventToken
+from shared.candidate import Candidate
+from shared.errors import InvalidEventToken, UpstreamError
 from shared.events import Events
+from shared.forwarding import Forwarding
 from shared.ledger_row import Key
-from shared.models import Event
+from shared.models import Credential, Deployment, Event
 from shared.proxy import Proxy
+from shared.request import parse
+from shared.routing import Routes
 from shared.tables import Tables
 from shared.turns import Turns
+from shared.upstream import Answer, Body, Timeouts, Upstream
+from tests.conftest import EVENT
 
 
 async def test_answers_that_are_ready_together_are_sent_after_all_of_them() -> None:
@@ -53,11 +60,11 @@ class Noted:
     def note(self, what: str) -> None:
         self.done.append((self.turn, what))
 
-    def are_apart(self, *expected: str) -> bool:
-        """Whether these were done, in this order, each in a turn of its own."""
+    def turns(self, *expected: str) -> int:
+        """In how many turns these were done, in this order."""
         self.counting.cancel()
-        turns = [turn for turn, _ in self.done]
-        return [what for _, what in self.done] == [*expected] and turns == sorted(set(turns))
+        assert [what for _, what in self.done] == [*expected]
+        return len({turn for turn, _ in self.done})
 
 
 async def test_those_that_come_together_get_one_turn_each_in_their_order() -> None:
@@ -67,7 +74,7 @@ async def test_those_that_come_together_get_one_turn_each_in_their_order() -> No
 
     turns, noted = Turns(), Noted()
     await asyncio.gather(*map(call, "abcd"))
-    assert noted.are_apart(*"abcd")
+    assert noted.turns(*"abcd") == 4
 
 
 async def test_who_comes_alone_does_not_wait() -> None:
@@ -90,6 +97,32 @@ async def test_who_leaves_while_he_waits_takes_no_turn_from_others() -> None:
         await turns.wait()
 
 
+class Noting:
+    """Stands for the upstream, which cannot be reached. Notes whether a request may wait for its turn."""
+
+    def __init__(self) -> None:
+        self.urgent: list[bool] = []
+
+    async def send(self, _: Deployment, body: Body, *__: object) -> Answer:
+        self.urgent.append(body.is_urgent)
+        raise UpstreamError("noted")
+
+
+@pytest.mark.parametrize(
+    ("body", "is_urgent"), [(b'{"stream":true}', True), (b'{"stream":false}', False), (b"{}", False)]
+)
+async def test_the_request_of_a_stream_is_urgent(body: bytes, is_urgent: bool) -> None:
+    upstream = Noting()
+    forwarding = Forwarding(cast(Upstream, upstream), Timeouts(10, 20), monotonic)
+    deployment = Deployment("gpt-4o", "east", "http://127.0.0.1:1", "gpt-4o")
+    routes = Routes([Candidate(deployment, monotonic, lambda *_: None)])
+    asked, now, ann = parse(body), datetime.now(UTC), Credential("hackathon", "ann")
+    call = forwarding.begin("id", now, ann, EVENT, "gpt-4o", asked, {}, body, 1, routes, monotonic())
+    with pytest.raises(UpstreamError):
+        await forwarding.send(call, None)
+    assert upstream.urgent == [is_urgent]
+
+
 class Strangers:
     """Stands for the events. Notes who asks for one; there are none."""
 
@@ -101,18 +134,21 @@ class Strangers:
         raise InvalidEventToken
 
 
-async def test_streams_that_are_asked_for_together_begin_in_turns_of_their_own() -> None:
+@pytest.mark.parametrize(("body", "turns"), [(b'{"stream":true}', 3), (b"{}", 1)], ids=["streams", "plain"])
+async def test_only_streams_that_are_asked_for_together_begin_in_turns_of_their_own(
+    body: bytes, turns: int
+) -> None:
     """Else the chunks of those under way would wait for all of them."""
 
     async def call(code: str) -> None:
         with pytest.raises(InvalidEventToken):
-            await proxy.chat({b"api-key": f"{code}/ann".encode()}, b'{"stream":true}', None, 0.0)
+            await proxy.chat({b"api-key": f"{code}/ann".encode()}, body, None, 0.0)
 
     noted, never = Noted(), cast(Any, None)
     events = cast(Events, Strangers(noted))
     proxy = Proxy(events, never, never, never, never, never, never, 1, partial(datetime.now, UTC))
     await asyncio.gather(*map(call, "abc"))
-    assert noted.are_apart(*"abc")
+    assert noted.turns(*"abc") == turns
 
 
 class Account:
@@ -134,4 +170,4 @@ async def test_table_calls_that_come_together_begin_in_turns_of_their_own() -> N
     noted = Noted()
     tables = Tables(cast(TableServiceClient, Account(noted)))
     await asyncio.gather(*(tables.read(Key("hackathon", row)) for row in "abc"))
-    assert noted.are_apart(*"abc")
+    assert noted.turns(*"abc") == 3

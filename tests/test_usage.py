@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import count, pairwise
 
 import pytest
 
@@ -15,7 +15,7 @@ from admin.tables import Tables
 from shared import errors
 from shared.errors import ProxyError, StoreUnavailable
 from shared.models import Counts, Credential, Usage, UsageRow
-from shared.usage import AT_ONCE, DOUBT_SECONDS, KEPT, MOST_COUNTED, MOST_KEPT, OTHERS, Tally
+from shared.usage import AT_ONCE, DOUBT_SECONDS, KEPT, MOST_COUNTED, MOST_KEPT, OTHERS, PAUSE_SECONDS, Tally
 from tests.fake_ledger import Fault
 from tests.fake_usage import FakeUsage
 
@@ -232,13 +232,11 @@ async def test_a_call_that_is_counted_while_its_row_is_written_is_written_next(
 async def test_writes_stand_apart_where_there_is_time(store: FakeUsage, tally: Tally) -> None:
     for number in range(3 * AT_ONCE):
         call(tally, Credential("hackathon", f"user-{number}"))
-    writing = asyncio.create_task(tally.flush(seconds=600))
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert len(store.writes) == 1
-    await writing
-    assert len(store.writes) == 3
+    await tally.flush(seconds=600)
     assert store.total().requests == 3 * AT_ONCE
+    assert len(store.written_at) == 3
+    pauses = [later - sooner for sooner, later in pairwise(store.written_at)]
+    assert min(pauses) >= PAUSE_SECONDS * 0.9
 
 
 async def test_what_waits_between_two_writes_is_written_on_closing(store: FakeUsage, clock: Clock) -> None:

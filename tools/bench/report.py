@@ -74,6 +74,8 @@ _HOW = f"""\
 - `upstream` is `tools/bench/mock.py`, asked without a proxy: a fixed answer, or a stream of {CHUNKS} chunks.
 - With `--peers`, nginx and LiteLLM take part as well; how they are set up is told in
   [decision 56](decisions/0056-peers-in-the-benchmark.md).
+- The upstream is a process on this machine, and to wake it costs a call some microseconds, the app less often
+  ([decision 57](decisions/0057-what-is-ready-together-goes-out-together.md)). One far away need not be woken.
 - Each has a process of its own, all on the loopback address and ours with the same event loop. In each round
   every target takes its turn, when the one before is quiet and after a moment of the same load that is not
   counted; the order changes with the round. Figures are medians over the rounds, with the lowest and highest
