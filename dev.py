@@ -36,12 +36,12 @@ begins sooner. `-n 4` says in how many, `-n 0` in that one.
 """
 BENCH = """\
 Runs the app with everything on, a pass-through without any policy, and the upstream alone, side by side, and
-prints what each can do. It takes about six minutes, and wants the machine for itself.
+prints what each can do. It takes about seven minutes, and wants the machine for itself.
 
   --rounds N      how often each figure is taken (5)
   --seconds S     how long each takes (2.5)
   --quick         a first look, in less than a minute
-  --peers         nginx and LiteLLM too, in about ten minutes. What is missing of them is installed first,
+  --peers         nginx and LiteLLM too, in about 13 minutes. What is missing of them is installed first,
                   into .local and .venvs of this checkout alone; LiteLLM takes 750 MB
   --write [FILE]  write docs/performance.md too, or FILE
 """

@@ -80,7 +80,9 @@ _HOW = f"""\
   every target takes its turn, when the one before is quiet and after a moment of the same load that is not
   counted; the order changes with the round. Figures are medians over the rounds, with the lowest and highest
   in parentheses; a ratio is taken within a round, and then the median of those.
-- Paced streams get a chunk every {PACE_MS} ms; the delay is from the upstream's write to the arrival.
+- Paced streams get a chunk every {PACE_MS} ms; the delay is from the upstream's write to the arrival. They
+  are taken {PACED.takes} times in each round, each against the pass-through: the slowest 1 % are chunks of
+  streams that happened to fall together, and differ from take to take.
 - Table calls are counted by a relay before Azurite, while the load runs. What lies idle is given back after
   some seconds: up to one more call for each user who paused.
 

@@ -98,8 +98,8 @@ class _Stage:
                 self._results.first_answer_seconds.setdefault(name, []).append(seconds)
 
     async def round(self, number: int) -> None:
-        for scenario in SCENARIOS:
-            for name in _rotated(self._results.targets(scenario), number):
+        for scenario, take in ((one, take) for one in SCENARIOS for take in range(one.takes)):
+            for name in _rotated(self._results.targets(scenario), number + take):
                 if self._results.fault(name, scenario):
                     continue
                 target = self._targets[name]
