@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import aiohttp
@@ -181,14 +182,19 @@ async def usage(azurite: Azurite, *more: str) -> dict[str, Any]:
 
 async def settled(azurite: Azurite, expected: dict[str, Counts]) -> dict[str, Any]:
     """The usage by user, once both instances have written it down."""
-    requests = sum(counts.requests for counts in expected.values())
-    refusals = len(GREEDY) * 2 + len(ASTRAY)
-    async with asyncio.timeout(60):
-        while True:
-            found = await usage(azurite)
-            if (found["total"]["requests"], found["total"]["refusals"]) >= (requests, refusals):
-                return found
-            await asyncio.sleep(0.5)
+    total = reduce(Counts.plus, expected.values(), Counts())
+    wanted = {
+        "requests": total.requests,
+        "refusals": len(GREEDY) * 2 + len(ASTRAY),
+        "errors": total.errors,
+    }
+    found: dict[str, Any] = {}
+    for _ in range(120):
+        found = await usage(azurite)
+        if wanted.items() <= found["total"].items():
+            return found
+        await asyncio.sleep(0.5)
+    raise AssertionError((wanted, found["total"]))
 
 
 async def check_users(
