@@ -1,10 +1,10 @@
-"""The event behind a credential: known, open, and which models it may use."""
+"""The event behind a credential: known, open, and what it allows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from .cache import Cache
 from .errors import (
@@ -15,7 +15,7 @@ from .errors import (
     InvalidRequest,
     ModelNotFound,
 )
-from .models import Event
+from .models import Credential, Event
 
 
 class EventStore(Protocol):
@@ -92,6 +92,38 @@ def choose_model(event: Event, asked: str | None, deployed: frozenset[str]) -> s
 def models(event: Event, deployed: frozenset[str]) -> list[str]:
     """The models that the event may use and that are deployed, in the event's order."""
     return [model for model in event.models if model in deployed] if event.models else sorted(deployed)
+
+
+def output_cap(event: Event, choices: int) -> int | None:
+    """The most output tokens of each choice, so that all together stay within the event's; None without any.
+
+    Raises:
+        InvalidRequest: more choices than the event allows tokens.
+    """
+    if event.max_output_tokens is None:
+        return None
+    cap = event.max_output_tokens // choices
+    if cap < 1:
+        raise InvalidRequest(f"'n' may be at most {event.max_output_tokens} in this event.", param="n")
+    return cap
+
+
+def described(who: Credential, event: Event, deployed: frozenset[str], now: datetime) -> dict[str, Any]:
+    """Who the caller is and what the event allows, as `GET /v1/event` tells it."""
+    return {
+        "object": "event",
+        "event_code": event.code,
+        "user": who.user,
+        "name": event.name,
+        "organizer": event.organizer,
+        "open": event.active and event.starts_at <= now < event.ends_at,
+        "starts_at": event.starts_at,
+        "ends_at": event.ends_at,
+        "time_zone": event.time_zone.key,
+        "models": models(event, deployed),
+        "default_model": event.default_model,
+        "max_output_tokens": event.max_output_tokens,
+    }
 
 
 def _listed(usable: list[str]) -> str:

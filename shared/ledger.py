@@ -13,25 +13,15 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 from enum import Enum, auto
 from itertools import count
-from math import ceil, inf
+from math import inf
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
 from .amounts import ENDLESS, NOTHING, Amount
+from .blocks import SHARE, Blocks
 from .errors import StoreUnavailable
 from .ledger_row import Conflict, Key, LedgerStore, Row
-
-SHARE: Final = 16
-"""A block is this part of what remains: it shrinks to one as the limit comes near."""
-
-BLOCK_SECONDS: Final = 4.0
-"""A block that was used up sooner is followed by one that lasts twice as long as this at the same pace: so a
-fast caller costs few table calls, and a crash costs nobody more than some seconds of his own calls."""
-SLOW_BLOCK_SECONDS: Final = 16.0
-"""One that lasted longer is followed by one half as large; so is one that went back half unused."""
-FASTEST: Final = 16
-"""The most that blocks grow by that."""
 
 MAX_TRIES: Final = 20
 """With the pauses between them about two seconds: an attendee waits for it."""
@@ -108,12 +98,7 @@ class Account:
         self.spent = NOTHING
         """Used, and not yet told to the table."""
         self._store = store
-        self._block = block
-        self._speed = 1
-        """By how much blocks have grown."""
-        self._latest = NOTHING
-        """The block that was taken last."""
-        self._granted_at = -inf
+        self._blocks = Blocks(block, clock)
         self._clock = clock
         self._sleep = sleep
         self._wanted = NOTHING
@@ -213,9 +198,7 @@ class Account:
         """
         while self._writing is not None:
             await asyncio.wait([self._writing])
-        if self._latest != NOTHING and self.spare.plus(self.spare).where(self.limit).covers(self._latest):
-            self._slow_down()
-        self._latest = NOTHING
+        self._blocks.gave_back(self.spare.where(self.limit))
         await self._alone(lambda: self._exchange(_Purpose.GIVE_BACK))
 
     @property
@@ -296,7 +279,7 @@ class Account:
     async def _exchange(self, purpose: _Purpose) -> None:
         """Return, tell and take, in one conditional write; again where another instance was faster."""
         if purpose is _Purpose.TAKE:
-            self._keep_pace()
+            self._blocks.used_up()
         for attempt in range(MAX_TRIES):
             try:
                 await self._catch_up()
@@ -346,10 +329,8 @@ class Account:
 
     def _next_block(self, free: Amount, kept: Amount) -> Amount:
         """What callers wait for, and a share of what is free for those to come."""
-        largest = Amount(self._block.requests * self._speed, self._block.tokens * self._speed)
-        share = Amount(free.requests // SHARE, free.tokens // SHARE).at_most(largest)
         missing = self._wanted.where(self.limit).minus(kept)
-        return share.at_least(missing).at_most(free)
+        return self._blocks.share(free).at_least(missing).at_most(free)
 
     async def _carry_out(self, change: _Change) -> None:
         if change.is_none:
@@ -379,22 +360,7 @@ class Account:
         self.spare = self.spare.plus(change.taken)
         self._limit_seen = change.limit
         if change.taken != NOTHING:
-            self._latest, self._granted_at = change.taken, self._clock()
-
-    def _keep_pace(self) -> None:
-        """By how long the last block lasted, now that it is used up."""
-        if self._latest == NOTHING:
-            return
-        lasted_seconds = self._clock() - self._granted_at
-        if lasted_seconds < BLOCK_SECONDS:
-            grown = self._speed * 2 * BLOCK_SECONDS / max(lasted_seconds, 0.001)
-            self._speed = min(ceil(grown), FASTEST)
-        elif lasted_seconds > SLOW_BLOCK_SECONDS:
-            self._slow_down()
-        self._latest = NOTHING
-
-    def _slow_down(self) -> None:
-        self._speed = max(self._speed // 2, 1)
+            self._blocks.took(change.taken)
 
 
 def _left(limit: int, granted: int, used: int, spare: int) -> int:

@@ -14,7 +14,7 @@ import msgspec
 
 from . import events, request, routing
 from .credentials import credential
-from .errors import InternalError, InvalidEventToken, InvalidRequest, ProxyError, StoreUnavailable
+from .errors import InternalError, InvalidEventToken, ProxyError, StoreUnavailable
 from .estimate import prompt_tokens
 from .forwarding import Call, Forwarding, Received
 from .metering import Meter
@@ -150,7 +150,7 @@ class Proxy:
         event = await self._events.find(who.event_code)
         routes, now = await self._routing.routes(), self._now()
         standing = await self._quota.standing(who, event, now)
-        described = _described(who, event, events.models(event, routes.models), now)
+        described = events.described(who, event, routes.models, now)
         reply = self._json(described | standing.figures())
         reply.headers.update(standing.headers(now))
         return reply
@@ -169,7 +169,7 @@ class Proxy:
         Raises:
             InvalidRequest: more choices than the event allows tokens.
         """
-        asked, allowed = call.asked.output_tokens, _event_cap(call.event, call.asked)
+        asked, allowed = call.asked.output_tokens, events.output_cap(call.event, call.asked.choices)
         if asked is None or allowed is None:
             cap = asked or allowed or self._default_output_tokens
         else:
@@ -278,40 +278,9 @@ def _told_id(call: Call, answer: Answer) -> str:
     return call.id if told is None else told.decode()
 
 
-def _event_cap(event: Event, asked: request.ChatRequest) -> int | None:
-    """The event's cap for each choice, so that all together stay within it.
-
-    Raises:
-        InvalidRequest: more choices than the event allows tokens.
-    """
-    if event.max_output_tokens is None:
-        return None
-    cap = event.max_output_tokens // asked.choices
-    if cap < 1:
-        raise InvalidRequest(f"'n' may be at most {event.max_output_tokens} in this event.", param="n")
-    return cap
-
-
 def _output_cap(call: Call, hold: Hold) -> int | None:
     """The cap to put into the body; None where the client's own wish may stand."""
     event, asked = call.event, call.asked.output_tokens
     if event.max_output_tokens is None and event.tokens_per_day is None and event.tokens_total is None:
         return None
     return None if asked is not None and asked <= hold.output_cap else hold.output_cap
-
-
-def _described(who: Credential, event: Event, models: list[str], now: datetime) -> dict[str, Any]:
-    return {
-        "object": "event",
-        "event_code": event.code,
-        "user": who.user,
-        "name": event.name,
-        "organizer": event.organizer,
-        "open": event.active and event.starts_at <= now < event.ends_at,
-        "starts_at": event.starts_at,
-        "ends_at": event.ends_at,
-        "time_zone": event.time_zone.key,
-        "models": models,
-        "default_model": event.default_model,
-        "max_output_tokens": event.max_output_tokens,
-    }

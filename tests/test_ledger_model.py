@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from shared.amounts import ENDLESS, NOTHING, Amount
+from shared.blocks import FASTEST, QUICK_SECONDS, SLOW_SECONDS
 from shared.errors import StoreUnavailable
-from shared.ledger import BLOCK_SECONDS, FASTEST, REMEMBERED_SECONDS, SLOW_BLOCK_SECONDS, Account, Held
+from shared.ledger import REMEMBERED_SECONDS, Account, Held
 from shared.ledger_row import Key, Row
 from tests.fake_ledger import FakeLedger, Fault
 
@@ -565,9 +566,9 @@ async def test_blocks_grow_while_calls_are_fast_and_shrink_again() -> None:
                 clock.now += seconds
         return taken
 
-    assert await blocks(BLOCK_SECONDS / 2) == [8, 32, *[8 * FASTEST] * 8]
-    assert await blocks(SLOW_BLOCK_SECONDS) == [8 * FASTEST] * 10
-    assert await blocks(SLOW_BLOCK_SECONDS * 2) == [8 * FASTEST, 64, 32, 16, *[8] * 6]
+    assert await blocks(QUICK_SECONDS / 2) == [8, 32, *[8 * FASTEST] * 8]
+    assert await blocks(SLOW_SECONDS) == [8 * FASTEST] * 10
+    assert await blocks(SLOW_SECONDS * 2) == [8 * FASTEST, 64, 32, 16, *[8] * 6]
 
 
 @pytest.mark.parametrize(("used", "next_block"), [(100, 8 * FASTEST), (20, 4 * FASTEST)])

@@ -15,8 +15,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from shared.blocks import SHARE
 from shared.estimate import prompt_tokens
-from shared.ledger import SHARE
 from shared.ledger_row import Key, Row
 from tests.conftest import MODEL, QUESTION, Stage
 from tools.processes import Child, attached
