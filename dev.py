@@ -43,6 +43,7 @@ prints what each can do. It takes about seven minutes, and wants the machine for
   --quick         a first look, in less than a minute
   --peers         nginx and LiteLLM too, in about 13 minutes. What is missing of them is installed first,
                   into .local and .venvs of this checkout alone; LiteLLM takes 750 MB
+  --worker        the app in the cloud's own worker library too, with Python 3.13 (--python 3.13)
   --write [FILE]  write docs/performance.md too, or FILE
 """
 
@@ -69,24 +70,28 @@ def run(options: argparse.Namespace) -> int:
 
 
 def test(options: argparse.Namespace) -> int:
-    chosen = None
-    if options.python:
-        chosen = interpreters.find(options.python)
-        if not chosen:
-            return _told(f"Python {options.python} is not on this machine.", 0 if options.if_found else 2)
-    python = environment.prepare(node=True, python=chosen)
-    return environment.become([str(python), "-m", "pytest", *options.others])
+    return _in_our_place("pytest", options)
 
 
 def bench(options: argparse.Namespace) -> int:
-    python = environment.prepare(node=True)
-    return environment.become([str(python), "-m", "tools.bench", *options.others])
+    return _in_our_place("tools.bench", options)
 
 
 def lint(_: argparse.Namespace) -> int:
     python = environment.prepare(node=False)
     checks = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy", "--strict"])
     return max(_check(python, *check) for check in checks)
+
+
+def _in_our_place(module: str, options: argparse.Namespace) -> int:
+    """Runs the module, with the Python that was asked for and all other arguments."""
+    chosen = None
+    if options.python:
+        chosen = interpreters.find(options.python)
+        if not chosen:
+            return _told(f"Python {options.python} is not on this machine.", 0 if options.if_found else 2)
+    python = environment.prepare(node=True, python=chosen)
+    return environment.become([str(python), "-m", module, *options.others])
 
 
 def _check(python: Path, *command: str) -> int:
@@ -109,8 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(_add(commands, run, "serve the proxy on this machine", RUN))
-    _add_test(_add(commands, test, "run the tests", TEST))
-    _add(commands, bench, "measure the app against a bare pass-through", BENCH)
+    _add_if_found(_add_python(_add(commands, test, "run the tests", TEST)))
+    _add_python(_add(commands, bench, "measure the app against a bare pass-through", BENCH))
     _add(commands, lint, "check style and types", "Runs ruff check, ruff format --check and mypy --strict.")
     return parser
 
@@ -139,9 +144,14 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-demo", dest="demo", action="store_false", help=told)
 
 
-def _add_test(parser: argparse.ArgumentParser) -> None:
+def _add_python(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     told = "another Python, as a version (3.13) or a path; it gets a virtual environment of its own in .venvs"
     parser.add_argument("--python", help=told)
+    parser.set_defaults(if_found=False)
+    return parser
+
+
+def _add_if_found(parser: argparse.ArgumentParser) -> None:
     told = "with --python: do nothing, and succeed, where that Python is not installed"
     parser.add_argument("--if-found", action="store_true", help=told)
 

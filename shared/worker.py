@@ -15,13 +15,16 @@ _COORDINATORS = ("azure_functions_runtime.http_v2", "azure_functions_worker.http
 
 
 def silence_logs() -> None:
-    """Keep credentials out of the log.
+    """Keep credentials out of the log, and what nobody reads.
 
     uvicorn writes each request's address with its query; the worker resets its levels, but leaves
-    filters alone. azure-core writes the keys of table rows, which are the event code and the user.
+    filters alone. azure-core writes the keys of table rows, which are the event code and the user. The worker
+    itself writes three lines for each call, "Received HTTP request for invocation" and the like, and sends
+    each of them to the host: a sixth of a call's time. Its warnings stay (docs/decisions/0060).
     """
     logging.getLogger("uvicorn.access").addFilter(lambda _: False)
-    logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
+    for name in ("azure.core.pipeline.policies.http_logging_policy", "azure.functions"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def accept_every_path() -> None:

@@ -16,7 +16,7 @@ from yarl import URL
 
 from shared.models import Counts, UsageRow
 from tests.conftest import CREDENTIAL, MODEL, QUESTION, Answered, Stage, answered
-from tests.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime
+from tools.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime
 from tools.simulator import Answer, CutStream, Failure, FilteredPrompt, RateLimited, RawStream
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason=WHY_NOT)
@@ -231,6 +231,18 @@ async def test_the_timer_removes_old_rows_in_the_cloud_too(stage: Stage, officia
     await stage.tables.write_usage([old, young], "writer")
     await official.run_timer("remove_old_rows")
     assert await stage.tables.usage("old-rows") == [young]
+
+
+async def test_a_call_leaves_its_own_line_in_the_log_and_none_of_the_workers(
+    stage: Stage, official: OfficialRuntime
+) -> None:
+    before = len(official.worker_log())
+    got = await answered(
+        stage.http.post(f"{official.url}/v1/chat/completions", json=QUESTION, headers={"api-key": CREDENTIAL})
+    )
+    await _quiet(official)
+    (line,) = official.worker_log()[before:].splitlines()
+    assert got.status == 200 and line.startswith("INFO:shared.metering:call {")
 
 
 async def test_no_invocation_failed(official: OfficialRuntime) -> None:

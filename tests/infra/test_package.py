@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from tests.infra import package
-from tests.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime
+from tools.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime
 
 ROOT = Path(__file__).parents[2]
 STARTER = Path(__file__).with_name("first_answer.py")

@@ -8,9 +8,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.official_runtime import AVAILABLE, WHY_NOT, IndexingFailed, OfficialRuntime
 from tests.tools.sample_apps import Answer, call
 from tools.functions_host import AppFault, FunctionsHost
+from tools.official_runtime import AVAILABLE, WHY_NOT, IndexingFailed, OfficialRuntime
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason=WHY_NOT)
 

@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from tools.official_runtime import AVAILABLE, WHY_NOT
 from tools.processes import ROOT, ChildError
 
 from . import peers, report, rounds
@@ -21,7 +22,8 @@ def main() -> int:
     plan = replace(plan, rounds=options.rounds or plan.rounds, seconds=options.seconds or plan.seconds)
     try:
         taking_part, left_out = peers.found() if options.peers else ([], {})
-        page = report.text(rounds.run(plan, _say, taking_part), left_out) + "\n"
+        results = rounds.run(plan, _say, taking_part, with_worker=options.worker)
+        page = report.text(results, left_out) + "\n"
     except (ChildError, Failed) as error:
         print(error, file=sys.stderr)
         return 1
@@ -46,9 +48,14 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a first look, in less than a minute")
     told = "measure nginx and LiteLLM too; what is missing of them is installed into this checkout first"
     parser.add_argument("--peers", action="store_true", help=told)
+    told = "measure the app in the cloud's own worker library too; it needs Python 3.13"
+    parser.add_argument("--worker", action="store_true", help=told)
     told = f"write the page too, to FILE or {PAGE.relative_to(ROOT)}"
     parser.add_argument("--write", type=Path, nargs="?", const=PAGE, metavar="FILE", help=told)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.worker and not AVAILABLE:
+        parser.error(f"{WHY_NOT}: `python3 dev.py bench --python 3.13 --worker`")
+    return options
 
 
 def _rounds(text: str) -> int:

@@ -30,15 +30,15 @@ from .results import (
 
 def text(results: Results, left_out: Mapping[str, str]) -> str:
     """The whole page. `left_out` are peers that could not be had, and why."""
-    with_peers = bool(results.peers or left_out)
-    peers = ("## Beside others", comparison.text(results, left_out)) if with_peers else ()
+    options = " --peers" * bool(results.peers or left_out) + " --worker" * results.with_worker
+    others = ("## Beside others", comparison.text(results, left_out)) if options else ()
     return "\n\n".join(
         [
             "# Performance",
-            _head(results.plan, " --peers" * with_peers),
+            _head(results.plan, options),
             "## What must be reached",
             table(("", "wanted", "measured", "single rounds", ""), map(_goal_row, _goals(results))),
-            *peers,
+            *others,
             "## Every figure",
             table(
                 ("", "target", "a second", "CPU s for 1,000", "delay p50 in ms", "delay p99 in ms", "tables"),
@@ -74,6 +74,7 @@ _HOW = f"""\
 - `upstream` is `tools/bench/mock.py`, asked without a proxy: a fixed answer, or a stream of {CHUNKS} chunks.
 - With `--peers`, nginx and LiteLLM take part as well; how they are set up is told in
   [decision 56](decisions/0056-peers-in-the-benchmark.md).
+- With `--worker` the app runs in the cloud's own worker library as well, on Python 3.13 as all others then.
 - The upstream is a process on this machine, and to wake it costs a call some microseconds, the app less often
   ([decision 57](decisions/0057-what-is-ready-together-goes-out-together.md)). One far away need not be woken.
 - Each has a process of its own, all on the loopback address and ours with the same event loop. In each round

@@ -9,6 +9,8 @@ from .peers.peer import Peer
 from .requests import Kind
 
 APP, PASSTHROUGH, UPSTREAM = "app", "pass-through", "upstream"
+WORKER: Final = "app in the worker"
+"""Only where it was asked for."""
 _ALL: Final = (APP, PASSTHROUGH, UPSTREAM)
 
 
@@ -63,6 +65,7 @@ class Sample:
 class Results:
     plan: Plan
     peers: Sequence[Peer] = ()
+    with_worker: bool = False
     samples: dict[tuple[Scenario, str], list[Sample]] = field(default_factory=dict)
     first_answer_seconds: dict[str, list[float]] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
@@ -74,11 +77,17 @@ class Results:
     faults: dict[tuple[str, Scenario | None], str] = field(default_factory=dict)
     """Why a peer has no figures in a scenario; or, with None, in any."""
 
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """All that stand between, each a process of its own."""
+        worker = [WORKER] if self.with_worker else []
+        return (APP, PASSTHROUGH, *worker, *(peer.name for peer in self.peers))
+
     def targets(self, scenario: Scenario) -> tuple[str, ...]:
-        """Who takes part in it: peers where the pass-through does, even if one has a fault and no figures."""
+        """Who takes part in it: others where the pass-through does, with or without a fault."""
         if PASSTHROUGH not in scenario.targets:
             return scenario.targets
-        return (APP, PASSTHROUGH, *(peer.name for peer in self.peers), UPSTREAM)
+        return (*self.proxies, UPSTREAM)
 
     def fault(self, name: str, scenario: Scenario) -> str | None:
         return self.faults.get((name, None)) or self.faults.get((name, scenario))

@@ -17,7 +17,7 @@ from . import load, loops, targets
 from .measure import cpu_seconds, resident_bytes
 from .peers.peer import Peer
 from .requests import Kind, requests
-from .results import APP, PASSTHROUGH, PLAIN_16, SCENARIOS, UPSTREAM, Plan, Results, Sample, Scenario
+from .results import APP, PASSTHROUGH, PLAIN_16, SCENARIOS, UPSTREAM, WORKER, Plan, Results, Sample, Scenario
 from .tap import Tap, tapped
 from .targets import Target
 
@@ -27,14 +27,16 @@ _QUIET_SECONDS: Final = 5
 """The longest that one is waited for."""
 
 
-def run(plan: Plan, say: Callable[[str], None], peers: Sequence[Peer] = ()) -> Results:
+def run(
+    plan: Plan, say: Callable[[str], None], peers: Sequence[Peer] = (), *, with_worker: bool = False
+) -> Results:
     """Raises ChildError or load.Failed, but not for what a peer does: that is among the results."""
     with (
         Azurite(None) as azurite,
         tempfile.TemporaryDirectory() as folder,
         asyncio.Runner(loop_factory=loops.new) as runner,
     ):
-        return runner.run(_run(Results(plan, peers), azurite.port, Path(folder), say))
+        return runner.run(_run(Results(plan, peers, with_worker), azurite.port, Path(folder), say))
 
 
 async def _run(results: Results, tables_port: int, folder: Path, say: Callable[[str], None]) -> Results:
@@ -65,7 +67,6 @@ class _Stage:
         self._upstream = upstream
         self._targets = {UPSTREAM: upstream}
         self._peers = {peer.name: peer for peer in results.peers}
-        self._started_ones = (APP, PASSTHROUGH, *self._peers)
         self._answers = 0
 
     @classmethod
@@ -75,7 +76,7 @@ class _Stage:
     ) -> AsyncIterator["_Stage"]:
         stage = cls(results, upstream, tap, folder, tables)
         async with AsyncExitStack() as stack:
-            for name in stage._started_ones:
+            for name in results.proxies:
                 with stage._faults_of(name):
                     stage._targets[name] = await stack.enter_async_context(stage._started(name))
             yield stage
@@ -83,13 +84,15 @@ class _Stage:
     def _started(self, name: str) -> AbstractAsyncContextManager[Target]:
         if name == APP:
             return targets.app(self._folder, self._tables)
+        if name == WORKER:
+            return targets.worker(self._folder, self._tables)
         if name == PASSTHROUGH:
             return targets.passthrough(self._folder, self._upstream.port)
         return targets.peer(self._peers[name], self._folder, self._upstream.port)
 
     async def starts(self, number: int) -> None:
         """One start of each, beside those that serve."""
-        for name in _rotated(self._started_ones, number):
+        for name in _rotated(self._results.proxies, number):
             if (name, None) in self._results.faults:
                 continue
             with self._faults_of(name):

@@ -24,6 +24,7 @@ from .load import Failed, first_answer
 from .peers import program
 from .peers.peer import Peer
 from .requests import EVENT, MODEL, Kind, requests
+from .results import WORKER
 
 _START_SECONDS: Final = 30
 _PEER_START_SECONDS: Final = 120
@@ -84,9 +85,20 @@ async def passthrough(folder: Path, upstream_port: int) -> AsyncIterator[Target]
 
 @asynccontextmanager
 async def app(folder: Path, connection_string: str) -> AsyncIterator[Target]:
-    env = {"PROXY_TABLES": connection_string, _KEY_SETTING: "key"}
+    env = _settings(connection_string)
     async with _ours("app", folder, "tools.functions_host", "--port", "0", env=env) as target:
         yield target
+
+
+@asynccontextmanager
+async def worker(folder: Path, connection_string: str) -> AsyncIterator[Target]:
+    """The app in the cloud's worker library, which needs Python 3.13."""
+    async with _ours(WORKER, folder, "tools.bench.worker", env=_settings(connection_string)) as target:
+        yield target
+
+
+def _settings(connection_string: str) -> dict[str, str]:
+    return {"PROXY_TABLES": connection_string, _KEY_SETTING: "key"}
 
 
 @asynccontextmanager

@@ -100,7 +100,7 @@ class OfficialRuntime:
         functions, self._timers = _read_index(index["functions"], prefix)
         if index["http_uri"] is None:
             raise IndexingFailed("the app does not import azurefunctions.extensions.http.fastapi")
-        await asyncio.wait_for(_listens(index["http_uri"]), _START_SECONDS)
+        await asyncio.wait_for(listens(index["http_uri"]), _START_SECONDS)
         front = Front(Routes(functions), self._orders, index["http_uri"])
         opened.push_async_callback(front.close)
         listener = opened.enter_context(listen("127.0.0.1", 0))
@@ -125,7 +125,7 @@ def _read_index(
     return http, timers
 
 
-async def _listens(url: str) -> None:
+async def listens(url: str) -> None:
     """The runtime starts its server beside everything else and does not tell when it listens."""
     address = urlsplit(url)
     while True:

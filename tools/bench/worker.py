@@ -1,0 +1,79 @@
+"""The app within the cloud's own worker library, for `--worker`.
+
+In the cloud the host stands before the worker: a process that passes on each request, and sends an invocation
+beside it over gRPC; the worker's log goes the same way. Here an invocation begins in the moment in which its
+request comes, nothing stands before, and the log goes to a file. The event loop is uvloop, as in the cloud.
+"""
+
+import asyncio
+import itertools
+import json
+import logging
+from typing import Any, Final
+
+from azurefunctions.extensions.http.fastapi import WebApp
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tools.official_runtime.runtime import listens
+from tools.official_runtime.worker import Worker
+from tools.processes import ROOT
+
+from . import loops
+
+_ROUTE: Final = "v1/chat/completions"
+
+
+class _Invoking:
+    """Stands around the worker's ASGI application, and begins each request's invocation."""
+
+    def __init__(self, worker: Worker, app: ASGIApp) -> None:
+        self._worker = worker
+        self._app = app
+        self._ids = itertools.count(1)
+        self._under_way: set[asyncio.Task[None]] = set()
+        self.function_id = self.parameter = ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            invocation_id = f"00000000-0000-0000-0000-{next(self._ids):012}"
+            scope["headers"].append((b"x-ms-invocation-id", invocation_id.encode()))
+            self._begin(invocation_id, {"method": scope["method"], "url": scope["path"], "params": {}})
+        await self._app(scope, receive, send)
+
+    def _begin(self, invocation_id: str, http: dict[str, Any]) -> None:
+        invocation = self._worker.invoke(self.function_id, invocation_id, self.parameter, {"http": http})
+        task = asyncio.create_task(invocation)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+
+async def _main() -> None:
+    worker, made, around = Worker(str(ROOT)), WebApp.get_app, list[_Invoking]()
+
+    def get_app(self: WebApp) -> ASGIApp:
+        around.append(_Invoking(worker, made(self)))
+        return around[0]
+
+    WebApp.get_app = get_app  # the worker makes its server of it
+    index = await worker.index()
+    if "fault" in index:
+        raise SystemExit(index["fault"])
+    around[0].function_id, around[0].parameter = _chat(index["functions"])
+    await listens(index["http_uri"])
+    print(f"app in the worker on {index['http_uri']}", flush=True)
+    await asyncio.Event().wait()
+
+
+def _chat(functions: list[tuple[str, str, list[str]]]) -> tuple[str, str]:
+    """Of the function that answers the benchmark's requests: its id, and its parameter."""
+    for function_id, _, bindings in functions:
+        for binding in map(json.loads, bindings):
+            if binding.get("route") == _ROUTE:
+                return function_id, binding["name"]
+    raise SystemExit(f"no function has the route {_ROUTE}")
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    with asyncio.Runner(loop_factory=loops.new) as runner:
+        runner.run(_main())
