@@ -244,6 +244,8 @@ def _write_whole(transport: asyncio.WriteTransport, head: bytes, body: Body) -> 
 
 async def _write_pieces(protocol: ResponseHandler, head: bytes, body: Body) -> None:
     """As fast as the other side takes them. What goes wrong is told by the answer, or by its lack."""
+    if protocol.transport is None or protocol.transport.is_closing():
+        return
     writer = StreamWriter(protocol, asyncio.get_running_loop())
     body.is_sent = True
     try:

@@ -165,11 +165,16 @@ class Account:
         return self.row.used.plus(telling).plus(self.spent).plus(self.held)
 
     @property
-    def is_generous(self) -> bool:
-        """Whether more is spare here than a block's share of what remains, as after a call that held much and
-        used little: others may lack it."""
+    def concerns_others(self) -> bool:
+        """Whether they should not have to wait for long until the table is told.
+
+        More is spare here than a block's share of what remains, by the row as it was last seen: after a call
+        that held much and used little they may lack it. Or more was used than is granted, or a write's answer
+        was lost: they may be given what is gone.
+        """
         requests, tokens = self.spare.where(self.limit)
-        return not self.remaining.covers(Amount(requests * SHARE, tokens * SHARE))
+        is_large = not self.remaining.covers(Amount(requests * SHARE, tokens * SHARE))
+        return is_large or self._owes or self._doubt is not None
 
     @property
     def is_told(self) -> bool:
@@ -200,6 +205,10 @@ class Account:
             await asyncio.wait([self._writing])
         self._blocks.gave_back(self.spare.where(self.limit))
         await self._alone(lambda: self._exchange(_Purpose.GIVE_BACK))
+
+    @property
+    def _owes(self) -> bool:
+        return not self.spare.where(self.limit).covers(NOTHING)
 
     @property
     def _free(self) -> Amount:
@@ -250,7 +259,7 @@ class Account:
 
     def _tell_debt(self) -> None:
         """Where another exchange runs, its end tells. One that fails is left to the next hold or sweep."""
-        if self._writing is None and not self.spare.where(self.limit).covers(NOTHING):
+        if self._writing is None and self._owes:
             self._begin(self._exchange(_Purpose.TELL))
 
     async def _alone(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -328,9 +337,13 @@ class Account:
         return _Change(row, returned, taken, self.spent, self.limit)
 
     def _next_block(self, free: Amount, kept: Amount) -> Amount:
-        """What callers wait for, and a share of what is free for those to come."""
+        """What callers wait for; and for those to come, a share of what is free in all.
+
+        What is kept of it counts, or the one of requests and tokens that lasts longer would pile up here.
+        """
         missing = self._wanted.where(self.limit).minus(kept)
-        return self._blocks.share(free).at_least(missing).at_most(free)
+        fresh = self._blocks.share(free).minus(kept.at_least(NOTHING))
+        return fresh.at_least(missing).at_least(NOTHING).at_most(free)
 
     async def _carry_out(self, change: _Change) -> None:
         if change.is_none:

@@ -36,7 +36,7 @@ MOST_KEPT: Final = 2000
 """Accounts beyond these are forgotten as soon as they are settled: anybody can make up names."""
 GIVEN_BACK_AT_ONCE: Final = 16
 SOONER: Final = 3
-"""What is large beside the rest goes back after this part of the time that others may lie idle."""
+"""What concerns other instances is told after this part of the time that a grant may lie idle."""
 
 _USER_BLOCK: Final = Amount(32, 32_768)
 _EVENT_BLOCK: Final = Amount(256, 262_144)
@@ -160,7 +160,7 @@ class Quota:
         idle_seconds = now - account.used_at
         if idle_seconds >= self._idle_seconds:
             return True
-        return idle_seconds >= self._idle_seconds / SOONER and account.is_generous
+        return idle_seconds >= self._idle_seconds / SOONER and account.concerns_others
 
     def _forget(self) -> None:
         """An account that is kept knows its row's version, and needs no read when its user is back."""

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.amounts import Amount
+from shared.blocks import SHARE
 from shared.errors import (
     ProxyError,
     RateLimited,
@@ -159,6 +160,74 @@ async def test_what_is_large_beside_the_rest_goes_back_sooner_for_others_to_use(
         hold.settle(Usage(50, 40))
         clock.now += IDLE_SECONDS / SOONER
         await instance.sweep()
+
+
+async def test_what_is_not_yet_large_beside_the_rest_is_kept(
+    store: FakeLedger, quota: Quota, clock: Clock
+) -> None:
+    """1,000 tokens of 16,000 are a block's share; 1,200 are more."""
+    limits = event(tokens_per_day=16_000)
+    await call(quota, limits)
+    (await quota.hold(BOB, limits, Need(200, 1000, 1), NOW)).release()
+    clock.now += IDLE_SECONDS / SOONER * 0.99
+    await quota.sweep()
+    assert store.calls == {"write": 2}
+    clock.now += IDLE_SECONDS / SOONER * 0.01
+    await quota.sweep()
+    granted = {key.row: row.granted.tokens for key, row in store.rows.items()}
+    assert granted == {"amy:2026-01-31": 1000, "bob:2026-01-31": 0}
+
+
+async def test_requests_that_are_many_beside_the_rest_go_back_sooner_too(
+    store: FakeLedger, quota: Quota, clock: Clock
+) -> None:
+    limits = event(requests_per_day=20)
+    for hold in await asyncio.gather(*(quota.hold(AMY, limits, NEED, NOW) for _ in range(8))):
+        hold.release()
+    assert store.row(KEY).granted.requests == 8
+    clock.now += IDLE_SECONDS / SOONER
+    await quota.sweep()
+    assert store.row(KEY).granted.requests == 0
+
+
+@pytest.mark.parametrize("scarce", ["tokens", "requests"])
+async def test_of_what_does_not_run_out_no_more_is_in_hand_than_a_share(
+    store: FakeLedger, quota: Quota, clock: Clock, scarce: str
+) -> None:
+    """A busy instance takes block after block for the one; the other must not pile up, for others need it."""
+    limits = event(requests_total=5_000, tokens_total=50_000_000 if scarce == "tokens" else 5_000_000)
+    used = Usage(60, 6_000 if scarce == "tokens" else 10)
+    for _ in range(2_000):
+        need = Need(used.prompt_tokens, used.completion_tokens, 1)
+        (await quota.hold(AMY, limits, need, NOW)).settle(used)
+        clock.now += 0.5
+    in_hand = store.row(TOTAL).granted.minus(Amount(2_000, 2_000 * used.total_tokens))
+    assert in_hand.requests <= 5_000 / SHARE
+    assert in_hand.tokens <= limits.tokens_total / SHARE  # type: ignore[operator]
+    other = Quota(store, IDLE_SECONDS, clock)
+    served = 0
+    while await call(other, limits, BOB) == "ok":
+        served += 1
+        clock.now += 0.01
+    assert served >= 3_000 - 5_000 / SHARE
+
+
+@pytest.mark.parametrize(("fault", "tries"), [(Fault.BEFORE, 1), (Fault.CONFLICT, MAX_TRIES)])
+async def test_a_debt_that_could_not_be_told_is_told_sooner_than_what_lies_idle(
+    store: FakeLedger, quota: Quota, clock: Clock, fault: Fault, tries: int
+) -> None:
+    hold = await quota.hold(AMY, event(tokens_per_day=100_000), NEED, NOW)
+    store.always = fault
+    hold.settle(Usage(50, 20_000))
+    for _ in range(1000):
+        await asyncio.sleep(0.01)
+        if store.calls["write"] == 1 + tries:
+            break
+    store.always = Fault.NONE
+    assert store.row(KEY).used.tokens == 0
+    clock.now += IDLE_SECONDS / SOONER
+    await quota.sweep()
+    assert store.row(KEY).used.tokens == 20_050
 
 
 async def test_a_user_of_another_instance_costs_three_calls_at_most(
