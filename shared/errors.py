@@ -114,20 +114,25 @@ class _Retry(ProxyError):
     def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
-        self.headers[b"retry-after"] = b"%d" % max(1, ceil(retry_after_seconds))
+        self.headers[b"retry-after"] = _whole_seconds(retry_after_seconds)
 
 
-class QuotaExceeded(_Retry):
+class QuotaExceeded(ProxyError):
     """A quota is used up. The SDKs must not repeat the call: `x-should-retry` stops them.
 
-    `running` says that only calls still running hold the rest: then a retry soon does make sense.
+    `running` says that only calls still running hold the rest: then a retry soon does make sense. Without
+    `retry_after_seconds` no waiting helps.
     """
 
     status, type = 429, "insufficient_quota"
 
-    def __init__(self, message: str, retry_after_seconds: float, *, running: bool = False) -> None:
-        super().__init__(message, retry_after_seconds)
+    def __init__(
+        self, message: str, retry_after_seconds: float | None = None, *, running: bool = False
+    ) -> None:
+        super().__init__(message)
         self.headers[b"x-should-retry"] = b"true" if running else b"false"
+        if retry_after_seconds is not None:
+            self.headers[b"retry-after"] = _whole_seconds(retry_after_seconds)
 
 
 class RequestQuotaExceeded(QuotaExceeded):
@@ -188,3 +193,7 @@ def every_refusal() -> Iterator[builtins.type[ProxyError]]:
             waiting.append(kind)
             if "code" in vars(kind):
                 yield kind
+
+
+def _whole_seconds(seconds: float) -> bytes:
+    return b"%d" % max(1, ceil(seconds))

@@ -24,12 +24,9 @@ from .ledger import Account, Held
 from .ledger_row import Key, LedgerStore
 from .minutes import Minutes
 from .models import Credential, Event, Usage
-from .standing import TOTAL_ROW, Day, Standing, day_of, refusal
+from .standing import LEAST_OUTPUT_TOKENS, TOTAL_ROW, Day, Standing, day_of, refusal
 
 _log = logging.getLogger(__name__)
-
-LEAST_OUTPUT_TOKENS: Final = 16
-"""An answer shorter than this is of no use, so a quota that leaves less is used up."""
 
 KEPT_SECONDS: Final = 900.0
 MOST_KEPT: Final = 2000

@@ -14,6 +14,10 @@ from .errors import EventQuotaExceeded, QuotaExceeded, RequestQuotaExceeded, Tok
 from .ledger import Account
 from .models import Event
 
+LEAST_OUTPUT_TOKENS: Final = 16
+"""An answer shorter than this is of no use, so a quota that leaves less is used up."""
+LEAST_CALL: Final = Amount(1, 2 * LEAST_OUTPUT_TOKENS)
+"""A few words asked, and a few answered."""
 RUNNING_RETRY_SECONDS: Final = 2
 TOTAL_ROW: Final = ":total"
 """Of the whole event; no user's row, for a user's name is never empty."""
@@ -72,7 +76,13 @@ class Standing(Struct, frozen=True):
             "requests": _unit(self.event.requests_per_day, used.requests, remaining.requests),
             "tokens": _unit(self.event.tokens_per_day, used.tokens, remaining.tokens),
             "resets_at": self.day.ends_at,
+            "total_is_used": self._total_is_used,
         }
+
+    @property
+    def _total_is_used(self) -> bool:
+        """Whether the whole event has nothing useful left: then only the organiser helps."""
+        return self.total is not None and not self.total.remaining.covers(LEAST_CALL)
 
 
 def _unit(limit: int | None, used: int, remaining: int) -> dict[str, int] | None:
@@ -81,26 +91,36 @@ def _unit(limit: int | None, used: int, remaining: int) -> dict[str, int] | None
 
 def refusal(account: Account, least: Amount, event: Event, day: Day, now: datetime) -> QuotaExceeded:
     """Why `account` does not have the `least` that a call needs, and what to do next."""
-    wait = max(1.0, (day.ends_at - now).total_seconds())
-    lacks_requests = account.remaining.requests < 1
-    is_running = not lacks_requests and account.remaining.plus(account.held).tokens >= least.tokens
     is_total = account.key.row == TOTAL_ROW
-    if is_running:
-        whose, kind = (
-            ("Calls still running hold the rest of the event's tokens.", EventQuotaExceeded)
-            if is_total
-            else ("Your calls that are still running hold the rest of your tokens.", TokenQuotaExceeded)
-        )
-        return kind(f"{whose} Try again when they have ended.", RUNNING_RETRY_SECONDS, running=True)
+    if account.remaining.requests >= 1:
+        kind = EventQuotaExceeded if is_total else TokenQuotaExceeded
+        if least.tokens > account.limit.tokens:
+            has = "the whole event has" if is_total else "you have a day"
+            limit = f"more than the {account.limit.tokens:,} that {has}"
+            return kind(f"This call may cost {least.tokens:,} tokens, {limit}. Send less.")
+        if account.remaining.plus(account.held).tokens >= least.tokens:
+            text = _TOTAL_IS_HELD if is_total else _DAY_IS_HELD
+            return kind(f"{text} Try again when they have ended.", RUNNING_RETRY_SECONDS, running=True)
     if is_total:
         organizer = f" ({event.organizer})" if event.organizer else ""
         text = f"The event '{event.code}' has used all that it may. Ask your organiser{organizer}."
-        return EventQuotaExceeded(text, wait)
+        return EventQuotaExceeded(text)
+    return _used_up(account, event, day, now)
+
+
+_TOTAL_IS_HELD: Final = "Calls still running hold the rest of the event's tokens."
+_DAY_IS_HELD: Final = "Your calls that are still running hold the rest of your tokens."
+
+
+def _used_up(account: Account, event: Event, day: Day, now: datetime) -> QuotaExceeded:
+    """Of a user's day: it is renewed."""
+    wait = max(1.0, (day.ends_at - now).total_seconds())
     renewed = f"They are renewed at {_reset(event, day)}."
-    if lacks_requests:
+    requests, tokens = account.remaining
+    if requests < 1:
         text = f"Your {event.requests_per_day:,} requests of the day are used."
         return RequestQuotaExceeded(f"{text} {renewed}", wait)
-    left = f"{account.remaining.tokens:,} of your {event.tokens_per_day:,} tokens of the day are left"
+    left = f"{tokens:,} of your {event.tokens_per_day:,} tokens of the day are left"
     return TokenQuotaExceeded(f"{left}: too few for this call. {renewed}", wait)
 
 

@@ -106,6 +106,15 @@ async def test_a_wrong_code_and_a_used_up_quota_are_told_in_the_proxys_own_words
     assert await opened.evaluate("document.getElementById('trouble').hidden")
 
 
+async def test_an_event_whose_total_is_used_is_told_before_anybody_asks(
+    stage: Stage, opened: browser.Page
+) -> None:
+    code = await stage.add_event(requests_total=0)
+    await opened.open(stage.url)
+    await sign_in(opened, code, "amy")
+    await text_when(opened, "state", "the event has used all that it may: ask your organiser")
+
+
 NAMES = [
     ("hackathon", "J\u00fcrgen", "Your GitHub name has \u201c\u00fc\u201d in it."),
     ("hackathon", "\u674e\u96f7", "Your GitHub name has \u201c\u674e\u201d in it."),

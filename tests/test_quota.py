@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import re
 import socket
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -21,7 +23,7 @@ from shared.standing import day_of
 from shared.table_service import open_service
 from tests.conftest import EVENT, MODEL, QUESTION, Stage, serve
 from tools.azurite import Azurite
-from tools.simulator import CutStream, Failure, Raw, Simulator
+from tools.simulator import Answer, CutStream, Failure, Raw, Simulator
 
 REMAINING = "x-ratelimit-remaining-requests"
 
@@ -119,6 +121,24 @@ async def test_tokens_that_leave_no_useful_answer_are_a_refusal(stage: Stage) ->
     assert not stage.simulator.calls
 
 
+@pytest.mark.parametrize("limit", ["tokens_per_day", "tokens_total"])
+async def test_a_call_that_can_never_fit_is_told_to_be_shorter_and_not_to_wait(
+    stage: Stage, limit: str
+) -> None:
+    code = await stage.add_event(**{limit: 200})
+    assert (await _ask(stage, code))[0] == 200
+    long = [{"role": "user", "content": "What is a glove box? " * 100}]
+    status, headers, body = await _ask(stage, code, messages=long)
+    kind = "token_quota_exceeded" if limit == "tokens_per_day" else "event_quota_exceeded"
+    error = json.loads(body)["error"]
+    assert (status, error["code"]) == (429, kind)
+    assert re.fullmatch(
+        r"This call may cost [\d,]+ tokens, more than the 200 that .*\. Send less\.", error["message"]
+    )
+    assert headers["x-should-retry"] == "false" and "retry-after" not in headers
+    assert (await _ask(stage, code))[0] == 200, "what is left is left"
+
+
 async def test_running_calls_that_hold_the_rest_are_told_as_such(stage: Stage) -> None:
     code = await stage.add_event(tokens_per_day=400, max_output_tokens=1000)
     gate = stage.simulator.gate(MODEL)
@@ -134,9 +154,24 @@ async def test_running_calls_that_hold_the_rest_are_told_as_such(stage: Stage) -
 async def test_the_event_total_is_its_own_refusal(stage: Stage) -> None:
     code = await stage.add_event(requests_total=2, organizer="Kim")
     statuses = [(await _ask(stage, code, user))[0] for user in ("amy", "bob", "cat")]
-    _, _, body = await _ask(stage, code, "dan")
+    _, headers, body = await _ask(stage, code, "dan")
     assert statuses == [200, 200, 429]
     assert b"event_quota_exceeded" in body and b"Kim" in body
+    assert headers["x-should-retry"] == "false" and "retry-after" not in headers, "no day renews it"
+
+
+@pytest.mark.parametrize("limit", [{"requests_total": 1}, {"tokens_total": 60}, {}])
+async def test_the_event_tells_whether_its_total_is_used(stage: Stage, limit: dict[str, int]) -> None:
+    code = await stage.add_event(**limit)
+
+    async def told() -> object:
+        async with stage.http.get(f"{stage.url}/v1/event", headers={"api-key": f"{code}/bob"}) as answer:
+            return (await answer.json())["total_is_used"]
+
+    assert await told() is False
+    stage.simulator.always(MODEL, Answer(text="word " * 60))
+    assert (await _ask(stage, code))[0] == 200
+    assert await told() is bool(limit)
 
 
 async def test_a_refusal_by_the_event_total_gives_the_users_request_back(stage: Stage) -> None:
