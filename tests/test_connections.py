@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from yarl import URL
 
-from shared.connections import ConnectionFailed, Connections, Response, Target, header
+from shared.connections import AT_ONCE_BYTES, ConnectionFailed, Connections, Response, Target, header
 from shared.upstream import Body
 from tests.conftest import nothing_left_in_flight
 from tests.wire import Peer, Script, Wire, speaking
@@ -368,12 +368,13 @@ async def test_an_urgent_request_goes_out_at_once(connections: Connections) -> N
         assert await (await call).read_all() == b"ab"
 
 
+@pytest.mark.parametrize("content", [b"second", b"x" * (AT_ONCE_BYTES + 1)], ids=["short", "long"])
 async def test_a_call_whose_connection_is_closed_before_it_writes_has_sent_nothing(
-    connections: Connections,
+    connections: Connections, content: bytes
 ) -> None:
     async with nothing_left_in_flight(), speaking(answers) as wire:
         await two_kept(connections, wire)
-        body = Body(b"second")
+        body = Body(content)
         call = asyncio.create_task(connections.send(target(wire), b"", body))
         await asyncio.sleep(0)
         await connections.close()
@@ -496,7 +497,7 @@ def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
 ASKER = """
 import asyncio, json, sys
 from yarl import URL
-from shared.connections import ConnectionFailed, Connections, Target
+from shared.connections import AT_ONCE_BYTES, ConnectionFailed, Connections, Target
 from shared.upstream import Body
 
 async def main(url):

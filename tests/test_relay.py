@@ -158,6 +158,16 @@ async def test_a_stream_that_stops_before_done_ends_in_one_error_event(end: list
     assert ended == Relayed(Ending.CUT, None, 1)
 
 
+async def test_a_stream_that_broke_is_accounted_before_its_client_is_told() -> None:
+    source, client, ended = Source(HELLO), Client(stops_at=1), Ended()
+    pump = asyncio.create_task(relay(source, ended).pump(client.send))
+    await client.stopped.wait()
+    assert [error_of(event)["code"] for event in client.tried[1:]] == ["upstream_error"]
+    assert ended.once == Relayed(Ending.CUT, None, 1)
+    pump.cancel()
+    await asyncio.wait([pump])
+
+
 async def test_an_empty_stream_ends_in_one_error_event() -> None:
     got, ended = await pumped(Source())
     assert [error_of(event)["code"] for event in got] == ["upstream_error"]

@@ -138,6 +138,14 @@ def test_the_documentation_names_every_setting(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: number.name)
+def test_the_documents_tell_each_default_and_its_bounds(number: Number) -> None:
+    row = f"| `{number.name}` | {number.default} | {number.minimum} | {number.maximum} |"
+    assert row in (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    sample = json.loads((ROOT / "local.settings.sample.json").read_text(encoding="utf-8"))
+    assert sample["Values"][number.name] == str(number.default)
+
+
 @pytest.mark.parametrize("name", EVERY_NAME)
 def test_the_sample_holds_every_setting(name: str) -> None:
     sample = json.loads((ROOT / "local.settings.sample.json").read_text(encoding="utf-8"))

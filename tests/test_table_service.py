@@ -12,6 +12,7 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from admin.tables import Tables
 from shared.errors import StoreUnavailable
 from shared.table_service import AlreadyExists, open_service, translated
+from shared.turns import Turns
 from shared.wiring import TABLES_KEEP_ALIVE_SECONDS, table_session
 from tests.conftest import TableTap
 from tools.azurite import Azurite
@@ -47,6 +48,16 @@ async def test_a_fault_of_our_own_is_not_told_as_an_outage() -> None:
     with pytest.raises(ZeroDivisionError):
         async with translated():
             raise ZeroDivisionError
+
+
+async def test_the_wait_for_a_turn_counts_in_a_calls_time() -> None:
+    class Never(Turns):
+        async def wait(self) -> None:
+            await asyncio.Event().wait()
+
+    with pytest.raises(StoreUnavailable):
+        async with asyncio.timeout(10), translated(0.01, Never()):
+            raise AssertionError
 
 
 @pytest.mark.parametrize(("kept_seconds", "connections"), [(0.1, 2), (60, 1)])

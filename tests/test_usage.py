@@ -239,6 +239,23 @@ async def test_writes_stand_apart_where_there_is_time(store: FakeUsage, tally: T
     assert min(pauses) >= PAUSE_SECONDS * 0.9
 
 
+async def test_the_pauses_end_in_the_time_that_there_is(store: FakeUsage, tally: Tally) -> None:
+    for number in range(200 * AT_ONCE):
+        call(tally, Credential("hackathon", f"user-{number}"))
+    await tally.flush(seconds=0.1)
+    assert len(store.written_at) == 200
+    assert store.written_at[-1] - store.written_at[0] < 200 * PAUSE_SECONDS / 2
+
+
+async def test_the_timer_writes_with_pauses(store: FakeUsage, clock: Clock) -> None:
+    tally = Tally(store, 0.5, clock.now, clock)
+    for number in range(3 * AT_ONCE):
+        call(tally, Credential("hackathon", f"user-{number}"))
+    await until(lambda: len(store.written_at) == 3)
+    assert min(later - sooner for sooner, later in pairwise(store.written_at)) >= PAUSE_SECONDS * 0.9
+    await tally.close()
+
+
 async def test_what_waits_between_two_writes_is_written_on_closing(store: FakeUsage, clock: Clock) -> None:
     tally = Tally(store, 0.2, clock.now, clock)
     for number in range(9 * AT_ONCE):

@@ -5,6 +5,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from azurefunctions.extensions.http.fastapi import Request, Response
@@ -12,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from tests.tools.sample_apps import NO_PREFIX, new_app
 from tools.functions_host import FunctionsHost
+from tools.functions_host.serving import _Joined
 
 
 @asynccontextmanager
@@ -37,6 +39,31 @@ async def test_head_and_body_go_out_in_one_piece() -> None:
         piece = await asyncio.get_running_loop().sock_recv(client, 65536)
     assert piece.startswith(b"HTTP/1.1 200 OK\r\n")
     assert piece.endswith(b"\r\n\r\nbody")
+
+
+class Wire(asyncio.Transport):
+    """Keeps what is written, each time by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
+    def write(self, data: Any) -> None:
+        self.written.append(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+
+async def test_a_head_goes_out_with_what_follows_at_once_and_alone_where_nothing_does() -> None:
+    wire = Wire()
+    joined = _Joined(wire, asyncio.get_running_loop())
+    for head, more in ((b"HTTP/1.1 200 OK\r\n\r\n", b"body"), (b"HTTP/1.1 204 No Content\r\n\r\n", b"")):
+        joined.write(head)
+        if more:
+            joined.write(more)
+        await asyncio.sleep(0)
+    assert wire.written == [b"HTTP/1.1 200 OK\r\n\r\nbody", b"HTTP/1.1 204 No Content\r\n\r\n"]
 
 
 class Slow(Response):  # type: ignore[misc] # untyped in the extension
