@@ -73,12 +73,16 @@ def create_event(code: str | None, as_json: bool, **described: Any) -> None:
 
 
 def _note_oddities(event: Event, url: str | None) -> None:
-    if event.ends_at <= datetime.now(UTC):
-        note("it is over already: `events update --ends ...` changes that.")
+    _note_end(event)
     if all(getattr(event, name) is None for name in LIMITS):
         note("it has no limit at all: each attendee may use as much as they like.")
     if url is None:
         note("PROXY_URL is not set, in the environment or .env, so the address above is to be filled in.")
+
+
+def _note_end(event: Event) -> None:
+    if event.ends_at <= datetime.now(UTC):
+        note("it is over already: `events update --ends ...` changes that.")
 
 
 async def _add(tables: Tables, event: Event, *, is_proposed: bool) -> Event:
@@ -162,6 +166,7 @@ def update_event(code: str, as_json: bool, **changes: Any) -> None:
         note(f"its dates are {event_text.period(updated)}.")
     if not updated.active:
         note("it is stopped, and stays so until `events update --resume`.")
+    _note_end(updated)
 
 
 @events.command("stop")

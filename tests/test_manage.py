@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,14 @@ async def test_an_update_of_a_stopped_event_says_that_it_stays_stopped(
     said = await manage(azurite, "events", "update", "halted", "--ends", "2037-01-01")
     assert said.status == 0 and "it is stopped, and stays so until" in said.errors
     assert "stopped" not in (await manage(azurite, "events", "update", "halted", "--resume")).errors
+
+
+async def test_an_update_of_an_event_that_is_over_says_so(tables: Tables, azurite: Azurite) -> None:
+    dates = {"starts_at": datetime(2025, 1, 1, tzinfo=UTC), "ends_at": datetime(2025, 1, 2, tzinfo=UTC)}
+    await tables.put_event(replace(EVENT, code="gone", active=False, **dates))  # type: ignore[arg-type]
+    said = await manage(azurite, "events", "update", "gone", "--resume", "--json")
+    assert said.json["active"] and "it is over already: `events update --ends ...`" in said.errors
+    assert "over" not in (await manage(azurite, "events", "update", "gone", "--ends", "2037-01-01")).errors
 
 
 async def test_two_updates_at_once_both_stand(tables: Tables, azurite: Azurite) -> None:
