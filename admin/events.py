@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from admin import codes, event_rules, event_text
+from admin import codes, event_notes, event_rules, event_text
 from admin.check import check_event
 from admin.faults import Fault
 from admin.options import CACHE_TIME, LIMITS, Group, as_json, limits, yes
@@ -69,20 +69,8 @@ def create_event(code: str | None, as_json: bool, **described: Any) -> None:
         as_json,
         lambda: event_text.handed_out(event, target.url),
     )
-    _note_oddities(event, target.url)
-
-
-def _note_oddities(event: Event, url: str | None) -> None:
-    _note_end(event)
-    if all(getattr(event, name) is None for name in LIMITS):
-        note("it has no limit at all: each attendee may use as much as they like.")
-    if url is None:
-        note("PROXY_URL is not set, in the environment or .env, so the address above is to be filled in.")
-
-
-def _note_end(event: Event) -> None:
-    if event.ends_at <= datetime.now(UTC):
-        note("it is over already: `events update --ends ...` changes that.")
+    for told in event_notes.of_new(event, target.url, datetime.now(UTC)):
+        note(told)
 
 
 async def _add(tables: Tables, event: Event, *, is_proposed: bool) -> Event:
@@ -162,11 +150,8 @@ def update_event(code: str, as_json: bool, **changes: Any) -> None:
     updated = run(find(), lambda tables: _update(tables, code, changes))
     told = f"The event {updated.code!r} is changed. It takes effect within {CACHE_TIME}."
     tell(event_text.fields(updated), as_json, lambda: told)
-    if changes["starts"] or changes["ends"] or changes["time_zone"]:
-        note(f"its dates are {event_text.period(updated)}.")
-    if not updated.active:
-        note("it is stopped, and stays so until `events update --resume`.")
-    _note_end(updated)
+    for told in event_notes.of_change(updated, changes, datetime.now(UTC)):
+        note(told)
 
 
 @events.command("stop")

@@ -121,6 +121,39 @@ async def test_an_update_of_an_event_that_is_over_says_so(tables: Tables, azurit
     assert "over" not in (await manage(azurite, "events", "update", "gone", "--ends", "2037-01-01")).errors
 
 
+SMALL = {
+    "a day's": (("--tokens-per-day", "10"), "--tokens-per-day 10 is too little: a question of one word"),
+    "a total": (("--tokens-total", "38"), "--tokens-total 38 is too little: a question of one word"),
+    "a day's, below the cap": (
+        ("--tokens-per-day", "500", "--max-output-tokens", "800"),
+        "--tokens-per-day 500 is less than one call sets aside: its prompt and --max-output-tokens 800",
+    ),
+}
+
+
+@pytest.mark.parametrize(("limits", "told"), SMALL.values(), ids=SMALL)
+async def test_a_token_limit_that_is_too_small_for_a_call_is_noted(
+    tables: Tables, azurite: Azurite, limits: tuple[str, ...], told: str
+) -> None:
+    said = await manage(azurite, "events", "create", "--name", "A hack", *DATES, *limits, "--json")
+    assert said.json and f"Note: {told}" in said.errors
+    said = await manage(azurite, "events", "update", said.json["code"], *limits)
+    assert said.status == 0 and f"Note: {told}" in said.errors
+
+
+async def test_a_note_that_calls_are_refused_is_true(stage: Stage, azurite: Azurite) -> None:
+    question = {"messages": [{"role": "user", "content": "Hi"}]}
+
+    async def asked(tokens: int) -> tuple[int, bool]:
+        limits = ("--models", MODEL, "--tokens-per-day", str(tokens))
+        said = await manage(azurite, "events", "create", "--name", "A hack", *DATES, *limits, "--json")
+        async with stage.post(headers={"api-key": f"{said.json['code']}/ann"}, json=question) as answer:
+            return answer.status, "nearly every call is refused" in said.errors
+
+    assert await asked(30) == (429, True)
+    assert await asked(100) == (200, False)
+
+
 async def test_two_updates_at_once_both_stand(tables: Tables, azurite: Azurite) -> None:
     await created(azurite, "twice")
     options = [("--organizer", "Ann"), *((f"--{name.replace('_', '-')}", "7") for name in LIMITS)]
