@@ -15,7 +15,7 @@ LIMITS: Final = {
     "requests_per_minute": "Of each attendee.",
     "requests_total": "Of all attendees, over the whole event.",
     "tokens_total": "Likewise: what the event may cost at most.",
-    "max_output_tokens": "Of one answer. Longer wishes are lowered to it.",
+    "max_output_tokens": "Of one call, all its answers (n) together. Longer wishes are lowered to it.",
 }
 
 DEBUG: Final = f"{__name__}.debug"

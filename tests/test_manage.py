@@ -413,6 +413,13 @@ async def test_every_command_explains_itself(command: str) -> None:
     assert said.status == 0 and "Usage: manage.py" in said.output and "--debug" in said.output
 
 
+@pytest.mark.parametrize("command", ["create", "update"])
+async def test_help_says_that_the_output_cap_is_for_all_answers_of_a_call(command: str) -> None:
+    """As `test_the_cap_is_lowered_in_the_field_that_the_client_used` shows."""
+    told = (await manage(None, "events", command, "--help")).output.rpartition("--max-output-tokens")[2]
+    assert " ".join(told.split()).startswith("N Of one call, all its answers (n) together.")
+
+
 def test_nothing_of_administration_is_deployed() -> None:
     """What the app needs is in `requirements.txt` alone, and it has no use for what manage.py needs besides."""
 
