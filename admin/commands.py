@@ -41,8 +41,9 @@ class _Program(Group):
 def main(context: click.Context) -> None:
     """Administers events and deployments, and tells what was used.
 
-    Talks to the tables that the environment, .env or local.settings.json name; with nothing set,
-    to those of the `python3 dev.py run` that is running here.
+    Talks to the tables that the environment, .env or local.settings.json name (PROXY_TABLES); with
+    nothing set, to those of the `python3 dev.py run` that is running here. Where several run, to the
+    latest's, and says so; PROXY_URL=ADDRESS chooses another of them.
 
     \b
     A first event:

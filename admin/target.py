@@ -12,6 +12,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from admin.faults import Fault
+from admin.printing import note
 from shared.settings import TABLES, TABLES_URI
 from tools import runs
 from tools.processes import ROOT
@@ -29,7 +30,7 @@ class Target:
 
 
 def find(root: Path = ROOT) -> Target:
-    """Named by the environment, `.env` or `local.settings.json`; else those of the `dev.py run` here.
+    """Named by the environment, `.env` or `local.settings.json`; else those of a `dev.py run` here.
 
     Raises:
         Fault: none is named and none runs, or `local.settings.json` cannot be read.
@@ -37,13 +38,12 @@ def find(root: Path = ROOT) -> Target:
     named = _named(root)
     if _names_tables(named):
         return Target(named.get(TABLES) or None, named.get(TABLES_URI) or None, _url(named), named)
-    running = runs.running()
-    if not running:
+    run = _running(root, _url(named))
+    if run is None:
         raise Fault(
             f"No tables are named: start `python3 dev.py run`, or set {TABLES} or {TABLES_URI} "
             "in the environment, .env or local.settings.json."
         )
-    run = running[0]
     simulated = {runs.SIMULATOR_KEY: runs.SIMULATOR_KEY_VALUE} if run.simulator_url else {}
     return Target(run.tables, None, run.url, ChainMap[str, str](simulated, dict(named)))
 
@@ -51,8 +51,29 @@ def find(root: Path = ROOT) -> Target:
 def find_url(root: Path = ROOT) -> str | None:
     """The proxy's address alone, which may be known where no tables are."""
     named = _named(root)
-    running = [] if _names_tables(named) else runs.running()
-    return _url(named) or (running[0].url if running else None)
+    if url := _url(named):
+        return url
+    run = None if _names_tables(named) else _running(root, None)
+    return run.url if run else None
+
+
+def _running(root: Path, wanted: str | None) -> runs.Run | None:
+    """The `dev.py run` that serves at this address; else the latest, and a note where that is not certain."""
+    running = runs.running(root / runs.LOCAL.name)
+    if not running:
+        return None
+    for run in running:
+        if run.url == wanted:
+            return run
+    latest, *others = running
+    if wanted:
+        note(f"no `dev.py run` serves at {wanted}: this works on {latest.url}.")
+    elif others:
+        note(
+            f"several `dev.py run`s serve here: this works on the latest, {latest.url}. "
+            f"PROXY_URL={others[0].url} chooses another."
+        )
+    return latest
 
 
 def _named(root: Path) -> Mapping[str, str]:

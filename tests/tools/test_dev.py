@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,6 +101,34 @@ def test_a_second_one_runs_beside_it(serving: Serving, folder: Path) -> None:
         assert second.run.folder != serving.run.folder
         assert second.run.tables != serving.run.tables
         assert all(status(f"{one.run.url}/readyz") == 200 for one in (serving, second))
+
+
+def test_manage_py_says_which_of_two_it_works_on_and_an_address_chooses(
+    serving: Serving, folder: Path
+) -> None:
+    def created(code: str, **env: str) -> str:
+        dates = ["--starts", "2030-01-01", "--ends", "2030-01-02", "--requests-per-day", "1"]
+        command = [sys.executable, "manage.py", "events", "create", code, "--name", code, *dates, "--json"]
+        settings = {**os.environ, **env}
+        made = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, check=True)
+        assert json.loads(made.stdout)["code"] == code
+        return made.stderr
+
+    def status_of(run: Run, code: str) -> int:
+        asked = urllib.request.Request(f"{run.url}/v1/event", headers={"api-key": f"{code}/ann"})
+        try:
+            return status(asked)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    with serve(folder) as second:
+        told = created("of-the-second")
+        assert told.count("\n") == 1 and f"works on the latest, {second.run.url}." in told
+        assert created("of-the-first", PROXY_URL=serving.run.url) == ""
+        codes = ("of-the-first", "of-the-second")
+        assert [status_of(serving.run, code) for code in codes] == [200, 401]
+        assert [status_of(second.run, code) for code in codes] == [401, 200]
 
 
 def test_given_tables_are_used_and_no_azurite_is_started(folder: Path) -> None:
@@ -203,6 +232,6 @@ def test_windows_gets_commands_for_its_own_shells() -> None:
     assert told.isascii()
 
 
-def status(url: str) -> int:
+def status(url: str | urllib.request.Request) -> int:
     with urllib.request.urlopen(url, timeout=10) as answer:
         return int(answer.status)
