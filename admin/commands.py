@@ -52,6 +52,7 @@ def main(context: click.Context) -> None:
       python3 manage.py events create --name "Winter Hack" --models gpt-4o-mini \\
               --starts "2026-12-01 09:00" --ends "2026-12-03 18:00" --time-zone Europe/Berlin \\
               --requests-per-day 200 --max-output-tokens 800
+      python3 manage.py events update CODE --starts now     # opens it for a rehearsal
       python3 manage.py events check CODE --user YOUR-NAME
       python3 manage.py usage CODE --watch
     """

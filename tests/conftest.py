@@ -244,6 +244,16 @@ async def tables(azurite: Azurite, shared_simulator: Simulator) -> AsyncIterator
 
 
 @pytest.fixture
+async def deployments_as_before(tables: Tables) -> AsyncIterator[None]:
+    before = await tables.deployments()
+    yield
+    for one in await tables.deployments():
+        await tables.delete_deployment(one)
+    for one in before:
+        await tables.put_deployment(one)
+
+
+@pytest.fixture
 async def service(tables: Tables, azurite: Azurite) -> AsyncIterator[TableServiceClient]:
     """The table service without our store between, as a person with Storage Explorer has it."""
     async with TableServiceClient.from_connection_string(azurite.connection_string) as client:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from admin.tables import Tables
 from tests.conftest import KEY, Stage
 from tests.manage import ROOT, Said, manage
 from tools.azurite import Azurite
@@ -44,16 +42,6 @@ def shape(text: str) -> list[str]:
         text = text.replace(volatile, "X")
     text = re.sub(r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b", "day", re.sub(r"<?\d[\d.,:]*", "0", text))
     return [re.sub(r"─+", "─", " ".join(line.split())) for line in text.splitlines() if line.strip()]
-
-
-@pytest.fixture
-async def deployments_as_before(tables: Tables) -> AsyncIterator[None]:
-    before = await tables.deployments()
-    yield
-    for one in await tables.deployments():
-        await tables.delete_deployment(one)
-    for one in before:
-        await tables.put_deployment(one)
 
 
 @pytest.mark.usefixtures("deployments_as_before")
