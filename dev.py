@@ -23,7 +23,7 @@ While `run` serves, `python3 manage.py` administers its events and deployments.
 RUN = """\
 Serves the proxy on 127.0.0.1, with Azurite as its table storage, a simulated Azure OpenAI and the event
 "hackathon", and prints a curl command to try. Several may run side by side. Ctrl-C ends all of it; the
-tables are kept.
+tables are kept in .local, for the next run on the same port.
 
 With PROXY_TABLES in the environment those tables are used, and no Azurite is started. Other settings are
 read from the environment, then .env, then local.settings.json.
@@ -138,7 +138,7 @@ def _add(
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    told = "to serve on; without it the first free one from 7071, and 0 is any free one"
+    told = "to serve on, with its own tables; without it the first free one from 7071, and 0 is any free one"
     parser.add_argument("--port", type=_port, help=told)
     told = "without the simulated Azure OpenAI and the event"
     parser.add_argument("--no-demo", dest="demo", action="store_false", help=told)

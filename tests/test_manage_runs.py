@@ -23,8 +23,8 @@ def two(tmp_path: Path) -> Iterator[Path]:
     """A checkout in which a first and then a second one serve."""
     with ExitStack() as stack:
         for name in ("first", "second"):
-            folder = stack.enter_context(runs.slot(tmp_path / ".local"))
-            runs.announce(runs.Run.now(folder, f"http://{name}", f"tables of the {name}", None))
+            slot = stack.enter_context(runs.slot([0], tmp_path / ".local"))
+            runs.announce(runs.Run.now(slot.folder, f"http://{name}", f"tables of the {name}", None))
         yield tmp_path
 
 
@@ -55,7 +55,7 @@ def test_an_address_at_which_none_serves_is_told(
 
 
 def test_nothing_is_told_where_one_serves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with runs.slot(tmp_path / ".local") as folder:
-        runs.announce(runs.Run.now(folder, "http://only", "its tables", None))
+    with runs.slot([0], tmp_path / ".local") as slot:
+        runs.announce(runs.Run.now(slot.folder, "http://only", "its tables", None))
         assert find(tmp_path).url == "http://only"
     assert capsys.readouterr().err == ""

@@ -1,9 +1,9 @@
-"""The `dev.py run`s of this checkout: each has a numbered folder in `.local`, kept from one to the next."""
+"""The `dev.py run`s of this checkout: each port has a folder in `.local`, kept for the next run on it."""
 
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -37,14 +37,34 @@ class Run:
         return cls(os.getpid(), url, str(folder), tables, simulator_url, datetime.now(UTC).isoformat())
 
 
+class InUse(Exception):
+    """Another run has the folder."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What a run has to itself: a folder, and the port that the folder's tables belong to."""
+
+    folder: Path
+    port: int
+
+
 @contextmanager
-def slot(local: Path = LOCAL) -> Iterator[Path]:
-    """The first folder `run-1`, `run-2`, ... that no other run uses; ours until the end of the block."""
-    folder, lock = next(_free(local))
-    announced = folder / "run.json"
+def slot(ports: Iterable[int], local: Path = LOCAL) -> Iterator[Slot]:
+    """That of the first of these ports whose folder no other run has; ours until the end of the block.
+
+    Port 0, which is any, has several folders: then the first that is free.
+
+    Raises:
+        InUse: other runs have them all.
+    """
+    taken, lock = next(_free(ports, local), (None, None))
+    if not taken or not lock:
+        raise InUse
+    announced = taken.folder / "run.json"
     try:
         announced.unlink(missing_ok=True)
-        yield folder
+        yield taken
     finally:
         announced.unlink(missing_ok=True)
         lock.close()
@@ -65,11 +85,11 @@ def running(local: Path = LOCAL) -> list[Run]:
     return sorted((run for run in found if run), key=lambda run: run.started_at, reverse=True)
 
 
-def _free(local: Path) -> Iterator[tuple[Path, locks.Lock]]:
-    for number in count(1):
-        folder = local / f"run-{number}"
-        if lock := _take(folder):
-            yield folder, lock
+def _free(ports: Iterable[int], local: Path) -> Iterator[tuple[Slot, locks.Lock]]:
+    for port in ports:
+        for name in [f"run-{port}"] if port else (f"run-any-{number}" for number in count(1)):
+            if lock := _take(local / name):
+                yield Slot(local / name, port), lock
 
 
 def _take(folder: Path) -> locks.Lock | None:

@@ -5,7 +5,7 @@ import signal
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic, sleep
@@ -17,6 +17,7 @@ from tools.processes import ROOT, Child, ChildError, attached, relay
 TABLES, TABLES_URI = "PROXY_TABLES", "PROXY_TABLES__tableServiceUri"
 FIRST_PORT = 7071
 _START_SECONDS = 60
+_CHOOSE = "choose another with --port, or leave it out."
 
 
 class NotPossible(Exception):
@@ -27,7 +28,7 @@ def serve(*, port: int | None, demo: bool) -> int:
     """Returns when it was asked to end. Raises NotPossible, SetupError, or ChildError when a child died."""
     _treat_as_ctrl_c("SIGTERM", "SIGHUP", "SIGBREAK")
     if port and not ports.is_free(port):
-        raise NotPossible(f"Port {port} is taken: choose another with --port, or leave it out.")
+        raise NotPossible(f"Port {port} is taken: {_CHOOSE}")
     python = environment.prepare(node=not _tables_are_given(os.environ))
     started = monotonic()
     with ExitStack() as stack:
@@ -51,14 +52,14 @@ class _Children:
         self._env = {**os.environ, "PYTHONUNBUFFERED": "1"}
 
     def start(self, port: int | None, *, demo: bool) -> runs.Run:
-        folder = self._stack.enter_context(runs.slot())
+        slot = self._slot(port)
         if not _tables_are_given(self._env):
-            self._env[TABLES] = self._start_azurite(folder / "azurite")
+            self._env[TABLES] = self._start_azurite(slot.folder / "azurite")
         if not demo and is_emulator(self._env.get(TABLES, "")):
             self._seed()  # the tables; those of a real account are its administrator's to make
         simulator = self._start_demo() if demo and _may_have_demo(self._env) else None
-        url = self._start_app(port)
-        run = runs.Run.now(folder, url, self._env.get(TABLES), simulator)
+        url = self._start_app(slot.port, may_move=port is None)
+        run = runs.Run.now(slot.folder, url, self._env.get(TABLES), simulator)
         runs.announce(run)
         return run
 
@@ -67,6 +68,16 @@ class _Children:
         while True:
             self._check()
             sleep(0.2)
+
+    def _slot(self, wanted: int | None) -> runs.Slot:
+        try:
+            slot = self._stack.enter_context(runs.slot(_free_ports() if wanted is None else [wanted]))
+        except runs.InUse:
+            raise NotPossible(f"Another `dev.py run` here has port {wanted}: {_CHOOSE}") from None
+        if wanted is None and slot.port != FIRST_PORT:
+            own = "" if _tables_are_given(self._env) else ", with tables of its own"
+            print(f"Port {FIRST_PORT} is taken; this is {slot.port}{own}.", file=sys.stderr)
+        return slot
 
     def _start_azurite(self, location: Path) -> str:
         azurite = self._stack.enter_context(Azurite(location))
@@ -85,16 +96,15 @@ class _Children:
         with Child("demo event", attached(self._python, "tools.demo", *wanted), env=self._env) as seeding:
             seeding.finish(_START_SECONDS)
 
-    def _start_app(self, wanted: int | None) -> str:
-        port = _first_free() if wanted is None else wanted
+    def _start_app(self, port: int, *, may_move: bool) -> str:
         app = self._start("app", "tools.functions_host", "--port", str(port))
         try:
             url = app.expect("Functions host on ", _START_SECONDS).split()[-1]
         except ChildError:
-            if wanted is not None or ports.is_free(port):
+            if not may_move or ports.is_free(port):
                 raise
             self._running.remove(app)
-            return self._start_app(None)  # somebody was quicker: perhaps a run that was started with this one
+            return self._start_app(ports.next_free(port), may_move=True)  # another program was quicker
         self._await_readiness(url, monotonic() + _START_SECONDS)
         return url
 
@@ -118,11 +128,8 @@ class _Children:
                 raise child.failure()
 
 
-def _first_free() -> int:
-    port = ports.next_free(FIRST_PORT)
-    if port != FIRST_PORT:
-        print(f"Port {FIRST_PORT} is taken; {port} is free.", file=sys.stderr)
-    return port
+def _free_ports() -> Iterator[int]:
+    return (port for port in range(FIRST_PORT, 65_536) if ports.is_free(port))
 
 
 def _tables_are_given(env: Mapping[str, str]) -> bool:

@@ -19,10 +19,10 @@ import pytest
 
 from tests.tools import checkout
 from tests.tools.test_processes import ended
-from tools import welcome
+from tools import ports, welcome
 from tools.azurite import Azurite
 from tools.processes import Child, ChildError
-from tools.runs import Run, running
+from tools.runs import Run, running, slot
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends them by POSIX signals")
 
@@ -86,14 +86,7 @@ def test_what_it_prints_works_as_pasted(serving: Serving) -> None:
 
 
 def test_manage_py_finds_its_tables(serving: Serving, folder: Path) -> None:
-    answer = subprocess.run(
-        [sys.executable, "manage.py", "events", "list"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "Demo hackathon" in answer.stdout
+    assert "Demo hackathon" in manage(folder, "events", "list").stdout
 
 
 def test_a_second_one_runs_beside_it(serving: Serving, folder: Path) -> None:
@@ -106,14 +99,6 @@ def test_a_second_one_runs_beside_it(serving: Serving, folder: Path) -> None:
 def test_manage_py_says_which_of_two_it_works_on_and_an_address_chooses(
     serving: Serving, folder: Path
 ) -> None:
-    def created(code: str, **env: str) -> str:
-        dates = ["--starts", "2030-01-01", "--ends", "2030-01-02", "--requests-per-day", "1"]
-        command = [sys.executable, "manage.py", "events", "create", code, "--name", code, *dates, "--json"]
-        settings = {**os.environ, **env}
-        made = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, check=True)
-        assert json.loads(made.stdout)["code"] == code
-        return made.stderr
-
     def status_of(run: Run, code: str) -> int:
         asked = urllib.request.Request(f"{run.url}/v1/event", headers={"api-key": f"{code}/ann"})
         try:
@@ -123,10 +108,10 @@ def test_manage_py_says_which_of_two_it_works_on_and_an_address_chooses(
                 return error.code
 
     with serve(folder) as second:
-        told = created("of-the-second")
+        told = create(folder, "of-the-latest")
         assert told.count("\n") == 1 and f"works on the latest, {second.run.url}." in told
-        assert created("of-the-first", PROXY_URL=serving.run.url) == ""
-        codes = ("of-the-first", "of-the-second")
+        assert create(folder, "of-the-first", PROXY_URL=serving.run.url) == ""
+        codes = ("of-the-first", "of-the-latest")
         assert [status_of(serving.run, code) for code in codes] == [200, 401]
         assert [status_of(second.run, code) for code in codes] == [401, 200]
 
@@ -176,29 +161,20 @@ def test_a_child_that_dies_ends_all_of_it_and_is_named(folder: Path, name: str) 
 
 
 def test_the_tables_are_kept_from_one_run_to_the_next(folder: Path) -> None:
-    limit = [
-        "manage.py",
-        "events",
-        "create",
-        "kept",
-        "--name",
-        "Kept",
-        "--starts",
-        "2030-01-01",
-        "--ends",
-        "2030-01-02",
-    ]
     with serve(folder):
-        subprocess.run([sys.executable, *limit], cwd=folder, capture_output=True, check=True)
+        create(folder, "kept")
     with serve(folder):
-        listed = subprocess.run(
-            [sys.executable, "manage.py", "events", "list"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    assert "Kept" in listed.stdout
+        assert "kept" in events(folder)
+
+
+def test_a_port_has_its_own_tables_again_after_two_ran_side_by_side(folder: Path) -> None:
+    first, second = (str(port) for port in (ports.free(), ports.free()))
+    with serve(folder, "--port", first), serve(folder, "--port", second):
+        create(folder, "of-the-second")
+    with serve(folder, "--port", second):
+        assert "of-the-second" in events(folder)
+        with serve(folder, "--port", first):
+            assert "of-the-second" not in events(folder)
 
 
 def test_a_taken_port_that_was_asked_for_is_one_sentence(folder: Path) -> None:
@@ -207,6 +183,14 @@ def test_a_taken_port_that_was_asked_for_is_one_sentence(folder: Path) -> None:
         answer = checkout.call(folder, "run", "--port", port)
     assert (answer.returncode, answer.stdout) == (2, "")
     assert answer.stderr == f"Port {port} is taken: choose another with --port, or leave it out.\n"
+
+
+def test_a_port_on_which_another_run_begins_is_one_sentence(folder: Path) -> None:
+    port = ports.free()
+    with slot([port], folder / ".local"):
+        answer = checkout.call(folder, "run", "--port", str(port))
+    told = f"Another `dev.py run` here has port {port}: choose another with --port, or leave it out.\n"
+    assert (answer.returncode, answer.stdout, answer.stderr) == (2, "", told)
 
 
 @pytest.mark.parametrize("arguments", [["run", "--port", "many"], ["run", "--ports"], ["lint", "x"], []])
@@ -230,6 +214,24 @@ def test_windows_gets_commands_for_its_own_shells() -> None:
         words in told for words in ("Invoke-RestMethod http://127.0.0.1:7071/v1", '-d "{\\"stream\\": true')
     )
     assert told.isascii()
+
+
+def create(folder: Path, code: str, **env: str) -> str:
+    """Makes an event with `manage.py`; what that says besides."""
+    about = ["--name", code, "--starts", "2030-01-01", "--ends", "2030-01-02", "--requests-per-day", "1"]
+    made = manage(folder, "events", "create", code, *about, "--json", **env)
+    assert json.loads(made.stdout)["code"] == code
+    return made.stderr
+
+
+def events(folder: Path) -> set[str]:
+    return {event["code"] for event in json.loads(manage(folder, "events", "list", "--json").stdout)}
+
+
+def manage(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "manage.py", *arguments]
+    settings = {**os.environ, **env}
+    return subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, check=True)
 
 
 def status(url: str | urllib.request.Request) -> int:

@@ -103,20 +103,37 @@ def test_a_lock_does_not_outlive_its_process(tmp_path: Path) -> None:
         lock.close()
 
 
-def test_each_run_has_the_first_slot_that_is_free(tmp_path: Path) -> None:
+def test_a_port_has_the_same_folder_each_time_whichever_run_begins_first(tmp_path: Path) -> None:
     with ExitStack() as first, ExitStack() as second:
-        taken = [first.enter_context(runs.slot(tmp_path)), second.enter_context(runs.slot(tmp_path))]
-        assert [folder.name for folder in taken] == ["run-1", "run-2"]
+        taken = [one.enter_context(runs.slot([7071, 7072], tmp_path)) for one in (first, second)]
+        assert [slot.port for slot in taken] == [7071, 7072]
+        assert taken[0].folder != taken[1].folder
         first.close()
-        with runs.slot(tmp_path) as again:
+        with runs.slot([7071, 7072], tmp_path) as again:
             assert again == taken[0]
+    with runs.slot([7072], tmp_path) as again:
+        assert again == taken[1]
+
+
+def test_a_folder_that_another_run_has_is_not_given_away(tmp_path: Path) -> None:
+    with runs.slot([7071], tmp_path), pytest.raises(runs.InUse), runs.slot([7071], tmp_path):
+        pytest.fail("two have it")
+
+
+def test_of_any_port_each_run_has_the_first_folder_that_is_free(tmp_path: Path) -> None:
+    with ExitStack() as first, runs.slot([0], tmp_path) as other:
+        taken = first.enter_context(runs.slot([0], tmp_path))
+        assert taken.folder != other.folder
+        first.close()
+        with runs.slot([0], tmp_path) as again:
+            assert again == taken
 
 
 def test_running_lists_the_latest_first_until_they_end(tmp_path: Path) -> None:
-    with runs.slot(tmp_path) as first:
-        runs.announce(runs.Run.now(first, "http://first", "tables", None))
-        with runs.slot(tmp_path) as second:
-            runs.announce(runs.Run.now(second, "http://second", "tables", None))
+    with runs.slot([0], tmp_path) as first:
+        runs.announce(runs.Run.now(first.folder, "http://first", "tables", None))
+        with runs.slot([0], tmp_path) as second:
+            runs.announce(runs.Run.now(second.folder, "http://second", "tables", None))
             assert [run.url for run in runs.running(tmp_path)] == ["http://second", "http://first"]
         assert [run.url for run in runs.running(tmp_path)] == ["http://first"]
     assert runs.running(tmp_path) == []
@@ -135,9 +152,9 @@ def test_a_run_that_was_killed_is_not_running(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such permissions on Windows")
 def test_only_the_user_reads_what_a_run_announces(tmp_path: Path) -> None:
-    with runs.slot(tmp_path) as folder:
-        runs.announce(runs.Run.now(folder, "http://it", "a secret", None))
-        assert (folder / "run.json").stat().st_mode & 0o077 == 0
+    with runs.slot([0], tmp_path) as slot:
+        runs.announce(runs.Run.now(slot.folder, "http://it", "a secret", None))
+        assert (slot.folder / "run.json").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
