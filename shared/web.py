@@ -139,6 +139,19 @@ async def unknown(req: Request) -> Response:
     return await _answer(req, work)
 
 
+async def without_v1(req: Request) -> Response:
+    """A path of ours whose prefix was forgotten."""
+
+    async def work() -> Reply:
+        path = req.url.path[:100]
+        raise NotFound(
+            f"{path!r} lacks /v1: it should be {'/v1' + path!r}. "
+            "The base_url or azure_endpoint of an SDK ends in /v1."
+        )
+
+    return await _answer(req, work)
+
+
 async def method_not_allowed(req: Request, allowed: str) -> Response:
     """A path that is there, for another method."""
 

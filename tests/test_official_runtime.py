@@ -75,6 +75,13 @@ REQUESTS = [
     asked("POST", "/v1/deployments/..%2f..%2fx/chat/completions", QUESTION),
     asked("POST", "/v1/deployments/a%00b/chat/completions", QUESTION),
     asked("POST", "/v1/embeddings", QUESTION),
+    *[
+        asked(method, path, QUESTION if method == "POST" else None)
+        for method in ("GET", "POST", "HEAD", "PATCH")
+        for path in ("/chat/completions", "/openai/deployments/gpt-4o/chat/completions", "/models", "/event")
+    ],
+    asked("POST", "/deployments/a%0ab/chat/completions", QUESTION),
+    asked("GET", "/docs"),
     asked("GET", "/v1"),
     asked("GET", "/v1/"),
     asked("GET", "/api/v2/models"),

@@ -249,6 +249,34 @@ async def test_any_other_path_is_not_found_in_the_envelope_for_every_method(stag
     assert not stage.simulator.calls
 
 
+WITHOUT_V1 = [
+    *("/chat/completions", "/openai/v1/chat/completions", "/openai/deployments/gpt-4o/chat/completions"),
+    *("/deployments/gpt-4o/chat/completions", "/models", "/openai/models", "/openai/v1/models"),
+    *("/models/gpt-4o", "/event", "/Chat/Completions/", "/embeddings", "/responses"),
+]
+
+
+@pytest.mark.parametrize("path", WITHOUT_V1)
+async def test_a_forgotten_v1_is_told_in_the_envelope_for_every_method(stage: Stage, path: str) -> None:
+    for method in METHODS:
+        got = await on_the_wire(
+            stage.url, [f"{method} {path}?x=1 HTTP/1.1".encode(), b"api-key: " + CREDENTIAL.encode()]
+        )
+        assert (got.status, got.headers["content-type"]) == (404, "application/json"), method
+        if method != "HEAD":
+            assert got.error["code"] == "not_found"
+            assert f"'{path}' lacks /v1: it should be '/v1{path}'." in got.error["message"]
+    assert not stage.simulator.calls
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect", "/chats"])
+async def test_nothing_catches_the_root_where_the_platform_has_pages_of_its_own(
+    stage: Stage, path: str
+) -> None:
+    got = await answered(stage.http.get(stage.url + path))
+    assert (got.status, got.body) == (404, b"")
+
+
 async def test_both_prefixes_answer_alike(stage: Stage) -> None:
     for path in (*NAMED, *UNNAMED, "/models", "/openai/models", "/openai/v1/models", "/event", "/nothing"):
         told = []

@@ -205,6 +205,20 @@ async def test_another_api_of_the_sdk_is_a_not_found_error(stage: Stage) -> None
     assert refused.value.code == "not_found"
 
 
+@pytest.mark.parametrize("kind", ["openai", "azure_endpoint", "azure_base_url"])
+async def test_an_address_without_v1_is_a_not_found_error_that_says_so(stage: Stage, kind: str) -> None:
+    given: dict[str, Any] = {"api_key": CREDENTIAL}
+    if kind != "openai":
+        given["api_version"] = VERSION
+    given["azure_endpoint" if kind == "azure_endpoint" else "base_url"] = stage.url
+    async with ASYNC[kind == "openai"](**given) as sdk:
+        for call in (sdk.chat.completions.create(model=MODEL, messages=MESSAGES), sdk.models.list()):
+            with pytest.raises(openai.NotFoundError, match="lacks /v1") as refused:
+                await call
+            assert refused.value.code == "not_found"
+            assert refused.value.request_id
+
+
 async def test_a_malformed_request_is_a_bad_request_error(stage: Stage) -> None:
     async with client(stage) as sdk:
         with pytest.raises(openai.BadRequestError) as refused:
