@@ -134,7 +134,10 @@ async def unknown(req: Request) -> Response:
     """A path that is not there."""
 
     async def work() -> Reply:
-        raise NotFound(f"Nothing is at {req.url.path[:100]!r}. Chat completions are at /v1/chat/completions.")
+        raise NotFound(
+            f"Nothing is at {req.url.path[:100]!r}: this proxy serves chat completions only, "
+            "at /v1/chat/completions."
+        )
 
     return await _answer(req, work)
 

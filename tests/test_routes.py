@@ -245,7 +245,7 @@ async def test_any_other_path_is_not_found_in_the_envelope_for_every_method(stag
         assert (got.status, got.headers["content-type"]) == (404, "application/json"), method
         if method != "HEAD":
             assert got.error["code"] == "not_found"
-            assert "/v1/chat/completions" in got.error["message"]
+            assert "serves chat completions only, at /v1/chat/completions." in got.error["message"]
     assert not stage.simulator.calls
 
 
