@@ -40,6 +40,9 @@ def create_app(service: Web) -> func.FunctionApp:
     async def models(req: Request) -> Response:
         return await service.models(req)
 
+    async def model(req: Request) -> Response:
+        return await service.model(req)
+
     async def event(req: Request) -> Response:
         return await service.event(req)
 
@@ -73,6 +76,7 @@ def create_app(service: Web) -> func.FunctionApp:
     for name, prefix in PREFIXES.items():
         routes = [(key, path, chat, "POST") for key, path in CHAT_ROUTES.items()]
         routes += [(key, path, models, "GET") for key, path in MODEL_ROUTES.items()]
+        routes += [(f"{key}_one", f"{path}/{{model}}", model, "GET") for key, path in MODEL_ROUTES.items()]
         routes += [("event", "event", event, "GET")]
         for key, path, handler, method in routes:
             add(f"{name}_{key}", f"{prefix}/{path}", handler, [method])

@@ -58,6 +58,11 @@ class Web:
         """The models of the caller's event."""
         return await _answer(req, lambda: self._open().proxy.models(_headers(req)))
 
+    async def model(self, req: Request) -> Response:
+        """One model of the caller's event."""
+        name = req.scope["path_params"]["model"]
+        return await _answer(req, lambda: self._open().proxy.model(_headers(req), name))
+
     async def event(self, req: Request) -> Response:
         """The caller's event."""
         return await _answer(req, lambda: self._open().proxy.event(_headers(req)))

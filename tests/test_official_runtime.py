@@ -61,6 +61,12 @@ REQUESTS = [
         for prefix in ("v1", "api/v1")
         for path in ("models", "openai/models", "openai/v1/models", "event")
     ],
+    *[
+        asked("GET", f"/{prefix}/{path}/{model}")
+        for prefix in ("v1", "api/v1")
+        for path in ("models", "openai/models", "openai/v1/models")
+        for model in ("gpt-4o", "a%0ab")
+    ],
     asked("POST", "/v1/chat/completions", STREAM),
     asked("POST", "/api/v1/deployments/gpt-4o/chat/completions", STREAM),
     asked("POST", "/v1/chat/completions", QUESTION, authorization=f"Bearer {CREDENTIAL}"),
@@ -90,6 +96,7 @@ REQUESTS = [
     asked("DELETE", "/v1/models"),
     asked("POST", "/v1/event", QUESTION),
     asked("HEAD", "/v1/models"),
+    asked("DELETE", "/v1/models/gpt-4o"),
     asked("OPTIONS", "/v1/chat/completions"),
 ]
 

@@ -109,6 +109,7 @@ async def test_the_asynchronous_client_gets_plain_answers_streams_and_models(
         assert "".join(_texts(chunks)) == answer.choices[0].message.content
         assert all(chunk.usage is None for chunk in chunks)
         assert [model.id async for model in sdk.models.list()] == [MODEL, "gpt-4o"]
+        assert (await sdk.models.retrieve("gpt-4o")).id == "gpt-4o"
     assert {call.deployment for call in stage.simulator.calls} == {MODEL}
 
 
