@@ -22,9 +22,11 @@ CHAT_ROUTES = {
     "chat_azure_v1": "openai/v1/chat/completions",
 }
 MODEL_ROUTES = {"models": "models", "models_azure": "openai/models", "models_azure_v1": "openai/v1/models"}
-FORGETFUL = ("chat", "deployments", "embeddings", "event", "models", "openai", "responses")
-"""What a path begins with when its prefix was forgotten. Never the root itself: the extension's own pages there,
-such as /docs, would answer a function that catches all, and the call would wait for ever."""
+WITHOUT_V1 = ("chat", "deployments", "event", "models", "openai")
+"""What a path of ours begins with when its prefix was forgotten. Never the root itself: the extension's own
+pages there, such as /docs, would answer a function that catches all, and the call would wait for ever."""
+NOT_SERVED = ("embeddings", "responses")
+"""What else people call so, and what is not there with a prefix either."""
 NIGHTLY = "0 17 3 * * *"
 """Second, minute, hour, day, month, day of the week: at 03:17 UTC."""
 EVERY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
@@ -88,7 +90,9 @@ def create_app(service: Web) -> func.FunctionApp:
     app.function_name("remove_old_rows")(nightly(remove_old_rows))
     add("z_api", "api/{*rest}", unknown, EVERY_METHOD)
     add("z_v1", "v1/{*rest}", unknown, EVERY_METHOD)
-    for first in FORGETFUL:
+    for first in NOT_SERVED:
+        add(f"z_{first}", f"{first}/{{*rest}}", unknown, EVERY_METHOD)
+    for first in WITHOUT_V1:
         add(f"z_without_v1_{first}", f"{first}/{{*rest}}", without_v1, EVERY_METHOD)
     return app
 

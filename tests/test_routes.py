@@ -267,7 +267,15 @@ async def test_every_other_method_is_told_the_one_that_is_allowed(stage: Stage, 
     "path",
     [
         *("/v1", "/v1/", "/api", "/api/", "/api/v1", "/api/v2/chat/completions", "/v1/completions"),
-        *("/v1/embeddings", "/v1/chat", "/v1/chat/completions/more", "/v1/openai/chat/completions"),
+        *(
+            "/embeddings",
+            "/responses",
+            "/responses/x",
+            "/v1/embeddings",
+            "/v1/chat",
+            "/v1/chat/completions/more",
+            "/v1/openai/chat/completions",
+        ),
         *("/v1/openai/deployments/a/b/chat/completions", "/v1/deployments//chat/completions"),
         *(
             "/v1/models/gpt-4o/more",
@@ -294,7 +302,7 @@ async def test_any_other_path_is_not_found_in_the_envelope_for_every_method(stag
 WITHOUT_V1 = [
     *("/chat/completions", "/openai/v1/chat/completions", "/openai/deployments/gpt-4o/chat/completions"),
     *("/deployments/gpt-4o/chat/completions", "/models", "/openai/models", "/openai/v1/models"),
-    *("/models/gpt-4o", "/event", "/Chat/Completions/", "/embeddings", "/responses"),
+    *("/models/gpt-4o", "/event", "/Chat/Completions/"),
 ]
 
 
