@@ -195,6 +195,23 @@ async def test_after_a_cut_stream_the_numbers_are_those_that_it_has_left(
     await text_when(opened, "facts", "4 of 5 left")
 
 
+async def test_a_chosen_model_stays_chosen_after_an_answer(stage: Stage, opened: browser.Page) -> None:
+    await opened.open(f"{stage.url}/#{await stage.add_event(requests_per_day=5)}/amy")
+    await opened.evaluate("document.querySelector('#who button').click()")
+    await text_when(opened, "state", "Open now.")
+    await opened.evaluate(
+        "document.getElementById('model').value = 'gpt-4o';"
+        "document.getElementById('model').dispatchEvent(new Event('change'));"
+        "document.getElementById('ask').click()"
+    )
+    await text_when(opened, "facts", "4 of 5 left")
+    assert await opened.evaluate("document.getElementById('model').value") == "gpt-4o"
+    assert 'model="gpt-4o"' in await text_when(opened, "sample", stage.url)
+    other = await stage.add_event(models=("gpt-4o", MODEL))
+    await sign_in(opened, other, "amy")
+    await text_when(opened, "sample", f'model="{MODEL}"')
+
+
 async def test_a_link_that_was_damaged_leaves_the_page_in_working_order(
     stage: Stage, opened: browser.Page
 ) -> None:
