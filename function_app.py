@@ -22,6 +22,11 @@ CHAT_ROUTES = {
     "chat_azure_v1": "openai/v1/chat/completions",
 }
 MODEL_ROUTES = {"models": "models", "models_azure": "openai/models", "models_azure_v1": "openai/v1/models"}
+WITHOUT_V1 = ("chat", "deployments", "event", "models", "openai")
+"""What a path of ours begins with when its prefix was forgotten. Never the root itself: the extension's own
+pages there, such as /docs, would answer a function that catches all, and the call would wait for ever."""
+NOT_SERVED = ("embeddings", "responses")
+"""What else people call so, and what is not there with a prefix either."""
 NIGHTLY = "0 17 3 * * *"
 """Second, minute, hour, day, month, day of the week: at 03:17 UTC."""
 EVERY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
@@ -36,6 +41,9 @@ def create_app(service: Web) -> func.FunctionApp:
 
     async def models(req: Request) -> Response:
         return await service.models(req)
+
+    async def model(req: Request) -> Response:
+        return await service.model(req)
 
     async def event(req: Request) -> Response:
         return await service.event(req)
@@ -55,6 +63,9 @@ def create_app(service: Web) -> func.FunctionApp:
     async def unknown(req: Request) -> Response:
         return await web.unknown(req)
 
+    async def without_v1(req: Request) -> Response:
+        return await web.without_v1(req)
+
     def add(name: str, route: str, handler: object, methods: list[str]) -> None:
         app.function_name(name)(app.route(route, methods=methods)(handler))
 
@@ -67,6 +78,7 @@ def create_app(service: Web) -> func.FunctionApp:
     for name, prefix in PREFIXES.items():
         routes = [(key, path, chat, "POST") for key, path in CHAT_ROUTES.items()]
         routes += [(key, path, models, "GET") for key, path in MODEL_ROUTES.items()]
+        routes += [(f"{key}_one", f"{path}/{{model}}", model, "GET") for key, path in MODEL_ROUTES.items()]
         routes += [("event", "event", event, "GET")]
         for key, path, handler, method in routes:
             add(f"{name}_{key}", f"{prefix}/{path}", handler, [method])
@@ -78,6 +90,10 @@ def create_app(service: Web) -> func.FunctionApp:
     app.function_name("remove_old_rows")(nightly(remove_old_rows))
     add("z_api", "api/{*rest}", unknown, EVERY_METHOD)
     add("z_v1", "v1/{*rest}", unknown, EVERY_METHOD)
+    for first in NOT_SERVED:
+        add(f"z_{first}", f"{first}/{{*rest}}", unknown, EVERY_METHOD)
+    for first in WITHOUT_V1:
+        add(f"z_without_v1_{first}", f"{first}/{{*rest}}", without_v1, EVERY_METHOD)
     return app
 
 

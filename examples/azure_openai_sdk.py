@@ -5,7 +5,7 @@ import os
 from openai import AzureOpenAI
 
 client = AzureOpenAI(
-    azure_endpoint=os.environ.get("EVENT_ENDPOINT", "http://127.0.0.1:7071") + "/v1",
+    azure_endpoint=os.environ.get("EVENT_ENDPOINT", "http://127.0.0.1:7071/v1"),
     api_key=os.environ.get("EVENT_KEY", "hackathon/gloveboxes"),
     api_version="2023-09-01-preview",
 )

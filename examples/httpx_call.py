@@ -4,9 +4,9 @@ import os
 
 import httpx
 
-endpoint = os.environ.get("EVENT_ENDPOINT", "http://127.0.0.1:7071")
+endpoint = os.environ.get("EVENT_ENDPOINT", "http://127.0.0.1:7071/v1").rstrip("/")
 response = httpx.post(
-    f"{endpoint}/api/v1/chat/completions",
+    f"{endpoint}/chat/completions",
     headers={"openai-event-code": os.environ.get("EVENT_KEY", "hackathon/gloveboxes")},
     json={
         "messages": [

@@ -2,7 +2,7 @@
 import OpenAI from "openai";
 
 const client = new OpenAI({
-  baseURL: (process.env.EVENT_ENDPOINT ?? "http://127.0.0.1:7071") + "/v1",
+  baseURL: process.env.EVENT_ENDPOINT ?? "http://127.0.0.1:7071/v1",
   apiKey: process.env.EVENT_KEY ?? "hackathon/gloveboxes",
 });
 const stream = await client.chat.completions.create({

@@ -5,7 +5,7 @@ import os
 from openai import OpenAI
 
 client = OpenAI(
-    base_url=os.environ.get("EVENT_ENDPOINT", "http://127.0.0.1:7071") + "/v1",
+    base_url=os.environ.get("EVENT_ENDPOINT", "http://127.0.0.1:7071/v1"),
     api_key=os.environ.get("EVENT_KEY", "hackathon/gloveboxes"),
 )
 completion = client.chat.completions.create(

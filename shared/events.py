@@ -94,6 +94,17 @@ def models(event: Event, deployed: frozenset[str]) -> list[str]:
     return [model for model in event.models if model in deployed] if event.models else sorted(deployed)
 
 
+def listing(event: Event, deployed: frozenset[str]) -> dict[str, Any]:
+    """The models that the event may use, in the form of OpenAI's list of models."""
+    return {"object": "list", "data": [listed(event, model) for model in models(event, deployed)]}
+
+
+def listed(event: Event, model: str) -> dict[str, Any]:
+    """A model in the form that it has in that list."""
+    created = int(event.starts_at.timestamp())
+    return {"id": model, "object": "model", "created": created, "owned_by": "azure-openai"}
+
+
 def output_cap(event: Event, choices: int) -> int | None:
     """The most output tokens of each choice, so that all together stay within the event's; None without any.
 

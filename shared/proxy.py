@@ -122,21 +122,30 @@ class Proxy:
         Raises:
             ProxyError: any refusal.
         """
+        return await self._of_open_event(headers, events.listing)
+
+    async def model(self, headers: Headers, name: str) -> Reply:
+        """One of these models, as the list has it.
+
+        Raises:
+            ProxyError: any refusal; ModelNotFound for one that the list has not.
+        """
+        return await self._of_open_event(
+            headers,
+            lambda event, deployed: events.listed(event, events.choose_model(event, name, deployed)),
+        )
+
+    async def _of_open_event(self, headers: Headers, tell: Callable[[Event, frozenset[str]], Any]) -> Reply:
+        """What `tell` says of the caller's event and the deployed models, with the caller's numbers."""
         who = credential(headers)
         event = await self._events.find(who.event_code)
         told = await self._standing_headers(who, event)
         try:
             events.admit(event, self._now())
+            reply = self._json(tell(event, (await self._routing.routes()).models))
         except ProxyError as error:
             error.headers |= told
             raise
-        created = int(event.starts_at.timestamp())
-        routes = await self._routing.routes()
-        data = [
-            {"id": model, "object": "model", "created": created, "owned_by": "azure-openai"}
-            for model in events.models(event, routes.models)
-        ]
-        reply = self._json({"object": "list", "data": data})
         reply.headers.update(told)
         return reply
 

@@ -10,6 +10,7 @@ import msgspec
 
 from .errors import InvalidJson, InvalidRequest
 from .json_edit import DuplicateMember, edit, members, without
+from .json_faults import fault
 from .models import API_V1, Deployment, Ways
 
 MAX_CHOICES = 128
@@ -84,7 +85,8 @@ def parse(body: bytes) -> ChatRequest:
     except DuplicateMember as error:
         raise InvalidRequest(f"{error.name!r} is given twice.", param=error.name) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise InvalidJson("The body is not valid JSON in UTF-8: send an object with 'messages'.") from error
+        told = f"The body is not valid JSON in UTF-8: {fault(body, error)}. Send an object with 'messages'."
+        raise InvalidJson(told) from error
     return request
 
 

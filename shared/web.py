@@ -58,6 +58,11 @@ class Web:
         """The models of the caller's event."""
         return await _answer(req, lambda: self._open().proxy.models(_headers(req)))
 
+    async def model(self, req: Request) -> Response:
+        """One model of the caller's event."""
+        name = req.scope["path_params"]["model"]
+        return await _answer(req, lambda: self._open().proxy.model(_headers(req), name))
+
     async def event(self, req: Request) -> Response:
         """The caller's event."""
         return await _answer(req, lambda: self._open().proxy.event(_headers(req)))
@@ -134,7 +139,23 @@ async def unknown(req: Request) -> Response:
     """A path that is not there."""
 
     async def work() -> Reply:
-        raise NotFound(f"Nothing is at {req.url.path[:100]!r}. Chat completions are at /v1/chat/completions.")
+        raise NotFound(
+            f"Nothing is at {req.url.path[:100]!r}: this proxy serves chat completions only, "
+            "at /v1/chat/completions."
+        )
+
+    return await _answer(req, work)
+
+
+async def without_v1(req: Request) -> Response:
+    """A path of ours whose prefix was forgotten."""
+
+    async def work() -> Reply:
+        path = req.url.path[:100]
+        raise NotFound(
+            f"{path!r} lacks /v1: it should be {'/v1' + path!r}. "
+            "The base_url or azure_endpoint of an SDK ends in /v1."
+        )
 
     return await _answer(req, work)
 

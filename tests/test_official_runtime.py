@@ -61,6 +61,12 @@ REQUESTS = [
         for prefix in ("v1", "api/v1")
         for path in ("models", "openai/models", "openai/v1/models", "event")
     ],
+    *[
+        asked("GET", f"/{prefix}/{path}/{model}")
+        for prefix in ("v1", "api/v1")
+        for path in ("models", "openai/models", "openai/v1/models")
+        for model in ("gpt-4o", "a%0ab")
+    ],
     asked("POST", "/v1/chat/completions", STREAM),
     asked("POST", "/api/v1/deployments/gpt-4o/chat/completions", STREAM),
     asked("POST", "/v1/chat/completions", QUESTION, authorization=f"Bearer {CREDENTIAL}"),
@@ -75,6 +81,13 @@ REQUESTS = [
     asked("POST", "/v1/deployments/..%2f..%2fx/chat/completions", QUESTION),
     asked("POST", "/v1/deployments/a%00b/chat/completions", QUESTION),
     asked("POST", "/v1/embeddings", QUESTION),
+    *[
+        asked(method, path, QUESTION if method == "POST" else None)
+        for method in ("GET", "POST", "HEAD", "PATCH")
+        for path in ("/chat/completions", "/openai/deployments/gpt-4o/chat/completions", "/models", "/event")
+    ],
+    asked("POST", "/deployments/a%0ab/chat/completions", QUESTION),
+    asked("GET", "/docs"),
     asked("GET", "/v1"),
     asked("GET", "/v1/"),
     asked("GET", "/api/v2/models"),
@@ -83,6 +96,7 @@ REQUESTS = [
     asked("DELETE", "/v1/models"),
     asked("POST", "/v1/event", QUESTION),
     asked("HEAD", "/v1/models"),
+    asked("DELETE", "/v1/models/gpt-4o"),
     asked("OPTIONS", "/v1/chat/completions"),
 ]
 

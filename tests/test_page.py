@@ -154,6 +154,64 @@ async def test_a_stream_that_is_cut_is_told_beneath_what_came(stage: Stage, open
     assert not await opened.evaluate("document.getElementById('ask').disabled")
 
 
+async def show_and_ask(stage: Stage, opened: browser.Page, code: str) -> None:
+    await opened.open(f"{stage.url}/#{code}/amy")
+    await opened.evaluate("document.querySelector('#who button').click()")
+    await text_when(opened, "state", "Open now.")
+    await opened.evaluate("document.getElementById('ask').click()")
+
+
+async def test_an_answer_about_the_end_of_streams_is_shown_whole(stage: Stage, opened: browser.Page) -> None:
+    stage.simulator.always(MODEL, Answer(text="It ends in [DONE], or data: [DONE] in full."))
+    await show_and_ask(stage, opened, await stage.add_event(requests_per_day=5))
+    await text_when(opened, "facts", "4 of 5 left")
+    assert await text_when(opened, "answer", "in full") == "It ends in [DONE], or data: [DONE] in full."
+
+
+@pytest.mark.parametrize("pieces", [None, 3], ids=["before-the-answer", "within-it"])
+async def test_after_a_stop_the_numbers_are_those_that_the_call_has_left(
+    stage: Stage, opened: browser.Page, pieces: int | None
+) -> None:
+    code = await stage.add_event(requests_per_day=5, tokens_per_day=9_000)
+    gate = stage.simulator.gate(MODEL, Answer("One two three four five."))
+    if pieces is not None:
+        gate.open(pieces)
+    await show_and_ask(stage, opened, code)
+    await (gate.arrived() if pieces is None else gate.reached(pieces))
+    await opened.evaluate("document.getElementById('stop').click()")
+    facts = await text_when(opened, "facts", "4 of 5 left")
+    got = await stage.http.get(f"{stage.url}/v1/event", headers={"api-key": f"{code}/amy"})
+    left = (await got.json())["tokens"]["remaining"]
+    assert f"{left:,} of 9,000 left" in facts
+    assert not await opened.evaluate("document.getElementById('ask').disabled")
+
+
+async def test_after_a_cut_stream_the_numbers_are_those_that_it_has_left(
+    stage: Stage, opened: browser.Page
+) -> None:
+    stage.simulator.always(MODEL, CutStream(after=4))
+    await show_and_ask(stage, opened, await stage.add_event(requests_per_day=5))
+    await text_when(opened, "answer", "was cut off")
+    await text_when(opened, "facts", "4 of 5 left")
+
+
+async def test_a_chosen_model_stays_chosen_after_an_answer(stage: Stage, opened: browser.Page) -> None:
+    await opened.open(f"{stage.url}/#{await stage.add_event(requests_per_day=5)}/amy")
+    await opened.evaluate("document.querySelector('#who button').click()")
+    await text_when(opened, "state", "Open now.")
+    await opened.evaluate(
+        "document.getElementById('model').value = 'gpt-4o';"
+        "document.getElementById('model').dispatchEvent(new Event('change'));"
+        "document.getElementById('ask').click()"
+    )
+    await text_when(opened, "facts", "4 of 5 left")
+    assert await opened.evaluate("document.getElementById('model').value") == "gpt-4o"
+    assert 'model="gpt-4o"' in await text_when(opened, "sample", stage.url)
+    other = await stage.add_event(models=("gpt-4o", MODEL))
+    await sign_in(opened, other, "amy")
+    await text_when(opened, "sample", f'model="{MODEL}"')
+
+
 async def test_a_link_that_was_damaged_leaves_the_page_in_working_order(
     stage: Stage, opened: browser.Page
 ) -> None:

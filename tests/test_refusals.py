@@ -181,7 +181,7 @@ ROWS = {
     "not-its-model": Row(
         404, "model_not_found", not_its_model, ("'gpt-4o'", f"use: {MODEL}."), param="model"
     ),
-    "no-such-path": Row(404, "not_found", nowhere, ("/v1/embeddings", "/v1/chat/completions")),
+    "no-such-path": Row(404, "not_found", nowhere, ("/v1/embeddings", "chat completions only")),
     "wrong-method": Row(405, "method_not_allowed", wrong_method, ("takes POST, not GET",), {"allow": "POST"}),
     "too-large": Row(413, "request_too_large", sends(b"x" * (4 * 2**20 + 1)), ("4,194,304 bytes", "shorter")),
     "busy": Row(

@@ -83,6 +83,60 @@ def test_what_is_not_json_in_utf8_is_refused(body: bytes) -> None:
         parse(body)
 
 
+DEEP = b"[" * 100_000
+HALF = "half of a surrogate pair stands alone in it, as when an emoji is cut in two"
+BOM = "it begins with a byte order mark; save it without one"
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b"", "it is empty"),
+        (b" \r\n", "it is empty"),
+        (b'{"a":[1', "it ends too early"),
+        (b'{"a":"abc', "it ends too early"),
+        (b'{"a":1,}', "trailing comma in object, at byte 7"),
+        (b'{"a":[1,]}', "trailing comma in array, at byte 8"),
+        (b'{"a":1 "b":2}', "expected ',' or '}', at byte 7"),
+        (b'{"a" 1}', "expected ':', at byte 5"),
+        (b"{'a':1}", "object keys must be strings, at byte 1"),
+        (b'{"a":1}}', "trailing characters, at byte 8"),
+        (b'{"a":NaN}', "invalid character, at byte 5"),
+        (b'{"a":"\\x"}', "invalid escaped character, at byte 7"),
+        (b'{"a":"caf\xe9 au lait"}', "byte 9 is not UTF-8"),
+        (b'{"a":"smile \\ud83d"}', HALF),
+        (b'{"a":"smile \\uD83D"}]}', HALF),
+        (b'{"a":"smile \\ud83d and more"}', HALF),
+        (b'{"a":"\\ud83d\\u0041"}', HALF),
+        (b'{"a":"\\ude00 smile"}', HALF),
+        (b'{"a":"smile \\ud83d\\ude00', "it ends too early"),
+        (b"\xef\xbb\xbf{}", BOM),
+        ('{"a":"x"}'.encode("utf-16"), "it is UTF-16; save it as UTF-8"),
+        (b"\xfe\xff" + '{"a":"x"}'.encode("utf-16-be"), "it is UTF-16; save it as UTF-8"),
+        (b'{"a":' + DEEP, "it is nested too deeply"),
+        (b'{"stream_options":{"a":' + DEEP, "it is nested too deeply"),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_told_in_a_few_words(body: bytes, fault: str) -> None:
+    with pytest.raises(InvalidJson) as caught:
+        parse(body)
+    assert caught.value.message == (
+        f"The body is not valid JSON in UTF-8: {fault}. Send an object with 'messages'."
+    )
+
+
+@given(
+    st.integers(0, 40), st.sampled_from(['"', "\\", ",", "}", "x", "\n", "\\ud83d", "\ud83d", "\xef\xbb\xbf"])
+)
+def test_nothing_of_a_body_is_repeated_in_its_refusal(at: int, junk: str) -> None:
+    body = '{"messages":[{"secret":"SECRET SECRET"}],"secret":1}'
+    for written in (body[:at] + junk + body[at:], body[: at + 1]):
+        try:
+            parse(written.encode(errors="surrogatepass"))
+        except (InvalidJson, InvalidRequest) as refused:
+            assert "secret" not in refused.message.lower()
+
+
 @given(st.integers(0, 10), st.binary(min_size=1, max_size=4))
 def test_bytes_that_are_not_utf8_are_refused_wherever_they_stand(at: int, junk: bytes) -> None:
     body = b'{"abcdefghij":{"abcdefghij":["abcdefghij"]}}'

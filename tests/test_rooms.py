@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LEAVES = {
-    *("errors", "models", "settings", "sse", "json_edit", "amounts", "estimate", "trace"),
+    *("errors", "models", "settings", "sse", "json_edit", "json_faults", "amounts", "estimate", "trace"),
     *("connections", "deadlines", "turns"),
 }
 STAGES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -28,8 +29,9 @@ NAMED = ("/openai/deployments/{}/chat/completions", "/deployments/{}/chat/comple
 UNNAMED = ("/chat/completions", "/openai/v1/chat/completions")
 CHATS = [prefix + path.format(OTHER) for prefix in PREFIXES for path in (*NAMED, *UNNAMED)]
 MODELS = [prefix + path for prefix in PREFIXES for path in ("/models", "/openai/models", "/openai/v1/models")]
+ONE_MODEL = [f"{path}/{OTHER}" for path in MODELS]
 EVENTS = [prefix + "/event" for prefix in PREFIXES]
-ALLOWED = {**dict.fromkeys(CHATS, "POST"), **dict.fromkeys([*MODELS, *EVENTS], "GET")}
+ALLOWED = {**dict.fromkeys(CHATS, "POST"), **dict.fromkeys([*MODELS, *ONE_MODEL, *EVENTS], "GET")}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 HEADERS = {
     "api-key": CREDENTIAL,
@@ -110,6 +112,46 @@ async def test_models_are_those_that_the_event_may_use_and_that_are_deployed_and
     code = await stage.add_event(models=(stopped, "never-deployed", model))
     got = await stage.http.get(f"{stage.url}/v1/models", headers={"api-key": f"{code}/ann"})
     assert [one["id"] for one in (await got.json())["data"]] == [model]
+
+
+@pytest.mark.parametrize("path", ONE_MODEL)
+async def test_one_model_is_told_as_the_list_has_it(stage: Stage, path: str) -> None:
+    headers = {"api-key": CREDENTIAL}
+    got = await answered(stage.http.get(stage.url + path, headers=headers))
+    listed = await (await stage.http.get(stage.url + path.removesuffix(f"/{OTHER}"), headers=headers)).json()
+    assert (got.status, got.headers["content-type"]) == (200, "application/json")
+    assert json.loads(got.body) == listed["data"][1]
+    assert got.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "gpt-4o%2Fx", "GPT-4O", "'%20or%201=1", "%00", "%0a"])
+@pytest.mark.parametrize("path", MODELS)
+async def test_a_model_that_the_event_may_not_use_is_not_found_and_told_which_are(
+    stage: Stage, path: str, name: str
+) -> None:
+    got = await on_the_wire(
+        stage.url, [f"GET {path}/{name} HTTP/1.1".encode(), b"api-key: " + CREDENTIAL.encode()]
+    )
+    assert (got.status, got.error["code"], got.error["param"]) == (404, "model_not_found", "model")
+    assert f"use: {MODEL}, {OTHER}." in got.error["message"]
+
+
+async def test_one_model_goes_the_way_of_the_list_through_the_policy(stage: Stage) -> None:
+    stopped = await stage.add_deployment(active=False)
+    closed, quota = {"ends_at": datetime.now(UTC) - timedelta(hours=1)}, {"requests_per_day": 7}
+    for changes in ({}, {"models": (MODEL,)}, {"models": (stopped,)}, {"models": ()}, closed, quota):
+        code = await stage.add_event(**changes)
+        listed, one = [
+            await answered(stage.http.get(f"{stage.url}{path}", headers={"api-key": f"{code}/ann"}))
+            for path in ("/v1/models", f"/v1/models/{OTHER}")
+        ]
+        if listed.status == 200:
+            data = [model for model in json.loads(listed.body)["data"] if model["id"] == OTHER]
+            assert (one.status, [json.loads(one.body)]) == (200, data) if data else one.status == 404
+        else:
+            assert (one.status, one.body) == (listed.status, listed.body) and one.status == 403
+        limits = [{k: v for k, v in got.headers.items() if "ratelimit" in k} for got in (listed, one)]
+        assert limits[0] == limits[1] and bool(limits[0]) == (changes is quota)
 
 
 async def test_an_event_that_names_no_models_may_use_all_that_are_deployed(stage: Stage) -> None:
@@ -225,10 +267,18 @@ async def test_every_other_method_is_told_the_one_that_is_allowed(stage: Stage, 
     "path",
     [
         *("/v1", "/v1/", "/api", "/api/", "/api/v1", "/api/v2/chat/completions", "/v1/completions"),
-        *("/v1/embeddings", "/v1/chat", "/v1/chat/completions/more", "/v1/openai/chat/completions"),
+        *(
+            "/embeddings",
+            "/responses",
+            "/responses/x",
+            "/v1/embeddings",
+            "/v1/chat",
+            "/v1/chat/completions/more",
+            "/v1/openai/chat/completions",
+        ),
         *("/v1/openai/deployments/a/b/chat/completions", "/v1/deployments//chat/completions"),
         *(
-            "/v1/models/gpt-4o",
+            "/v1/models/gpt-4o/more",
             "/v1/%00",
             "/v1/%0d%0a",
             "/v1/" + "x" * 3000,
@@ -245,12 +295,49 @@ async def test_any_other_path_is_not_found_in_the_envelope_for_every_method(stag
         assert (got.status, got.headers["content-type"]) == (404, "application/json"), method
         if method != "HEAD":
             assert got.error["code"] == "not_found"
-            assert "/v1/chat/completions" in got.error["message"]
+            assert "serves chat completions only, at /v1/chat/completions." in got.error["message"]
     assert not stage.simulator.calls
 
 
+WITHOUT_V1 = [
+    *("/chat/completions", "/openai/v1/chat/completions", "/openai/deployments/gpt-4o/chat/completions"),
+    *("/deployments/gpt-4o/chat/completions", "/models", "/openai/models", "/openai/v1/models"),
+    *("/models/gpt-4o", "/event", "/Chat/Completions/"),
+]
+
+
+@pytest.mark.parametrize("path", WITHOUT_V1)
+async def test_a_forgotten_v1_is_told_in_the_envelope_for_every_method(stage: Stage, path: str) -> None:
+    for method in METHODS:
+        got = await on_the_wire(
+            stage.url, [f"{method} {path}?x=1 HTTP/1.1".encode(), b"api-key: " + CREDENTIAL.encode()]
+        )
+        assert (got.status, got.headers["content-type"]) == (404, "application/json"), method
+        if method != "HEAD":
+            assert got.error["code"] == "not_found"
+            assert f"'{path}' lacks /v1: it should be '/v1{path}'." in got.error["message"]
+    assert not stage.simulator.calls
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect", "/chats"])
+async def test_nothing_catches_the_root_where_the_platform_has_pages_of_its_own(
+    stage: Stage, path: str
+) -> None:
+    got = await answered(stage.http.get(stage.url + path))
+    assert (got.status, got.body) == (404, b"")
+
+
 async def test_both_prefixes_answer_alike(stage: Stage) -> None:
-    for path in (*NAMED, *UNNAMED, "/models", "/openai/models", "/openai/v1/models", "/event", "/nothing"):
+    for path in (
+        *NAMED,
+        *UNNAMED,
+        "/models",
+        "/openai/models",
+        "/openai/v1/models",
+        "/models/x",
+        "/event",
+        "/nothing",
+    ):
         told = []
         for prefix in PREFIXES:
             got = await answered(stage.http.get(stage.url + prefix + path.format(OTHER), headers=HEADERS))

@@ -109,6 +109,7 @@ async def test_the_asynchronous_client_gets_plain_answers_streams_and_models(
         assert "".join(_texts(chunks)) == answer.choices[0].message.content
         assert all(chunk.usage is None for chunk in chunks)
         assert [model.id async for model in sdk.models.list()] == [MODEL, "gpt-4o"]
+        assert (await sdk.models.retrieve("gpt-4o")).id == "gpt-4o"
     assert {call.deployment for call in stage.simulator.calls} == {MODEL}
 
 
@@ -200,9 +201,23 @@ async def test_a_model_that_is_not_there_is_a_not_found_error_that_lists_those_t
 
 async def test_another_api_of_the_sdk_is_a_not_found_error(stage: Stage) -> None:
     async with client(stage) as sdk:
-        with pytest.raises(openai.NotFoundError, match="/v1/embeddings") as refused:
+        with pytest.raises(openai.NotFoundError, match=r"/v1/embeddings.*chat completions only") as refused:
             await sdk.embeddings.create(model=MODEL, input="x")
     assert refused.value.code == "not_found"
+
+
+@pytest.mark.parametrize("kind", ["openai", "azure_endpoint", "azure_base_url"])
+async def test_an_address_without_v1_is_a_not_found_error_that_says_so(stage: Stage, kind: str) -> None:
+    given: dict[str, Any] = {"api_key": CREDENTIAL}
+    if kind != "openai":
+        given["api_version"] = VERSION
+    given["azure_endpoint" if kind == "azure_endpoint" else "base_url"] = stage.url
+    async with ASYNC[kind == "openai"](**given) as sdk:
+        for call in (sdk.chat.completions.create(model=MODEL, messages=MESSAGES), sdk.models.list()):
+            with pytest.raises(openai.NotFoundError, match="lacks /v1") as refused:
+                await call
+            assert refused.value.code == "not_found"
+            assert refused.value.request_id
 
 
 async def test_a_malformed_request_is_a_bad_request_error(stage: Stage) -> None:
