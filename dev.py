@@ -43,8 +43,8 @@ prints what each can do. It takes about seven minutes, and wants the machine for
   --quick         a first look, in less than a minute
   --peers         nginx and LiteLLM too, in about 13 minutes. What is missing of them is installed first,
                   into .local and .venvs of this checkout alone; LiteLLM takes 750 MB
-  --worker        the app in the cloud's own worker library too, with Python 3.13 (--python 3.13); with --peers
-                  and this it takes about 16 minutes
+  --worker        the app in the cloud's own worker library too, with Python 3.13 (--python 3.13);
+                  with --peers as well it takes about 16 minutes
   --write [FILE]  write docs/performance.md too, or FILE
 """
 

@@ -23,10 +23,10 @@ CHAT_ROUTES = {
 }
 MODEL_ROUTES = {"models": "models", "models_azure": "openai/models", "models_azure_v1": "openai/v1/models"}
 WITHOUT_V1 = ("chat", "deployments", "event", "models", "openai")
-"""What a path of ours begins with when its prefix was forgotten. Never the root itself: the extension's own
-pages there, such as /docs, would answer a function that catches all, and the call would wait for ever."""
-NOT_SERVED = ("embeddings", "responses")
-"""What else people call so, and what is not there with a prefix either."""
+"""What a path of ours may begin with when its prefix was forgotten. Never the root itself: the extension's
+own pages there, such as /docs, would answer a function that catches all, and the call would wait for ever."""
+NOT_SERVED = ("audio", "batches", "completions", "embeddings", "files", "images", "moderations", "responses")
+"""What else the SDKs call, and what is not there with a prefix either."""
 NIGHTLY = "0 17 3 * * *"
 """Second, minute, hour, day, month, day of the week: at 03:17 UTC."""
 EVERY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]

@@ -8,6 +8,8 @@ from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
@@ -16,6 +18,8 @@ from admin.printing import note
 from shared.settings import TABLES, TABLES_URI
 from tools import runs
 from tools.processes import ROOT
+
+_LOOPBACK: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +62,24 @@ def find_url(root: Path = ROOT) -> str | None:
 
 
 def _running(root: Path, wanted: str | None) -> runs.Run | None:
-    """The `dev.py run` that serves at this address; else the latest, and a note where that is not certain."""
+    """The `dev.py run` that serves at this address; the latest where none is given, and a note of others.
+
+    A single one may be reached from elsewhere by an address that it does not know.
+
+    Raises:
+        Fault: none serves at this address.
+    """
     running = runs.running(root / runs.LOCAL.name)
     if not running:
         return None
-    for run in running:
-        if run.url == wanted:
-            return run
     latest, *others = running
     if wanted:
+        for run in running:
+            if _place(run.url) == _place(wanted):
+                return run
+        if others or _place(wanted)[0] == _LOOPBACK:
+            serving = " and ".join(run.url for run in running)
+            raise Fault(f"No `dev.py run` serves at PROXY_URL={wanted}, but at {serving}.")
         note(f"no `dev.py run` serves at {wanted}: this works on {latest.url}.")
     elif others:
         note(
@@ -74,6 +87,17 @@ def _running(root: Path, wanted: str | None) -> runs.Run | None:
             f"PROXY_URL={others[0].url} chooses another."
         )
     return latest
+
+
+def _place(url: str) -> tuple[str | None, int | None, str]:
+    """Host, port and path: addresses of the same place have the same, with or without the `/v1` for SDKs."""
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    host = _LOOPBACK if parts.hostname == "localhost" else parts.hostname
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    return host, port, parts.path.rstrip("/").removesuffix("/v1").removesuffix("/api")
 
 
 def _named(root: Path) -> Mapping[str, str]:

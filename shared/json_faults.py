@@ -18,7 +18,7 @@ _OF_A_PAIR = {
     "unexpected end of escaped utf-16 surrogate pair",
 }
 _malformed = re.compile(r"JSON is malformed: (.+) \(byte (\d+)\)").fullmatch
-_half = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])").search
+_half = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])").search
 
 
 def fault(body: bytes, error: Exception) -> str:
@@ -40,4 +40,7 @@ def _missing(body: bytes) -> str:
     """Why the body ends too early for msgspec, which looks there for the other half of a pair as well."""
     if not body or body.isspace():
         return "it is empty"
-    return _HALF if _half(body[-12:]) else "it ends too early"
+    end = body[-64:]
+    if _half(end):
+        return _HALF
+    return "it ends too early, or a \\u escape in it does" if b"\\u" in end else "it ends too early"

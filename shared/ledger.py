@@ -161,8 +161,13 @@ class Account:
     @property
     def used(self) -> Amount:
         """What was used, as far as this instance knows, calls still running included."""
+        return self.charged.plus(self.held)
+
+    @property
+    def charged(self) -> Amount:
+        """What calls that have ended used, as far as this instance knows."""
         telling = self._doubt.spent if self._doubt else NOTHING
-        return self.row.used.plus(telling).plus(self.spent).plus(self.held)
+        return self.row.used.plus(telling).plus(self.spent)
 
     @property
     def concerns_others(self) -> bool:
@@ -342,7 +347,7 @@ class Account:
         What is kept of it counts, or the one of requests and tokens that lasts longer would pile up here.
         """
         missing = self._wanted.where(self.limit).minus(kept)
-        fresh = self._blocks.share(free).minus(kept.at_least(NOTHING))
+        fresh = self._blocks.share(free).minus(kept)
         return fresh.at_least(missing).at_least(NOTHING).at_most(free)
 
     async def _carry_out(self, change: _Change) -> None:

@@ -202,7 +202,7 @@ class Quota:
         wanted = corrected.amount
         held = account.take(wanted)
         if held is None and (held := await account.hold(wanted, corrected.least)) is None:
-            raise refusal(account, corrected.least, event, day, now)
+            raise refusal(account, corrected.least, need.choices, event, day, now)
         claims.append((account, held))
         if held.amount == wanted:
             return need

@@ -81,23 +81,26 @@ class Standing(Struct, frozen=True):
 
     @property
     def _total_is_used(self) -> bool:
-        """Whether the whole event has nothing useful left: then only the organiser helps."""
-        return self.total is not None and not self.total.remaining.covers(LEAST_CALL)
+        """Whether ended calls have used the whole event's total: then only the organiser helps."""
+        return self.total is not None and not self.total.limit.minus(self.total.charged).covers(LEAST_CALL)
 
 
 def _unit(limit: int | None, used: int, remaining: int) -> dict[str, int] | None:
     return None if limit is None else {"limit": limit, "used": used, "remaining": remaining}
 
 
-def refusal(account: Account, least: Amount, event: Event, day: Day, now: datetime) -> QuotaExceeded:
-    """Why `account` does not have the `least` that a call needs, and what to do next."""
+def refusal(
+    account: Account, least: Amount, choices: int, event: Event, day: Day, now: datetime
+) -> QuotaExceeded:
+    """Why `account` does not have the `least` that a call of so many choices needs, and what to do next."""
     is_total = account.key.row == TOTAL_ROW
     if account.remaining.requests >= 1:
         kind = EventQuotaExceeded if is_total else TokenQuotaExceeded
-        if least.tokens > account.limit.tokens:
+        if least.tokens > account.limit.tokens and account.remaining.covers(LEAST_CALL):
             has = "the whole event has" if is_total else "you have a day"
             limit = f"more than the {account.limit.tokens:,} that {has}"
-            return kind(f"This call may cost {least.tokens:,} tokens, {limit}. Send less.")
+            less = "Send less, or ask for fewer answers (n)." if choices > 1 else "Send less."
+            return kind(f"This call may cost {least.tokens:,} tokens, {limit}. {less}")
         if account.remaining.plus(account.held).tokens >= least.tokens:
             text = _TOTAL_IS_HELD if is_total else _DAY_IS_HELD
             return kind(f"{text} Try again when they have ended.", RUNNING_RETRY_SECONDS, running=True)
@@ -113,13 +116,16 @@ _DAY_IS_HELD: Final = "Your calls that are still running hold the rest of your t
 
 
 def _used_up(account: Account, event: Event, day: Day, now: datetime) -> QuotaExceeded:
-    """Of a user's day: it is renewed."""
+    """Of a user's day: it is renewed, but where no day has enough for any call."""
     wait = max(1.0, (day.ends_at - now).total_seconds())
     renewed = f"They are renewed at {_reset(event, day)}."
     requests, tokens = account.remaining
     if requests < 1:
         text = f"Your {event.requests_per_day:,} requests of the day are used."
         return RequestQuotaExceeded(f"{text} {renewed}", wait)
+    if not account.limit.covers(LEAST_CALL):
+        few = f"You have {event.tokens_per_day:,} tokens a day: too few for any call"
+        return TokenQuotaExceeded(f"{few}. Ask your organiser.")
     left = f"{tokens:,} of your {event.tokens_per_day:,} tokens of the day are left"
     return TokenQuotaExceeded(f"{left}: too few for this call. {renewed}", wait)
 

@@ -20,7 +20,7 @@ def silence_logs() -> None:
     uvicorn writes each request's address with its query; the worker resets its levels, but leaves
     filters alone. azure-core writes the keys of table rows, which are the event code and the user. The worker
     itself writes three lines for each call, "Received HTTP request for invocation" and the like, and sends
-    each of them to the host: a sixth of a call's time. Its warnings stay (docs/decisions/0060).
+    each of them to the host: a fifth of a call's time. Its warnings stay (docs/decisions/0060).
     """
     logging.getLogger("uvicorn.access").addFilter(lambda _: False)
     for name in ("azure.core.pipeline.policies.http_logging_policy", "azure.functions"):

@@ -497,7 +497,7 @@ def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
 ASKER = """
 import asyncio, json, sys
 from yarl import URL
-from shared.connections import AT_ONCE_BYTES, ConnectionFailed, Connections, Target
+from shared.connections import ConnectionFailed, Connections, Target
 from shared.upstream import Body
 
 async def main(url):

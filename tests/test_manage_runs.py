@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from admin.faults import Fault
 from admin.target import find, find_url
 from tools import runs
 
@@ -18,40 +19,66 @@ def nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+FIRST, SECOND = "http://127.0.0.1:7071", "http://127.0.0.1:7072"
+
+
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[Path]:
     """A checkout in which a first and then a second one serve."""
     with ExitStack() as stack:
-        for name in ("first", "second"):
+        for name, url in (("first", FIRST), ("second", SECOND)):
             slot = stack.enter_context(runs.slot([0], tmp_path / ".local"))
-            runs.announce(runs.Run.now(slot.folder, f"http://{name}", f"tables of the {name}", None))
+            runs.announce(runs.Run.now(slot.folder, url, f"tables of the {name}", None))
         yield tmp_path
 
 
 def test_the_latest_is_used_and_told(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = find(two)
-    assert (target.url, target.connection_string) == ("http://second", "tables of the second")
-    told = "several `dev.py run`s serve here: this works on the latest, http://second. PROXY_URL=http://first"
+    assert (target.url, target.connection_string) == (SECOND, "tables of the second")
+    told = f"several `dev.py run`s serve here: this works on the latest, {SECOND}. PROXY_URL={FIRST}"
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", f"Note: {told} chooses another.\n")
-    assert find_url(two) == "http://second"
+    assert find_url(two) == SECOND
     assert told in capsys.readouterr().err
 
 
-def test_another_is_chosen_by_its_address(
-    two: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(FIRST, f"{FIRST}/", f"{FIRST}/v1", f"{FIRST}/api/v1/", FIRST.upper()),
+        *("http://localhost:7071", "127.0.0.1:7071", "localhost:7071/v1"),
+    ],
+)
+def test_another_is_chosen_by_its_address_however_that_is_written(
+    two: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    monkeypatch.setenv("PROXY_URL", "http://first/")
-    assert (find(two).connection_string, find_url(two)) == ("tables of the first", "http://first")
+    monkeypatch.setenv("PROXY_URL", url)
+    assert (find(two).connection_string, find_url(two)) == ("tables of the first", url.rstrip("/"))
     assert capsys.readouterr().err == ""
 
 
-def test_an_address_at_which_none_serves_is_told(
-    two: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("url", ["http://127.0.0.1:7073", "http://an.event", "http://127.0.0.1:port", "x y"])
+def test_of_several_none_is_taken_for_an_address_at_which_none_serves(
+    two: Path, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    monkeypatch.setenv("PROXY_URL", "http://third")
-    assert find(two).url == "http://second"
-    assert "no `dev.py run` serves at http://third: this works on http://second" in capsys.readouterr().err
+    monkeypatch.setenv("PROXY_URL", url)
+    with pytest.raises(
+        Fault, match=f"No `dev.py run` serves at PROXY_URL={url}, but at {SECOND} and {FIRST}"
+    ):
+        find(two)
+
+
+def test_a_single_one_may_have_an_address_that_it_does_not_know_but_no_other_of_this_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with runs.slot([0], tmp_path / ".local") as slot:
+        runs.announce(runs.Run.now(slot.folder, FIRST, "its tables", None))
+        monkeypatch.setenv("PROXY_URL", "https://forwarded.example")
+        assert find(tmp_path).connection_string == "its tables"
+        assert f"serves at https://forwarded.example: this works on {FIRST}" in capsys.readouterr().err
+        monkeypatch.setenv("PROXY_URL", SECOND)
+        with pytest.raises(Fault, match=f"No `dev.py run` serves at PROXY_URL={SECOND}, but at {FIRST}"):
+            find(tmp_path)
 
 
 def test_nothing_is_told_where_one_serves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -139,6 +139,37 @@ async def test_a_call_that_can_never_fit_is_told_to_be_shorter_and_not_to_wait(
     assert (await _ask(stage, code))[0] == 200, "what is left is left"
 
 
+async def test_a_call_that_can_never_fit_for_its_many_answers_is_told_so(stage: Stage) -> None:
+    code = await stage.add_event(tokens_per_day=1000)
+    status, _, body = await _ask(stage, code, n=100)
+    assert status == 429 and b"Send less, or ask for fewer answers (n)." in body
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        ("tokens_per_day", "You have 10 tokens a day: too few for any call. Ask"),
+        ("tokens_total", "used all that"),
+    ],
+)
+async def test_a_limit_that_is_too_small_for_any_call_is_the_organisers_to_change(
+    stage: Stage, limit: str, told: str
+) -> None:
+    code = await stage.add_event(**{limit: 10})
+    status, headers, body = await _ask(stage, code)
+    assert status == 429 and "retry-after" not in headers
+    assert told in json.loads(body)["error"]["message"]
+    assert "Ask your organiser" in json.loads(body)["error"]["message"]
+
+
+async def test_a_long_call_to_an_event_whose_total_is_used_is_not_told_to_be_shorter(stage: Stage) -> None:
+    code = await stage.add_event(tokens_total=200)
+    stage.simulator.always(MODEL, Answer(text="word " * 300))
+    assert (await _ask(stage, code))[0] == 200
+    status, _, body = await _ask(stage, code, messages=[{"role": "user", "content": "glove box " * 200}])
+    assert status == 429 and b"has used all that it may" in body
+
+
 async def test_running_calls_that_hold_the_rest_are_told_as_such(stage: Stage) -> None:
     code = await stage.add_event(tokens_per_day=400, max_output_tokens=1000)
     gate = stage.simulator.gate(MODEL)
@@ -169,8 +200,14 @@ async def test_the_event_tells_whether_its_total_is_used(stage: Stage, limit: di
             return (await answer.json())["total_is_used"]
 
     assert await told() is False
+    gate = stage.simulator.gate(MODEL)
+    running = asyncio.create_task(_ask(stage, code))
+    await gate.arrived()
+    assert await told() is False, "what a running call holds is not used yet"
+    gate.open_all()
+    assert (await running)[0] == 200
     stage.simulator.always(MODEL, Answer(text="word " * 60))
-    assert (await _ask(stage, code))[0] == 200
+    await _ask(stage, code)
     assert await told() is bool(limit)
 
 

@@ -319,6 +319,33 @@ async def test_a_forgotten_v1_is_told_in_the_envelope_for_every_method(stage: St
     assert not stage.simulator.calls
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "/openai/deployments/gpt-4o/embeddings",
+            "/openai/responses",
+            "/openai",
+            "/chat/foo",
+            "/models/a/b",
+        ),
+        *("/images/generations", "/completions", "/files", "/moderations", "/audio/speech", "/batches"),
+    ],
+)
+async def test_what_is_not_served_with_v1_either_is_told_so_and_not_sent_there(
+    stage: Stage, path: str
+) -> None:
+    got = await answered(stage.post(path=path))
+    assert (got.status, got.error["code"]) == (404, "not_found")
+    assert got.error["message"].startswith(f"Nothing is at '{path}': this proxy serves chat completions only")
+
+
+async def test_a_long_path_that_lacks_v1_is_told_whole(stage: Stage) -> None:
+    path = f"/openai/deployments/{'m' * 64}/chat/completions"
+    got = await answered(stage.post(path=path))
+    assert f"it should be '/v1{path}'." in got.error["message"]
+
+
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect", "/chats"])
 async def test_nothing_catches_the_root_where_the_platform_has_pages_of_its_own(
     stage: Stage, path: str

@@ -79,6 +79,12 @@ class _Children:
             print(f"Port {FIRST_PORT} is taken; this is {slot.port}{own}.", file=sys.stderr)
         return slot
 
+    def _next(self, port: int) -> int:
+        """Another program was quicker. The tables, which serve by now, stay those of the first port."""
+        moved = self._stack.enter_context(runs.slot(_free_ports(port + 1))).port
+        print(f"Port {port} was taken meanwhile; this is {moved}, with its tables.", file=sys.stderr)
+        return moved
+
     def _start_azurite(self, location: Path) -> str:
         azurite = self._stack.enter_context(Azurite(location))
         self._running.append(azurite.child)
@@ -104,7 +110,7 @@ class _Children:
             if not may_move or ports.is_free(port):
                 raise
             self._running.remove(app)
-            return self._start_app(ports.next_free(port), may_move=True)  # another program was quicker
+            return self._start_app(self._next(port), may_move=True)
         self._await_readiness(url, monotonic() + _START_SECONDS)
         return url
 
@@ -128,8 +134,8 @@ class _Children:
                 raise child.failure()
 
 
-def _free_ports() -> Iterator[int]:
-    return (port for port in range(FIRST_PORT, 65_536) if ports.is_free(port))
+def _free_ports(first: int = FIRST_PORT) -> Iterator[int]:
+    return (port for port in range(first, 65_536) if ports.is_free(port))
 
 
 def _tables_are_given(env: Mapping[str, str]) -> bool:
