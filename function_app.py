@@ -22,11 +22,23 @@ CHAT_ROUTES = {
     "chat_azure_v1": "openai/v1/chat/completions",
 }
 MODEL_ROUTES = {"models": "models", "models_azure": "openai/models", "models_azure_v1": "openai/v1/models"}
-WITHOUT_V1 = ("chat", "deployments", "event", "models", "openai")
-"""What a path of ours may begin with when its prefix was forgotten. Never the root itself: the extension's
-own pages there, such as /docs, would answer a function that catches all, and the call would wait for ever."""
-NOT_SERVED = ("audio", "batches", "completions", "embeddings", "files", "images", "moderations", "responses")
-"""What else the SDKs call, and what is not there with a prefix either."""
+WITHOUT_PREFIX = (
+    *(
+        "audio",
+        "batches",
+        "chat",
+        "completions",
+        "deployments",
+        "embeddings",
+        "event",
+        "files",
+        "images",
+        "models",
+    ),
+    *("moderations", "openai", "responses"),
+)
+"""What the SDKs' paths begin with when the prefix was forgotten. Never the root itself: the extension's own
+pages there, such as /docs, would answer a function that catches all, and the call would wait for ever."""
 NIGHTLY = "0 17 3 * * *"
 """Second, minute, hour, day, month, day of the week: at 03:17 UTC."""
 EVERY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
@@ -75,11 +87,11 @@ def create_app(service: Web) -> func.FunctionApp:
 
         add(f"y_{name}", route, refuse, [method for method in EVERY_METHOD if method != allowed])
 
+    routes = [(key, path, chat, "POST") for key, path in CHAT_ROUTES.items()]
+    routes += [(key, path, models, "GET") for key, path in MODEL_ROUTES.items()]
+    routes += [(f"{key}_one", f"{path}/{{model}}", model, "GET") for key, path in MODEL_ROUTES.items()]
+    routes += [("event", "event", event, "GET")]
     for name, prefix in PREFIXES.items():
-        routes = [(key, path, chat, "POST") for key, path in CHAT_ROUTES.items()]
-        routes += [(key, path, models, "GET") for key, path in MODEL_ROUTES.items()]
-        routes += [(f"{key}_one", f"{path}/{{model}}", model, "GET") for key, path in MODEL_ROUTES.items()]
-        routes += [("event", "event", event, "GET")]
         for key, path, handler, method in routes:
             add(f"{name}_{key}", f"{prefix}/{path}", handler, [method])
             method_not_allowed(f"{name}_{key}", f"{prefix}/{path}", method)
@@ -90,10 +102,10 @@ def create_app(service: Web) -> func.FunctionApp:
     app.function_name("remove_old_rows")(nightly(remove_old_rows))
     add("z_api", "api/{*rest}", unknown, EVERY_METHOD)
     add("z_v1", "v1/{*rest}", unknown, EVERY_METHOD)
-    for first in NOT_SERVED:
+    for key, path, *_ in routes:
+        add(f"y_without_v1_{key}", path, without_v1, EVERY_METHOD)
+    for first in WITHOUT_PREFIX:
         add(f"z_{first}", f"{first}/{{*rest}}", unknown, EVERY_METHOD)
-    for first in WITHOUT_V1:
-        add(f"z_without_v1_{first}", f"{first}/{{*rest}}", without_v1, EVERY_METHOD)
     return app
 
 

@@ -96,10 +96,10 @@ def models(event: Event, deployed: frozenset[str]) -> list[str]:
 
 def listing(event: Event, deployed: frozenset[str]) -> dict[str, Any]:
     """The models that the event may use, in the form of OpenAI's list of models."""
-    return {"object": "list", "data": [listed(event, model) for model in models(event, deployed)]}
+    return {"object": "list", "data": [entry(event, model) for model in models(event, deployed)]}
 
 
-def listed(event: Event, model: str) -> dict[str, Any]:
+def entry(event: Event, model: str) -> dict[str, Any]:
     """A model in the form that it has in that list."""
     created = int(event.starts_at.timestamp())
     return {"id": model, "object": "model", "created": created, "owned_by": "azure-openai"}

@@ -132,7 +132,7 @@ class Proxy:
         """
         return await self._of_open_event(
             headers,
-            lambda event, deployed: events.listed(event, events.choose_model(event, name, deployed)),
+            lambda event, deployed: events.entry(event, events.choose_model(event, name, deployed)),
         )
 
     async def _of_open_event(self, headers: Headers, tell: Callable[[Event, frozenset[str]], Any]) -> Reply:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -148,20 +147,11 @@ async def unknown(req: Request) -> Response:
     return await _answer(req, work)
 
 
-_served = re.compile(
-    r"/(?:(?:openai/)?(?:deployments/[^/]+/)?|openai/v1/)chat/completions/?"
-    r"|/(?:openai/(?:v1/)?)?models(?:/[^/]+)?/?|/event/?",
-    re.IGNORECASE,
-).fullmatch
-
-
 async def without_v1(req: Request) -> Response:
-    """A path that may be one of ours whose prefix was forgotten."""
-    path = req.url.path
-    if not _served(path):
-        return await unknown(req)
+    """A path of ours whose prefix was forgotten."""
 
     async def work() -> Reply:
+        path = req.url.path[:200]
         raise NotFound(
             f"{path!r} lacks /v1: it should be {'/v1' + path!r}. "
             "The base_url or azure_endpoint of an SDK ends in /v1."
