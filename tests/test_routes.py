@@ -294,15 +294,7 @@ async def test_every_other_method_is_told_the_one_that_is_allowed(stage: Stage, 
     ],
 )
 async def test_any_other_path_is_not_found_in_the_envelope_for_every_method(stage: Stage, path: str) -> None:
-    for method in METHODS:
-        got = await on_the_wire(
-            stage.url, [f"{method} {path} HTTP/1.1".encode(), b"api-key: " + CREDENTIAL.encode()]
-        )
-        assert (got.status, got.headers["content-type"]) == (404, "application/json"), method
-        if method != "HEAD":
-            assert got.error["code"] == "not_found"
-            assert "serves chat completions only, at /v1/chat/completions." in got.error["message"]
-    assert not stage.simulator.calls
+    await is_not_found(stage, path, "serves chat completions only, at /v1/chat/completions.")
 
 
 WITHOUT_V1 = [
@@ -314,14 +306,19 @@ WITHOUT_V1 = [
 
 @pytest.mark.parametrize("path", WITHOUT_V1)
 async def test_a_forgotten_v1_is_told_in_the_envelope_for_every_method(stage: Stage, path: str) -> None:
+    await is_not_found(stage, f"{path}?x=1", f"'{path}' lacks /v1: it should be '/v1{path}'.")
+
+
+async def is_not_found(stage: Stage, target: str, told: str) -> None:
+    """In the envelope, for every method."""
     for method in METHODS:
         got = await on_the_wire(
-            stage.url, [f"{method} {path}?x=1 HTTP/1.1".encode(), b"api-key: " + CREDENTIAL.encode()]
+            stage.url, [f"{method} {target} HTTP/1.1".encode(), b"api-key: " + CREDENTIAL.encode()]
         )
         assert (got.status, got.headers["content-type"]) == (404, "application/json"), method
         if method != "HEAD":
             assert got.error["code"] == "not_found"
-            assert f"'{path}' lacks /v1: it should be '/v1{path}'." in got.error["message"]
+            assert told in got.error["message"]
     assert not stage.simulator.calls
 
 
