@@ -61,7 +61,7 @@ param instanceMemoryMB int = 2048
 @description('Requests that one instance serves at once. The platform assumes 1 for Python when this is not set.')
 @minValue(1)
 @maxValue(1000)
-param perInstanceConcurrency int = 100
+param perInstanceConcurrency int = 50
 
 @minValue(1)
 @maxValue(1000)
@@ -138,6 +138,21 @@ var defaultDeployments = [
 var deployments = (empty(modelDeployments) ? defaultDeployments : modelDeployments)
 var budgetStartDate = (empty(budgetStart) ? firstOfMonth : budgetStart)
 var publicOpenAi = (vnetEnabled ? 'Disabled' : 'Enabled')
+
+// Host and worker need 470 MB, and 3.85 bytes for each byte of a request body. The host reads a body before the app can
+// refuse it, so the host gets a limit too, a little above the app's. docs/configuration.md explains the rule.
+var proxyMaxBodyText = string(proxySettings.?PROXY_MAX_BODY_BYTES ?? '')
+var proxyMaxBodyBytes = int(empty(proxyMaxBodyText) ? '7500000' : proxyMaxBodyText)
+var hostBodyBytes = proxyMaxBodyBytes + 500000
+var bytesAtOnce = hostBodyBytes * perInstanceConcurrency
+var maxBytesAtOnce = (instanceMemoryMB - 470) * 100000000 / 385
+var neededMB = 470 + (bytesAtOnce * 385 + 99999999) / 100000000
+var fittingBodyBytes = min(proxyMaxBodyBytes, maxBytesAtOnce - 500000)
+var fittingConcurrency = maxBytesAtOnce / (fittingBodyBytes + 500000)
+var fittingMemory = (neededMB <= 2048 ? ', or INSTANCE_MEMORY_MB to 2048' : (neededMB <= 4096 ? ', or INSTANCE_MEMORY_MB to 4096' : ''))
+var memoryFault = 'PER_INSTANCE_CONCURRENCY=${perInstanceConcurrency} with PROXY_MAX_BODY_BYTES=${proxyMaxBodyBytes} needs ${neededMB} MB, but INSTANCE_MEMORY_MB is ${instanceMemoryMB}'
+var memoryRemedy = 'Set PER_INSTANCE_CONCURRENCY to ${fittingConcurrency} and PROXY_MAX_BODY_BYTES (in PROXY_SETTINGS) to ${fittingBodyBytes} at most${fittingMemory}'
+var checkedHostBodyBytes = (bytesAtOnce > maxBytesAtOnce ? fail('${memoryFault}. ${memoryRemedy}') : hostBodyBytes)
 
 resource rg 'Microsoft.Resources/resourceGroups@2024-11-01' = {
   name: 'rg-${environmentName}'
@@ -258,6 +273,7 @@ module api 'app/api.bicep' = {
     maximumInstanceCount: maximumInstanceCount
     alwaysReadyInstances: alwaysReadyInstances
     subnetId: (vnetEnabled ? network!.outputs.appSubnetId : '')
+    hostBodyBytes: checkedHostBodyBytes
     moreSettings: proxySettings
   }
   dependsOn: [

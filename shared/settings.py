@@ -57,14 +57,14 @@ TEXTS: Final = (TABLES, TABLES_URI, TABLES_CLIENT_ID, AZURE_CLIENT_ID, UPSTREAM_
 # The platform answers 502 by itself when nothing was answered within 230 s: all of ours stay below.
 NUMBERS: Final = (
     Number("PROXY_CACHE_SECONDS", 30, 0, 3600, "how long events and deployments are kept in memory"),
-    Number("PROXY_MAX_BODY_BYTES", 4 * 1024 * 1024, 1024, 100_000_000, "the largest request body"),
+    Number("PROXY_MAX_BODY_BYTES", 7_500_000, 1024, 100_000_000, "the largest request body"),
     Number("PROXY_LONGEST_BODY_SECONDS", 60, 0.1, 200, "for a request's body to arrive"),
     Number("PROXY_UPSTREAM_TIMEOUT_SECONDS", 210, 0.1, 225, "from arrival to answer, all tries together"),
     Number("PROXY_UPSTREAM_CONNECT_SECONDS", 5, 0.1, 60, "to connect to a deployment"),
     Number("PROXY_UPSTREAM_FIRST_BYTE_SECONDS", 100, 0.1, 220, "for a deployment to begin a stream"),
     Number("PROXY_UPSTREAM_IDLE_SECONDS", 120, 0.1, 225, "between two chunks of a stream"),
     Number(
-        "PROXY_LONGEST_STREAM_SECONDS", 1500, 0.1, 1700, "for a stream, below functionTimeout (host.json)"
+        "PROXY_LONGEST_STREAM_SECONDS", 1500, 0.1, 3300, "for a stream, below functionTimeout (host.json)"
     ),
     Number("PROXY_DEFAULT_OUTPUT_TOKENS", 4096, 1, 1_000_000, "of output, where an event has no cap"),
     Number("PROXY_QUOTA_IDLE_SECONDS", 15, 0.05, 600, "after which what is not used is given back"),

@@ -36,9 +36,18 @@ def test_only_the_tables_must_be_set_and_all_else_has_a_default() -> None:
 
 def test_defaults_that_people_rely_on() -> None:
     settings = Settings.read(GOOD)
-    assert (settings.cache_seconds, settings.max_body_bytes) == (30, 4 * 1024 * 1024)
+    assert (settings.cache_seconds, settings.max_body_bytes) == (30, 7_500_000)
     assert settings.upstream_timeout_seconds < 230
     assert settings.heartbeat_seconds < 230
+
+
+def test_host_ends_an_invocation_later_than_the_longest_stream() -> None:
+    """At functionTimeout the host kills the worker, and all its streams with it."""
+    host = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))
+    hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
+    most = {number.name: number.maximum for number in NUMBERS}
+    longest = most["PROXY_UPSTREAM_TIMEOUT_SECONDS"] + most["PROXY_LONGEST_STREAM_SECONDS"]
+    assert longest + 60 < hours * 3600 + minutes * 60 + seconds
 
 
 def test_each_number_reaches_the_field_that_bears_its_name() -> None:

@@ -16,6 +16,9 @@ param alwaysReadyInstances int
 @description('Empty: no virtual network.')
 param subnetId string
 
+@description('The Functions host refuses larger request bodies, with 500 and an empty response.')
+param hostBodyBytes int
+
 @description('Settings of the proxy that are not to have their default.')
 param moreSettings object
 
@@ -36,6 +39,13 @@ var alwaysReady = (alwaysReadyInstances > 0 ? [{ name: 'http', instanceCount: al
 // Streaming needs this setting up to Python 3.12, and none from 3.13 on.
 var olderPython = (pythonVersion == '3.11' || pythonVersion == '3.12')
 var streamingSettings = (olderPython ? { PYTHON_ENABLE_INIT_INDEXING: '1' } : {})
+
+// moreSettings cannot change these two: main.bicep checks the limit against the memory.
+var hostSettings = {
+  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: string(hostBodyBytes)
+  // Otherwise POST, HEAD and OPTIONS of / return Azure's own page, 150 KB.
+  AzureWebJobsDisableHomepage: 'true'
+}
 
 resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
   name: planName
@@ -102,7 +112,7 @@ resource settings 'Microsoft.Web/sites/config@2024-11-01' = {
     AZURE_CLIENT_ID: identity.properties.clientId
     PROXY_TABLES__tableServiceUri: account.properties.primaryEndpoints.table
     PROXY_TABLES__clientId: identity.properties.clientId
-  }, streamingSettings, moreSettings)
+  }, streamingSettings, moreSettings, hostSettings)
 }
 
 output name string = app.name

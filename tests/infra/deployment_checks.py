@@ -26,6 +26,11 @@ _IN_THE_CLOUD: Final = {settings.TABLES_URI, settings.TABLES_CLIENT_ID}
 
 _TABLES: Final = {"events", "deployments", "quotas", "usage"}
 
+_HOST_SETTINGS: Final = {
+    "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT": "string(hostBodyBytes)",
+    "AzureWebJobsDisableHomepage": "'true'",
+}
+
 # What azd asks for or finds out by itself.
 _AZD_VARIABLES: Final = {"AZURE_ENV_NAME", "AZURE_LOCATION", "AZURE_PRINCIPAL_ID", "AZURE_PRINCIPAL_TYPE"}
 
@@ -113,10 +118,35 @@ def tables_are_declared(project: Project) -> Iterator[str]:
 
 def concurrency_is_set(project: Project) -> Iterator[str]:
     """Left out, the platform takes 1 for Python, and an event day costs some thirty times as much."""
-    if project.parameters.get("perInstanceConcurrency") != "${PER_INSTANCE_CONCURRENCY=100}":
-        yield "perInstanceConcurrency is not 100 by default"
+    if project.parameters.get("perInstanceConcurrency") != "${PER_INSTANCE_CONCURRENCY=50}":
+        yield "perInstanceConcurrency is not 50 by default"
     if "http: { perInstanceConcurrency: perInstanceConcurrency }" not in _sources(project):
         yield "the function app does not set triggers.http.perInstanceConcurrency"
+
+
+def host_settings_are_set(project: Project) -> Iterator[str]:
+    """The host has its body limit and no home page, and PROXY_SETTINGS cannot change that."""
+    given = {name: text(value) for name, value in _app_settings(project).items()}
+    for name, value in _HOST_SETTINGS.items():
+        if given.get(name) != value:
+            yield f"api.bicep must set {name}: {value}"
+    if "moreSettings, hostSettings)" not in _sources(project):
+        yield "hostSettings must come after moreSettings, or PROXY_SETTINGS replaces them"
+
+
+def bodies_fit_in_memory(project: Project) -> Iterator[str]:
+    """By default, all request bodies at once fit in an instance. Values that do not fit fail at deployment."""
+    body = next(number.default for number in settings.NUMBERS if number.name == "PROXY_MAX_BODY_BYTES")
+    memory, concurrency = (_default(project, name) for name in ("instanceMemoryMB", "perInstanceConcurrency"))
+    if 470 + (body / 1e6 + 0.5) * concurrency * 3.85 > memory:
+        yield f"{concurrency} bodies at once do not fit in an instance of {memory} MB"
+    variables = {name: text(variable.node) for name, variable in project.main.variables.items()}
+    if f"'{body:.0f}'" not in variables["proxyMaxBodyBytes"]:
+        yield f"main.bicep has another default for PROXY_MAX_BODY_BYTES than the app: {body:.0f}"
+    if "fail(" not in variables["checkedHostBodyBytes"]:
+        yield "main.bicep accepts values that do not fit"
+    if "hostBodyBytes: checkedHostBodyBytes" not in _sources(project):
+        yield "api.bicep does not get the limit that main.bicep checks"
 
 
 def _sources(project: Project) -> str:
@@ -129,6 +159,11 @@ def _setting_names() -> set[str]:
     return {name for name in texts if name.startswith("PROXY_")} | {
         number.name for number in settings.NUMBERS
     }
+
+
+def _default(project: Project, parameter: str) -> int:
+    """The number in `${VAR=number}` of main.parameters.json."""
+    return int(project.parameters[parameter].rstrip("}").partition("=")[2])
 
 
 def _is_empty(parameter: Declaration) -> bool:

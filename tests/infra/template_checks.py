@@ -29,7 +29,8 @@ _KEYLESS: Final = {
 
 # The functions and decorators that these files use. An unknown one is a fault, so that a misspelt one is too.
 _FUNCTIONS: Final = {
-    *("empty", "environment", "guid", "last", "length", "range", "replace", "resourceGroup", "resourceId"),
+    *("empty", "environment", "fail", "guid", "int", "last", "length", "min", "range", "replace"),
+    *("resourceGroup", "resourceId", "string"),
     *(
         "split",
         "subscription",

@@ -38,3 +38,12 @@ def test_the_devcontainer_is_valid_json_with_comments() -> None:
     content = json.loads("\n".join(line for line in lines if not line.strip().startswith("//")))
     assert content["image"].endswith(":3.13")
     assert any("azd" in feature for feature in content["features"])
+
+
+def test_exceptions_are_sampled_as_all_else() -> None:
+    """Each client that leaves is a failed call with 7 KB of stack traces: unsampled, they could fill the log."""
+    host = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))
+    assert host["logging"]["applicationInsights"]["samplingSettings"] == {
+        "isEnabled": True,
+        "maxTelemetryItemsPerSecond": 20,
+    }

@@ -365,8 +365,40 @@ FAULTS = {
         "",
         "does not set",
     ),
-    "concurrency is 1": Fault(
-        "concurrency_is_set", PARAMETERS, "CONCURRENCY=100", "CONCURRENCY=1", "not 100"
+    "concurrency is 1": Fault("concurrency_is_set", PARAMETERS, "CONCURRENCY=50", "CONCURRENCY=1", "not 50"),
+    # What the host must know.
+    "the host's body limit is not set": Fault(
+        "host_settings_are_set",
+        API,
+        "  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: string(hostBodyBytes)\n",
+        "",
+        "must set FUNCTIONS_REQUEST_BODY",
+    ),
+    "Azure's home page is on": Fault(
+        "host_settings_are_set", API, "Homepage: 'true'", "Homepage: 'false'", "must set AzureWebJobsDisable"
+    ),
+    "PROXY_SETTINGS replaces the host's settings": Fault(
+        "host_settings_are_set",
+        API,
+        "moreSettings, hostSettings)",
+        "hostSettings, moreSettings)",
+        "must come after",
+    ),
+    "the defaults do not fit in an instance": Fault(
+        "bodies_fit_in_memory", PARAMETERS, "CONCURRENCY=50", "CONCURRENCY=52", "52 bodies at once do not fit"
+    ),
+    "the app has another body limit": Fault(
+        "bodies_fit_in_memory", MAIN, "'7500000'", "'4194304'", "than the app: 7500000"
+    ),
+    "what does not fit is accepted": Fault(
+        "bodies_fit_in_memory",
+        MAIN,
+        "? fail('${memoryFault}. ${memoryRemedy}') :",
+        "? maxBytesAtOnce :",
+        "accepts values",
+    ),
+    "the limit is not the one that is checked": Fault(
+        "bodies_fit_in_memory", MAIN, ": checkedHostBodyBytes", ": hostBodyBytes", "does not get the limit"
     ),
 }
 
