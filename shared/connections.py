@@ -22,6 +22,9 @@ from yarl import URL
 AT_ONCE_BYTES: Final = 64 * 1024
 """A longer body goes out in pieces of this size: a large one at once would hold up everybody else."""
 
+MOST_TOGETHER: Final = 8
+"""Requests that wait for one another. With more, calls stay in step, and each waits for all the others."""
+
 MOST_SPOILT: Final = 3
 """Kept connections on which something came that nobody asked for, in a row."""
 
@@ -154,6 +157,8 @@ class Connections:
         self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=keep_alive_seconds)
         self._timeout = aiohttp.ClientTimeout(sock_connect=connect_seconds)
         self._loop = asyncio.get_running_loop()
+        self._waiting: list[tuple[asyncio.WriteTransport, bytes, Body]] = []
+        """Short requests that go out together."""
         self._reading: dict[ResponseHandler, aiohttp.StreamReader] = {}
         """The latest body on each connection that is watched."""
 
@@ -207,9 +212,18 @@ class Connections:
             return self._loop.create_task(_write_pieces(protocol, head, body))
         if body.is_urgent:
             _write_whole(transport, head, body)
-        else:
-            self._loop.call_soon(_write_whole, transport, head, body)
+            return None
+        if not self._waiting:
+            self._loop.call_soon(self._write_waiting)
+        self._waiting.append((transport, head, body))
+        if len(self._waiting) >= MOST_TOGETHER:
+            self._write_waiting()
         return None
+
+    def _write_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for transport, head, body in waiting:
+            _write_whole(transport, head, body)
 
     def _watch(self, protocol: ResponseHandler, content: aiohttp.StreamReader) -> None:
         """For where a chunk is broken: aiohttp closes the connection, and leaves its reader to wait."""

@@ -69,6 +69,7 @@ class Wiring:
         )
 
     async def close(self) -> None:
+        self.meter.flush()
         await self.tally.close()
         await self.health.close()
         await self.quota.close()

@@ -18,12 +18,12 @@ from azure.data.tables.aio import TableServiceClient
 
 from admin.tables import Tables
 from function_app import create_app
+from shared.functions.web import Web
 from shared.models import Deployment, Event
 from shared.table_service import open_service
-from shared.web import Web
 from tools.azurite import ACCOUNT, Azurite
 from tools.azurite import KEY as TABLES_KEY
-from tools.functions_host import FunctionsHost, HostSettings
+from tools.functions_host import FunctionsHost
 from tools.simulator import Answer, Simulator
 
 pytest_plugins = ("tests.workers",)
@@ -90,6 +90,15 @@ class Stage:
         if "data" not in options:
             options.setdefault("json", QUESTION)
         return self.http.post(self.url + path, **options)  # type: ignore[arg-type]
+
+
+def calls_in_log(caplog: pytest.LogCaptureFixture, *stages: Stage) -> list[dict[str, Any]]:
+    """The calls in the log, with those of `stages` that still wait for others to share their record."""
+    for stage in stages:
+        if stage.web._wiring is not None:
+            stage.web._wiring.meter.flush()
+    records = [message.removeprefix("call ") for message in caplog.messages if message.startswith("call {")]
+    return [json.loads(line) for record in records for line in record.splitlines()]
 
 
 _codes = count(1)
@@ -264,12 +273,10 @@ async def service(tables: Tables, azurite: Azurite) -> AsyncIterator[TableServic
 async def serve(tables: Tables, simulator: Simulator, environment: dict[str, str]) -> AsyncIterator[Stage]:
     """One instance of the app; several may stand side by side on the same tables."""
     web = Web(environment)
-    settings = HostSettings(route_prefix="")
-    connector = aiohttp.TCPConnector(keepalive_timeout=3)  # the host closes an idle connection after 5 s
     try:
         async with (
-            FunctionsHost(create_app(web), settings=settings) as host,
-            aiohttp.ClientSession(connector=connector) as http,
+            FunctionsHost(create_app(web), route_prefix="") as host,
+            aiohttp.ClientSession() as http,
         ):
             yield Stage(host.url, tables, simulator, web, http, environment)
     finally:

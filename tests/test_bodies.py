@@ -11,9 +11,8 @@ from itertools import count
 from urllib.parse import urlsplit
 
 import pytest
-from starlette.requests import Request
-from starlette.types import Message
 
+from shared.functions.http import Message, Request
 from tests.conftest import MODEL, QUESTION, Answered, Stage, answer, answered, nothing_left_in_flight, serve
 from tools.simulator import Failure
 
@@ -96,12 +95,12 @@ async def test_no_part_of_a_body_is_taken_by_the_watch_for_a_leaving_client(stag
         coming.put_nowait({"type": "http.request", "body": b"", "more_body": False})
 
     headers = [(b"api-key", f"hackathon/slow-{next(_users)}".encode())]
-    request = Request({"type": "http", "method": "POST", "headers": headers, "path_params": {}}, coming.get)
+    request = Request({"type": "http", "method": "POST", "headers": headers}, coming.get)
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(come())
         response = await stage.web.chat(request)
-        await response(request.scope, coming.get, send)
-    assert [message.get("status", 200) for message in sent] == [200, 200]
+        await response.send_to(coming.get, send)
+    assert [message["status"] for message in sent] == [200]
     assert [call.body for call in stage.simulator.calls] == [body]
 
 

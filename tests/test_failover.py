@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from shared.models import Health
-from tests.conftest import QUESTION, Answered, Stage, TableTap, answered, serve
+from tests.conftest import QUESTION, Answered, Stage, TableTap, answered, calls_in_log, serve
 from tools.azurite import Azurite
 from tools.ports import free
 from tools.simulator import (
@@ -193,12 +193,12 @@ async def test_one_of_two_deployments_fails(
     await add_to(stage, model, f"{model}-other", priority=2)
     with caplog.at_level(logging.INFO, logger="shared.metering"):
         got = await ask(hasty, model, stream=stream)
+        line = calls_in_log(caplog, hasty)[-1]
     passed_on = row.seen is None
     tries = 1 if passed_on or row.beside == TIMEOUT else 2
     assert told(got) == (row.alone if passed_on else row.beside)
     assert calls_of(stage, model) == (row.behaviour is not None)
     assert calls_of(stage, f"{model}-other") == tries - 1
-    line = json.loads(caplog.messages[-1].removeprefix("call "))
     assert line["attempts"] == tries
     assert line["deployment"] == (model if tries == 1 else f"{model}-other")
     if row.seen is not None:
@@ -406,11 +406,11 @@ async def test_an_old_api_version_streams_without_the_usage_which_is_then_estima
     for turn in range(2):
         with caplog.at_level(logging.INFO, logger="shared.metering"):
             got = await ask(stage, model, stream=True, **asks)
+            line = calls_in_log(caplog, stage)[-1]
         assert got.status == 200
         assert got.body.endswith(b"data: [DONE]\n\n")
         assert len(stage.simulator.calls) == 2 + turn
         assert "stream_options" not in stage.simulator.calls[-1].json
-        line = json.loads(caplog.messages[-1].removeprefix("call "))
         assert line["completion_tokens"] >= stage.simulator.calls[-1].tokens > 0
 
 
@@ -433,7 +433,7 @@ async def test_the_trace_goes_upstream_and_stands_in_the_log(
         assert call.header("tracestate") == ("a=1" if sent == theirs else None)
         version, number, parent, flags = trace.split("-")
         assert (version, len(number), len(parent), flags) == ("00", 32, 16, "01")
-        assert json.loads(caplog.messages[-1].removeprefix("call "))["trace_id"] == number
+        assert calls_in_log(caplog, stage)[-1]["trace_id"] == number
     assert len({call.header("traceparent") for call in stage.simulator.calls}) == 5
 
 
@@ -451,7 +451,7 @@ async def test_a_call_that_failed_has_the_same_line_in_the_log(
     caplog.set_level(logging.INFO, logger="shared.metering")
     model = await a_model(stage, Failure(500))
     got = await ask(stage, model)
-    record = next(one for one in caplog.records if one.name == "shared.metering")
+    record = [one for one in caplog.records if one.name == "shared.metering"][-1]
     line = json.loads(record.getMessage().removeprefix("call "))
     assert record.levelname == "WARNING"
     assert (line["request_id"], line["status"]) == (got.headers["x-request-id"], 502)

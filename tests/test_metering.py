@@ -283,7 +283,7 @@ async def test_refusals_of_ours_count_with_their_user_and_with_the_model_where_i
     assert counts == hasty.reported._replace(refusals=2)
 
 
-@pytest.mark.parametrize(("body", "status"), [(b"{not json", 400), (b" " * (5 * 2**20), 413)])
+@pytest.mark.parametrize(("body", "status"), [(b"{not json", 400), (b" " * 8_000_000, 413)])
 async def test_a_body_that_is_refused_counts_where_the_event_is_known(
     desk: Desk, body: bytes, status: int
 ) -> None:

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from shared.metering import LOG_SECONDS
 from shared.models import Counts, UsageRow
 from tests.conftest import CREDENTIAL, MODEL, QUESTION, Answered, Stage, answered
 from tools.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime
@@ -255,6 +256,7 @@ async def test_a_call_leaves_its_own_line_in_the_log_and_none_of_the_workers(
         stage.http.post(f"{official.url}/v1/chat/completions", json=QUESTION, headers={"api-key": CREDENTIAL})
     )
     await _quiet(official)
+    await asyncio.sleep(LOG_SECONDS * 2)
     lines = official.worker_log()[before:].splitlines()
     (line,) = [line for line in lines if line.startswith(("INFO:azure.functions:", "INFO:shared.metering:"))]
     assert got.status == 200 and line.startswith("INFO:shared.metering:call {")

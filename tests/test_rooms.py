@@ -30,23 +30,31 @@ STAGES = {
     "health",
 }
 ENTRY = "function_app"
-ROOMS = sorted(path.stem for path in (ROOT / "shared").glob("*.py") if path.stem != "__init__")
+SHARED = ROOT / "shared"
+ROOMS = sorted(
+    path.relative_to(SHARED).with_suffix("").as_posix().replace("/", ".")
+    for path in SHARED.rglob("*.py")
+    if path.stem != "__init__"
+)
+EDGE = {room for room in ROOMS if room.startswith("functions.")}
 COMMANDS = sorted(path.stem for path in (ROOT / "admin").glob("*.py"))
 
 
 @cache
 def source(room: str) -> ast.Module:
-    path = ROOT / f"{ENTRY}.py" if room == ENTRY else ROOT / "shared" / f"{room}.py"
+    path = ROOT / f"{ENTRY}.py" if room == ENTRY else SHARED / f"{room.replace('.', '/')}.py"
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
+def imported(tree: ast.AST, room: str = "") -> Iterator[str]:
     """Every name that is imported, in full; `from a import b` gives `a.b`, ours begin with `shared.`."""
+    package = ["shared", *room.split(".")]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join(filter(None, ["shared" if node.level else "", node.module]))
+            outer = package[: len(package) - node.level] if node.level else []
+            base = ".".join([*outer, *filter(None, [node.module])])
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
@@ -56,7 +64,11 @@ def command(room: str) -> list[str]:
 
 
 def ours(room: str) -> set[str]:
-    return {parts[1] for name in imported(source(room)) if (parts := name.split("."))[0] == "shared"}
+    """The rooms that a room imports."""
+    names = [
+        name.removeprefix("shared.") for name in imported(source(room), room) if name.startswith("shared.")
+    ]
+    return {one for one in ROOMS for name in names if f"{name}.".startswith(f"{one}.")}
 
 
 def importers(*packages: str) -> set[str]:
@@ -65,7 +77,9 @@ def importers(*packages: str) -> set[str]:
         room
         for room in [ENTRY, *ROOMS]
         if any(
-            f"{name}.".startswith(f"{package}.") for name in imported(source(room)) for package in packages
+            f"{name}.".startswith(f"{package}.")
+            for name in imported(source(room), room)
+            for package in packages
         )
     }
 
@@ -105,8 +119,13 @@ def test_a_stage_never_imports_another(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", sorted(STAGES & set(ROOMS)))
 def test_a_stage_knows_nothing_of_what_stands_over_it(stage: str) -> None:
-    above = {"proxy", "forwarding", "tables", "table_service", "rows", "web", "wiring", "worker"}
+    above = {"proxy", "forwarding", "tables", "table_service", "rows", "wiring", *EDGE}
     assert ours(stage) & above == set()
+
+
+def test_only_the_triggers_know_the_edge_and_within_it_only_the_handlers_know_the_app() -> None:
+    assert {room for room in [ENTRY, *ROOMS] if ours(room) & EDGE} <= {ENTRY, *EDGE}
+    assert {room for room in EDGE if ours(room) - EDGE} == {"functions.web"}
 
 
 def test_no_import_goes_round_in_a_circle() -> None:
@@ -132,9 +151,11 @@ def test_no_command_imports_a_private_name_of_the_app(room: str) -> None:
     assert not [name for name in command(room) if name.startswith("shared.") and "._" in name]
 
 
-def test_only_web_and_the_triggers_know_functions_and_its_framework() -> None:
-    assert importers("starlette") == {"web", "worker"}
-    assert importers("azure.functions", "azurefunctions", "fastapi") == {ENTRY}
+def test_only_the_extension_and_the_triggers_know_functions_and_its_server() -> None:
+    assert importers("starlette", "fastapi") == set()
+    assert importers("azure.functions") == {ENTRY}
+    assert importers("azurefunctions") == {"functions.extension"}
+    assert importers("uvicorn") == {"functions.server"}
 
 
 def test_only_the_connections_and_the_wiring_know_the_http_client() -> None:

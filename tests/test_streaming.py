@@ -21,6 +21,7 @@ from tests.conftest import (
     QUESTION,
     Stage,
     answered,
+    calls_in_log,
     nothing_left_in_flight,
     serve,
 )
@@ -447,7 +448,7 @@ async def test_a_stream_that_takes_too_long_ends_with_an_error_event_and_is_told
     assert b'"content":"One"' in got.body
     await stage.simulator.until(lambda calls: calls[-1].left)
     assert counted(user)[0] == 1
-    assert '"ending":"cut"' in [line for line in caplog.messages if line.startswith("call {")][-1]
+    assert calls_in_log(caplog, bounded)[-1]["ending"] == "cut"
 
 
 async def test_a_client_that_reads_nothing_holds_no_stream_beyond_its_end(
@@ -480,14 +481,13 @@ Counted = Callable[[str], tuple[int, int]]
 
 
 @pytest.fixture
-def counted(caplog: pytest.LogCaptureFixture) -> Counted:
+def counted(caplog: pytest.LogCaptureFixture, stage: Stage, bounded: Stage) -> Counted:
     """Calls and tokens that were accounted to a user, by the lines of the log."""
     caplog.set_level(logging.INFO, logger="shared.metering")
 
     def of(user: str) -> tuple[int, int]:
-        told = [line.removeprefix("call ") for line in caplog.messages if line.startswith("call {")]
-        mine = [line for line in map(json.loads, told) if line["user"] == hashed(user)]
-        return len(mine), sum(line["prompt_tokens"] + line["completion_tokens"] for line in mine)
+        mine = [call for call in calls_in_log(caplog, stage, bounded) if call["user"] == hashed(user)]
+        return len(mine), sum(call["prompt_tokens"] + call["completion_tokens"] for call in mine)
 
     return of
 

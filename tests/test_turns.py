@@ -9,14 +9,12 @@ from typing import Any, cast
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables.aio import TableServiceClient
-from starlette.requests import Request
-from starlette.types import Message
 
-from shared import web
 from shared.candidate import Candidate
 from shared.errors import InvalidEventToken, UpstreamError
 from shared.events import Events
 from shared.forwarding import Forwarding
+from shared.functions.http import Receive, Request, Response, Send
 from shared.ledger_row import Key
 from shared.models import Credential, Deployment, Event
 from shared.proxy import Proxy
@@ -26,22 +24,25 @@ from shared.tables import Tables
 from shared.turns import Turns
 from shared.upstream import Answer, Body, Timeouts, Upstream
 from tests.conftest import EVENT
+from tests.tools.sample_apps import call, host_of
 
 
-async def test_answers_that_are_ready_together_are_sent_after_all_of_them() -> None:
-    seen: list[str] = []
+async def test_responses_that_are_ready_together_are_sent_after_all_of_them() -> None:
+    seen, together = list[str](), asyncio.Barrier(3)
 
-    async def call() -> None:
-        async def send(message: Message) -> None:
-            seen.append(message["type"].removeprefix("http.response."))
+    class Seen(Response):
+        async def send_to(self, receive: Receive, send: Send) -> None:
+            seen.append("sent")
+            await super().send_to(receive, send)
 
-        scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/healthz", "headers": []}
-        response = await web.alive(Request(scope))
+    async def handler(req: Request) -> Response:
+        await together.wait()
         seen.append("ready")
-        await response(scope, Request(scope).receive, send)
+        return Seen(200, {}, b"")
 
-    await asyncio.gather(call(), call(), call())
-    assert seen == ["ready"] * 3 + ["start", "body"] * 3
+    async with host_of(handler) as host:
+        await asyncio.gather(*(call(host.url, "/x") for _ in range(3)))
+    assert seen == ["ready"] * 3 + ["sent"] * 3
 
 
 class Noted:

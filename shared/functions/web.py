@@ -1,4 +1,4 @@
-"""Between Functions' types and ours: requests in, replies out, errors into their envelope."""
+"""The handlers of the triggers: an HTTP request in, a response out, every failure in its envelope."""
 
 from __future__ import annotations
 
@@ -9,13 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from types import TracebackType
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
-
-from . import worker
-from .deadlines import Deadlines, Overdue
-from .errors import (
+from ..deadlines import Deadlines, Overdue
+from ..errors import (
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
@@ -24,83 +19,150 @@ from .errors import (
     RequestTooLarge,
     StoreUnavailable,
 )
-from .page import page
-from .proxy import Headers, Reply, new_id, refuse
-from .relay import ClientDeaf, Relay
-from .settings import Settings, SettingsError
-from .wiring import Wiring
+from ..page import page
+from ..proxy import Reply, new_id, refuse
+from ..relay import ClientDeaf, Relay
+from ..settings import Settings, SettingsError
+from ..wiring import Wiring
+from . import worker
+from .http import Receive, Request, Response, Send
 
 _log = logging.getLogger(__name__)
 
 WATCH_AFTER_SECONDS = 0.05
-"""A call that is answered sooner after its body came is not watched for a client that leaves: the watch would
-cost more than it saves."""
+"""A call that takes less than this is not watched for a client that leaves: the watch would cost more than it
+saves."""
 
+_JSON = {b"content-type": b"application/json"}
 _CLIENT_LEFT = Reply(499, {}, b"")
 
 
+def _handler(
+    work: Callable[[Web, Request], Awaitable[Reply]],
+) -> Callable[[Web, Request], Awaitable[Response]]:
+    """Make a handler of a method: whatever the method raises becomes a response.
+
+    Nothing may leave a handler: after a CancelledError, the Functions host waits for the response for ever.
+    """
+
+    async def handle(self: Web, req: Request) -> Response:
+        try:
+            reply = await work(self, req)
+        except ProxyError as error:
+            reply = refuse(error, new_id())
+        except _ClientLeft:
+            reply = _CLIENT_LEFT
+        except asyncio.CancelledError:
+            _log.warning("The platform cancelled a call.")
+            reply = refuse(InternalError(), new_id())
+        except Exception:
+            _log.exception("A call failed because of a fault in the proxy.")
+            reply = refuse(InternalError(), new_id())
+        if isinstance(reply.body, Relay):
+            return _Streamed(reply.status, reply.headers, reply.body)
+        return Response(reply.status, reply.headers, reply.body)
+
+    return handle
+
+
 class Web:
-    """What the triggers call. Everything is built at the first request: nothing is opened at import."""
+    """The handlers. Everything is built at the first request: nothing is opened at import."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self._wiring: Wiring | None = None
         worker.silence_logs()
-        worker.accept_every_path()
         worker.freeze_modules()
 
-    async def chat(self, req: Request) -> Response:
+    @_handler
+    async def chat(self, req: Request) -> Reply:
         """A chat completion, by any of its routes."""
+        wiring, came_at = self._wiring or self._open(), time.monotonic()
+        try:
+            with self._body_in_time.block():
+                body = await _body(req.receive, wiring.settings.max_body_bytes)
+        except ProxyError as error:
+            wiring.proxy.refused(req.headers, error)
+            raise
+        with _Departure(req.receive, self._unwatched):  # only one may read at a time, so not before
+            return await wiring.proxy.chat(req.headers, body, req.path_params.get("deployment"), came_at)
 
-        return await _answer(req, partial(self._chat, req))
-
-    async def models(self, req: Request) -> Response:
+    @_handler
+    async def models(self, req: Request) -> Reply:
         """The models of the caller's event."""
-        return await _answer(req, lambda: self._open().proxy.models(_headers(req)))
+        return await self._open().proxy.models(req.headers)
 
-    async def model(self, req: Request) -> Response:
+    @_handler
+    async def model(self, req: Request) -> Reply:
         """One model of the caller's event."""
-        name = req.scope["path_params"]["model"]
-        return await _answer(req, lambda: self._open().proxy.model(_headers(req), name))
+        return await self._open().proxy.model(req.headers, req.path_params["model"])
 
-    async def event(self, req: Request) -> Response:
+    @_handler
+    async def event(self, req: Request) -> Reply:
         """The caller's event."""
-        return await _answer(req, lambda: self._open().proxy.event(_headers(req)))
+        return await self._open().proxy.event(req.headers)
 
-    async def ready(self, req: Request) -> Response:
-        """Whether the settings are sound and the tables answer."""
+    @_handler
+    async def ready(self, _: Request) -> Reply:
+        """Whether the settings are valid and the tables respond."""
+        await self._open().tables.check()
+        return Reply(200, {**_JSON}, b'{"status":"ready"}')
 
-        async def work() -> Reply:
-            await self._open().tables.check()
-            return Reply(200, {b"content-type": b"application/json"}, b'{"status":"ready"}')
+    @_handler
+    async def alive(self, _: Request) -> Reply:
+        """Whether the process runs. Touches nothing else."""
+        return Reply(200, {**_JSON}, b'{"status":"alive"}')
 
-        return await _answer(req, work)
+    @_handler
+    async def home(self, _: Request) -> Reply:
+        """The attendee's page. Touches nothing else."""
+        return page()
+
+    @_handler
+    async def unknown(self, req: Request) -> Reply:
+        """A path that this proxy does not serve."""
+        raise NotFound(
+            f"Nothing is at {req.path[:100]!r}: this proxy serves chat completions only, "
+            "at /v1/chat/completions."
+        )
+
+    @_handler
+    async def without_v1(self, req: Request) -> Reply:
+        """A path of ours without its prefix."""
+        path = req.path[:200]
+        raise NotFound(
+            f"{path!r} lacks /v1: it should be {'/v1' + path!r}. "
+            "The base_url or azure_endpoint of an SDK ends in /v1."
+        )
+
+    def method_not_allowed(self, allowed: str) -> Callable[[Request], Awaitable[Response]]:
+        """A handler for a path that takes only the method `allowed`."""
+
+        @_handler
+        async def refuse_method(_: Web, req: Request) -> Reply:
+            raise MethodNotAllowed(f"{req.path[:100]!r} takes {allowed}, not {req.method}.", allowed)
+
+        async def handle(req: Request) -> Response:
+            return await refuse_method(self, req)
+
+        return handle
 
     async def remove_old_rows(self) -> None:
-        """Remove the rows that are kept no longer. For a timer: it answers nobody.
+        """Remove the rows whose time is over. For a timer.
 
         Raises:
             StoreUnavailable: the settings cannot be used.
         """
-        await self._open().retention.remove_old_rows()
+        try:
+            await self._open().retention.remove_old_rows()
+        except asyncio.CancelledError:  # the Functions host would wait for the end for ever
+            _log.warning("The platform cancelled the removal of old rows.")
 
     async def close(self) -> None:
-        """Close what was opened. Where the platform kills the process, nobody calls this."""
+        """Close what was opened. The platform kills the process instead."""
         wiring, self._wiring = self._wiring, None
         if wiring is not None:
             await wiring.close()
-
-    async def _chat(self, req: Request) -> Reply:
-        wiring, came_at = self._wiring or self._open(), time.monotonic()
-        try:
-            with self._body_in_time.block():
-                body = await _body(req, wiring.settings.max_body_bytes)
-        except ProxyError as error:
-            wiring.proxy.refused(_headers(req), error)
-            raise
-        with _Departure(req.receive, self._unwatched):  # from here on: only one may read at a time
-            deployment = req.scope["path_params"].get("deployment")
-            return await wiring.proxy.chat(_headers(req), body, deployment, came_at)
 
     def _open(self) -> Wiring:
         if self._wiring is None:
@@ -117,105 +179,31 @@ class Web:
         return self._wiring
 
 
-async def alive(req: Request) -> Response:
-    """Alive; touches nothing else."""
+class _Streamed(Response):
+    """A stream as a response. It owns the stream from the first byte to the last."""
 
-    async def work() -> Reply:
-        return Reply(200, {b"content-type": b"application/json"}, b'{"status":"alive"}')
+    __slots__ = ("_relay",)
 
-    return await _answer(req, work)
+    def __init__(self, status: int, headers: Mapping[bytes, bytes], relay: Relay) -> None:
+        super().__init__(status, headers, b"")
+        self._relay = relay
 
-
-async def home(req: Request) -> Response:
-    """The attendee's page; touches nothing else."""
-
-    async def work() -> Reply:
-        return page()
-
-    return await _answer(req, work)
-
-
-async def unknown(req: Request) -> Response:
-    """A path that is not there."""
-
-    async def work() -> Reply:
-        raise NotFound(
-            f"Nothing is at {req.url.path[:100]!r}: this proxy serves chat completions only, "
-            "at /v1/chat/completions."
-        )
-
-    return await _answer(req, work)
-
-
-async def without_v1(req: Request) -> Response:
-    """A path of ours whose prefix was forgotten."""
-
-    async def work() -> Reply:
-        path = req.url.path[:200]
-        raise NotFound(
-            f"{path!r} lacks /v1: it should be {'/v1' + path!r}. "
-            "The base_url or azure_endpoint of an SDK ends in /v1."
-        )
-
-    return await _answer(req, work)
-
-
-async def method_not_allowed(req: Request, allowed: str) -> Response:
-    """A path that is there, for another method."""
-
-    async def work() -> Reply:
-        raise MethodNotAllowed(f"{req.url.path[:100]!r} takes {allowed}, not {req.method}.", allowed)
-
-    return await _answer(req, work)
-
-
-class _ReplyResponse(Response):
-    """A reply as a Starlette response that writes to the wire itself.
-
-    It owns its stream from the first byte to the last, because only so do a client's leaving and
-    the accounting come out the same under every server and framework version.
-    """
-
-    background = None
-
-    def __init__(self, reply: Reply) -> None:
-        self.status_code = reply.status
-        self.raw_headers = [*reply.headers.items()]
-        self._content = content = reply.body
-        if isinstance(content, bytes):
-            self.raw_headers.append((b"content-length", b"%d" % len(content)))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            if isinstance(self._content, Relay):
-                await self._stream(self._content, receive, send)
-            else:
-                # After all that is ready now, and so beside the answers of other calls: their one reader (in
-                # the cloud the platform's host, on this machine) is woken once. docs/decisions/0057
-                await asyncio.sleep(0)
-                await send(self._start())
-                await send({"type": "http.response.body", "body": self._content})
-        finally:
-            worker.forget_invocation(scope["headers"])
-
-    def _start(self) -> dict[str, object]:
-        return {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-
-    async def _stream(self, relay: Relay, receive: Receive, send: Send) -> None:
+    async def send_to(self, receive: Receive, send: Send) -> None:
         try:
             with _Departure(receive, Overdue(WATCH_AFTER_SECONDS)):
-                await self._pump(relay, send)
+                await self._pump(send)
         except (_ClientLeft, ClientDeaf):
             pass
         finally:
-            relay.close()
+            self._relay.close()
 
-    async def _pump(self, relay: Relay, send: Send) -> None:
-        async def pass_on(data: bytes) -> None:
-            await send({"type": "http.response.body", "body": data, "more_body": True})
+    async def _pump(self, send: Send) -> None:
+        def pass_on(data: bytes) -> Awaitable[None]:
+            return send({"type": "http.response.body", "body": data, "more_body": True})
 
-        await send(self._start())
-        await relay.pump(pass_on)
+        headers = [*self.headers.items()]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await self._relay.pump(pass_on)
         await send({"type": "http.response.body", "body": b""})
 
 
@@ -257,48 +245,28 @@ class _Departure:
             self._task.cancel()
 
 
-async def _answer(req: Request, work: Callable[[], Awaitable[Reply]]) -> Response:
-    """Do the work; whatever goes wrong becomes an answer, for what leaves a handler becomes none."""
-    try:
-        reply = await work()
-    except ProxyError as error:
-        reply = refuse(error, new_id())
-    except _ClientLeft:
-        reply = _CLIENT_LEFT
-    except asyncio.CancelledError:
-        _log.warning("a call was cancelled by the platform")
-        reply = refuse(InternalError(), new_id())
-    except Exception:
-        _log.exception("a call failed by a fault of ours")
-        reply = refuse(InternalError(), new_id())
-    return _ReplyResponse(reply)
-
-
 def _body_in_time(seconds: float) -> Deadlines:
     text = f"The body did not arrive within {seconds:g} seconds. Send it at once."
     return Deadlines(seconds, partial(InvalidRequest, text))
 
 
-def _headers(req: Request) -> Headers:
-    return dict(req.scope["headers"])
-
-
-async def _body(req: Request, limit: int) -> bytes:
+async def _body(receive: Receive, limit: int) -> bytes:
     """The whole body.
 
     Raises:
         RequestTooLarge: it is longer than `limit` bytes; the rest is not read.
-        _ClientLeft: the client went before it was all here.
+        _ClientLeft: the client left before it had sent all of it.
     """
+    body, more = b"", True
     parts: list[bytes] = []
-    size, more = 0, True
+    size = 0
     while more:
-        message = await req.receive()
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise _ClientLeft
-        parts.append(message.get("body", b""))
-        more = message.get("more_body", False)
-        size += len(parts[-1])
+        body, more = message["body"], message["more_body"]
+        size += len(body)
         if size > limit:
             raise RequestTooLarge(f"The body is larger than {limit:,} bytes. Send fewer or shorter messages.")
-    return b"".join(parts)
+        parts.append(body)
+    return body if len(parts) == 1 else b"".join(parts)

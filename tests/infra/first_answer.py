@@ -1,7 +1,7 @@
-"""Run in an empty environment by `test_package.py`: imports the app from a folder, and asks it twice.
+"""Run in an empty environment by `test_package.py`: imports the app from a folder, and calls it twice.
 
-It stands where Azure's worker stands: the app's folder comes last on the path, and handlers get a Starlette
-request.
+It stands where Azure's worker stands: the app's folder comes last on the path, and handlers get the request of
+the app's HTTP extension.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main() -> None:
     seconds = time.perf_counter() - began
     imported = _files()
     functions = {function.get_function_name(): function for function in function_app.app.get_functions()}
-    alive, refused = asyncio.run(_ask_both(functions["healthz"], functions["v1_chat"]))
+    alive, refused = asyncio.run(_call_both(functions["healthz"], functions["v1_chat"]))
     answer = {
         "import_milliseconds": round(seconds * 1000),
         "functions": len(functions),
@@ -40,35 +40,20 @@ def _files() -> list[str]:
     )
 
 
-async def _ask_both(healthz: Any, chat: Any) -> list[tuple[int, str]]:
-    return [await _ask(healthz, "GET", "/healthz"), await _ask(chat, "POST", "/v1/chat/completions")]
+async def _call_both(healthz: Any, chat: Any) -> list[tuple[int, str]]:
+    return [await _call(healthz, "GET", "/healthz"), await _call(chat, "POST", "/v1/chat/completions")]
 
 
-async def _ask(function: Any, method: str, path: str) -> tuple[int, str]:
-    """Call a handler, and collect what it sends."""
-    from starlette.requests import Request  # noqa: PLC0415  # after what is measured
-
-    sent: list[dict[str, Any]] = []
+async def _call(function: Any, method: str, path: str) -> tuple[int, str]:
+    from shared.functions.http import Request  # noqa: PLC0415  # after what is measured
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"{}", "more_body": False}
 
-    async def send(message: Any) -> None:
-        sent.append(message)
-
     headers = [(b"content-type", b"application/json"), (b"content-length", b"2")]
-    scope: dict[str, Any] = {
-        "type": "http",
-        "method": method,
-        "path": path,
-        "headers": headers,
-        "query_string": b"",
-    }
-    scope |= {"scheme": "http", "server": ("localhost", 80), "client": ("127.0.0.1", 1), "path_params": {}}
-    response = await function.get_user_function()(Request(scope, receive, send))
-    await response(scope, receive, send)
-    body = b"".join(message.get("body", b"") for message in sent)
-    return sent[0]["status"], body.decode()
+    scope = {"type": "http", "method": method, "path": path, "headers": headers, "query_string": b""}
+    response = await function.get_user_function()(Request(scope, receive))
+    return response.status, response.body.decode()
 
 
 if __name__ == "__main__":

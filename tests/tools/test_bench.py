@@ -12,8 +12,8 @@ from tools.bench import load, targets
 from tools.bench.load import Failed
 from tools.bench.measure import percentile
 from tools.bench.mock import CHUNKS
-from tools.bench.requests import PACE_MS, Kind, requests
-from tools.bench.results import APP, PASSTHROUGH, SCENARIOS, UPSTREAM
+from tools.bench.requests import PACE_MS, SLOW_MS, Kind, requests
+from tools.bench.results import LOCAL, PASSTHROUGH, SCENARIOS, UPSTREAM
 from tools.processes import ROOT
 
 
@@ -32,10 +32,13 @@ async def test_every_chunk_of_every_stream_is_counted(tmp_path: Path, kind: Kind
         port = upstream.port if through == UPSTREAM else passing.port
         tally = await one_answer_each(port, kind, connections=2)
     assert not tally.failures
-    assert tally.chunks == (0 if kind is Kind.PLAIN else tally.answers * CHUNKS)
+    assert tally.chunks == (0 if kind in {Kind.PLAIN, Kind.SLOW} else tally.answers * CHUNKS)
     if kind is Kind.PACED:
         assert len(tally.delays) >= tally.chunks
         assert all(0 <= delay < CHUNKS * PACE_MS / 1000 for delay in tally.delays)
+    if kind is Kind.SLOW:
+        assert len(tally.delays) == tally.answers
+        assert all(delay >= SLOW_MS / 1000 for delay in tally.delays)
 
 
 async def test_chunks_count_when_they_arrive_though_no_stream_ends(tmp_path: Path) -> None:
@@ -81,7 +84,7 @@ def test_a_short_run_tells_every_figure_and_writes_the_page(tmp_path: Path) -> N
     assert ran.returncode == 0, ran.stderr
     written = page.read_text(encoding="utf-8")
     assert ran.stdout == written + "\n"
-    for name in (APP, PASSTHROUGH, UPSTREAM, *(scenario.name for scenario in SCENARIOS)):
+    for name in (LOCAL, PASSTHROUGH, UPSTREAM, *(scenario.name for scenario in SCENARIOS)):
         assert f"| {name}" in written
-    assert written.count("**missed**") + written.count("| reached |") == 8
+    assert written.count("**missed**") + written.count("| reached |") == 9
     assert "not measured" not in written

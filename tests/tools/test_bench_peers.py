@@ -13,7 +13,7 @@ import pytest
 from tools.bench import peers, report, rounds
 from tools.bench.peers import litellm, nginx, program
 from tools.bench.peers.peer import LeftOut, Peer
-from tools.bench.results import APP, PASSTHROUGH, SCENARIOS, Plan
+from tools.bench.results import LOCAL, PASSTHROUGH, SCENARIOS, Plan
 from tools.processes import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="peers take part on Linux and macOS")
@@ -44,19 +44,19 @@ def page() -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("A_SECRET_OF_OURS", "x")
         taking_part = [small_peer("honest"), small_peer("breaking", 1), dying_peer("dying")]
-        results = rounds.run(BRIEF, lambda _: None, taking_part)
+        results = rounds.run(BRIEF, lambda _: None, taking_part, with_worker=False)
     return report.text(results, {"absent": "it is not here: install it."})
 
 
 @pytest.mark.timeout(200)
 def test_a_peer_gets_a_row_with_every_figure_beside_ours(page: str) -> None:
-    for name, ratio in ((PASSTHROUGH, ""), (APP, FIGURE), ("honest", FIGURE)):
+    for name, ratio in ((PASSTHROUGH, ""), (LOCAL, FIGURE), ("honest", FIGURE)):
         wanted = [FIGURE, ratio, FIGURE, ratio, FIGURE, ratio, SPREAD, FIGURE, FIGURE]
         assert re.fullmatch(r" \| ".join(wanted), row(page, name)), name
 
 
 def test_a_peer_takes_part_in_all_scenarios_that_the_passthrough_does(page: str) -> None:
-    every, busy = page.split("## Every figure")[1].split("## What else was under load")
+    every, busy = page.split("## Every figure")[1].split("## How busy each process was")
     for part in (every, busy):
         rows = [len(re.findall(rf"(?m)^\|.*\| {name} \|", part)) for name in (PASSTHROUGH, "honest")]
         assert rows == [len(SCENARIOS) - 1] * 2
@@ -66,7 +66,7 @@ def test_wrong_answers_of_a_peer_are_told_with_its_log_and_spoil_nothing(page: s
     assert row(page, "breaking").startswith("failed |  | failed |  | failed |  | failed | ")
     told = page.split('breaking failed in "plain, 16 connections":')[1]
     assert re.match(r"\s+\d+ x status 500: broken; its last lines:\n    out of order", told)
-    assert "Every other answer was right." in page
+    assert "Every other response was right." in page
     assert "not measured" not in page
 
 

@@ -5,7 +5,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from tools.official_runtime import AVAILABLE, WHY_NOT
 from tools.processes import ROOT, ChildError
 
 from . import peers, report, rounds
@@ -22,7 +21,7 @@ def main() -> int:
     plan = replace(plan, rounds=options.rounds or plan.rounds, seconds=options.seconds or plan.seconds)
     try:
         taking_part, left_out = peers.found() if options.peers else ([], {})
-        results = rounds.run(plan, _say, taking_part, with_worker=options.worker)
+        results = rounds.run(plan, _say, taking_part)
         page = report.text(results, left_out) + "\n"
     except (ChildError, Failed) as error:
         print(error, file=sys.stderr)
@@ -48,14 +47,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a first look, in less than a minute")
     told = "measure nginx and LiteLLM too; what is missing of them is installed into this checkout first"
     parser.add_argument("--peers", action="store_true", help=told)
-    told = "measure the app in the cloud's own worker library too; it needs Python 3.13"
-    parser.add_argument("--worker", action="store_true", help=told)
     told = f"write the page too, to FILE or {PAGE.relative_to(ROOT)}"
     parser.add_argument("--write", type=Path, nargs="?", const=PAGE, metavar="FILE", help=told)
-    options = parser.parse_args()
-    if options.worker and not AVAILABLE:
-        parser.error(f"{WHY_NOT}: `python3 dev.py bench --python 3.13 --worker`")
-    return options
+    return parser.parse_args()
 
 
 def _rounds(text: str) -> int:

@@ -1,4 +1,4 @@
-"""The page's part about others: a row for each, beside the app and the pass-through."""
+"""The part of the page that compares: a row for each proxy."""
 
 from collections.abc import Iterable, Mapping
 from textwrap import fill
@@ -7,11 +7,11 @@ from . import figures
 from .figures import NONE, Figure
 from .markdown import quoted, table
 from .requests import PACE_MS
-from .results import PACED, PASSTHROUGH, PLAIN_16, STREAMS, WORKER, Results, Scenario
+from .results import PACED, PASSTHROUGH, PLAIN_16, STREAMS, Results, Scenario
 
 FAILED = "failed"
 _HEAD = (
-    "target",
+    "proxy",
     "plain, 16 connections: requests a second",
     "ratio",
     "CPU s for 1,000",
@@ -20,26 +20,19 @@ _HEAD = (
     "ratio",
     "50 paced streams: delay p99 in ms",
     "memory, MB",
-    "first answer, s",
+    "first response, s",
 )
 _NOTE = (
     "Ratios are against the pass-through, within each round; memory is that of the end. The paced streams "
-    f"bring {PACED.connections * 1000 // PACE_MS:,} chunks a second: who passes on fewer (below) falls ever "
-    "further behind, and its delay tells only for how long it was asked."
-)
-_WORKER = (
-    "the same app within `azure-functions-runtime`, the very code that runs it in the cloud: FastAPI's "
-    "route around each call, and an invocation for each. The host, which is another process there, and gRPC "
-    "between the two are left out."
+    f"bring {PACED.connections * 1000 // PACE_MS:,} chunks a second: a proxy that passes on fewer falls ever "
+    "further behind, and its delay only shows for how long it was measured."
 )
 
 
 def text(results: Results, left_out: Mapping[str, str]) -> str:
     rows = [_row(results, name) for name in results.proxies]
     rows += [_empty(name, "left out") for name in left_out]
-    told = {WORKER: _WORKER} if results.with_worker else {}
-    told |= {peer.name: peer.policy for peer in results.peers}
-    policies = "\n".join(_item(f"`{name}`: {policy}") for name, policy in told.items())
+    policies = "\n".join(_item(f"`{peer.name}`: {peer.policy}") for peer in results.peers)
     return "\n\n".join([table(_HEAD, rows), _NOTE, *filter(None, [policies]), *_reasons(results, left_out)])
 
 

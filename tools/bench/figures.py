@@ -27,6 +27,13 @@ def ratios(results: Results, scenario: Scenario, name: str, figure: Figure) -> l
     return [one / other for mine, its in pairs if (one := figure(mine)) and (other := figure(its))]
 
 
+def differences(results: Results, scenario: Scenario, name: str, figure: Figure) -> list[float]:
+    """From the pass-through, each within its round."""
+    pairs = zip(samples(results, scenario, name), samples(results, scenario, PASSTHROUGH), strict=False)
+    both = [(figure(mine), figure(its)) for mine, its in pairs]
+    return [one - other for one, other in both if one is not None and other is not None]
+
+
 def middle(found: Sequence[float], form: str) -> str:
     return form.format(median(found)) if found else NONE
 

@@ -35,7 +35,7 @@ class Tally:
     chunks: int = 0
     """Of whole streams; `arrived` counts those under way too."""
     delays: list[float] = field(default_factory=list)
-    """Seconds from the upstream's write of a paced chunk to its arrival here."""
+    """Seconds: of a paced chunk from the upstream's write to its arrival; of a plain call, all of it."""
     failures: Counter[str] = field(default_factory=Counter)
     """Of all the time, and so is `total`."""
     total: int = 0
@@ -70,7 +70,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.transport.write(next(self._requests))
+        self._send()
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
@@ -91,7 +91,9 @@ class _Connection(asyncio.Protocol):
         self._parts.clear()
         if (status := self._parser.get_status_code()) != 200:
             tally.failures[f"status {status}: {body[:200].decode(errors='replace')}"] += 1
-        elif body.startswith(b"data:"):
+        elif not body.startswith(b"data:"):
+            tally.delays.append(perf_counter() - self._sent_at)
+        else:
             tally.chunks += body.count(_CHUNK)
             if not body.endswith(b"data: [DONE]\n\n"):
                 tally.failures["stream cut"] += 1
@@ -101,7 +103,11 @@ class _Connection(asyncio.Protocol):
             self.transport.close()
             self._end()
         else:
-            self.transport.write(next(self._requests))
+            self._send()
+
+    def _send(self) -> None:
+        self._sent_at = perf_counter()
+        self.transport.write(next(self._requests))
 
     def _end(self) -> None:
         self.stopping = True

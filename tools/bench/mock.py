@@ -42,6 +42,7 @@ _LAST: Final = (
     b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk",' + _MODEL + b',"choices":[],%b}\n\n'
 )
 _EVERY: Final = re.compile(rb"every (\d+) ms")
+_AFTER: Final = re.compile(rb"after (\d+) ms")
 
 
 def _frame(data: bytes) -> bytes:
@@ -74,7 +75,10 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         body, self._body = self._body, b""
         if b'"stream":true' not in body:
-            self._transport.write(_PLAIN)
+            if after := _AFTER.search(body):
+                self._loop.call_later(int(after[1]) / 1000, self._transport.write, _PLAIN)
+            else:
+                self._transport.write(_PLAIN)
             return
         self._usage = b'"include_usage":true' in body
         self._left = CHUNKS

@@ -10,24 +10,28 @@ MODEL: Final = "gpt-4o-mini"
 PACE_MS: Final = 20
 """50 chunks a second, about what gpt-4o-mini gives."""
 
+SLOW_MS: Final = 50
+
 
 class Kind(StrEnum):
     PLAIN = "plain"
+    SLOW = "slow"
+    """Plain, from an upstream that takes `SLOW_MS`."""
     STREAM = "stream"
     PACED = "paced"
 
 
-_EXTRAS: Final = {Kind.PLAIN: "", Kind.STREAM: ',"stream":true', Kind.PACED: ',"stream":true'}
+_EXTRAS: Final = {Kind.PLAIN: "", Kind.SLOW: "", Kind.STREAM: ',"stream":true', Kind.PACED: ',"stream":true'}
 _BODY: Final = (
     '{{"model":"{model}","messages":[{{"role":"system","content":"You are a helpful assistant for the '
     'attendees of a hackathon. Answer briefly."}},{{"role":"user","content":"Tell me about glove boxes, '
-    'every {pace} ms a word."}}],"temperature":0.7{extra}}}'
+    '{pace} a word."}}],"temperature":0.7{extra}}}'
 )
 
 
 def requests(kind: Kind, *, users: int, credential: str | None = None) -> Iterator[bytes]:
     """For ever, one user after the other; or all with the one credential that is given."""
-    pace = PACE_MS if kind is Kind.PACED else "few"
+    pace = {Kind.PACED: f"every {PACE_MS} ms", Kind.SLOW: f"after {SLOW_MS} ms"}.get(kind, "every few ms")
     body = _BODY.format(model=MODEL, pace=pace, extra=_EXTRAS[kind]).encode()
     credentials = [credential] if credential else [f"{EVENT}/user-{number}" for number in range(users)]
     return cycle([_request(one, body) for one in credentials])

@@ -8,10 +8,12 @@ from typing import Final
 from .peers.peer import Peer
 from .requests import Kind
 
-APP, PASSTHROUGH, UPSTREAM = "app", "pass-through", "upstream"
 WORKER: Final = "app in the worker"
-"""Only where it was asked for."""
-_ALL: Final = (APP, PASSTHROUGH, UPSTREAM)
+"""In the worker library of the cloud, which needs Python 3.13."""
+LOCAL: Final = "app, run locally"
+"""In the local Functions host, as `dev.py run` serves it."""
+PASSTHROUGH, UPSTREAM = "pass-through", "upstream"
+_ALL: Final = (LOCAL, PASSTHROUGH, UPSTREAM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,12 @@ class Scenario:
 PLAIN_1 = Scenario("plain, 1 connection", Kind.PLAIN, 1)
 PLAIN_16 = Scenario("plain, 16 connections", Kind.PLAIN, 16)
 PLAIN_64 = Scenario("plain, 64 connections", Kind.PLAIN, 64)
-ONE_USER = Scenario("plain, 16 connections, 1 user", Kind.PLAIN, 16, 1, (APP,))
+SLOW_64 = Scenario("plain, 64 connections, upstream takes 50 ms", Kind.SLOW, 64)
+ONE_USER = Scenario("plain, 16 connections, 1 user", Kind.PLAIN, 16, 1, (LOCAL,))
 STREAMS = Scenario("16 streams at full speed", Kind.STREAM, 16)
 PACED = Scenario("50 paced streams", Kind.PACED, 50, takes=3)
 """More often than others: the slowest 1 % tell how the streams of a take fell together."""
-SCENARIOS: Final = (PLAIN_16, ONE_USER, PLAIN_1, PLAIN_64, STREAMS, PACED)
+SCENARIOS: Final = (PLAIN_16, ONE_USER, PLAIN_1, PLAIN_64, SLOW_64, STREAMS, PACED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Plan:
     warm_seconds: float = 1.0
     """Blocks of quota grow with a user's pace for some seconds: see docs/decisions/0007."""
     memory_answers: int = 100_000
-    """The app answers at least so many before its memory is told; 0 leaves it at the rounds."""
+    """The app serves at least so many before its memory is read; 0 leaves it at the rounds."""
     memory_seconds: float = 45
     """For what the rounds lack of them, at most."""
 
@@ -71,22 +74,27 @@ class Results:
     failures: Counter[str] = field(default_factory=Counter)
     """Wrong answers, by target and what was wrong."""
     memory: list[tuple[int, int]] = field(default_factory=list)
-    """Answers of the app so far, and the bytes that it occupied then."""
+    """Responses of the app so far, and the bytes that it occupied then."""
     resident: dict[str, int] = field(default_factory=dict)
     """The bytes that each target occupied when it was last asked."""
     faults: dict[tuple[str, Scenario | None], str] = field(default_factory=dict)
     """Why a peer has no figures in a scenario; or, with None, in any."""
 
     @property
+    def app(self) -> str:
+        """The target whose figures are the headline."""
+        return WORKER if self.with_worker else LOCAL
+
+    @property
     def proxies(self) -> tuple[str, ...]:
-        """All that stand between, each a process of its own."""
-        worker = [WORKER] if self.with_worker else []
-        return (APP, PASSTHROUGH, *worker, *(peer.name for peer in self.peers))
+        """Every target but the upstream, each a process of its own."""
+        apps = (WORKER, LOCAL) if self.with_worker else (LOCAL,)
+        return (*apps, PASSTHROUGH, *(peer.name for peer in self.peers))
 
     def targets(self, scenario: Scenario) -> tuple[str, ...]:
-        """Who takes part in it: others where the pass-through does, with or without a fault."""
+        """The targets of a scenario, with or without a fault."""
         if PASSTHROUGH not in scenario.targets:
-            return scenario.targets
+            return (self.app,)
         return (*self.proxies, UPSTREAM)
 
     def fault(self, name: str, scenario: Scenario) -> str | None:

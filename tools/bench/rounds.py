@@ -11,13 +11,25 @@ from time import perf_counter
 from typing import Final
 
 from tools.azurite import ACCOUNT, KEY, Azurite
+from tools.official_runtime import AVAILABLE
 from tools.processes import ChildError
 
 from . import load, loops, targets
 from .measure import cpu_seconds, resident_bytes
 from .peers.peer import Peer
 from .requests import Kind, requests
-from .results import APP, PASSTHROUGH, PLAIN_16, SCENARIOS, UPSTREAM, WORKER, Plan, Results, Sample, Scenario
+from .results import (
+    LOCAL,
+    PASSTHROUGH,
+    PLAIN_16,
+    SCENARIOS,
+    UPSTREAM,
+    WORKER,
+    Plan,
+    Results,
+    Sample,
+    Scenario,
+)
 from .tap import Tap, tapped
 from .targets import Target
 
@@ -28,7 +40,7 @@ _QUIET_SECONDS: Final = 5
 
 
 def run(
-    plan: Plan, say: Callable[[str], None], peers: Sequence[Peer] = (), *, with_worker: bool = False
+    plan: Plan, say: Callable[[str], None], peers: Sequence[Peer] = (), *, with_worker: bool = AVAILABLE
 ) -> Results:
     """Raises ChildError or load.Failed, but not for what a peer does: that is among the results."""
     with (
@@ -82,8 +94,8 @@ class _Stage:
             yield stage
 
     def _started(self, name: str) -> AbstractAsyncContextManager[Target]:
-        if name == APP:
-            return targets.app(self._folder, self._tables)
+        if name == LOCAL:
+            return targets.local(self._folder, self._tables)
         if name == WORKER:
             return targets.worker(self._folder, self._tables)
         if name == PASSTHROUGH:
@@ -127,7 +139,7 @@ class _Stage:
     async def fill_memory(self) -> None:
         plan, until = self._results.plan, perf_counter() + self._results.plan.memory_seconds
         while self._answers < plan.memory_answers and perf_counter() < until:
-            await self._sample(PLAIN_16, self._targets[APP])
+            await self._sample(PLAIN_16, self._targets[self._results.app])
 
     async def _sample(self, scenario: Scenario, target: Target) -> Sample:
         plan = self._results.plan
@@ -152,7 +164,7 @@ class _Stage:
         if (memory := resident_bytes(target.pid)) is None:
             return
         self._results.resident[target.name] = memory
-        if target.name == APP:
+        if target.name == self._results.app:
             self._answers += answers
             self._results.memory.append((self._answers, memory))
 

@@ -24,7 +24,7 @@ from .load import Failed, first_answer
 from .peers import program
 from .peers.peer import Peer
 from .requests import EVENT, MODEL, Kind, requests
-from .results import WORKER
+from .results import LOCAL, WORKER
 
 _START_SECONDS: Final = 30
 _PEER_START_SECONDS: Final = 120
@@ -84,9 +84,9 @@ async def passthrough(folder: Path, upstream_port: int) -> AsyncIterator[Target]
 
 
 @asynccontextmanager
-async def app(folder: Path, connection_string: str) -> AsyncIterator[Target]:
+async def local(folder: Path, connection_string: str) -> AsyncIterator[Target]:
     env = _settings(connection_string)
-    async with _ours("app", folder, "tools.functions_host", "--port", "0", env=env) as target:
+    async with _ours(LOCAL, folder, "tools.functions_host", "--port", "0", env=env) as target:
         yield target
 
 

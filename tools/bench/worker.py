@@ -9,11 +9,11 @@ import asyncio
 import itertools
 import json
 import logging
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
-from azurefunctions.extensions.http.fastapi import WebApp
-from starlette.types import ASGIApp, Receive, Scope, Send
-
+from shared.functions.extension import WebApp
+from shared.functions.http import Receive, Scope, Send
 from tools.official_runtime.runtime import listens
 from tools.official_runtime.worker import Worker
 from tools.processes import ROOT
@@ -26,39 +26,35 @@ _ROUTE: Final = "v1/chat/completions"
 class _Invoking:
     """Stands around the worker's ASGI application, and begins each request's invocation."""
 
-    def __init__(self, worker: Worker, app: ASGIApp) -> None:
+    def __init__(self, worker: Worker, app: Any) -> None:
         self._worker = worker
         self._app = app
         self._ids = itertools.count(1)
-        self._under_way: set[asyncio.Task[None]] = set()
-        self.function_id = self.parameter = ""
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self.invoke: Callable[[str], Coroutine[Any, Any, Any]]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            invocation_id = f"00000000-0000-0000-0000-{next(self._ids):012}"
-            scope["headers"].append((b"x-ms-invocation-id", invocation_id.encode()))
-            self._begin(invocation_id, {"method": scope["method"], "url": scope["path"], "params": {}})
-        await self._app(scope, receive, send)
-
-    def _begin(self, invocation_id: str, http: dict[str, Any]) -> None:
-        invocation = self._worker.invoke(self.function_id, invocation_id, self.parameter, {"http": http})
-        task = asyncio.create_task(invocation)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        invocation_id = f"00000000-0000-0000-0000-{next(self._ids):012}"
+        scope["headers"].append((b"x-ms-invocation-id", invocation_id.encode()))
+        task = asyncio.create_task(self.invoke(invocation_id))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+        response: Awaitable[None] = self._app(scope, receive, send)
+        return response
 
 
 async def _main() -> None:
     worker, made, around = Worker(str(ROOT)), WebApp.get_app, list[_Invoking]()
 
-    def get_app(self: WebApp) -> ASGIApp:
+    def get_app(self: WebApp) -> Any:
         around.append(_Invoking(worker, made(self)))
         return around[0]
 
-    WebApp.get_app = get_app  # the worker makes its server of it
+    WebApp.get_app = get_app  # type: ignore[method-assign] # the worker makes its server of it
     index = await worker.index()
     if "fault" in index:
         raise SystemExit(index["fault"])
-    around[0].function_id, around[0].parameter = _chat(index["functions"])
+    around[0].invoke = worker.invoker(*_chat(index["functions"]), f"/{_ROUTE}")
     await listens(index["http_uri"])
     print(f"app in the worker on {index['http_uri']}", flush=True)
     await asyncio.Event().wait()

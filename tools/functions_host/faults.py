@@ -1,5 +1,9 @@
-"""What can be wrong with an app before it serves anything."""
+"""Why an app cannot be served."""
 
 
 class AppFault(Exception):
-    """The app cannot be served; the message is one sentence that says why and where."""
+    """The app cannot be served. The message is one sentence that names the fault and its place."""
+
+
+class PortInUse(AppFault):
+    pass

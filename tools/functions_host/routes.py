@@ -1,108 +1,93 @@
-"""Finds the function for a request as the platform does: in the order of the functions' names, ignoring case.
+"""Which function serves a request, by the rules of the Functions host.
 
-No precedence by how specific a route is, and a wrong method is no match. Routes without parameters are
-looked up in a dictionary wherever that gives the same answer as trying them in order.
+Functions are tried in the order of their names, ignoring case; one that does not list the method is passed
+over. Literals ignore case, and a trailing slash does not matter. `{name}` takes one segment, `{*rest}` takes
+all that follows, which may be nothing.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeVar
+from functools import lru_cache
+from typing import Any, Final
 
-from .templates import Template
+from .faults import AppFault
 
-
-class Routed(Protocol):
-    @property
-    def template(self) -> Template: ...
-
-    @property
-    def methods(self) -> frozenset[str]: ...
-
-
-RoutedT = TypeVar("RoutedT", bound=Routed)
-Match = tuple[RoutedT, dict[str, str]]
-Candidates = tuple[tuple[Callable[[str], re.Match[str] | None], RoutedT], ...]
-
-# what the HTTP extension's server accepts; it answers any other method by itself
-METHODS: Final = ("GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE")
-
+_SEGMENT: Final = re.compile(r"\{(\*?)([A-Za-z_]\w*)\}|[^{}]+")
 _ESCAPES: Final = re.compile(r"(?:%(?!2[Ff])[0-9A-Fa-f]{2})+")
 
 
 @dataclass(frozen=True, slots=True)
-class _Methods(Generic[RoutedT]):
-    """The functions for one method."""
+class Route:
+    """`template` includes the prefix. A function whose `methods` are empty takes every method."""
 
-    literals: dict[bytes, RoutedT]
-    ordered: Candidates[RoutedT]
+    function: str
+    template: str
+    methods: frozenset[str]
+    pattern: re.Pattern[str]
 
+    @classmethod
+    def read(cls, function: str, trigger: Mapping[str, Any], prefix: str) -> "Route":
+        """`trigger` is the function's HTTP trigger as Azure describes it. Raises AppFault."""
+        route = (trigger.get("route") or function).strip("/")
+        if route.lower().startswith(("admin", "runtime")):
+            raise AppFault(f"{function}: the route '{route}' may not begin with 'admin' or 'runtime'.")
+        methods = frozenset(str(method).upper() for method in trigger.get("methods") or ())
+        template = f"{prefix}/{route}".strip("/")
+        return cls(function, template, methods, _compile(function, template))
 
-class Routes(Generic[RoutedT]):
-    """Over functions in the order in which they are to be tried."""
-
-    def __init__(self, functions: Sequence[RoutedT]) -> None:
-        self._methods = {method: _for_method(functions, method) for method in METHODS}
-
-    def find(self, method: str, raw_path: bytes) -> Match[RoutedT] | None:
-        """`raw_path` as it came over the wire, without the query."""
-        candidates = self._methods.get(method)
-        if candidates is None:
-            return None
-        literal = candidates.literals.get(raw_path.lower())
-        if literal is not None:
-            return literal, {}
-        return _first_match(candidates.ordered, decode_path(raw_path))
-
-
-def decode_path(raw_path: bytes) -> str:
-    """Percent-decoded once, but `%2F` and what is not UTF-8 stay as they are; dot segments are resolved."""
-    path = raw_path.decode("latin-1")
-    if "%" in path:
-        path = _ESCAPES.sub(_decode_run, path)
-    return _without_dot_segments(path) if "/." in path else path
+    def overlaps(self, other: "Route") -> bool:
+        """Whether both have the same template and a method in common."""
+        common = self.methods & other.methods or not (self.methods and other.methods)
+        return bool(common) and self.template.lower() == other.template.lower()
 
 
-def _decode_run(run: re.Match[str]) -> str:
-    try:
-        return bytes.fromhex(run[0].replace("%", "")).decode("utf-8")
-    except UnicodeDecodeError:
-        return run[0]
+class Routes:
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.ordered = sorted(routes, key=lambda one: one.function.lower())
+        self.find = lru_cache(maxsize=1024)(self._find)
+        """The function for a method and a resolved path, and its parameters. Do not change these."""
+
+    def _find(self, method: str, path: str) -> tuple[str, dict[str, str]] | None:
+        for route in self.ordered:
+            if (not route.methods or method in route.methods) and (found := route.pattern.fullmatch(path)):
+                return route.function, {name: value for name, value in found.groupdict().items() if value}
+        return None
 
 
-def _without_dot_segments(path: str) -> str:
+def _compile(function: str, template: str) -> re.Pattern[str]:
+    pattern = ""
+    for segment in template.split("/") if template else ():
+        found = _SEGMENT.fullmatch(segment)
+        if not found or pattern.endswith(")?"):
+            raise AppFault(
+                f"{function}: a route has literals, {{name}}, and {{*rest}} at its end: '{template}'."
+            )
+        star, name = found.groups()
+        if name is None:
+            pattern += "/" + re.escape(segment)
+        else:
+            pattern += rf"(?:/(?P<{name}>(?s:.*)))?" if star else rf"/(?P<{name}>[^/]+)"
+    return re.compile(pattern + "/?", re.IGNORECASE)
+
+
+def resolve(raw_path: str) -> str:
+    """Percent-decodes once and resolves `.` and `..`. `%2F`, and bytes that are not UTF-8, stay encoded."""
+    path = _ESCAPES.sub(_decode, raw_path) if "%" in raw_path else raw_path
+    if "/." not in path:
+        return path
     kept: list[str] = []
-    for segment in path.split("/")[1:]:
+    segments = path.split("/")[1:]
+    for segment in segments:
         if segment == "..":
             del kept[-1:]
         elif segment != ".":
             kept.append(segment)
-    return "/" + "/".join([*kept, ""] if path.endswith(("/.", "/..")) else kept)
+    return "/" + "/".join([*kept, ""] if segments[-1] in {".", ".."} else kept)
 
 
-def _for_method(functions: Sequence[RoutedT], method: str) -> _Methods[RoutedT]:
-    allowed = [one for one in functions if not one.methods or method in one.methods]
-    ordered = tuple((one.template.pattern.fullmatch, one) for one in allowed)
-    literals = {}
-    for function in allowed:
-        for path in _literal_paths(function):
-            match = _first_match(ordered, decode_path(path))
-            if match is not None and match[0] is function:
-                literals[path] = function
-    return _Methods(literals, ordered)
-
-
-def _literal_paths(function: Routed) -> list[bytes]:
-    text = function.template.text
-    if not (function.template.is_literal and text.isascii()) or "%" in text or "{" in text:
-        return []
-    path = f"/{text}".lower().encode()
-    return [path, path + b"/"] if text else [path]
-
-
-def _first_match(candidates: Candidates[RoutedT], path: str) -> Match[RoutedT] | None:
-    for fullmatch, function in candidates:
-        found = fullmatch(path)
-        if found is not None and (parameters := function.template.values(found)) is not None:
-            return function, parameters
-    return None
+def _decode(run: re.Match[str]) -> str:
+    try:
+        return bytes.fromhex(run[0].replace("%", "")).decode()
+    except UnicodeDecodeError:
+        return run[0]

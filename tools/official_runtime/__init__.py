@@ -7,8 +7,10 @@ In front is a stand-in for the host: it finds the function by the host's rules, 
 worker's own HTTP server and sends the invocation beside it. Nothing is buffered but what the host buffers: a
 request body with a Content-Length. Not reproduced: keys (every function is open), CORS, the host's pages,
 timers (see `run_timer`), and limits of time and size.
+
+With `placeholder=Placeholder()` the worker starts without the app and is specialized then.
 """
 
-from .runtime import AVAILABLE, WHY_NOT, IndexingFailed, OfficialRuntime, WorkerState
+from .runtime import AVAILABLE, WHY_NOT, IndexingFailed, OfficialRuntime, Placeholder, WorkerState
 
-__all__ = ["AVAILABLE", "WHY_NOT", "IndexingFailed", "OfficialRuntime", "WorkerState"]
+__all__ = ["AVAILABLE", "WHY_NOT", "IndexingFailed", "OfficialRuntime", "Placeholder", "WorkerState"]

@@ -45,8 +45,10 @@ class Orders:
 
     def invoke_beside(
         self, function_id: str, invocation_id: str, parameter: str, data: dict[str, Any]
-    ) -> None:
-        self._keep(asyncio.create_task(self.invoke(function_id, invocation_id, parameter, data)))
+    ) -> asyncio.Task[None]:
+        task = asyncio.create_task(self.invoke(function_id, invocation_id, parameter, data))
+        self._keep(task)
+        return task
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writer.set_result(writer)

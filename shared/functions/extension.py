@@ -1,0 +1,119 @@
+"""The app's own HTTP extension: how the Functions worker serves HTTP for this app.
+
+The worker finds this module by the classes that it derives from `azurefunctions.extensions.base`, and uses
+two of them by name: `WebApp` and `WebServer`. The Functions host sends each call twice: as an invocation over
+gRPC, and as an HTTP request to `WebServer`. The worker joins the two by the header `x-ms-invocation-id`.
+
+Only names of base 1.0 are used: a specialized worker of Python 3.11 or 3.12 brings that version of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from azurefunctions.extensions import base
+
+from .http import INVOCATION_ID, Receive, Request, Response, Scope, Send
+from .invocations import Invocations
+from .server import Server, listen
+
+_log = logging.getLogger(__name__)
+
+_ID_AS_TEXT: Final = INVOCATION_ID.decode()
+
+_is_guid = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
+
+BAD_REQUEST = Response(
+    400, {b"content-type": b"text/plain"}, b"This request has no valid x-ms-invocation-id."
+)
+FAILED = Response(500, {b"content-type": b"text/plain"}, b"The proxy failed. Try again.")
+
+
+class _PathParameters(base.RequestSynchronizer):  # type: ignore[misc] # base has no types
+    def sync_route_params(self, request: Request, path_params: Mapping[str, str]) -> None:
+        request.path_params = path_params
+
+
+class _RequestType(metaclass=base.RequestTrackerMeta):  # type: ignore[metaclass] # likewise
+    request_type = Request
+    synchronizer = _PathParameters()
+
+
+class _ResponseType(metaclass=base.ResponseTrackerMeta):  # type: ignore[metaclass] # likewise
+    label = base.ResponseLabels.STANDARD
+    response_type = Response
+
+
+class WebApp(base.WebApp):  # type: ignore[misc] # base has no types
+    """An ASGI application around the one function that the worker gives to `route`."""
+
+    def route(
+        self, catch_all: Callable[[Request], Awaitable[object]]
+    ) -> Callable[[Request], Awaitable[object]]:
+        """Take the worker's function: it waits until the invocation of a request returns its response."""
+        self._catch_all = catch_all
+        self.invocations = Invocations(sys.modules.get(catch_all.__module__))
+        return catch_all
+
+    def get_app(self) -> WebApp:
+        return self
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        invocation_id = request.headers.get(INVOCATION_ID, b"").decode("latin-1")
+        is_doubled = len(request.headers) < len(scope["headers"]) and _count_ids(scope) > 1
+        if is_doubled or not _is_guid(invocation_id) or not self.invocations.begin(invocation_id):
+            await BAD_REQUEST.send_to(receive, send)
+            return
+        request.headers[_ID_AS_TEXT] = invocation_id  # the worker looks it up as text
+        try:
+            response = await self._catch_all(request)
+        except Exception:
+            _log.exception("An invocation failed.")
+            response = FAILED
+        self.invocations.end(invocation_id)  # not where it was cancelled: then its invocation still runs
+        await (response if isinstance(response, Response) else FAILED).send_to(receive, send)
+
+
+class WebServer(base.WebServer):  # type: ignore[misc] # base has no types
+    """Serves the app on the port that the worker chose.
+
+    The port is taken at once, before the worker reports it to the host: `serve` runs later, when a request or
+    another process may have come first.
+    """
+
+    def __init__(self, hostname: str, port: int, web_app: WebApp) -> None:
+        """Raises OSError: the port is in use."""
+        super().__init__(hostname, port, web_app)
+        self.listener = listen(hostname, port)
+        self.server = Server(self.web_app)
+        self._invocations = web_app.invocations
+
+    async def serve(self) -> None:
+        """Serve until the process ends."""
+        with self._invocations.watch():
+            await self.server.serve([self.listener])
+
+
+def _count_ids(scope: Scope) -> int:
+    return sum(name == INVOCATION_ID for name, _ in scope["headers"])
+
+
+def _forget_stale_flag() -> None:
+    """Let a specialized worker look again whether the app has an HTTP extension.
+
+    With `PYTHON_ENABLE_INIT_INDEXING` set on the placeholder, the worker of Python 3.11 and 3.12 has looked
+    before the app was there, and keeps the result: every path would be a 404.
+    """
+    registry = getattr(sys.modules.get("azure_functions_worker.http_v2"), "HttpV2Registry", None)
+    if getattr(registry, "_http_v2_enabled_checked", False) and not getattr(
+        registry, "_http_v2_enabled", True
+    ):
+        registry._http_v2_enabled_checked = False  # type: ignore[union-attr] # private to the worker
+
+
+_forget_stale_flag()

@@ -1,0 +1,83 @@
+"""How the app's own server puts responses on the wire."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from shared.functions.http import Receive, Request, Response, Send
+from shared.functions.server import listen
+from tests.tools.sample_apps import host_of
+
+
+@asynccontextmanager
+async def client_of(response: Response) -> AsyncIterator[socket.socket]:
+    """A client that waits for this response."""
+
+    async def handler(req: Request) -> Response:
+        return response
+
+    loop = asyncio.get_running_loop()
+    async with host_of(handler) as host:
+        with socket.socket() as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", int(host.url.rpartition(":")[2])))
+            await loop.sock_sendall(client, b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n")
+            yield client
+
+
+async def test_head_and_body_go_out_in_one_piece() -> None:
+    async with client_of(Response(200, {}, b"body")) as client:
+        piece = await asyncio.get_running_loop().sock_recv(client, 65536)
+    assert piece.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert piece.endswith(b"\r\n\r\nbody")
+
+
+async def test_a_response_is_not_held_back_to_be_joined_with_the_next() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.proto == socket.IPPROTO_TCP  # asyncio sets TCP_NODELAY only then
+
+
+class After(Response):
+    """Sent after something else."""
+
+    def __init__(self, before: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(200, {}, b"body")
+        self.before = before
+        self.sent = asyncio.Event()
+
+    async def send_to(self, receive: Receive, send: Send) -> None:
+        await self.before()
+        await super().send_to(receive, send)
+        self.sent.set()
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize("turns", range(4))
+def test_a_response_whose_client_has_just_left_is_dropped(turns: int, reset: bool) -> None:
+    """uvloop's transports raise where they are closed; asyncio's do not."""
+    uvloop = pytest.importorskip("uvloop")
+    faults: list[object] = []
+
+    async def call_and_leave() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+
+        async def leave() -> None:
+            if reset:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+        response = After(leave)
+        async with client_of(response) as client:
+            await response.sent.wait()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(call_and_leave())
+    assert faults == []
