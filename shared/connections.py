@@ -22,7 +22,7 @@ from yarl import URL
 AT_ONCE_BYTES: Final = 64 * 1024
 """A longer body goes out in pieces of this size: a large one at once would hold up everybody else."""
 
-MOST_TOGETHER: Final = 8
+MOST_TOGETHER: Final = 14
 """Requests that wait for one another. With more, calls stay in step, and each waits for all the others."""
 
 MOST_SPOILT: Final = 3
