@@ -1,7 +1,8 @@
 """The Functions triggers: routes and nothing else.
 
 The host tries routes in the order of the functions' names, so the one that catches the rest is named last
-(`z_`). Every trigger lists its methods: the worker's server refuses others, and their invocations would wait.
+(`z_`). Every trigger lists its methods: the worker's HTTP server refuses unknown ones, and so their
+invocations would have no request.
 """
 
 import os
@@ -49,9 +50,14 @@ def create_app(web: Web) -> func.FunctionApp:
             add(f"y_{name}_{key}", f"{prefix}/{path}", web.method_not_allowed(method), *others)
     for key, path, *_ in routes:
         add(f"y_without_v1_{key}", path, web.without_v1, *EVERY_METHOD)
-    add("healthz", "healthz", web.alive, "GET")
-    add("home", "/", web.home, "GET")
-    add("readyz", "readyz", web.ready, "GET")
+    for name, path, handler in (
+        ("healthz", "healthz", web.alive),
+        ("home", "/", web.home),
+        ("readyz", "readyz", web.ready),
+    ):
+        add(name, path, handler, "GET", "HEAD")
+        others = [other for other in EVERY_METHOD if other not in {"GET", "HEAD"}]
+        add(f"y_{name}", path, web.method_not_allowed("GET"), *others)
     add("z_unknown", "{*rest}", web.unknown, *EVERY_METHOD)
     nightly = app.timer_trigger(schedule=NIGHTLY, arg_name="timer", run_on_startup=False)
     app.function_name("remove_old_rows")(nightly(remove_old_rows))

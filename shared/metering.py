@@ -1,4 +1,4 @@
-"""What became of each forwarded call, as one line of JSON in the log."""
+"""Writes each forwarded call to the log, as one line of JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 LOG_SECONDS: Final = 0.25
-"""How long a call waits for others to share its record. A worker that is killed loses as much."""
+"""How long a call waits for others to share its record. A killed worker loses the calls of this time."""
 
 MOST_IN_A_RECORD: Final = 60
 """Application Insights cuts a message after 32,768 characters; a call takes about 400."""
@@ -47,7 +47,7 @@ class Metered(msgspec.Struct, frozen=True, gc=False):
 
 
 Observer = Callable[[Metered, Trace], None]
-"""Is given each line, and its call's trace."""
+"""Gets each call at its end, and its trace."""
 
 
 class Meter:

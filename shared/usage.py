@@ -29,7 +29,7 @@ PAUSE_SECONDS: Final = 0.05
 """Between two writes, where there is time for it: each takes milliseconds in which no stream goes on."""
 
 KEPT: Final = timedelta(minutes=90)
-"""A row stays in memory for so long after its hour began: the longest call takes half an hour."""
+"""A row stays in memory for so long after its hour began: the longest call takes an hour."""
 
 MOST_KEPT: Final = 10_000
 MOST_COUNTED: Final = 20_000

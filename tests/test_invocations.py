@@ -35,7 +35,7 @@ from tools.processes import ROOT
 from tools.simulator import Answer
 
 WITHIN_SECONDS = 20
-"""The extension takes 6 looks of a second each, and keeps an ended invocation for 10 more seconds."""
+"""The extension takes 6 looks of a second each, and keeps an ended invocation for 8 more seconds."""
 CLIENTS = 300
 KEY = b"api-key: " + CREDENTIAL.encode()
 GET, CHAT = b"GET /v1/event HTTP/1.1", b"POST /v1/chat/completions HTTP/1.1"
@@ -252,6 +252,34 @@ async def test_a_call_that_was_ended_is_counted_in_the_log_and_never_reaches_its
     assert [sum(column) for column in zip(*counts, strict=True)] == [3, 1]
 
 
+async def test_a_request_with_the_id_of_a_running_call_is_refused_at_once_and_the_call_goes_on(
+    stage: Stage, host: FunctionsHost, local: Cloud
+) -> None:
+    gate = stage.simulator.gate("gpt-4o-mini", Answer("Still here."))
+    calling = asyncio.create_task(call(local.url, CHAT, KEY, body=json.dumps(QUESTION).encode()))
+    await gate.arrived()
+    (running,) = host.worker.invocations
+    got = await call(local.straight, GET, KEY, ID + running.encode())
+    assert (got.status, got.error["message"]) == (
+        400,
+        "The header x-ms-invocation-id is not valid. Remove it.",
+    )
+    gate.open_all()
+    assert (await calling).status == 200
+    await local.quiet()
+
+
+async def test_an_invocation_that_arrives_after_its_request_was_refused_runs_nothing() -> None:
+    record = worker.Coordinator()
+    watched = Invocations(http_v2(http_coordinator=record))
+    record.set_http_request("late", Request({"headers": []}, never))
+    for _ in range(invocations.LOOKS + 1):
+        watched.look()
+    assert await record.wait_for_response("late") is invocations.UNKNOWN_ID
+    with pytest.raises(ValueError, match="has no request"):
+        await record.wait_for_request("late")
+
+
 async def test_a_half_that_arrives_late_but_within_the_looks_is_served() -> None:
     record = worker.Coordinator()
     watched = Invocations(http_v2(http_coordinator=record))
@@ -259,6 +287,7 @@ async def test_a_half_that_arrives_late_but_within_the_looks_is_served() -> None
     record.set_http_request("other", Request({"headers": []}, never))
     other = asyncio.create_task(record.wait_for_response("other"))
     await asyncio.sleep(0)
+    assert invocations.LOOKS >= 5
     for _ in range(invocations.LOOKS):
         watched.look()
     await asyncio.sleep(0)
@@ -309,6 +338,18 @@ async def test_a_worker_without_the_private_names_is_warned_of_and_still_serves(
         assert watched.begin("id") and not watched.begin("id")
         watched.end("id")
         assert watched.begin("id")
+
+
+async def test_a_record_of_another_form_is_reported_once_and_no_longer_read(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(invocations, "LOOK_SECONDS", 0)
+    record = worker.Coordinator()
+    record._context_references["odd"] = object()  # type: ignore[assignment] # as another version might have it
+    with Invocations(http_v2(http_coordinator=record)).watch():
+        for _ in range(10):
+            await asyncio.sleep(0)
+    assert caplog.text.count("Update the proxy") == 1
 
 
 def http_v2(**names: object) -> ModuleType:

@@ -223,3 +223,18 @@ async def test_the_days_are_settings(tables: Tables, own: Azurite) -> None:
     await web.close()
     assert await tables.usage(event_code) == []
     assert await quota_rows(tables, event_code) == []
+
+
+async def test_a_cancelled_removal_ends_as_any_other(tables: Tables, environment: dict[str, str]) -> None:
+    """After an exception that is no Exception, the Functions host waits for the end of a timer for ever."""
+    async with TableTap().open() as tap:
+        tap.target = int(environment["PROXY_TABLES"].split("127.0.0.1:")[1].split("/")[0])
+        tap.passing.clear()
+        web = Web(environment | {"PROXY_TABLES": tap.connection_string})
+        removing = asyncio.create_task(web.remove_old_rows())
+        await tap.asked.wait()
+        removing.cancel()
+        await asyncio.wait({removing})
+        assert not removing.cancelled()
+        tap.passing.set()
+        await web.close()

@@ -36,6 +36,21 @@ async def test_head_and_body_go_out_in_one_piece() -> None:
     assert piece.endswith(b"\r\n\r\nbody")
 
 
+@pytest.mark.parametrize("value", [b"a\r\nx-more: b", b"a\nb", b"a\rb"])
+async def test_a_header_with_a_line_break_is_not_sent(value: bytes) -> None:
+    async with client_of(Response(200, {b"x-any": value}, b"body")) as client:
+        piece = await asyncio.get_running_loop().sock_recv(client, 65536)
+    assert piece.startswith(b"HTTP/1.1 500 ")
+    assert value not in piece
+
+
+async def test_no_content_has_no_length() -> None:
+    async with client_of(Response(204, {}, b"")) as client:
+        piece = await asyncio.get_running_loop().sock_recv(client, 65536)
+    assert piece.startswith(b"HTTP/1.1 204 ")
+    assert b"content-length" not in piece
+
+
 async def test_a_response_is_not_held_back_to_be_joined_with_the_next() -> None:
     with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         accepted, _ = listener.accept()

@@ -43,7 +43,7 @@ var streamingSettings = (olderPython ? { PYTHON_ENABLE_INIT_INDEXING: '1' } : {}
 // moreSettings cannot change these two: main.bicep checks the limit against the memory.
 var hostSettings = {
   FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: string(hostBodyBytes)
-  // Otherwise POST, HEAD and OPTIONS of / return Azure's own page, 150 KB.
+  // Otherwise a method that no trigger lists, such as PROPFIND /, returns Azure's own page, 150 KB.
   AzureWebJobsDisableHomepage: 'true'
 }
 

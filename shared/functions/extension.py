@@ -17,7 +17,8 @@ from typing import Final
 
 from azurefunctions.extensions import base
 
-from .http import INVOCATION_ID, Receive, Request, Response, Scope, Send
+from ..errors import InternalError, InvalidRequest
+from .http import INVOCATION_ID, Receive, Request, Response, Scope, Send, refused
 from .invocations import Invocations
 from .server import Server, listen
 
@@ -27,10 +28,8 @@ _ID_AS_TEXT: Final = INVOCATION_ID.decode()
 
 _is_guid = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
 
-BAD_REQUEST = Response(
-    400, {b"content-type": b"text/plain"}, b"This request has no valid x-ms-invocation-id."
-)
-FAILED = Response(500, {b"content-type": b"text/plain"}, b"The proxy failed. Try again.")
+_BAD_ID: Final = refused(InvalidRequest("The header x-ms-invocation-id is not valid. Remove it."))
+_FAILED: Final = refused(InternalError())
 
 
 class _PathParameters(base.RequestSynchronizer):  # type: ignore[misc] # base has no types
@@ -67,16 +66,16 @@ class WebApp(base.WebApp):  # type: ignore[misc] # base has no types
         invocation_id = request.headers.get(INVOCATION_ID, b"").decode("latin-1")
         is_doubled = len(request.headers) < len(scope["headers"]) and _count_ids(scope) > 1
         if is_doubled or not _is_guid(invocation_id) or not self.invocations.begin(invocation_id):
-            await BAD_REQUEST.send_to(receive, send)
+            await _BAD_ID.send_to(receive, send)
             return
         request.headers[_ID_AS_TEXT] = invocation_id  # the worker looks it up as text
         try:
             response = await self._catch_all(request)
         except Exception:
             _log.exception("An invocation failed.")
-            response = FAILED
-        self.invocations.end(invocation_id)  # not where it was cancelled: then its invocation still runs
-        await (response if isinstance(response, Response) else FAILED).send_to(receive, send)
+            response = _FAILED
+        self.invocations.end(invocation_id)  # not after a cancellation: the invocation still runs
+        await (response if isinstance(response, Response) else _FAILED).send_to(receive, send)
 
 
 class WebServer(base.WebServer):  # type: ignore[misc] # base has no types

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+from ..errors import ProxyError
+
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -27,7 +29,7 @@ class Request:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
         self.headers: dict[Any, Any] = dict(scope["headers"])
-        """Bytes to bytes: names in lower case, values as they came; of a repeated name, the last."""
+        """Names in lower case, values as they came; of a repeated name, the last. One key is text."""
         self.path_params: Mapping[str, str] = {}
         """The route's parameters. The worker sets them; one that is optional may be missing."""
         self.receive = receive
@@ -55,3 +57,8 @@ class Response:
     async def send_to(self, receive: Receive, send: Send) -> None:
         """Send status, headers and body. `receive` reports when the client leaves."""
         await send({"type": WHOLE, "status": self.status, "headers": self.headers, "body": self.body})
+
+
+def refused(error: ProxyError) -> Response:
+    """The response for a call that reaches no trigger."""
+    return Response(error.status, {b"content-type": b"application/json"}, error.body())

@@ -1,4 +1,4 @@
-"""The worker's record of invocations: what is finished is removed, and what would never end is ended.
+"""Removes finished calls from the worker's record, and ends calls that would wait for ever.
 
 The host sends each call twice, as an invocation and as an HTTP request. Where one of the two never arrives,
 the other waits for ever, and at `functionTimeout` the host kills the worker with all that runs in it. It
@@ -11,25 +11,32 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import islice
 from types import ModuleType
 from typing import Any, Final
 
-from .http import Response
+from ..errors import InvalidRequest
+from .http import refused
 
 _log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 1.0
 LOOKS: Final = 5
-"""After so many looks without its other half, a call is ended. Looks, not seconds: a blocked loop sees
-neither half arrive."""
+"""After so many looks without its other half, a call is ended. Counted in looks: while the loop is blocked,
+neither half can arrive."""
 MOST_AT_A_LOOK: Final = 5000
 """The oldest calls come first, so later looks reach the rest."""
 KEEP_SECONDS: Final = 8.0
 """How long an ended invocation stays in the record, for a request that arrives late."""
 
-UNKNOWN = Response(400, {b"content-type": b"text/plain"}, b"No invocation has this x-ms-invocation-id.")
+UNKNOWN_ID: Final = refused(InvalidRequest("The header x-ms-invocation-id is not known. Remove it."))
+
+
+_NOT_KNOWN: Final = (
+    "This version does not know the Functions worker's record of invocations. Memory may grow with each "
+    "call, and clients that leave early may stop the worker. Update the proxy."
+)
 
 
 class Invocations:
@@ -37,15 +44,12 @@ class Invocations:
 
     def __init__(self, http_v2: ModuleType | None) -> None:
         """`http_v2` is the worker's module that holds the record."""
-        coordinator = getattr(http_v2, "http_coordinator", None)
-        references = getattr(coordinator, "_context_references", None)
+        self._coordinator: Any = getattr(http_v2, "http_coordinator", None)
+        references = getattr(self._coordinator, "_context_references", None)
+        self._is_known = isinstance(references, dict)
         self._references: dict[str, Any] = references if isinstance(references, dict) else {}
-        self._coordinator: Any = coordinator if isinstance(references, dict) else None
-        if self._coordinator is None:
-            _log.warning(
-                "The Functions worker has no record of invocations that this version knows. Memory will grow "
-                "with each call, and clients that leave early may stop the worker. Update the proxy."
-            )
+        if not self._is_known:
+            _log.warning(_NOT_KNOWN)
         self._arrived: set[str] = set()
         self._looks: dict[str, int] = {}
 
@@ -57,7 +61,7 @@ class Invocations:
         return True
 
     def end(self, invocation_id: str) -> None:
-        """The request has its response. The worker would keep 2 KB of its record for ever."""
+        """Remove a call that has its response. The worker would keep its 2 KB for ever."""
         self._arrived.discard(invocation_id)
         self._references.pop(invocation_id, None)
 
@@ -71,28 +75,26 @@ class Invocations:
             task.cancel()
 
     async def _watch(self) -> None:
-        while self._coordinator is not None:
+        while self._is_known:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 self.look()
             except Exception:
-                _log.exception("Cannot read the worker's record of invocations.")
+                _log.exception(_NOT_KNOWN)
+                self._is_known = False
 
     def look(self) -> None:
         """Count the looks at which each call lacks one half, and end those that lack it for too long."""
         seen, self._looks = self._looks, {}
         without_request = without_invocation = 0
-        for key, call in list(islice(self._references.items(), MOST_AT_A_LOOK)):
-            if call.http_response_available_event.is_set():
-                continue
-            has_request = call.http_request_available_event.is_set()
-            if has_request and call.http_request is None:
-                continue  # both halves are there: it runs
+        waiting = (item for item in list(self._references.items()) if _lacks_half(item[1]))
+        for key, call in islice(waiting, MOST_AT_A_LOOK):
             looks = seen.get(key, 0) + 1
             if looks <= LOOKS:
                 self._looks[key] = looks
-            elif has_request:
-                self._coordinator.set_http_response(key, UNKNOWN)
+            elif call.http_request_available_event.is_set():
+                call.http_request = None  # an invocation that arrives now must not take it
+                self._coordinator.set_http_response(key, UNKNOWN_ID)
                 without_invocation += 1
             else:
                 # Without a request in it: the worker raises, and the trigger never runs.
@@ -106,7 +108,15 @@ class Invocations:
                 without_invocation,
             )
 
-    def _forget(self, key: str, call: object) -> None:
-        if self._references.get(key) is call:
-            with suppress(KeyError):
-                del self._references[key]
+    def _forget(self, key: str, call: Any) -> None:
+        """Remove an ended invocation. One that got its request after all is removed with its response."""
+        is_same = self._references.get(key) is call
+        if is_same and call.http_response_available_event.is_set():
+            del self._references[key]
+
+
+def _lacks_half(call: Any) -> bool:
+    """Whether a call waits for its request, or for its invocation to take the request."""
+    if call.http_response_available_event.is_set():
+        return False
+    return not call.http_request_available_event.is_set() or call.http_request is not None

@@ -69,6 +69,7 @@ class Server(uvicorn.Server):
                 interface="asgi3",
                 log_config=None,
                 access_log=False,
+                log_level="error",  # a client that sends bad bytes must not fill the log
                 proxy_headers=False,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
             )

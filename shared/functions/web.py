@@ -24,7 +24,7 @@ from ..proxy import Reply, new_id, refuse
 from ..relay import ClientDeaf, Relay
 from ..settings import Settings, SettingsError
 from ..wiring import Wiring
-from . import worker
+from . import process
 from .http import Receive, Request, Response, Send
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def _handler(
 ) -> Callable[[Web, Request], Awaitable[Response]]:
     """Make a handler of a method: whatever the method raises becomes a response.
 
-    Nothing may leave a handler: after a CancelledError, the Functions host waits for the response for ever.
+    No exception may leave a handler: after a CancelledError, the host waits for the response for ever.
     """
 
     async def handle(self: Web, req: Request) -> Response:
@@ -71,8 +71,8 @@ class Web:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self._wiring: Wiring | None = None
-        worker.silence_logs()
-        worker.freeze_modules()
+        process.silence_logs()
+        process.freeze_modules()
 
     @_handler
     async def chat(self, req: Request) -> Reply:
@@ -148,7 +148,7 @@ class Web:
         return handle
 
     async def remove_old_rows(self) -> None:
-        """Remove the rows whose time is over. For a timer.
+        """Remove the rows that are older than the settings allow. For a timer.
 
         Raises:
             StoreUnavailable: the settings cannot be used.
@@ -212,7 +212,7 @@ class _ClientLeft(Exception):
 
 
 class _Departure:
-    """Ends the block when the client leaves, by `_ClientLeft`."""
+    """Raises `_ClientLeft` in the block when the client leaves."""
 
     def __init__(self, receive: Receive, unwatched: Overdue) -> None:
         self._receive = receive
@@ -234,7 +234,7 @@ class _Departure:
             raise _ClientLeft
 
     def is_late(self) -> None:
-        """It takes long enough to be watched."""
+        """Begin to watch the client."""
         self._watch = self._unwatched.loop.create_task(self._wait())
 
     async def _wait(self) -> None:

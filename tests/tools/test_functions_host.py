@@ -14,6 +14,7 @@ import aiohttp
 import azure.functions as func
 import pytest
 
+from shared.errors import InternalError
 from shared.functions.http import Receive, Request, Response, Send
 from tests.tools.sample_apps import Stream, as_json, call, echo_app, host_of, new_app, parts_of
 from tools.functions_host import AppFault, FunctionsHost, PortInUse
@@ -56,9 +57,9 @@ class OwnResponse(Response):
     [
         (Response(201, {b"x-own": b"1"}, b"plain"), 201, b"plain"),
         (OwnResponse(200, {}, b""), 207, b"own"),
-        ("text", 500, b"The proxy failed. Try again."),
-        (None, 500, b"The proxy failed. Try again."),
-        (RuntimeError("the cause"), 500, b"The proxy failed. Try again."),
+        ("text", 500, InternalError().body()),
+        (None, 500, InternalError().body()),
+        (RuntimeError("the cause"), 500, InternalError().body()),
     ],
 )
 async def test_only_a_response_reaches_the_client(

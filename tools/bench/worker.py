@@ -1,8 +1,8 @@
-"""The app within the cloud's own worker library, for `--worker`.
+"""The app in the worker library of the cloud.
 
-In the cloud the host stands before the worker: a process that passes on each request, and sends an invocation
-beside it over gRPC; the worker's log goes the same way. Here an invocation begins in the moment in which its
-request comes, nothing stands before, and the log goes to a file. The event loop is uvloop, as in the cloud.
+In the cloud another process, the Functions host, passes on each request and sends an invocation for it over
+gRPC; the log goes back the same way. Here the request itself begins its invocation, no other process takes
+part, and the log goes to a file. The event loop is uvloop, as in the cloud.
 """
 
 import asyncio

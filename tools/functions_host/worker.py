@@ -33,7 +33,8 @@ class Coordinator:
         call.http_request_available_event.set()
 
     def set_http_response(self, invocation_id: str, response: object) -> None:
-        call = self._context_references[invocation_id]
+        """Raises KeyError: the call was removed."""
+        call = dict.__getitem__(self._context_references, invocation_id)
         call.http_response = response
         call.http_response_available_event.set()
 

@@ -1,4 +1,4 @@
-"""What the Functions worker does behind our back, made harmless by ways that survive it."""
+"""What the app changes in the worker's process: its loggers and its garbage collector."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def silence_logs() -> None:
 
 
 def freeze_modules() -> None:
-    """Spare the garbage collector what was imported: some 80,000 objects, all there to stay.
+    """Spare the garbage collector the 80,000 objects of imported modules, which never become garbage.
 
-    A full collection goes through all that is not frozen, and stops every stream for its time: 40 ms with
-    them, 5 ms without (gc.freeze). Once, so that nothing of a later time is kept.
+    A full collection visits every object that is not frozen, and stops all streams meanwhile: for 40 ms with
+    these objects, for 5 ms without (gc.freeze). Done once, so that nothing that is made later is kept.
     """
     if not gc.get_freeze_count():
         gc.freeze()
