@@ -40,13 +40,14 @@ begins sooner. `-n 4` says in how many, `-n 0` in that one.
 BENCH = """\
 Runs the app with everything on, a pass-through without any policy, and the upstream alone, side by side, and
 prints what each can do. It takes about ten minutes; run nothing else meanwhile. Where Python 3.13 is
-installed, the app also runs in the worker library of the cloud.
+installed, the app runs in the worker library of the cloud.
 
   --rounds N      how often each figure is taken (5)
   --seconds S     how long each takes (2.5)
   --quick         a first look, in less than a minute
   --peers         nginx and LiteLLM too, in about 16 minutes. What is missing of them is installed first,
                   into .local and .venvs of this checkout alone; LiteLLM takes 750 MB
+  --local         the app in the local Functions host, not in the worker library of the cloud
   --write [FILE]  write docs/performance.md too, or FILE
 """
 

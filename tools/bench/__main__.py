@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from tools.official_runtime import AVAILABLE
 from tools.processes import ROOT, ChildError
 
 from . import peers, report, rounds
@@ -21,7 +22,7 @@ def main() -> int:
     plan = replace(plan, rounds=options.rounds or plan.rounds, seconds=options.seconds or plan.seconds)
     try:
         taking_part, left_out = peers.found() if options.peers else ([], {})
-        results = rounds.run(plan, _say, taking_part)
+        results = rounds.run(plan, _say, taking_part, with_worker=AVAILABLE and not options.local)
         page = report.text(results, left_out) + "\n"
     except (ChildError, Failed) as error:
         print(error, file=sys.stderr)
@@ -47,6 +48,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a first look, in less than a minute")
     told = "measure nginx and LiteLLM too; what is missing of them is installed into this checkout first"
     parser.add_argument("--peers", action="store_true", help=told)
+    told = "measure the app in the local Functions host, not in the worker library of the cloud"
+    parser.add_argument("--local", action="store_true", help=told)
     told = f"write the page too, to FILE or {PAGE.relative_to(ROOT)}"
     parser.add_argument("--write", type=Path, nargs="?", const=PAGE, metavar="FILE", help=told)
     return parser.parse_args()

@@ -31,7 +31,7 @@ from .results import (
 
 def text(results: Results, left_out: Mapping[str, str]) -> str:
     """The whole page. `left_out` has the peers that could not be installed, and why."""
-    options = " --peers" * bool(results.peers or left_out)
+    options = " --peers" * bool(results.peers or left_out) + " --local" * (not results.with_worker)
     return "\n\n".join(
         [
             "# Performance",
@@ -88,7 +88,7 @@ _HOW = f"""\
   3.13 on, with the app's own HTTP server: credential, event, model, quota of requests and tokens, output cap,
   metering and log for each call, 100 users unless a row says otherwise, Azurite for its tables. Left out:
   the Functions host, which is a second process in the cloud, and gRPC between the two.
-- `{LOCAL}` is the same in the local Functions host, as `dev.py run` and the tests serve it.
+- `{LOCAL}` (`--local`) is the same in the local Functions host, as `dev.py run` and the tests serve it.
 - `{PASSTHROUGH}` is `tools/bench/passthrough.py`: aiohttp on both sides, one process, no policy, no log.
 - `upstream` is `tools/bench/mock.py`, called without a proxy: a fixed response, or a stream of {CHUNKS}
   chunks.

@@ -42,7 +42,7 @@ SCENARIOS: Final = (PLAIN_16, ONE_USER, PLAIN_1, PLAIN_64, SLOW_64, STREAMS, PAC
 class Plan:
     rounds: int = 5
     seconds: float = 2.5
-    warm_seconds: float = 1.0
+    warm_seconds: float = 2.0
     """Blocks of quota grow with a user's pace for some seconds: see docs/decisions/0007."""
     memory_answers: int = 100_000
     """The app serves at least so many before its memory is read; 0 leaves it at the rounds."""
@@ -82,14 +82,13 @@ class Results:
 
     @property
     def app(self) -> str:
-        """The target whose figures are the headline."""
+        """The name of this proxy among the targets. One way to run it at a time: two would share the tables."""
         return WORKER if self.with_worker else LOCAL
 
     @property
     def proxies(self) -> tuple[str, ...]:
         """Every target but the upstream, each a process of its own."""
-        apps = (WORKER, LOCAL) if self.with_worker else (LOCAL,)
-        return (*apps, PASSTHROUGH, *(peer.name for peer in self.peers))
+        return (self.app, PASSTHROUGH, *(peer.name for peer in self.peers))
 
     def targets(self, scenario: Scenario) -> tuple[str, ...]:
         """The targets of a scenario, with or without a fault."""

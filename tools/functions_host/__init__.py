@@ -4,9 +4,11 @@
         host.url
 
 From the shell: `python -m tools.functions_host --port 7071`. `front.py` is the host, `worker.py` the Python
-worker; the server is the app's own. Known differences to the real host: a method that HTTP does not know gets
-400, not 404; the host does not read a body before it calls the app; and it has no keys, CORS, functionTimeout
-or schedules (see `run_timer`).
+worker; the server is the app's own. Known differences to the real host:
+- a method that HTTP does not know gets 400, not 404;
+- a request without Host, or for another host in an absolute target, is served, not refused with 400;
+- a body is not read before the call, and one without a length has no limit;
+- there are no keys, CORS, functionTimeout or schedules (see `run_timer`).
 """
 
 from .faults import AppFault, PortInUse
