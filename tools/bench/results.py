@@ -82,7 +82,7 @@ class Results:
 
     @property
     def app(self) -> str:
-        """The name of this proxy among the targets. One way to run it at a time: two would share the tables."""
+        """This proxy, run in one of the two ways: both at once would share tables and cores."""
         return WORKER if self.with_worker else LOCAL
 
     @property
