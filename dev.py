@@ -39,7 +39,7 @@ begins sooner. `-n 4` says in how many, `-n 0` in that one.
 """
 BENCH = """\
 Runs the app with everything on, a pass-through without any policy, and the upstream alone, side by side, and
-prints what each can do. It takes about ten minutes; run nothing else meanwhile. Where Python 3.13 is
+prints what each can do. It takes about ten minutes; run nothing else at that time. Where Python 3.13 is
 installed, the app runs in the worker library of the cloud.
 
   --rounds N      how often each figure is taken (5)

@@ -24,8 +24,8 @@ def silence_logs() -> None:
 def freeze_modules() -> None:
     """Spare the garbage collector the 80,000 objects of imported modules, which never become garbage.
 
-    A full collection visits every object that is not frozen, and stops all streams meanwhile: for 40 ms with
-    these objects, for 5 ms without (gc.freeze). Done once, so that nothing that is made later is kept.
+    A full collection visits every object that is not frozen, and stops all streams while it does: for 40 ms
+    with these objects, for 5 ms without (gc.freeze). Done once, so that nothing that is made later is kept.
     """
     if not gc.get_freeze_count():
         gc.freeze()

@@ -38,7 +38,8 @@ async def test_every_chunk_of_every_stream_is_counted(tmp_path: Path, kind: Kind
         assert all(0 <= delay < CHUNKS * PACE_MS / 1000 for delay in tally.delays)
     if kind is Kind.SLOW:
         assert len(tally.delays) == tally.answers
-        assert all(delay >= SLOW_MS / 1000 for delay in tally.delays)
+        early_ms = 2  # the loop counts its timers in whole milliseconds, from the beginning of a turn
+        assert all(delay >= (SLOW_MS - early_ms) / 1000 for delay in tally.delays)
 
 
 async def test_chunks_count_when_they_arrive_though_no_stream_ends(tmp_path: Path) -> None:

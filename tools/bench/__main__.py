@@ -48,8 +48,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a first look, in less than a minute")
     told = "measure nginx and LiteLLM too; what is missing of them is installed into this checkout first"
     parser.add_argument("--peers", action="store_true", help=told)
-    told = "measure the app in the local Functions host, not in the worker library of the cloud"
-    parser.add_argument("--local", action="store_true", help=told)
+    where = "measure the app in the local Functions host, not in the worker library of the cloud"
+    parser.add_argument("--local", action="store_true", help=where)
     told = f"write the page too, to FILE or {PAGE.relative_to(ROOT)}"
     parser.add_argument("--write", type=Path, nargs="?", const=PAGE, metavar="FILE", help=told)
     return parser.parse_args()
