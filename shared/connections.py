@@ -158,7 +158,7 @@ class Connections:
         self._timeout = aiohttp.ClientTimeout(sock_connect=connect_seconds)
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[asyncio.WriteTransport, bytes, Body]] = []
-        """Short requests that go out together."""
+        """Short requests that will be written together."""
         self._reading: dict[ResponseHandler, aiohttp.StreamReader] = {}
         """The latest body on each connection that is watched."""
 
@@ -202,9 +202,9 @@ class Connections:
         raise aiohttp.ClientConnectionError("data came before a request was sent")
 
     def _write(self, protocol: ResponseHandler, head: bytes, body: Body) -> asyncio.Task[None] | None:
-        """Send a short request; if it is not urgent, after all that is ready, beside those of other calls: a
-        reader of several is woken once (docs/decisions/0057). A task sends a long one: its answer may come
-        before its end."""
+        """Send a short request: an urgent one at once, others together at the end of the turn of the loop, so
+        that a reader of several is woken once (docs/decisions/0057). A task sends a long one: the response
+        may come before its end."""
         transport = protocol.transport
         if transport is None or transport.is_closing():
             raise aiohttp.ServerDisconnectedError

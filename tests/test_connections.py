@@ -28,7 +28,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from yarl import URL
 
-from shared.connections import AT_ONCE_BYTES, ConnectionFailed, Connections, Response, Target, header
+from shared.connections import (
+    AT_ONCE_BYTES,
+    MOST_TOGETHER,
+    ConnectionFailed,
+    Connections,
+    Response,
+    Target,
+    header,
+)
 from shared.upstream import Body
 from tests.conftest import nothing_left_in_flight
 from tests.wire import Peer, Script, Wire, speaking
@@ -338,15 +346,17 @@ async def test_a_cancelled_call_closes_its_connection(connections: Connections, 
         await wire.all_closed()
 
 
-async def two_kept(connections: Connections, wire: Wire) -> None:
-    responses = await asyncio.gather(*(connections.send(target(wire), b"", Body(b"first")) for _ in range(2)))
+async def kept(connections: Connections, wire: Wire, count: int) -> None:
+    """Opens so many connections, which stay open for the next requests."""
+    sending = (connections.send(target(wire), b"", Body(b"first")) for _ in range(count))
+    responses = await asyncio.gather(*sending)
     for response in responses:
         await response.read_all()
 
 
 async def test_requests_of_one_turn_of_the_loop_go_out_together_after_it(connections: Connections) -> None:
     async with speaking(answers) as wire:
-        await two_kept(connections, wire)
+        await kept(connections, wire, 2)
         bodies = [Body(b"{}"), Body(b"{}")]
         calls = [asyncio.create_task(connections.send(target(wire), b"", body)) for body in bodies]
         await asyncio.sleep(0)  # both calls wait for their answers now
@@ -358,9 +368,23 @@ async def test_requests_of_one_turn_of_the_loop_go_out_together_after_it(connect
         assert wire.connections == 2
 
 
+async def test_only_so_many_requests_wait_for_one_another(connections: Connections) -> None:
+    async with speaking(answers) as wire:
+        await kept(connections, wire, MOST_TOGETHER + 1)
+        bodies = [Body(b"{}") for _ in range(MOST_TOGETHER + 1)]
+        calls = [asyncio.create_task(connections.send(target(wire), b"", body)) for body in bodies]
+        await asyncio.sleep(0)
+        assert [body.is_sent for body in bodies] == [True] * MOST_TOGETHER + [False]
+        await asyncio.sleep(0)
+        assert bodies[-1].is_sent
+        for call in calls:
+            assert await (await call).read_all() == b"ab"
+        assert wire.connections == len(bodies)
+
+
 async def test_an_urgent_request_goes_out_at_once(connections: Connections) -> None:
     async with speaking(answers) as wire:
-        await two_kept(connections, wire)
+        await kept(connections, wire, 2)
         body = Body(b"{}", is_urgent=True)
         call = asyncio.create_task(connections.send(target(wire), b"", body))
         await asyncio.sleep(0)
@@ -373,7 +397,7 @@ async def test_a_call_whose_connection_is_closed_before_it_writes_has_sent_nothi
     connections: Connections, content: bytes
 ) -> None:
     async with nothing_left_in_flight(), speaking(answers) as wire:
-        await two_kept(connections, wire)
+        await kept(connections, wire, 2)
         body = Body(content)
         call = asyncio.create_task(connections.send(target(wire), b"", body))
         await asyncio.sleep(0)

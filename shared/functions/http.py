@@ -16,7 +16,6 @@ Send = Callable[[Message], Awaitable[None]]
 WHOLE = "http.response.whole"
 """The type of a message of our own: a response's status, headers and body. ASGI needs two messages for it."""
 
-
 INVOCATION_ID = b"x-ms-invocation-id"
 """The header by which the worker joins a request and its invocation."""
 

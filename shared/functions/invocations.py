@@ -32,7 +32,6 @@ KEEP_SECONDS: Final = 8.0
 
 UNKNOWN_ID: Final = refused(InvalidRequest("The header x-ms-invocation-id is not known. Remove it."))
 
-
 _NOT_KNOWN: Final = (
     "This version does not know the Functions worker's record of invocations. Memory may grow with each "
     "call, and clients that leave early may stop the worker. Update the proxy."

@@ -57,7 +57,7 @@ class _Protocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """Leaves the process's signals and loggers as they are."""
+    """Leaves the process's signals as they are."""
 
     def __init__(self, app: Any) -> None:
         super().__init__(
