@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 import azure.functions as func
 
 import shared.functions.extension  # noqa: F401 - the worker serves HTTP with it
+from shared.app.web import Web
 from shared.functions.http import Request, Response
-from shared.functions.web import Web
 
 PREFIXES = {"v1": "v1", "api_v1": "api/v1"}
 """Both are the same everywhere: function name prefix, and route prefix."""

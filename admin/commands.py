@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from admin.deployments import deployments
-from admin.events import events
+from admin.deployments.commands import deployments
+from admin.events.commands import events
 from admin.faults import Failed
 from admin.options import DEBUG, Group
-from admin.usage import usage
+from admin.usage.commands import usage
 
 
 class _Program(Group):

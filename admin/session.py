@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from admin.faults import Fault, Outage
 from admin.target import Target
-from shared.errors import StoreUnavailable
-from shared.settings import TABLES, TABLES_URI
+from shared.core.errors import StoreUnavailable
+from shared.core.settings import TABLES, TABLES_URI
 
 if TYPE_CHECKING:
     from admin.tables import Tables
@@ -43,8 +43,8 @@ async def opened(target: Target) -> AsyncIterator[Tables]:
         Fault: their address cannot be read.
     """
     from admin.tables import Tables
-    from shared.identity import default_credential
-    from shared.table_service import open_service
+    from shared.tables.service import open_service
+    from shared.upstream.identity import default_credential
 
     keyless = not target.connection_string
     credential = default_credential(target.environment.get("AZURE_CLIENT_ID")) if keyless else None
@@ -89,7 +89,7 @@ def why(error: StoreUnavailable) -> str:  # noqa: PLR0911 - one line for each
         ServiceResponseTimeoutError,
     )
 
-    from shared.rows import UNREADABLE
+    from shared.tables.rows import UNREADABLE
 
     cause = error.__cause__
     code = getattr(cause, "error_code", None) or ""

@@ -12,9 +12,9 @@ from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 
-from shared.errors import StoreUnavailable
-from shared.models import Deployment, Event, Health, UsageRow
-from shared.rows import (
+from shared.core.errors import StoreUnavailable
+from shared.core.models import Deployment, Event, Health, UsageRow
+from shared.tables.rows import (
     EVENT_ROW,
     Row,
     changed_deployment_to_row,
@@ -26,7 +26,7 @@ from shared.rows import (
     usage_from_row,
     usage_rows_before,
 )
-from shared.table_service import (
+from shared.tables.service import (
     DEPLOYMENTS,
     EVENTS,
     QUOTAS,
@@ -36,7 +36,7 @@ from shared.table_service import (
     readable_or_none,
     translated,
 )
-from shared.tables import Tables as ProxyTables
+from shared.tables.stores import Tables as ProxyTables
 
 TABLES: Final = (EVENTS, DEPLOYMENTS, QUOTAS, USAGE)
 CHANGE_TRIES: Final = 20

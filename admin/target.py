@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
+from admin import local_runs
 from admin.faults import Fault
+from admin.local_runs import ROOT, Run
 from admin.printing import note
-from shared.settings import TABLES, TABLES_URI
-from tools import runs
-from tools.processes import ROOT
+from shared.core.settings import TABLES, TABLES_URI
 
 _LOOPBACK: Final = "127.0.0.1"
 
@@ -48,7 +48,7 @@ def find(root: Path = ROOT) -> Target:
             f"No tables are named: start `python3 dev.py run`, or set {TABLES} or {TABLES_URI} "
             "in the environment, .env or local.settings.json."
         )
-    simulated = {runs.SIMULATOR_KEY: runs.SIMULATOR_KEY_VALUE} if run.simulator_url else {}
+    simulated = {local_runs.SIMULATOR_KEY: local_runs.SIMULATOR_KEY_VALUE} if run.simulator_url else {}
     return Target(run.tables, None, run.url, ChainMap[str, str](simulated, dict(named)))
 
 
@@ -61,7 +61,7 @@ def find_url(root: Path = ROOT) -> str | None:
     return run.url if run else None
 
 
-def _running(root: Path, wanted: str | None) -> runs.Run | None:
+def _running(root: Path, wanted: str | None) -> Run | None:
     """The `dev.py run` that serves at this address; the latest where none is given, and a note of others.
 
     A single one may be reached from elsewhere by an address that it does not know.
@@ -69,7 +69,7 @@ def _running(root: Path, wanted: str | None) -> runs.Run | None:
     Raises:
         Fault: none serves at this address.
     """
-    running = runs.running(root / runs.LOCAL.name)
+    running = local_runs.running(root / local_runs.LOCAL.name)
     if not running:
         return None
     latest, *others = running

@@ -18,9 +18,9 @@ from azure.data.tables.aio import TableServiceClient
 
 from admin.tables import Tables
 from function_app import create_app
-from shared.functions.web import Web
-from shared.models import Deployment, Event
-from shared.table_service import open_service
+from shared.app.web import Web
+from shared.core.models import Deployment, Event
+from shared.tables.service import open_service
 from tools.azurite import ACCOUNT, Azurite
 from tools.azurite import KEY as TABLES_KEY
 from tools.functions_host import FunctionsHost

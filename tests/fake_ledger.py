@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import count
 
-from shared.errors import StoreUnavailable
-from shared.ledger_row import Conflict, Key, LedgerStore, Row
+from shared.core.errors import StoreUnavailable
+from shared.quota.ledger_row import Conflict, Key, LedgerStore, Row
 
 
 class Fault(Enum):

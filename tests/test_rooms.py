@@ -1,4 +1,4 @@
-"""Who may import whom: one arrow, one file. Read from the sources, so that nothing has to be run."""
+"""Which room may import which. Read from the sources: nothing is run."""
 
 from __future__ import annotations
 
@@ -12,43 +12,39 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LEAVES = {
-    *("errors", "models", "settings", "sse", "json_edit", "json_faults", "amounts", "estimate", "trace"),
-    *("connections", "deadlines", "turns"),
+LAYERS = {
+    "core": set(),
+    "functions": {"core"},
+    "apis": {"core"},
+    "events": {"core"},
+    "quota": {"core"},
+    "usage": {"core"},
+    "upstream": {"core", "apis"},
+    "tables": {"core", "quota"},
+    "app": {"core", "functions", "apis", "events", "quota", "usage", "upstream", "tables"},
 }
-STAGES = {
-    "request",
-    "credentials",
-    "events",
-    "quota",
-    "routing",
-    "upstream",
-    "relay",
-    "metering",
-    "usage",
-    "identity",
-    "health",
-}
-ENTRY = "function_app"
-SHARED = ROOT / "shared"
-ROOMS = sorted(
-    path.relative_to(SHARED).with_suffix("").as_posix().replace("/", ".")
-    for path in SHARED.rglob("*.py")
-    if path.stem != "__init__"
-)
-EDGE = {room for room in ROOMS if room.startswith("functions.")}
-COMMANDS = sorted(path.stem for path in (ROOT / "admin").glob("*.py"))
+"""Each room of `shared/`, and the rooms that it may import."""
+
+
+def modules(*places: str) -> list[str]:
+    """Every module of these files and folders, by its dotted name."""
+    paths = [path for place in places for path in (ROOT / place).rglob("*.py")]
+    return sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths)
+
+
+SHARED = modules("shared")
+ADMIN = modules("admin")
+DEPLOYED = ["function_app", *SHARED]
 
 
 @cache
-def source(room: str) -> ast.Module:
-    path = ROOT / f"{ENTRY}.py" if room == ENTRY else SHARED / f"{room.replace('.', '/')}.py"
-    return ast.parse(path.read_text(encoding="utf-8"))
+def source(module: str) -> ast.Module:
+    return ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
 
 
-def imported(tree: ast.AST, room: str = "") -> Iterator[str]:
-    """Every name that is imported, in full; `from a import b` gives `a.b`, ours begin with `shared.`."""
-    package = ["shared", *room.split(".")]
+def imported(tree: ast.AST, module: str) -> Iterator[str]:
+    """Every name that is imported, in full: `from a import b` gives `a.b`."""
+    package = module.split(".")
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -58,34 +54,22 @@ def imported(tree: ast.AST, room: str = "") -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def command(room: str) -> list[str]:
-    """What a room of the administrator's commands imports."""
-    return list(imported(ast.parse((ROOT / "admin" / f"{room}.py").read_text(encoding="utf-8"))))
+def imports(module: str) -> list[str]:
+    return list(imported(source(module), module))
 
 
-def ours(room: str) -> set[str]:
-    """The rooms that a room imports."""
-    names = [
-        name.removeprefix("shared.") for name in imported(source(room), room) if name.startswith("shared.")
-    ]
-    return {one for one in ROOMS for name in names if f"{name}.".startswith(f"{one}.")}
-
-
-def importers(*packages: str) -> set[str]:
-    """The rooms that import one of `packages`, or from them."""
+def importers(among: list[str], *packages: str) -> set[str]:
+    """The modules that import one of `packages`, or something from it."""
     return {
-        room
-        for room in [ENTRY, *ROOMS]
-        if any(
-            f"{name}.".startswith(f"{package}.")
-            for name in imported(source(room), room)
-            for package in packages
-        )
+        module
+        for module in among
+        for name in imports(module)
+        if any(f"{name}.".startswith(f"{package}.") for package in packages)
     }
 
 
 def at_import(tree: ast.Module) -> ast.Module:
-    """What runs when the module is imported: no function's body, and nothing that is for the type checker."""
+    """The code that runs when the module is imported: no function bodies, nothing for the type checker."""
 
     class Outside(ast.NodeTransformer):
         def visit_FunctionDef(self, _: ast.FunctionDef) -> None:
@@ -103,86 +87,78 @@ def at_import(tree: ast.Module) -> ast.Module:
     return outside
 
 
-def test_every_leaf_and_stage_of_these_tests_is_a_room() -> None:
-    assert set(ROOMS) >= LEAVES | (STAGES - {"quota"})
+def test_every_module_of_shared_is_in_a_room() -> None:
+    assert {path.name for path in (ROOT / "shared").iterdir()} - {"__init__.py", "__pycache__"} == set(LAYERS)
 
 
-@pytest.mark.parametrize("leaf", sorted(LEAVES))
-def test_a_leaf_imports_nothing_of_ours_but_errors_and_models(leaf: str) -> None:
-    assert ours(leaf) <= {"errors", "models"}
+@pytest.mark.parametrize("module", [module for module in SHARED if module.count(".") > 1])
+def test_a_module_imports_only_rooms_below_its_own(module: str) -> None:
+    room = module.split(".")[1]
+    rooms = {name.split(".")[1] for name in imports(module) if name.startswith("shared.")}
+    assert rooms <= LAYERS[room] | {room}
 
 
-@pytest.mark.parametrize("stage", sorted(STAGES & set(ROOMS)))
-def test_a_stage_never_imports_another(stage: str) -> None:
-    assert ours(stage) & STAGES == set()
-
-
-@pytest.mark.parametrize("stage", sorted(STAGES & set(ROOMS)))
-def test_a_stage_knows_nothing_of_what_stands_over_it(stage: str) -> None:
-    above = {"proxy", "forwarding", "tables", "table_service", "rows", "wiring", *EDGE}
-    assert ours(stage) & above == set()
-
-
-def test_only_the_triggers_know_the_edge_and_within_it_only_the_handlers_know_the_app() -> None:
-    assert {room for room in [ENTRY, *ROOMS] if ours(room) & EDGE} <= {ENTRY, *EDGE}
-    assert {room for room in EDGE if ours(room) - EDGE - {"errors"}} == {"functions.web"}
-
-
-def test_no_import_goes_round_in_a_circle() -> None:
-    left = {room: ours(room) & set(ROOMS) for room in ROOMS}
-    while free := [room for room, needs in left.items() if not needs & left.keys()]:
-        for room in free:
-            del left[room]
+def test_there_are_no_circular_imports() -> None:
+    left = {
+        module: {one for one in SHARED for name in imports(module) if f"{name}.".startswith(f"{one}.")}
+        for module in SHARED
+    }
+    while free := [module for module, needs in left.items() if not needs & left.keys()]:
+        for module in free:
+            del left[module]
     assert left == {}
 
 
-def test_what_is_deployed_imports_nothing_of_what_is_not() -> None:
-    assert importers("admin", "tools", "tests", "manage", "dev") == set()
+def test_the_product_imports_nothing_that_is_for_development() -> None:
+    assert importers(DEPLOYED, "admin", "tools", "tests", "manage", "dev") == set()
+    assert importers(ADMIN, "tools", "tests", "dev") == set()
 
 
-def test_only_the_tables_know_azure_data_tables() -> None:
-    assert importers("azure.data") == {"tables", "table_service", "rows"}
-    knowing = [room for room in COMMANDS if any(name.startswith("azure.data") for name in command(room))]
-    assert knowing == ["tables"]
+def test_only_the_tables_room_imports_azure_data_tables() -> None:
+    assert importers(DEPLOYED, "azure.data") <= set(modules("shared/tables"))
+    assert importers(ADMIN, "azure.data") == {"admin.tables"}
 
 
-@pytest.mark.parametrize("room", COMMANDS)
-def test_no_command_imports_a_private_name_of_the_app(room: str) -> None:
-    assert not [name for name in command(room) if name.startswith("shared.") and "._" in name]
+@pytest.mark.parametrize("module", ADMIN)
+def test_no_command_imports_a_private_name_of_the_app(module: str) -> None:
+    assert not [name for name in imports(module) if name.startswith("shared.") and "._" in name]
 
 
-def test_only_the_extension_and_the_triggers_know_functions_and_its_server() -> None:
-    assert importers("starlette", "fastapi") == set()
-    assert importers("azure.functions") == {ENTRY}
-    assert importers("azurefunctions") == {"functions.extension"}
-    assert importers("uvicorn") == {"functions.server"}
+def test_only_the_extension_and_the_triggers_import_functions_and_its_server() -> None:
+    assert importers(DEPLOYED, "starlette", "fastapi") == set()
+    assert importers(DEPLOYED, "azure.functions") == {"function_app"}
+    assert importers(DEPLOYED, "azurefunctions") == {"shared.functions.extension"}
+    assert importers(DEPLOYED, "uvicorn") == {"shared.functions.server"}
 
 
-def test_only_the_connections_and_the_wiring_know_the_http_client() -> None:
-    assert importers("aiohttp") == {"connections", "wiring"}
-    assert importers("yarl") == {"connections", "upstream"}
+def test_only_the_connections_and_the_wiring_import_the_http_client() -> None:
+    assert importers(DEPLOYED, "aiohttp") == {"shared.upstream.connections", "shared.app.wiring"}
+    assert importers(DEPLOYED, "yarl") == {"shared.upstream.connections", "shared.upstream.client"}
 
 
-def test_only_the_telemetry_knows_opentelemetry_and_never_when_it_is_imported() -> None:
+def test_only_the_spans_import_opentelemetry_and_not_before_it_is_used() -> None:
     packages = ("opentelemetry", "azure.monitor")
-    assert importers(*packages) == {"telemetry"}
-    assert not [name for name in imported(at_import(source("telemetry"))) if name.startswith(packages)]
+    assert importers(DEPLOYED, *packages) == {"shared.usage.spans"}
+    spans = at_import(source("shared.usage.spans"))
+    assert not [name for name in imported(spans, "shared.usage.spans") if name.startswith(packages)]
 
 
-def test_the_environment_is_read_only_where_settings_are() -> None:
+def test_only_the_triggers_and_the_settings_read_the_environment() -> None:
+    names = {"environ", "environb", "getenv", "getenvb"}
     readers = {
-        room
-        for room in [ENTRY, *ROOMS]
-        for node in ast.walk(source(room))
-        if (isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv", "getenvb"})
-        or (isinstance(node, ast.alias) and node.name in {"environ", "environb", "getenv", "getenvb"})
+        module
+        for module in DEPLOYED
+        for node in ast.walk(source(module))
+        if (isinstance(node, ast.Attribute) and node.attr in names)
+        or (isinstance(node, ast.alias) and node.name in names)
     }
-    assert readers <= {"settings", ENTRY}
+    assert readers <= {"shared.core.settings", "function_app"}
 
 
-@pytest.mark.parametrize("room", [ENTRY, *ROOMS])
-def test_azure_identity_is_not_imported_with_a_module(room: str) -> None:
-    assert not [name for name in imported(at_import(source(room))) if name.startswith("azure.identity")]
+@pytest.mark.parametrize("module", DEPLOYED)
+def test_no_module_imports_azure_identity_before_it_is_used(module: str) -> None:
+    names = imported(at_import(source(module)), module)
+    assert not [name for name in names if name.startswith("azure.identity")]
 
 
 def test_the_triggers_load_without_azure_identity() -> None:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from shared.candidate import Candidate
-from shared.models import Deployment
-from shared.routing import Routes, Routing
+from shared.core.models import Deployment
+from shared.upstream.candidate import Candidate
+from shared.upstream.routing import Routes, Routing
 
 MODEL = "m"
 DEPLOYMENTS = 3

@@ -14,10 +14,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from admin.tables import Tables
-from shared.errors import StoreUnavailable
-from shared.models import Deployment, Event
-from shared.settings import Settings, SettingsError
-from shared.table_service import open_service
+from shared.core.errors import StoreUnavailable
+from shared.core.models import Deployment, Event
+from shared.core.settings import Settings, SettingsError
+from shared.tables.service import open_service
 
 CODE = "hackathon"
 MODELS = ("gpt-4o-mini", "gpt-4o")

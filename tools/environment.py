@@ -26,7 +26,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from tools import interpreters, locks
+from admin import locks
+from tools import interpreters
 from tools.processes import ROOT, attached
 from tools.steps import SetupError, about, say, step
 

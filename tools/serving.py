@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic, sleep
 
+from admin import local_runs
 from tools import environment, ports, runs, welcome
 from tools.azurite import Azurite, is_emulator
 from tools.processes import ROOT, Child, ChildError, attached, relay
@@ -51,7 +52,7 @@ class _Children:
         self._running: list[Child] = []
         self._env = {**os.environ, "PYTHONUNBUFFERED": "1"}
 
-    def start(self, port: int | None, *, demo: bool) -> runs.Run:
+    def start(self, port: int | None, *, demo: bool) -> local_runs.Run:
         slot = self._slot(port)
         if not _tables_are_given(self._env):
             self._env[TABLES] = self._start_azurite(slot.folder / "azurite")
@@ -59,7 +60,7 @@ class _Children:
             self._seed()  # the tables; those of a real account are its administrator's to make
         simulator = self._start_demo() if demo and _may_have_demo(self._env) else None
         url = self._start_app(slot.port, may_move=port is None)
-        run = runs.Run.now(slot.folder, url, self._env.get(TABLES), simulator)
+        run = local_runs.Run.now(slot.folder, url, self._env.get(TABLES), simulator)
         runs.announce(run)
         return run
 
@@ -91,11 +92,11 @@ class _Children:
         return azurite.connection_string
 
     def _start_demo(self) -> str:
-        self._env[runs.SIMULATOR_KEY] = runs.SIMULATOR_KEY_VALUE
-        options = ["--port", "0", "--key", runs.SIMULATOR_KEY_VALUE, "--tokens-per-second", "30"]
+        self._env[local_runs.SIMULATOR_KEY] = local_runs.SIMULATOR_KEY_VALUE
+        options = ["--port", "0", "--key", local_runs.SIMULATOR_KEY_VALUE, "--tokens-per-second", "30"]
         simulator = self._start("simulator", "tools.simulator", *options)
         url = simulator.expect("simulated Azure OpenAI on ", _START_SECONDS).split()[-1]
-        self._seed("--simulator", url, "--key-setting", runs.SIMULATOR_KEY)
+        self._seed("--simulator", url, "--key-setting", local_runs.SIMULATOR_KEY)
         return url
 
     def _seed(self, *wanted: str) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 
-from tools.runs import Run
+from admin.local_runs import Run
 
 CREDENTIAL = "hackathon/gloveboxes"
 _ASK = '{"messages": [{"role": "user", "content": "Say hello in five languages."}]}'

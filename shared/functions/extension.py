@@ -17,7 +17,7 @@ from typing import Final
 
 from azurefunctions.extensions import base
 
-from ..errors import InternalError, InvalidRequest
+from ..core.errors import InternalError, InvalidRequest
 from .http import INVOCATION_ID, Receive, Request, Response, Scope, Send, refused
 from .invocations import Invocations
 from .server import Server, listen

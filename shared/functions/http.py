@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from ..errors import ProxyError
+from ..core.errors import ProxyError
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]

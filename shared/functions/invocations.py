@@ -16,7 +16,7 @@ from itertools import islice
 from types import ModuleType
 from typing import Any, Final
 
-from ..errors import InvalidRequest
+from ..core.errors import InvalidRequest
 from .http import refused
 
 _log = logging.getLogger(__name__)

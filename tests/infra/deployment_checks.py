@@ -8,7 +8,7 @@ from typing import Final
 
 from tree_sitter import Node
 
-from shared import settings
+from shared.core import settings
 from tests.infra.bicep import Declaration, literal, members, text, walk
 from tests.infra.project import Project
 

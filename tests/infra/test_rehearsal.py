@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web as http
 
 from admin.tables import Tables
-from shared.table_service import open_service
+from shared.tables.service import open_service
 from tests.conftest import Stage, serve
 from tools.azurite import Azurite
 from tools.simulator import Simulator

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from admin.tables import Tables
-from shared.models import Deployment, Event
-from shared.table_service import open_service
+from shared.core.models import Deployment, Event
+from shared.tables.service import open_service
 from tools.azurite import Azurite
 from tools.processes import ROOT
 

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
+from admin.local_runs import Run, running
 from tests.tools import checkout
 from tests.tools.test_processes import ended
 from tools import ports, welcome
 from tools.azurite import Azurite
 from tools.processes import Child, ChildError
-from tools.runs import Run, running, slot
+from tools.runs import slot
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends them by POSIX signals")
 

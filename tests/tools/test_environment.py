@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from admin import locks
 from tests.tools import checkout
-from tools import interpreters, locks
+from tools import interpreters
 
 POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="stands in for programs with shell scripts")
 PYTHON, NPM = "installing the Python packages ...", "installing Azurite"

@@ -14,7 +14,7 @@ import aiohttp
 import azure.functions as func
 import pytest
 
-from shared.errors import InternalError
+from shared.core.errors import InternalError
 from shared.functions.http import Receive, Request, Response, Send
 from tests.tools.sample_apps import Stream, as_json, call, echo_app, host_of, new_app, parts_of
 from tools.functions_host import AppFault, FunctionsHost, PortInUse

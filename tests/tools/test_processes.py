@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tools import interpreters, locks, ports, runs
+from admin import locks
+from admin.local_runs import Run, running
+from tools import interpreters, ports, runs
 from tools.azurite import is_emulator
 from tools.processes import ROOT, Child, ChildError, attached
 
@@ -20,7 +22,7 @@ DEAF = "import time; print('ready', flush=True); time.sleep(99)"
 HOLDER = """
 import sys
 from pathlib import Path
-from tools import locks
+from admin import locks
 lock = locks.take(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
@@ -131,12 +133,12 @@ def test_of_any_port_each_run_has_the_first_folder_that_is_free(tmp_path: Path) 
 
 def test_running_lists_the_latest_first_until_they_end(tmp_path: Path) -> None:
     with runs.slot([0], tmp_path) as first:
-        runs.announce(runs.Run.now(first.folder, "http://first", "tables", None))
+        runs.announce(Run.now(first.folder, "http://first", "tables", None))
         with runs.slot([0], tmp_path) as second:
-            runs.announce(runs.Run.now(second.folder, "http://second", "tables", None))
-            assert [run.url for run in runs.running(tmp_path)] == ["http://second", "http://first"]
-        assert [run.url for run in runs.running(tmp_path)] == ["http://first"]
-    assert runs.running(tmp_path) == []
+            runs.announce(Run.now(second.folder, "http://second", "tables", None))
+            assert [run.url for run in running(tmp_path)] == ["http://second", "http://first"]
+        assert [run.url for run in running(tmp_path)] == ["http://first"]
+    assert running(tmp_path) == []
 
 
 def test_a_run_that_was_killed_is_not_running(tmp_path: Path) -> None:
@@ -144,16 +146,16 @@ def test_a_run_that_was_killed_is_not_running(tmp_path: Path) -> None:
     folder = tmp_path / "run-1"
     folder.mkdir()
     with holding(folder / "lock") as holder:
-        runs.announce(runs.Run.now(folder, "http://killed", "tables", None))
-        assert len(runs.running(tmp_path)) == 1
+        runs.announce(Run.now(folder, "http://killed", "tables", None))
+        assert len(running(tmp_path)) == 1
         holder.kill()
-        assert runs.running(tmp_path) == []
+        assert running(tmp_path) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such permissions on Windows")
 def test_only_the_user_reads_what_a_run_announces(tmp_path: Path) -> None:
     with runs.slot([0], tmp_path) as slot:
-        runs.announce(runs.Run.now(slot.folder, "http://it", "a secret", None))
+        runs.announce(Run.now(slot.folder, "http://it", "a secret", None))
         assert (slot.folder / "run.json").stat().st_mode & 0o077 == 0
 
 

@@ -15,8 +15,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from admin.tables import Tables
-from shared.models import Deployment, Event
-from shared.table_service import open_service
+from shared.core.models import Deployment, Event
+from shared.tables.service import open_service
 from tools import ports
 from tools.processes import ROOT, ChildError, attached
 

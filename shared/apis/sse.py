@@ -1,0 +1,191 @@
+"""Server-sent events as pure state: bytes in, whole events out. No input or output of its own.
+
+Line ends are LF, CR or CRLF, and nothing else (WHATWG HTML, "Server-sent events").
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+
+from ..core.models import Usage
+
+MAX_EVENT_BYTES = 1024 * 1024
+"""An event longer than this is no chat completion chunk: what sends it is broken."""
+
+HEARTBEAT = b": keep-alive\n\n"
+"""A comment, which every reader skips."""
+
+_blank_line = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
+_usage_null = re.compile(rb',\s*"usage"\s*:\s*null|(?<!\\)"usage"\s*:\s*null\s*,')
+_USAGE_NULL = b',"usage":null'
+"""As Azure writes it. Much faster to find than by the expression above, which finds all other forms."""
+
+_usage_object = re.compile(rb'"usage"\s*:\s*\{')
+_error_line = re.compile(rb'(?:^|[\r\n])data: ?\{\s*"error"')
+_done_line = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
+
+
+class EventTooLong(ValueError):
+    """The stream's current event grew beyond `MAX_EVENT_BYTES`."""
+
+
+class EventSplitter:
+    """Holds back the event that is not yet complete, so that only whole events are passed on."""
+
+    def __init__(self) -> None:
+        self._tail = bytearray()
+
+    def feed(self, data: bytes) -> bytes:
+        """All events that `data` completes, as one piece; empty when it completes none.
+
+        Raises:
+            EventTooLong: when no end is in sight.
+        """
+        if not self._tail and data.endswith(b"\n\n") and b"\r" not in data:
+            return data
+        searched = max(0, len(self._tail) - 3)
+        self._tail += data
+        end = self._last_end(searched)
+        if not end and len(self._tail) > MAX_EVENT_BYTES:
+            raise EventTooLong
+        whole = bytes(self._tail[:end])
+        del self._tail[:end]
+        return whole
+
+    def rest(self) -> bytes:
+        """What is left when the stream has ended: an event that its sender did not finish."""
+        return bytes(self._tail)
+
+    def _last_end(self, searched: int) -> int:
+        if b"\r" not in self._tail:
+            return self._tail.rfind(b"\n\n", searched) + 2 if b"\n\n" in self._tail[searched:] else 0
+        # A CR in the last place may be half of a CRLF: wait for what follows.
+        ready = self._tail[:-1] if self._tail.endswith(b"\r") else self._tail
+        return max((match.end() for match in _blank_line.finditer(ready)), default=0)
+
+
+def split(events: bytes) -> list[bytes]:
+    """Whole events, one by one, each with the blank line that ends it; a line end too many stands alone."""
+    ends = [match.end() for match in _blank_line.finditer(events)]
+    if events and (not ends or ends[-1] < len(events)):
+        ends.append(len(events))
+    return [events[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def data(event: bytes) -> bytes:
+    """The payload of one event: its `data:` lines, joined by LF."""
+    lines = re.split(rb"\r\n|\r|\n", event)
+    return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
+
+
+def error_event(body: bytes) -> bytes:
+    """A refusal after the first byte, when no status can be sent any more."""
+    return b"data: " + body + b"\n\n"
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class WireUsage(msgspec.Struct):
+    """The member `usage` of a chat completion, as the upstream writes it."""
+
+    prompt_tokens: _Count = 0
+    completion_tokens: _Count = 0
+
+    def usage(self) -> Usage:
+        return Usage(self.prompt_tokens, self.completion_tokens)
+
+
+class _Answer(msgspec.Struct):
+    usage: WireUsage | None = None
+
+
+class _Chunk(_Answer):
+    choices: list[msgspec.Raw] | None = None
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+
+
+class UsageReader:
+    """Reads the usage out of a stream; with `hide`, leaves no trace of having asked for it.
+
+    An upstream that is asked for usage puts `"usage":null` into every chunk, and sends one more
+    with empty `choices` at the end. Who did not ask sees neither.
+    """
+
+    def __init__(self, *, hide: bool) -> None:
+        self._hide = hide
+        self.usage: Usage | None = None
+        self.chunks = 0
+        self.done = False
+        self.failed = False
+        """The upstream itself ended the stream with an error event."""
+
+    def read(self, events: bytes) -> bytes:
+        """Take note of whole events; return those to pass on."""
+        self.chunks += events.count(b'"delta"')
+        # A plain search first: the expressions alone go through each byte of all that came.
+        if (at := events.find(b"[DONE]")) >= 0 and _done_line.search(events, max(0, at - 7)):
+            self.done = True
+        if (at := events.find(b'"error"')) >= 0:
+            begin = events.rfind(b"data:", 0, at)
+            self.failed = self.failed or _error_line.search(events, max(0, begin - 1)) is not None
+        if self._hide:
+            events = events.replace(_USAGE_NULL, b"")
+        at = events.find(b'"usage"')
+        if at < 0:
+            return events
+        if not _usage_object.search(events, at):
+            return _usage_null.sub(b"", events) if self._hide else events
+        begin = _event_begin(events, at)
+        return events[:begin] + b"".join([self._one(event) for event in split(events[begin:])])
+
+    def _one(self, event: bytes) -> bytes:
+        chunk = _chunk(data(event)) if _usage_object.search(event) else None
+        if chunk is not None and chunk.usage is not None:
+            self.usage = chunk.usage.usage()
+            if self._hide and not chunk.choices:
+                return b""
+        return _usage_null.sub(b"", event) if self._hide else event
+
+
+def _event_begin(events: bytes, at: int) -> int:
+    """Where the event begins that has the byte at `at`; 0 where that takes a closer look."""
+    if b"\r" in events:
+        return 0
+    end = events.rfind(b"\n\n", 0, at)
+    return end + 2 if end >= 0 else 0
+
+
+def _chunk(payload: bytes) -> _Chunk | None:
+    try:
+        return _decode_chunk(payload)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def usage_of(body: bytes) -> Usage | None:
+    """The usage in a whole answer; None when it reports none.
+
+    Raises:
+        ValueError: when the body is not a JSON object.
+    """
+    try:
+        answer = _decode_answer(body)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        if isinstance(_decoded(body), dict):
+            return None  # an object of another shape: the client's to read
+        raise ValueError("not a JSON object") from error
+    return answer.usage.usage() if answer.usage else None
+
+
+def _decoded(body: bytes) -> object:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -1,0 +1,92 @@
+"""Builds the proxy from its settings, and closes what it opened."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from functools import partial
+
+import aiohttp
+
+from ..core.settings import Settings
+from ..events.events import Events
+from ..quota.quota import Quota
+from ..tables.retention import Retention
+from ..tables.service import open_service
+from ..tables.stores import Tables
+from ..upstream.client import Timeouts, Upstream
+from ..upstream.connections import Connections
+from ..upstream.forwarding import Forwarding
+from ..upstream.health import HealthNotes
+from ..upstream.identity import IdentityTokens, default_credential
+from ..upstream.relay import StreamLimits
+from ..upstream.routing import Routing
+from ..usage.call_log import Meter
+from ..usage.spans import Telemetry
+from ..usage.tally import Tally
+from .proxy import Proxy
+
+KEEP_ALIVE_SECONDS = 50
+"""Shorter than the 60 s after which Azure's front ends drop an idle connection."""
+
+TABLES_KEEP_ALIVE_SECONDS = 4
+"""Of an idle connection. Azurite closes one after 5 s: a write that meets that moment would fail."""
+
+
+class Wiring:
+    """One proxy with everything under it. Build it inside a running loop; it serves until `close`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        credential = None if settings.tables else default_credential(settings.tables_client_id)
+        self._table_credential = credential
+        session = table_session()
+        self.tables = Tables(open_service(settings.tables, settings.tables_uri, credential, session))
+        self._connections = Connections(settings.upstream_connect_seconds, KEEP_ALIVE_SECONDS)
+        self._tokens = IdentityTokens(settings.upstream_scope, settings.tables_client_id)
+        timeouts = Timeouts(settings.upstream_first_byte_seconds, settings.upstream_timeout_seconds)
+        upstream = Upstream(self._connections, settings.key, self._tokens)
+        self.health = HealthNotes(self.tables, partial(datetime.now, UTC))
+        self._telemetry = Telemetry(settings.telemetry, settings.site) if settings.telemetry else None
+        self.meter = Meter(self._telemetry.put if self._telemetry else None)
+        self.quota = Quota(self.tables, settings.quota_idle_seconds, time.monotonic)
+        now = partial(datetime.now, UTC)
+        self.retention = Retention(self.tables, settings.keep_usage_days, settings.keep_quota_days, now)
+        self.tally = Tally(self.tables, settings.usage_flush_seconds, now, time.monotonic)
+        self.proxy = Proxy(
+            Events(self.tables, settings.cache_seconds, time.monotonic),
+            self.quota,
+            Routing(self.tables, settings.cache_seconds, time.monotonic, self.health.put),
+            Forwarding(upstream, timeouts, time.monotonic),
+            self.meter,
+            self.tally,
+            StreamLimits(
+                settings.heartbeat_seconds, settings.upstream_idle_seconds, settings.longest_stream_seconds
+            ),
+            settings.default_output_tokens,
+            now,
+        )
+
+    async def close(self) -> None:
+        self.meter.flush()
+        await self.tally.close()
+        await self.health.close()
+        await self.quota.close()
+        if self._telemetry is not None:
+            await asyncio.to_thread(self._telemetry.close)
+        await self._connections.close()
+        await self._tokens.close()
+        await self.tables.close()
+        if self._table_credential is not None:
+            await self._table_credential.close()
+
+
+def table_session(keep_alive_seconds: float = TABLES_KEEP_ALIVE_SECONDS) -> aiohttp.ClientSession:
+    """As azure-core makes its own, but for how long an idle connection is kept, and without a look at the
+    environment: aiohttp would look for a proxy and a .netrc before each call, in a thread."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(keepalive_timeout=keep_alive_seconds),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    )

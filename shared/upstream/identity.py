@@ -1,0 +1,91 @@
+"""The app's own identity, for keyless access.
+
+azure-identity is slow to load, so it is imported only where it is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from ..core.errors import UpstreamError
+
+if TYPE_CHECKING:
+    from azure.core.credentials import AccessToken
+    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.identity.aio import DefaultAzureCredential
+
+_log = logging.getLogger(__name__)
+
+RENEW_BEFORE_SECONDS = 300
+"""So long before its end a token is renewed, while it goes on serving."""
+
+LEAST_SECONDS = 30
+"""A token with less than this left no longer serves: a call may wait in a queue for as long."""
+
+RETRY_SECONDS = 10
+"""After a renewal that failed, while the old token serves."""
+
+
+def default_credential(client_id: str | None) -> DefaultAzureCredential:
+    """The managed identity in the cloud, the developer's own sign-in on a laptop."""
+    from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415 - see above
+
+    return DefaultAzureCredential(managed_identity_client_id=client_id)
+
+
+class IdentityTokens:
+    """Bearer tokens for the upstream, each kept until shortly before it ends."""
+
+    def __init__(
+        self, scope: str, client_id: str | None, credential: AsyncTokenCredential | None = None
+    ) -> None:
+        self._scope = scope
+        self._client_id = client_id
+        self._credential = credential
+        self._token: AccessToken | None = None
+        self._renewing: asyncio.Task[AccessToken] | None = None
+        self._renew_at = 0.0
+
+    async def token(self) -> str:
+        """A token that serves for some time yet. Waits only where there is none.
+
+        Raises:
+            UpstreamError: when the identity gives none.
+        """
+        token, now = self._token, time.time()
+        if token is None or token.expires_on <= now + LEAST_SECONDS:
+            return (await asyncio.shield(self._renewal())).token
+        if now >= self._renew_at:
+            self._renewal()
+        return token.token
+
+    def _renewal(self) -> asyncio.Task[AccessToken]:
+        """One at a time, which outlives the call that began it."""
+        if self._renewing is None:
+            self._renew_at = time.time() + RETRY_SECONDS
+            self._renewing = asyncio.create_task(self._renew())
+            self._renewing.add_done_callback(self._ended)
+        return self._renewing
+
+    def _ended(self, renewing: asyncio.Task[AccessToken]) -> None:
+        self._renewing = None
+        if not renewing.cancelled() and renewing.exception() is None:
+            self._renew_at = renewing.result().expires_on - RENEW_BEFORE_SECONDS
+
+    async def _renew(self) -> AccessToken:
+        from azure.core.exceptions import AzureError  # noqa: PLC0415 - as above
+
+        self._credential = self._credential or default_credential(self._client_id)
+        try:
+            self._token = await self._credential.get_token(self._scope)
+        except AzureError as error:
+            _log.error("no token for %s: the app's identity gave none", self._scope)
+            raise UpstreamError("The proxy could not sign in to the model. Tell your organiser.") from error
+        return self._token
+
+    async def close(self) -> None:
+        if self._credential is not None:
+            await self._credential.close()

@@ -1,0 +1,187 @@
+"""Which deployment serves a call: by priority, weight, user and load, and by how each has answered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
+from itertools import groupby
+from typing import Final, Protocol
+
+from ..core.cache import Cache
+from ..core.errors import ProxyError, StoreUnavailable, UpstreamBusy, UpstreamError
+from ..core.models import Deployment, Trouble
+from .candidate import Candidate, Notice
+
+_ALL: Final = "all"
+
+BALANCE: Final = 1.25
+"""How far above its share of the calls in flight a deployment may be for the sake of affinity. The rule is
+"Consistent Hashing with Bounded Loads" (Mirrokni, Thorup, Zadimoghaddam, 2016), with their usual factor."""
+
+QUIET: Final = 4
+"""Below so many calls in flight affinity always wins: balance is of no use yet."""
+
+USERS_KEPT: Final = 10_000
+
+
+class DeploymentStore(Protocol):
+    async def deployments(self) -> list[Deployment]:
+        """Every deployment that there is, active or not.
+
+        Raises:
+            StoreUnavailable: when the table does not answer.
+        """
+
+
+class Tier:
+    """The deployments of one model with one priority: equals."""
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self.candidates = candidates
+        self._orders: dict[str, tuple[Candidate, ...]] = {}
+
+    def choose(self, user: str, tried: Sequence[Candidate]) -> Candidate | None:
+        """The one that this user's calls prefer, unless it is cooling or clearly busier than the others."""
+        order = self._order(user)
+        first = order[0]
+        if first.trouble is None and first.in_flight < QUIET and first not in tried:
+            return first
+        ready = [one for one in order if one.is_ready() and one not in tried]
+        if len(ready) < 2:
+            return ready[0] if ready else None
+        calls = 1 + sum(one.in_flight for one in ready)
+        share = BALANCE * calls / sum(_weight(one) for one in ready)
+        return next(one for one in ready if one.in_flight < max(QUIET, share * _weight(one)))
+
+    def _order(self, user: str) -> tuple[Candidate, ...]:
+        order = self._orders.get(user)
+        if order is None:
+            if len(self._orders) >= USERS_KEPT:
+                self._orders.clear()
+            order = tuple(sorted(self.candidates, key=lambda one: -_score(user, one)))
+            self._orders[user] = order
+        return order
+
+
+class Routes:
+    """The active deployments at one moment, by model."""
+
+    def __init__(self, candidates: Iterable[Candidate]) -> None:
+        self._tiers: dict[str, list[Tier]] = {}
+        self._only: dict[str, Candidate] = {}
+        ordered = sorted(candidates, key=_rank)
+        for (model, _), equals in groupby(ordered, key=lambda one: _rank(one)[:2]):
+            self._tiers.setdefault(model, []).append(Tier(tuple(equals)))
+        for model, tiers in self._tiers.items():
+            if len(tiers) == len(tiers[0].candidates) == 1:
+                self._only[model] = tiers[0].candidates[0]
+        self.models = frozenset(self._tiers)
+
+    def choose(self, model: str, user: str, tried: Sequence[Candidate] = ()) -> Candidate | None:
+        """Where a call of `user` to `model`, one of `models`, goes next; None when nothing is left.
+
+        Lowest priority number first; those that failed only where no other is left.
+        """
+        only = self._only.get(model)
+        if only is not None and only.trouble is None and not tried:
+            return only
+        tiers = self._tiers[model]
+        for tier in tiers:
+            if (chosen := tier.choose(user, tried)) is not None:
+                return chosen
+        for candidate in self._all(model):
+            if candidate not in tried and candidate.is_last_resort():
+                return candidate
+        return None
+
+    def refusal(self, model: str, last: ProxyError | None) -> ProxyError:
+        """What the attendee is told when nothing is left: `last` where a try of this very call ended so.
+
+        All cooling: when the first of them is back. What only an administrator can mend is no reason to wait.
+        """
+        waiting = [one for one in self._all(model) if one.trouble is not Trouble.REFUSED]
+        if last is not None and not any(one.is_busy() for one in waiting):
+            return last
+        if not waiting:
+            return UpstreamError(
+                "The model refused the proxy's own credentials or name. Tell your organiser."
+            )
+        seconds = min(one.seconds_left() for one in waiting)
+        return UpstreamBusy("The model is busy for everybody. Try again shortly.", seconds)
+
+    def tiers(self, model: str) -> Sequence[Tier]:
+        """The deployments of `model`, one of `models`, by priority."""
+        return self._tiers[model]
+
+    def _all(self, model: str) -> list[Candidate]:
+        return [candidate for tier in self._tiers[model] for candidate in tier.candidates]
+
+
+class Routing:
+    """The deployments, kept in memory for some seconds: one small table, read as a whole.
+
+    How each has answered is kept over that, for as long as its row names the same target.
+    """
+
+    def __init__(
+        self,
+        store: DeploymentStore,
+        cache_seconds: float,
+        clock: Callable[[], float],
+        notice: Notice,
+        notice_seconds: float = 60.0,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._notice = notice
+        self._notice_seconds = notice_seconds
+        self._loaded: list[Deployment] | None = None
+        self._known: dict[tuple[str, str], Candidate] = {}
+        self._last = Routes(())
+        self._routes: Cache[str, Routes] = Cache(self._load, cache_seconds, clock)
+
+    async def routes(self) -> Routes:
+        """What is deployed now.
+
+        Raises:
+            StoreUnavailable: when the tables do not answer and nothing cached serves.
+        """
+        routes = self._routes.fresh(_ALL) or await self._routes.get(_ALL)
+        if routes is None:
+            raise StoreUnavailable
+        return routes
+
+    async def _load(self, _: str) -> Routes:
+        loaded = [one for one in await self._store.deployments() if one.active]
+        if loaded != self._loaded:
+            self._known = {(one.model, one.id): self._candidate(one) for one in loaded}
+            self._last = Routes(self._known.values())
+            self._loaded = loaded
+        for candidate in self._known.values():
+            candidate.note(self._notice_seconds)
+        return self._last
+
+    def _candidate(self, deployment: Deployment) -> Candidate:
+        known = self._known.get((deployment.model, deployment.id))
+        if known is None or known.deployment.target != deployment.target:
+            return Candidate(deployment, self._clock, self._notice)
+        known.deployment = deployment
+        return known
+
+
+def _rank(candidate: Candidate) -> tuple[str, int, str]:
+    deployment = candidate.deployment
+    return deployment.model, deployment.priority, deployment.id
+
+
+def _weight(candidate: Candidate) -> int:
+    return max(1, candidate.deployment.weight)
+
+
+def _score(user: str, candidate: Candidate) -> float:
+    """Weighted rendezvous hashing: the same on every instance, and a change of one moves only its share."""
+    deployment = candidate.deployment
+    name = f"{user}\n{deployment.model}\n{deployment.id}".encode()
+    drawn = (int.from_bytes(blake2b(name, digest_size=8).digest()) + 1) / (2**64 + 2)
+    return -_weight(candidate) / math.log(drawn)

@@ -1,0 +1,250 @@
+"""A day at an event: 200 users, three models, two instances; `manage.py usage` adds up to what Azure reported."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+
+import aiohttp
+import pytest
+
+from admin.tables import Tables
+from shared.core.models import Counts
+from tests.admin.manage import created, manage
+from tests.conftest import KEY, Stage, serve
+from tools.azurite import Azurite
+from tools.simulator import Call, Simulator
+
+CODE = "a-day"
+MODELS = ("day-small", "day-large", "day-reasoning")
+USERS = 200
+REQUESTS_EACH = 3
+AT_ONCE = 24
+PROMPT_PRICE, COMPLETION_PRICE = "0.15", "0.6"
+
+CUT = range(0, 20)
+"""Users whose second call is a stream that Azure cuts."""
+LEAVING = range(20, 30)
+"""Users who hang up in the middle of a stream."""
+GREEDY = range(30, 60)
+"""Users who ask for more than their quota: two calls too many."""
+ASTRAY = range(60, 80)
+"""Users who name a model that there is not: refused before one is chosen."""
+UNLUCKY = range(80, 90)
+"""Users whom Azure fails: charged nothing, an error each."""
+
+Ask = tuple[str, str, bool]
+"""What is asked, of which model, and whether as a stream."""
+
+
+def asks(number: int) -> list[Ask]:
+    model, other = MODELS[number % 3], MODELS[(number + 1) % 3]
+    plain, stream = ("plain", model, False), ("streamed", other, True)
+    if number in CUT:
+        return [plain, ("sim:cut", other, True), stream]
+    if number in LEAVING:
+        return [plain, ("leave sim:slow", other, True)]
+    if number in GREEDY:
+        return [plain, stream, plain, stream, plain]
+    if number in ASTRAY:
+        return [plain, ("lost", "no-such-model", False), stream]
+    if number in UNLUCKY:
+        return [("sim:500", model, False), plain, stream]
+    return [plain, stream]
+
+
+@dataclass
+class Seen:
+    """What the attendees saw."""
+
+    statuses: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    pieces: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Of streams that were cut: chunks in which the model spoke, by user."""
+
+
+@pytest.fixture
+async def azure() -> AsyncIterator[Simulator]:
+    async with Simulator(keys={KEY}, keep=5000) as running:
+        yield running
+
+
+@pytest.fixture
+async def day(tables: Tables, azurite: Azurite, azure: Simulator) -> AsyncIterator[str]:
+    """The event as an organiser makes it, on deployments that were tried."""
+    for model, name in zip(MODELS, ("gpt-4o-mini", "gpt-4o", "o3-mini"), strict=True):
+        added = await manage(
+            *(azurite, "deployments", "add", model, "--endpoint", azure.url, "--deployment", name),
+            *("--key-env", "SIMULATOR_KEY", "--prompt-price", PROMPT_PRICE),
+            *("--completion-price", COMPLETION_PRICE),
+            SIMULATOR_KEY=KEY,
+        )
+        assert added.status == 0, added.errors
+    await created(azurite, CODE, "--models", ",".join(MODELS), "--requests-per-day", str(REQUESTS_EACH))
+    azure.reset()
+    yield CODE
+    for one in await tables.deployments():
+        if one.model in MODELS:
+            await tables.delete_deployment(one)
+    await tables.delete_event(CODE)
+
+
+async def test_usage_by_user_model_and_hour_is_what_azure_reported(
+    day: str, tables: Tables, azurite: Azurite, azure: Simulator, environment: dict[str, str]
+) -> None:
+    seen = Seen()
+    async with AsyncExitStack() as stack:
+        settings = environment | {"PROXY_CACHE_SECONDS": "30", "PROXY_USAGE_FLUSH_SECONDS": "1"}
+        instances = [
+            await stack.enter_async_context(serve(tables, azure, settings | {"SIMULATOR_KEY": KEY}))
+            for _ in range(2)
+        ]
+        at_once = asyncio.Semaphore(AT_ONCE)
+        await asyncio.gather(*(attend(instances, number, at_once, seen) for number in range(USERS)))
+        calls = await azure.until(lambda calls: all(call.ended for call in calls), timeout=30)
+        expected = expectation(calls)
+        by_user = await settled(azurite, expected)
+
+    assert dict(seen.statuses) == {
+        200: sum(len(asks(n)) for n in range(USERS)) - len(GREEDY) * 2 - len(ASTRAY) - len(UNLUCKY),
+        404: len(ASTRAY),
+        429: len(GREEDY) * 2,
+        502: len(UNLUCKY),
+    }
+    await check_users(by_user, expected, calls, seen)
+    await check_models(await usage(azurite, "--by", "model"), by_user, calls)
+    await check_hours(await usage(azurite, "--by", "hour"), by_user)
+    said = await manage(azurite, "usage", CODE, "--by", "model", "--csv")
+    finance = list(csv.DictReader(io.StringIO(said.output)))
+    assert sum(int(line["total_tokens"]) for line in finance) == by_user["total"]["total_tokens"]
+    total = by_user["total"]
+    cost = total["prompt_tokens"] * float(PROMPT_PRICE) + total["completion_tokens"] * float(COMPLETION_PRICE)
+    assert total["cost"] == pytest.approx(cost / 1_000_000)
+
+
+async def attend(instances: list[Stage], number: int, at_once: asyncio.Semaphore, seen: Seen) -> None:
+    """Everything that one user asks, now of this instance and now of the other."""
+    for turn, (text, model, stream) in enumerate(asks(number)):
+        async with at_once:
+            await ask(instances[(number + turn) % 2], f"user-{number}", text, model, stream, seen)
+
+
+async def ask(stage: Stage, user: str, text: str, model: str, stream: bool, seen: Seen) -> None:
+    body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": f"{user}: {text}"}]}
+    async with stage.post(headers={"api-key": f"{CODE}/{user}"}, json=body) as answer:
+        seen.statuses[answer.status] += 1
+        if "leave" in text:
+            await answer.content.readuntil(b'"content"')
+            answer.close()
+        elif "sim:cut" in text:
+            seen.pieces[user] += await spoken_chunks(answer)
+        else:
+            await answer.read()
+
+
+async def spoken_chunks(answer: aiohttp.ClientResponse) -> int:
+    lines = [line.removeprefix(b"data: ") for line in (await answer.read()).splitlines()]
+    return sum(bool(json.loads(line).get("choices")) for line in lines if line.startswith(b"{"))
+
+
+def user_of(call: Call) -> str:
+    return str(call.json["messages"][0]["content"]).partition(":")[0]
+
+
+def expectation(calls: tuple[Call, ...]) -> dict[str, Counts]:
+    """By user, from Azure's own journal alone; tokens where it reported them."""
+    found: dict[str, Counts] = defaultdict(Counts)
+    for call in calls:
+        assert call.status is not None
+        usage = call.usage
+        found[user_of(call)] = found[user_of(call)].plus(
+            Counts(
+                requests=int(call.status == 200),
+                prompt_tokens=usage.prompt_tokens if usage else 0,
+                completion_tokens=usage.completion_tokens if usage else 0,
+                errors=int(call.status != 200 or (call.finished and not usage)),
+            )
+        )
+    return found
+
+
+async def usage(azurite: Azurite, *more: str) -> dict[str, Any]:
+    fields: dict[str, Any] = (await manage(azurite, "usage", CODE, "--json", *more)).json
+    return fields
+
+
+async def settled(azurite: Azurite, expected: dict[str, Counts]) -> dict[str, Any]:
+    """The usage by user, once both instances have written it down."""
+    total = reduce(Counts.plus, expected.values(), Counts())
+    wanted = {
+        "requests": total.requests,
+        "refusals": len(GREEDY) * 2 + len(ASTRAY),
+        "errors": total.errors,
+    }
+    found: dict[str, Any] = {}
+    for _ in range(120):
+        found = await usage(azurite)
+        if wanted.items() <= found["total"].items():
+            return found
+        await asyncio.sleep(0.5)
+    raise AssertionError((wanted, found["total"]))
+
+
+async def check_users(
+    found: dict[str, Any], expected: dict[str, Counts], calls: tuple[Call, ...], seen: Seen
+) -> None:
+    lines = {line["user"]: line for line in found["rows"]}
+    assert len(lines) == USERS == len(expected)
+    estimated = {f"user-{number}" for number in (*CUT, *LEAVING)}
+    for number in range(USERS):
+        user = f"user-{number}"
+        line, counts = lines[user], expected[user]
+        assert (line["requests"], line["errors"]) == (counts.requests, counts.errors), user
+        assert line["refusals"] == 2 * (number in GREEDY) + (number in ASTRAY), user
+        if user not in estimated:
+            told = (line["prompt_tokens"], line["completion_tokens"])
+            assert told == (counts.prompt_tokens, counts.completion_tokens), user
+    for user in (f"user-{number}" for number in CUT):
+        # Azure reported nothing of a stream that it cut: what arrived of it is counted.
+        assert seen.pieces[user] > 0
+        assert lines[user]["completion_tokens"] == expected[user].completion_tokens + seen.pieces[user]
+        assert lines[user]["prompt_tokens"] > expected[user].prompt_tokens
+    for user in (f"user-{number}" for number in LEAVING):
+        (left,) = (call for call in calls if call.left and user_of(call) == user)
+        spoken = lines[user]["completion_tokens"] - expected[user].completion_tokens
+        assert 1 <= spoken <= left.tokens + 1
+    assert sum(line["requests"] for line in lines.values()) == found["total"]["requests"]
+
+
+async def check_models(found: dict[str, Any], by_user: dict[str, Any], calls: tuple[Call, ...]) -> None:
+    lines = {line["model"]: line for line in found["rows"]}
+    assert found["total"] == by_user["total"]
+    assert lines[""] == {
+        "model": "",
+        "cost": None,
+        "tokens_without_price": 0,
+        "refusals": len(ASTRAY),
+    } | dict.fromkeys(("requests", "prompt_tokens", "completion_tokens", "total_tokens", "errors"), 0)
+    names = dict(zip(MODELS, ("gpt-4o-mini", "gpt-4o", "o3-mini"), strict=True))
+    for model, name in names.items():
+        assert lines[model]["requests"] == sum(
+            call.deployment == name and call.status == 200 for call in calls
+        )
+        reported = [call.usage for call in calls if call.deployment == name and call.usage]
+        unreported = sum(call.deployment == name and call.status == 200 and not call.usage for call in calls)
+        rest = lines[model]["completion_tokens"] - sum(one.completion_tokens for one in reported)
+        assert (rest > 0) == (unreported > 0)
+
+
+async def check_hours(found: dict[str, Any], by_user: dict[str, Any]) -> None:
+    assert found["total"] == by_user["total"]
+    assert 1 <= len(found["rows"]) <= 2
+    for name in ("requests", "total_tokens", "refusals", "errors"):
+        assert sum(line[name] for line in found["rows"]) == found["total"][name]

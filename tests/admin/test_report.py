@@ -1,0 +1,143 @@
+"""The report of an event in a real browser: it opens from disk, asks no network, and runs no script."""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from aiohttp import web
+
+from admin.usage.report import page
+from shared.core.models import Counts, Deployment, UsageRow
+from tests import browser
+from tests.conftest import EVENT
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'&</title><script>alert(2)</script>"
+BEGAN = datetime(2026, 6, 1, 6, tzinfo=UTC)
+PRICED = Deployment("gpt-4o", "a", "https://a", "gpt-4o", prompt_price=2.5, completion_price=10)
+
+
+def rows() -> list[UsageRow]:
+    """Two days of 60 users on 3 models, with nights, refusals and errors; names that a row edited by hand has."""
+    chance = random.Random(7)
+    found = [UsageRow("winter", BEGAN, HOSTILE, "<svg onload=alert(3)>", Counts(2, 30, 40, 1, 1))]
+    for hour in (BEGAN + timedelta(hours=number) for number in (*range(12), *range(24, 36))):
+        for user in range(60):
+            for model in ("gpt-4o-mini", "gpt-4o", "o3-mini"):
+                if chance.random() < 0.4:
+                    counts = Counts(
+                        chance.randint(1, 9), chance.randint(50, 900), chance.randint(20, 600), user % 3, 0
+                    )
+                    found.append(UsageRow("winter", hour, f"user-{user}", model, counts))
+    return found
+
+
+def report() -> str:
+    zone = ZoneInfo("Europe/Berlin")
+    return page(replace(EVENT, code="winter", name=HOSTILE, time_zone=zone), rows(), [PRICED])
+
+
+@pytest.fixture
+async def opened(tmp_path: Path) -> AsyncIterator[browser.Page]:
+    async with browser.opened(tmp_path / "profile") as page:
+        yield page
+
+
+async def test_the_report_opens_from_disk_and_asks_for_nothing(opened: browser.Page, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(report(), encoding="utf-8")
+    assert file.stat().st_size < 500_000
+    await opened.open(file.as_uri())
+    assert opened.requested == [file.as_uri()]
+    assert opened.complaints == []
+    assert await opened.evaluate("document.title") == f"{HOSTILE}: usage"
+    assert await opened.evaluate("document.querySelector('h1').textContent") == HOSTILE
+    assert await opened.evaluate("document.querySelectorAll('script, img, iframe, object, link').length") == 0
+    assert await opened.evaluate("document.querySelectorAll('section svg').length") == 5
+    assert HOSTILE in await opened.evaluate("document.querySelectorAll('table')[1].textContent")
+
+
+async def test_what_a_page_asks_for_would_be_seen(opened: browser.Page, tmp_path: Path) -> None:
+    """The check above can fail: this page asks for an image, and opens a dialog."""
+    asked = []
+
+    async def serve(request: web.BaseRequest) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=404)
+
+    runner = web.ServerRunner(web.Server(serve))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    file = tmp_path / "page.html"
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/pixel.png"
+    file.write_text(f"<img src='{url}'>")
+    await opened.open(file.as_uri())
+    await runner.cleanup()
+    assert opened.requested == [file.as_uri(), url] and asked == ["/pixel.png"]
+    assert opened.complaints != []
+
+
+async def test_every_chart_is_drawn_within_its_frame(opened: browser.Page, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(report(), encoding="utf-8")
+    await opened.open(file.as_uri())
+    bars = await opened.evaluate(
+        "[...document.querySelectorAll('svg')].map(svg => [...svg.querySelectorAll('.mark-rect path')]"
+        ".filter(bar => bar.getBoundingClientRect().height > 0.5).length)"
+    )
+    assert len(bars) == 5 and all(count >= 8 for count in bars)
+    outside = await opened.evaluate(
+        "[...document.querySelectorAll('svg')].flatMap(svg => { const frame = svg.getBoundingClientRect();"
+        " return [...svg.querySelectorAll('text')].filter(text => { const box = text.getBoundingClientRect();"
+        " return box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1 })"
+        ".map(text => text.textContent) })"
+    )
+    assert outside == []
+    assert await opened.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+async def test_it_is_readable_in_the_dark_and_on_paper(opened: browser.Page, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(report(), encoding="utf-8")
+    await opened.open(file.as_uri())
+    for scheme, media in (("light", "screen"), ("dark", "screen"), ("dark", "print")):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        await opened.send("Emulation.setEmulatedMedia", media=media, features=features)
+        ground, *inks = await opened.evaluate(
+            "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color,"
+            " getComputedStyle(document.querySelector('svg text')).fill].map(color =>"
+            " color.match(/[0-9.]+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0) / 765)"
+        )
+        assert all(abs(ground - ink) > 0.6 for ink in inks), (scheme, media, ground, inks)
+        assert (ground < 0.5) == ((scheme, media) == ("dark", "screen"))
+    shot = await opened.send("Page.captureScreenshot", captureBeyondViewport=True)
+    (tmp_path / "report.png").write_bytes(base64.b64decode(shot["data"]))
+    paper = await opened.send("Page.printToPDF")
+    assert base64.b64decode(paper["data"]).startswith(b"%PDF")
+
+
+def test_an_event_of_refusals_alone_has_its_charts() -> None:
+    refused = UsageRow("winter", BEGAN, "ann", "", Counts(refusals=3))
+    assert page(EVENT, [refused], []).count("<svg") == 5
+
+
+def test_an_event_that_nobody_used_has_a_report_too() -> None:
+    assert "Nobody has used this event yet." in page(EVENT, [], [])
+
+
+async def test_few_calls_are_counted_in_whole_numbers(opened: browser.Page, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    few = UsageRow("winter", BEGAN, "ann", "gpt-4o", Counts(2, 18, 70))
+    file.write_text(page(replace(EVENT, code="winter"), [few], []), encoding="utf-8")
+    await opened.open(file.as_uri())
+    labels = await opened.evaluate(
+        "[...document.querySelector('svg').querySelectorAll('text')].map(text => text.textContent)"
+        ".filter(text => /^[0-9]+$/.test(text))"
+    )
+    assert sorted(labels) == ["0", "1", "2"]

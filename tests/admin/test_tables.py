@@ -1,0 +1,85 @@
+"""What administrators change in the tables, on a real table service."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from azure.data.tables.aio import TableServiceClient
+
+from admin.tables import Tables
+from shared.core.models import Health
+from shared.tables.service import DEPLOYMENTS, AlreadyExists
+from tests.tables.stored import (
+    HOUR,
+    code,
+    full_deployment,
+    full_event,
+    own_deployment,
+    plain_deployment,
+    plain_event,
+)
+
+
+async def test_putting_replaces_the_whole_event(tables: Tables) -> None:
+    event = full_event()
+    await tables.put_event(event)
+    changed = replace(plain_event(), code=event.code)
+    await tables.put_event(changed)
+    assert await tables.event(event.code) == changed
+
+
+async def test_adding_an_event_whose_code_is_taken_changes_nothing(tables: Tables) -> None:
+    event = full_event()
+    await tables.add_event(event)
+    with pytest.raises(AlreadyExists):
+        await tables.add_event(replace(event, name="another"))
+    assert await tables.event(event.code) == event
+
+
+async def test_creating_tables_that_are_there_keeps_what_they_hold(tables: Tables) -> None:
+    event = plain_event()
+    await tables.put_event(event)
+    await tables.create_tables()
+    assert await tables.event(event.code) == event
+
+
+async def test_a_change_of_a_deployment_leaves_all_else_in_its_row(
+    tables: Tables, service: TableServiceClient
+) -> None:
+    before = replace(full_deployment(), id=code())
+    await tables.put_deployment(before)
+    health = Health(HOUR, "429", HOUR + timedelta(seconds=60))
+    await tables.write_health(before, health)
+    rows = service.get_table_client(DEPLOYMENTS)
+    by_hand = {"PartitionKey": before.model, "RowKey": before.id, "remark": "Ann's"}
+    await rows.update_entity(by_hand, mode="merge")
+    changed = await tables.change_deployment(before, lambda one: replace(one, weight=77, prompt_price=None))
+    assert changed == replace(before, weight=77, prompt_price=None)
+    assert await own_deployment(tables, before.id) == changed
+    assert (await tables.health())[before.model, before.id] == health
+    assert (await rows.get_entity(before.model, before.id))["remark"] == "Ann's"
+    await tables.delete_deployment(before)
+    assert await tables.change_deployment(before, lambda one: one) is None
+
+
+@pytest.mark.parametrize(
+    "change", [{"endpoint": "https://new.example"}, {"auth": "NEW"}, {"api_version": "v1"}]
+)
+async def test_the_health_of_a_former_target_is_not_kept(tables: Tables, change: dict[str, str]) -> None:
+    before = replace(full_deployment(), id=code())
+    await tables.put_deployment(before)
+    await tables.write_health(before, Health(HOUR, "401", HOUR + timedelta(seconds=60)))
+    await tables.change_deployment(before, lambda one: replace(one, **change))  # type: ignore[arg-type]
+    assert (before.model, before.id) not in await tables.health()
+    await tables.delete_deployment(before)
+
+
+async def test_adding_a_deployment_whose_id_is_taken_changes_nothing(tables: Tables) -> None:
+    deployment = replace(plain_deployment(), id=code())
+    await tables.add_deployment(deployment)
+    with pytest.raises(AlreadyExists):
+        await tables.add_deployment(replace(deployment, weight=9))
+    assert await own_deployment(tables, deployment.id) == deployment
+    await tables.delete_deployment(deployment)

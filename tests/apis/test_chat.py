@@ -1,0 +1,478 @@
+"""What policy reads of a request, and what it changes in the bytes that go on."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.apis.chat import MAX_CHOICES, adapted, has_own_data, parse, refused_way, upstream_body
+from shared.core.errors import InvalidJson, InvalidRequest
+from shared.core.models import Deployment, Ways
+
+V1 = Deployment("gpt", "one", "https://one.example", "gpt-deployed")
+DATED = replace(V1, api_version="2024-10-21")
+INTEGERS = ["n", "max_tokens", "max_completion_tokens"]
+MESSAGES = b'"messages":[{"role":"user","content":"Hi"}]'
+
+
+def sent(body: bytes, deployment: Deployment = V1, cap: int | None = None) -> bytes:
+    return upstream_body(body, parse(body), deployment, cap)
+
+
+def test_what_is_read_is_what_the_body_says() -> None:
+    asked = parse(
+        b'{"model":"gpt","stream":true,"stream_options":{"include_usage":true},'
+        b'"max_tokens":5,"max_completion_tokens":7,"n":2}'
+    )
+    assert (asked.model, asked.stream, asked.wants_usage) == ("gpt", True, True)
+    assert (asked.output_tokens, asked.choices) == (7, 2)
+
+
+@pytest.mark.parametrize("body", [b"{}", b" { } ", b'{"x":1}'])
+def test_nothing_is_required(body: bytes) -> None:
+    asked = parse(body)
+    assert (asked.model, asked.stream, asked.wants_usage) == (None, None, False)
+    assert (asked.output_tokens, asked.choices) == (None, 1)
+
+
+@pytest.mark.parametrize("name", ["model", "stream", "stream_options", *INTEGERS])
+def test_null_is_the_same_as_missing(name: str) -> None:
+    assert parse(b'{"%s":null}' % name.encode()) == parse(b"{}")
+
+
+@pytest.mark.parametrize("value", [b"null", b"false", b"null ", b"\tfalse\n"])
+def test_a_client_that_says_no_to_usage_does_not_want_it(value: bytes) -> None:
+    assert not parse(b'{"stream_options":{"include_usage":%s}}' % value).wants_usage
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"{",
+        b"}",
+        b"{'a':1}",
+        b'{"a":1,}',
+        b'{"a":1}{',
+        b'{"a":NaN}',
+        b'{"a":Infinity}',
+        b'{"a":01}',
+        b'{"a":"\t"}',
+        b'{"a":"\\x"}',
+        b'{"a":"\\ud800"}',
+        b"model=gpt",
+        b"\xef\xbb\xbf{}",
+        '{"model":"gpt"}'.encode("utf-16"),
+        b'{"a":"\xff"}',
+        b'{"\xff":1}',
+        b'{"model":"\xc3\x28"}',
+        b'{"a":"\xed\xa0\x80"}',
+        b'{"a":"\xc0\x80"}',
+        b'{"a":1}\xff',
+    ],
+)
+def test_what_is_not_json_in_utf8_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidJson):
+        parse(body)
+
+
+DEEP = b"[" * 100_000
+HALF = "half of a surrogate pair stands alone in it, as when an emoji is cut in two"
+BOM = "it begins with a byte order mark; save it without one"
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b"", "it is empty"),
+        (b" \r\n", "it is empty"),
+        (b'{"a":[1', "it ends too early"),
+        (b'{"a":"abc', "it ends too early"),
+        (b'{"a":1,}', "trailing comma in object, at byte 7"),
+        (b'{"a":[1,]}', "trailing comma in array, at byte 8"),
+        (b'{"a":1 "b":2}', "expected ',' or '}', at byte 7"),
+        (b'{"a" 1}', "expected ':', at byte 5"),
+        (b"{'a':1}", "object keys must be strings, at byte 1"),
+        (b'{"a":1}}', "trailing characters, at byte 8"),
+        (b'{"a":NaN}', "invalid character, at byte 5"),
+        (b'{"a":"\\x"}', "invalid escaped character, at byte 7"),
+        (b'{"a":"caf\xe9 au lait"}', "byte 9 is not UTF-8"),
+        (b'{"a":"smile \\ud83d"}', HALF),
+        (b'{"a":"smile \\uD83D"}]}', HALF),
+        (b'{"a":"smile \\ud83d and more"}', HALF),
+        (b'{"a":"\\ud83d\\u0041"}', HALF),
+        (b'{"a":"\\ude00 smile"}', HALF),
+        (b'{"a":"\\ud83d","messages":[{"role":"user","content":"x"}]}', HALF),
+        (b'{"model":"\\ud83d","messages":[]}', HALF),
+        (b'{"a":"smile \\ud83d\\ude00', "it ends too early, or a \\u escape in it does"),
+        (b'{"a":"smile \\\\ud83d', "it ends too early, or a \\u escape in it does"),
+        (b'{"model":"a\\u4"}', "it ends too early, or a \\u escape in it does"),
+        (b"\xef\xbb\xbf{}", BOM),
+        ('{"a":"x"}'.encode("utf-16"), "it is UTF-16; save it as UTF-8"),
+        (b"\xfe\xff" + '{"a":"x"}'.encode("utf-16-be"), "it is UTF-16; save it as UTF-8"),
+        (b'{"a":' + DEEP, "it is nested too deeply"),
+        (b'{"stream_options":{"a":' + DEEP, "it is nested too deeply"),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_told_in_a_few_words(body: bytes, fault: str) -> None:
+    with pytest.raises(InvalidJson) as caught:
+        parse(body)
+    assert caught.value.message == (
+        f"The body is not valid JSON in UTF-8: {fault}. Send an object with 'messages'."
+    )
+
+
+@given(
+    st.integers(0, 40), st.sampled_from(['"', "\\", ",", "}", "x", "\n", "\\ud83d", "\ud83d", "\xef\xbb\xbf"])
+)
+def test_nothing_of_a_body_is_repeated_in_its_refusal(at: int, junk: str) -> None:
+    body = '{"messages":[{"secret":"SECRET SECRET"}],"secret":1}'
+    for written in (body[:at] + junk + body[at:], body[: at + 1]):
+        try:
+            parse(written.encode(errors="surrogatepass"))
+        except (InvalidJson, InvalidRequest) as refused:
+            assert "secret" not in refused.message.lower()
+
+
+@given(st.integers(0, 10), st.binary(min_size=1, max_size=4))
+def test_bytes_that_are_not_utf8_are_refused_wherever_they_stand(at: int, junk: bytes) -> None:
+    body = b'{"abcdefghij":{"abcdefghij":["abcdefghij"]}}'
+    places = [found.start() for found in re.finditer(b"abcdefghij", body)]
+    try:
+        junk.decode()
+    except UnicodeDecodeError:
+        for place in places:
+            with pytest.raises(InvalidJson):
+                parse(body[: place + at] + junk + body[place + at :])
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [(b'{"a":', b"}"), (b'{"stream_options":{"a":', b"}}"), (b'{"a":"\\u0041","b":', b"}"), (b"", b"")],
+)
+@pytest.mark.parametrize(("left", "right"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_nesting_without_end_is_refused(opening: bytes, closing: bytes, left: bytes, right: bytes) -> None:
+    depth = 100_000
+    for value in (left * depth, left * depth + b"1" + right * depth):
+        with pytest.raises((InvalidJson, InvalidRequest)):
+            parse(opening + value + closing)
+
+
+@pytest.mark.parametrize("depth", [100, 500, 800, 900, 950, 960, 970, 980, 990])
+def test_what_is_accepted_can_also_be_edited_however_deep(depth: int) -> None:
+    body = b'{"a":' + b"[" * depth + b"]" * depth + b',"model":"gpt"}'
+    try:
+        asked = parse(body)
+    except InvalidJson:
+        return
+    assert upstream_body(body, asked, V1, None) == body.replace(b'"gpt"', b'"gpt-deployed"')
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"x"', b"true", b"[{}]", b"1.5"])
+def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidRequest, match=r"^The body must be an object, not ") as caught:
+        parse(body)
+    assert caught.value.param is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("model", b"1", "'model' must be a string, not a whole number."),
+        ("model", b"[]", "'model' must be a string, not a list."),
+        ("model", b"{}", "'model' must be a string, not an object."),
+        ("stream", b'"true"', "'stream' must be true or false, not a string."),
+        ("stream", b"1", "'stream' must be true or false, not a whole number."),
+        ("stream_options", b"[]", "'stream_options' must be an object, not a list."),
+        ("stream_options", b"true", "'stream_options' must be an object, not true or false."),
+        *(
+            (name, value, f"'{name}' must be a whole number, not {kind}.")
+            for name in INTEGERS
+            for value, kind in [
+                (b'"5"', "a string"),
+                (b"1.5", "a decimal number"),
+                (b"1.0", "a decimal number"),
+                (b"1e2", "a decimal number"),
+                (b"true", "true or false"),
+                (b"[1]", "a list"),
+                (b"{}", "an object"),
+            ]
+        ),
+        ("n", b"1e999", "'n' is out of range."),
+        ("n", b"0", "'n' must be from 1 to 128."),
+        ("n", b"-1", "'n' must be from 1 to 128."),
+        ("n", b"129", "'n' must be from 1 to 128."),
+        ("n", b"9" * 30, "'n' must be from 1 to 128."),
+        ("max_tokens", b"0", "'max_tokens' must be at least 1."),
+        ("max_tokens", b"-" + b"9" * 30, "'max_tokens' must be at least 1."),
+        ("max_completion_tokens", b"0", "'max_completion_tokens' must be at least 1."),
+    ],
+)
+def test_a_wrong_member_is_told_in_a_sentence_with_its_name(name: str, value: bytes, message: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse(b'{"%s":%s,"x":0}' % (name.encode(), value))
+    assert (caught.value.message, caught.value.param) == (message, name)
+
+
+@pytest.mark.parametrize("digits", [100, 4_299, 4_301, 100_000])
+@pytest.mark.parametrize("name", INTEGERS)
+def test_a_number_of_any_length_is_refused_or_read(name: str, digits: int) -> None:
+    body = b'{"%s":-%s}' % (name.encode(), b"9" * digits)
+    with pytest.raises((InvalidRequest, InvalidJson)) as caught:
+        parse(body)
+    assert len(caught.value.body()) < 300
+
+
+@pytest.mark.parametrize(("name", "value"), [("n", 1), ("n", MAX_CHOICES), ("max_tokens", 1)])
+def test_the_bounds_themselves_are_allowed(name: str, value: int) -> None:
+    assert getattr(parse(json.dumps({name: value}).encode()), name) == value
+
+
+@pytest.mark.parametrize("name", ["model", "stream", "stream_options", *INTEGERS])
+def test_a_member_that_policy_reads_may_stand_only_once(name: str) -> None:
+    plain = b'"%s"' % name.encode()
+    escaped = b'"\\u%04x%s"' % (ord(name[0]), name[1:].encode())
+    for first, second in [(plain, plain), (plain, escaped), (escaped, plain), (escaped, escaped)]:
+        with pytest.raises(InvalidRequest) as caught:
+            parse(b"{%s:null,%s,%s:null}" % (first, MESSAGES, second))
+        assert (caught.value.message, caught.value.param) == (f"'{name}' is given twice.", name)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":1,"a":2}',
+        b'{"a":"\\u0041","b":1,"b":2}',
+        b'{"model":"gpt","a":{"model":"x","model":"y"}}',
+        b'{"model":"gpt","a":"\\"model\\":1"}',
+    ],
+)
+def test_what_policy_does_not_read_may_stand_twice(body: bytes) -> None:
+    parse(body)
+
+
+def test_an_escaped_name_is_that_name() -> None:
+    assert parse(b'{"\\u006dodel":"gpt"}').model == "gpt"
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode(errors="replace")))
+def test_no_body_fails_in_another_way(body: bytes) -> None:
+    try:
+        parse(body)
+    except (InvalidJson, InvalidRequest) as error:
+        assert error.message[0] in "T'"
+        assert error.message.endswith(".")
+        assert "`" not in error.message
+
+
+@given(st.dictionaries(st.sampled_from(["model", "stream", *INTEGERS, "stream_options"]), st.integers()))
+def test_no_object_of_wrong_types_fails_in_another_way(value: dict[str, Any]) -> None:
+    try:
+        parse(json.dumps(value).encode())
+    except InvalidRequest as error:
+        assert error.param in value
+
+
+def test_a_body_that_needs_no_change_goes_on_byte_for_byte() -> None:
+    body = b'{ "model":"gpt-deployed",\r\n "x":[1.0, 1e2, 12345678901234567890123], "y":"\\u00e9" } '
+    assert sent(body) is body
+
+
+def test_numbers_and_escapes_of_the_rest_are_kept_to_the_letter() -> None:
+    body = b'{"model":"gpt","x":[1.0, 1e2, -0.0, 1E400, %s],"y":"\\u00e9\\/"}' % (b"9" * 5_000)
+    assert sent(body) == body.replace(b'"gpt"', b'"gpt-deployed"')
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"{%s}" % MESSAGES, b'{"model":"gpt-deployed",%s}' % MESSAGES),
+        (b"{}", b'{"model":"gpt-deployed"}'),
+        (b'{"model":null}', b'{"model":"gpt-deployed"}'),
+        (b'{"model":""}', b'{"model":"gpt-deployed"}'),
+        (b'{%s, "model" : "gpt" }' % MESSAGES, b'{%s, "model" : "gpt-deployed" }' % MESSAGES),
+    ],
+)
+def test_the_deployments_name_takes_the_models_place(body: bytes, expected: bytes) -> None:
+    assert sent(body) == expected
+
+
+@pytest.mark.parametrize("body", [b"{%s}" % MESSAGES, b'{"model":"anything"}', b'{"model":null}'])
+def test_the_dated_form_leaves_the_model_alone(body: bytes) -> None:
+    assert sent(body, DATED) == body
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"max_tokens":101}', b'{"max_tokens":100}'),
+        (b'{"max_tokens":100}', b'{"max_tokens":100}'),
+        (b'{"max_tokens":%s}' % (b"9" * 30), b'{"max_tokens":100}'),
+        (b'{"max_completion_tokens":500}', b'{"max_completion_tokens":100}'),
+        (b'{"max_tokens":500,"max_completion_tokens":50}', b'{"max_tokens":100,"max_completion_tokens":50}'),
+        (
+            b'{"max_tokens":500,"max_completion_tokens":500}',
+            b'{"max_tokens":100,"max_completion_tokens":100}',
+        ),
+        (
+            b'{"max_tokens":500,"max_completion_tokens":null}',
+            b'{"max_tokens":100,"max_completion_tokens":null}',
+        ),
+        (b"{}", b'{"max_completion_tokens":100}'),
+        (b'{"max_completion_tokens":null}', b'{"max_completion_tokens":100}'),
+        (b'{"max_tokens":null}', b'{"max_completion_tokens":100,"max_tokens":null}'),
+    ],
+)
+def test_a_cap_lowers_what_is_higher_and_is_added_where_none_is(body: bytes, expected: bytes) -> None:
+    assert sent(body, DATED, 100) == expected
+
+
+def test_a_cap_is_added_in_the_field_that_the_deployment_takes() -> None:
+    deployment = replace(DATED, output_field="max_tokens")
+    assert sent(b'{"max_tokens":null}', deployment, 100) == b'{"max_tokens":100}'
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"stream":true}', b'{"stream_options":{"include_usage":true},"stream":true}'),
+        (
+            b'{"stream":true,"stream_options":null}',
+            b'{"stream":true,"stream_options":{"include_usage":true}}',
+        ),
+        (b'{"stream":true,"stream_options":{}}', b'{"stream":true,"stream_options":{"include_usage":true}}'),
+        (
+            b'{"stream":true,"stream_options":{"include_usage": false ,"include_obfuscation": false}}',
+            b'{"stream":true,"stream_options":{"include_usage":true,"include_obfuscation":false}}',
+        ),
+        (
+            b'{"stream":true,"stream_options":{"big":12345678901234567890.50,"deep":{"a": [1.0]}}}',
+            b'{"stream":true,"stream_options":'
+            b'{"big":12345678901234567890.50,"deep":{"a": [1.0]},"include_usage":true}}',
+        ),
+    ],
+)
+def test_usage_is_asked_for_beside_the_streams_other_options(body: bytes, expected: bytes) -> None:
+    assert sent(body, DATED) == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"stream":true,"stream_options":{ "include_usage" : true }}',
+        b'{"stream":true,"stream_options":{"include_usage":"yes"}}',
+        b'{"stream":false}',
+        b'{"stream":null}',
+        b'{"stream":false,"stream_options":{"x":1}}',
+    ],
+)
+def test_options_that_need_no_change_stay_as_they_are(body: bytes) -> None:
+    assert sent(body, DATED) == body
+
+
+rest = st.dictionaries(
+    st.text(min_size=1).map(lambda name: "x" + name),
+    st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
+)
+policy = st.fixed_dictionaries(
+    {},
+    optional={
+        "model": st.none() | st.text(),
+        "stream": st.none() | st.booleans(),
+        "max_tokens": st.none() | st.integers(1, 2**70),
+        "max_completion_tokens": st.none() | st.integers(1, 10_000),
+        "n": st.none() | st.integers(1, MAX_CHOICES),
+    },
+)  # fmt: skip
+
+
+@given(rest, policy, st.none() | st.integers(1, 10_000), st.sampled_from([V1, DATED]), st.booleans())
+def test_only_what_policy_names_differs(
+    rest: dict[str, Any], asked: dict[str, Any], cap: int | None, deployment: Deployment, ascii_only: bool
+) -> None:
+    body = json.dumps({**rest, **asked}, ensure_ascii=ascii_only).encode(errors="replace")
+    before, after = json.loads(body), json.loads(sent(body, deployment, cap))
+    for name, value in before.items():
+        if name not in asked:
+            assert after[name] == value
+    if cap is not None:
+        limits = [after.get("max_tokens"), after.get("max_completion_tokens")]
+        assert max(filter(None, limits)) <= cap
+    if deployment is V1:
+        assert after["model"] == V1.deployment_name
+    if before.get("stream"):
+        assert after["stream_options"] == {"include_usage": True}
+
+
+# ---- another way, where a deployment refuses one
+
+NEW_FIELD, OLD_FIELD = Ways("max_completion_tokens"), Ways("max_tokens")
+NO_OPTIONS = Ways(stream_options=False)
+
+
+@pytest.mark.parametrize(
+    ("body", "ways", "expected"),
+    [
+        (b'{"a":1.0,"max_tokens": 5 }', NEW_FIELD, b'{"max_completion_tokens":5,"a":1.0 }'),
+        (b'{"max_completion_tokens":5,"a":1}', NEW_FIELD, b'{"max_completion_tokens":5,"a":1}'),
+        (b'{"max_completion_tokens":5,"a":1}', OLD_FIELD, b'{"max_tokens":5,"a":1}'),
+        (b'{"max_completion_tokens":7,"max_tokens":5}', NEW_FIELD, b'{"max_completion_tokens":5}'),
+        (b'{"a":1}', NEW_FIELD, b'{"a":1}'),
+        (b'{"stream_options":{"include_usage":true},"a":1}', NO_OPTIONS, b'{"a":1}'),
+        (b'{"stream_options":{}}', NEW_FIELD, b'{"stream_options":{}}'),
+    ],
+)
+def test_a_body_is_put_the_way_that_a_deployment_takes(body: bytes, ways: Ways, expected: bytes) -> None:
+    assert adapted(body, ways) == expected
+
+
+def _error(message: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
+    return {"message": message, "code": code, "param": param, "type": "invalid_request_error"}
+
+
+@pytest.mark.parametrize(
+    ("error", "ways", "expected"),
+    [
+        (_error("...", "unsupported_parameter", "max_tokens"), Ways(), NEW_FIELD),
+        (_error("...", "unsupported_parameter", "max_completion_tokens"), Ways(), OLD_FIELD),
+        (_error("...", "unsupported_parameter", "max_tokens"), NEW_FIELD, None),
+        (_error("...", "unsupported_parameter", "temperature"), Ways(), None),
+        (_error("...", "unsupported_value", "max_tokens"), Ways(), None),
+        (_error("Unrecognized request argument supplied: max_completion_tokens"), Ways(), OLD_FIELD),
+        (_error("Unrecognized request argument supplied: stream_options"), Ways(), NO_OPTIONS),
+        (_error("Unrecognized request argument supplied: stream_options"), NO_OPTIONS, None),
+        (_error("Validation error at #/stream_options: Extra inputs are not permitted"), Ways(), NO_OPTIONS),
+        (_error("Unrecognized request argument supplied: tools"), Ways(), None),
+        (_error("The 'stream_options' parameter is only allowed when 'stream' is enabled."), Ways(), None),
+        (_error("Unrecognized request argument supplied: stream_options.x"), Ways(), None),
+        (_error("Validation error at #/stream_options/x: Extra inputs are not permitted"), Ways(), None),
+        (_error("...", "content_filter", "prompt"), Ways(), None),
+        ({}, Ways(), None),
+        ({"message": 5, "code": [], "param": {}}, Ways(), None),
+    ],
+)
+def test_the_models_own_words_say_which_way_it_takes(
+    error: dict[str, Any], ways: Ways, expected: Ways | None
+) -> None:
+    assert refused_way(error, ways) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "has"),
+    [
+        (b'{"messages":[]}', False),
+        (b'{"data_sources":[]}', True),
+        (b'{"d\\u0061ta_sources":[]}', True),
+        (b'{"data_sources":1,"data_sources":2}', True),
+        (b'{"messages":["data_sources"],"a":{"data_sources":1}}', False),
+    ],
+)
+def test_data_of_the_attendees_own_is_seen_however_it_is_written(body: bytes, has: bool) -> None:
+    assert has_own_data(body) == has

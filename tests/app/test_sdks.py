@@ -1,0 +1,350 @@
+"""The real OpenAI packages as attendees use them: the newest, and the last 1.x in an environment of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from tests.conftest import CREDENTIAL, MODEL, Stage
+from tools.simulator import (
+    Answer,
+    CutBody,
+    Failure,
+    FilteredPrompt,
+    RateLimited,
+    ResetBeforeHeaders,
+    TooLong,
+)
+
+MESSAGES: Any = [{"role": "user", "content": "Tell me about glove boxes."}]
+VERSION = "2023-09-01-preview"
+OLD = ("openai==1.109.1", "httpx==0.28.1")
+ROOT = Path(__file__).resolve().parents[2]
+OLD_HOME = ROOT / ".venvs" / "openai-1"
+
+Make = Callable[..., Any]
+
+
+def azure_endpoint(kind: Any, url: str, **options: Any) -> Any:
+    return kind[0](azure_endpoint=f"{url}/v1", api_version=VERSION, **options)
+
+
+def azure_endpoint_api(kind: Any, url: str, **options: Any) -> Any:
+    return kind[0](azure_endpoint=f"{url}/api/v1/", api_version="2024-10-21", **options)
+
+
+def azure_base_url(kind: Any, url: str, **options: Any) -> Any:
+    return kind[0](base_url=f"{url}/v1", api_version=VERSION, **options)
+
+
+def azure_deployment(kind: Any, url: str, **options: Any) -> Any:
+    return kind[0](azure_endpoint=f"{url}/v1", azure_deployment=MODEL, api_version=VERSION, **options)
+
+
+def base_url(kind: Any, url: str, **options: Any) -> Any:
+    return kind[1](base_url=f"{url}/v1", **options)
+
+
+def base_url_api(kind: Any, url: str, **options: Any) -> Any:
+    return kind[1](base_url=f"{url}/api/v1/", **options)
+
+
+def base_url_azure_v1(kind: Any, url: str, **options: Any) -> Any:
+    return kind[1](base_url=f"{url}/v1/openai/v1", **options)
+
+
+FORMS: list[Make] = [
+    azure_endpoint,
+    azure_endpoint_api,
+    azure_base_url,
+    azure_deployment,
+    base_url,
+    base_url_api,
+    base_url_azure_v1,
+]
+SYNC = (openai.AzureOpenAI, openai.OpenAI)
+ASYNC = (openai.AsyncAzureOpenAI, openai.AsyncOpenAI)
+
+
+@pytest.fixture(params=FORMS, ids=lambda form: str(form.__name__))
+def form(request: pytest.FixtureRequest) -> Make:
+    made: Make = request.param
+    return made
+
+
+def client(stage: Stage, **options: Any) -> openai.AsyncOpenAI:
+    given: dict[str, Any] = {"api_key": CREDENTIAL, "max_retries": 0} | options
+    return openai.AsyncOpenAI(base_url=f"{stage.url}/v1", **given)
+
+
+async def ask(stage: Stage, model: str = MODEL, **options: Any) -> Any:
+    async with client(stage, **options) as sdk:
+        return await sdk.chat.completions.create(model=model, messages=MESSAGES)
+
+
+# ---- answers
+
+
+async def test_the_asynchronous_client_gets_plain_answers_streams_and_models(
+    stage: Stage, form: Make
+) -> None:
+    async with form(ASYNC, stage.url, api_key=CREDENTIAL, max_retries=0) as sdk:
+        answer = await sdk.chat.completions.create(model=MODEL, messages=MESSAGES)
+        assert answer.choices[0].message.content
+        assert answer.usage.total_tokens > 0
+        assert answer._request_id
+        stream = await sdk.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
+        chunks = [chunk async for chunk in stream]
+        assert "".join(_texts(chunks)) == answer.choices[0].message.content
+        assert all(chunk.usage is None for chunk in chunks)
+        assert [model.id async for model in sdk.models.list()] == [MODEL, "gpt-4o"]
+        assert (await sdk.models.retrieve("gpt-4o")).id == "gpt-4o"
+    assert {call.deployment for call in stage.simulator.calls} == {MODEL}
+
+
+async def test_the_synchronous_client_gets_plain_answers_streams_and_models(stage: Stage, form: Make) -> None:
+    def use() -> tuple[str, str, list[str]]:
+        with form(SYNC, stage.url, api_key=CREDENTIAL, max_retries=0) as sdk:
+            answer = sdk.chat.completions.create(model=MODEL, messages=MESSAGES)
+            stream = sdk.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
+            return (
+                answer.choices[0].message.content,
+                "".join(_texts(list(stream))),
+                [model.id for model in sdk.models.list()],
+            )
+
+    plain, streamed, models = await asyncio.to_thread(use)
+    assert plain == streamed != ""
+    assert models == [MODEL, "gpt-4o"]
+
+
+def _texts(chunks: list[Any]) -> Iterator[str]:
+    return (choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+
+
+async def test_usage_in_a_stream_comes_when_it_is_asked_for(stage: Stage) -> None:
+    async with client(stage) as sdk:
+        stream = await sdk.chat.completions.create(
+            model=MODEL, messages=MESSAGES, stream=True, stream_options={"include_usage": True}
+        )
+        last = [chunk async for chunk in stream][-1]
+    assert last.usage is not None
+    assert (last.choices, last.usage.completion_tokens > 0) == ([], True)
+
+
+async def test_the_stream_helper_of_the_sdk_works(stage: Stage) -> None:
+    stage.simulator.behave(MODEL, Answer("Glove boxes hold more than gloves."))
+    async with (
+        client(stage) as sdk,
+        sdk.chat.completions.stream(model=MODEL, messages=MESSAGES) as stream,
+    ):
+        completion = await stream.get_final_completion()
+    assert completion.choices[0].message.content == "Glove boxes hold more than gloves."
+
+
+async def test_the_event_code_header_is_enough(stage: Stage) -> None:
+    headers = {"openai-event-code": CREDENTIAL, "authorization": "none"}
+    answer = await ask(stage, api_key="unused", default_headers=headers)
+    assert answer.choices[0].message.content
+
+
+async def test_raw_responses_show_the_ids(stage: Stage) -> None:
+    async with client(stage) as sdk:
+        raw = await sdk.chat.completions.with_raw_response.create(model=MODEL, messages=MESSAGES)
+    assert raw.headers["x-request-id"] == raw.request_id
+    assert raw.headers["apim-request-id"]
+
+
+# ---- refusals, as the SDK raises them
+
+
+async def test_an_unknown_code_is_an_authentication_error_for_every_form(stage: Stage, form: Make) -> None:
+    async with form(ASYNC, stage.url, api_key="nobody/ann") as sdk:
+        with pytest.raises(openai.AuthenticationError, match="organiser") as refused:
+            await sdk.chat.completions.create(model=MODEL, messages=MESSAGES)
+        assert (refused.value.code, bool(refused.value.request_id)) == ("invalid_event_token", True)
+        with pytest.raises(openai.AuthenticationError):
+            await sdk.models.list()
+
+
+async def test_a_closed_event_is_a_permission_error(stage: Stage) -> None:
+    code = await stage.add_event(ends_at=datetime(2026, 2, 1, tzinfo=UTC))
+    with pytest.raises(openai.PermissionDeniedError, match="2026-02-01 00:00 UTC") as refused:
+        await ask(stage, api_key=f"{code}/ann", max_retries=2)
+    assert (refused.value.code, refused.value.status_code) == ("event_ended", 403)
+    assert refused.value.request_id
+    assert not stage.simulator.calls
+
+
+async def test_a_model_that_is_not_there_is_a_not_found_error_that_lists_those_that_are(
+    stage: Stage, form: Make
+) -> None:
+    if form is azure_deployment:
+        pytest.skip("its deployment is in the client, not in the call")
+    async with form(ASYNC, stage.url, api_key=CREDENTIAL) as sdk:
+        with pytest.raises(openai.NotFoundError, match=f"{MODEL}, gpt-4o") as refused:
+            await sdk.chat.completions.create(model="no-such-model", messages=MESSAGES)
+    assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
+    assert refused.value.request_id
+
+
+async def test_another_api_of_the_sdk_is_a_not_found_error(stage: Stage) -> None:
+    async with client(stage) as sdk:
+        with pytest.raises(openai.NotFoundError, match=r"/v1/embeddings.*chat completions only") as refused:
+            await sdk.embeddings.create(model=MODEL, input="x")
+    assert refused.value.code == "not_found"
+
+
+@pytest.mark.parametrize("kind", ["openai", "azure_endpoint", "azure_base_url"])
+async def test_an_address_without_v1_is_a_not_found_error_that_says_so(stage: Stage, kind: str) -> None:
+    given: dict[str, Any] = {"api_key": CREDENTIAL}
+    if kind != "openai":
+        given["api_version"] = VERSION
+    given["azure_endpoint" if kind == "azure_endpoint" else "base_url"] = stage.url
+    async with ASYNC[kind == "openai"](**given) as sdk:
+        for call in (sdk.chat.completions.create(model=MODEL, messages=MESSAGES), sdk.models.list()):
+            with pytest.raises(openai.NotFoundError, match="lacks /v1") as refused:
+                await call
+            assert refused.value.code == "not_found"
+            assert refused.value.request_id
+
+
+async def test_a_malformed_request_is_a_bad_request_error(stage: Stage) -> None:
+    async with client(stage) as sdk:
+        with pytest.raises(openai.BadRequestError) as refused:
+            await sdk.chat.completions.create(model=MODEL, messages=MESSAGES, max_tokens=0)
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "max_tokens")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code"), [(FilteredPrompt(), "content_filter"), (TooLong(), "context_length_exceeded")]
+)
+async def test_what_the_model_refuses_is_a_bad_request_error_with_its_own_code(
+    stage: Stage, behaviour: Any, code: str
+) -> None:
+    stage.simulator.behave(MODEL, behaviour)
+    with pytest.raises(openai.BadRequestError) as refused:
+        await ask(stage, max_retries=2)
+    assert refused.value.code == code
+    assert len(stage.simulator.calls) == 1
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+async def test_a_busy_model_is_asked_again_as_often_as_the_client_wants(stage: Stage, retries: int) -> None:
+    stage.simulator.always(MODEL, RateLimited(retry_after_ms=20))
+    with pytest.raises(openai.RateLimitError) as refused:
+        await ask(stage, max_retries=retries)
+    assert (refused.value.code, refused.value.type) == ("upstream_busy", "rate_limit_error")
+    assert refused.value.request_id
+    # What remains of the 20 ms; a second, where they had passed when the refusal was written.
+    assert int(refused.value.response.headers["retry-after-ms"]) in {*range(1, 21), 1000}
+    assert refused.value.response.request.headers["x-stainless-retry-count"] == str(retries)
+
+
+async def test_a_retry_after_a_busy_moment_succeeds(stage: Stage) -> None:
+    stage.simulator.behave(MODEL, RateLimited(retry_after_ms=1), RateLimited(retry_after_ms=1))
+    answer = await ask(stage, max_retries=2)
+    assert answer.choices[0].message.content
+
+
+@pytest.mark.parametrize("behaviour", [Failure(500), Failure(401), CutBody()])
+async def test_a_failing_upstream_is_an_internal_server_error(stage: Stage, behaviour: Any) -> None:
+    stage.simulator.behave(MODEL, behaviour)
+    with pytest.raises(openai.InternalServerError) as refused:
+        await ask(stage)
+    assert (refused.value.status_code, refused.value.code) == (502, "upstream_error")
+    assert refused.value.request_id
+
+
+# ---- 1.x
+
+
+@pytest.fixture(scope="session")
+def old_python() -> Path:
+    """The Python of an environment with the last openai 1.x; made once, and anew when `OLD` changes."""
+    python = OLD_HOME / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp = OLD_HOME / "stamp.txt"
+    wanted = "\n".join(OLD)
+    if not (stamp.exists() and stamp.read_text() == wanted and _works(python)):
+        venv.create(OLD_HOME, clear=True, with_pip=True, symlinks=os.name != "nt")
+        install = [*(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"), *OLD]
+        done = subprocess.run(install, capture_output=True, text=True, check=False, timeout=110)
+        if done.returncode:
+            pytest.fail(f"{' and '.join(OLD)} could not be installed: {done.stderr[-2000:]}")
+        stamp.write_text(wanted)
+    return python
+
+
+def _works(python: Path) -> bool:
+    try:
+        return not subprocess.run(
+            [python, "-c", "import openai"], check=False, capture_output=True
+        ).returncode
+    except OSError:
+        return False
+
+
+async def _run(python: Path, script: str, *arguments: str) -> dict[str, Any]:
+    process = await asyncio.create_subprocess_exec(
+        *(str(python), str(Path(__file__).with_name(script)), *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    told: dict[str, Any] = json.loads(output)
+    return told
+
+
+async def test_openai_1x_works_in_every_form(stage: Stage, old_python: Path) -> None:
+    told = await _run(old_python, "openai_1x.py", stage.url, CREDENTIAL, MODEL)
+    assert told.pop("version") == OLD[0].removeprefix("openai==")
+    assert told.pop("async") is True
+    assert told.pop("no model") == ["NotFoundError", 404, "model_not_found", True]
+    refusals = [told.pop(name) for name in list(told) if name.endswith(" refused")]
+    assert refusals == [["AuthenticationError", 401, "invalid_event_token", True]] * 4
+    assert list(told.values()) == [[True, True, True]] * 4
+
+
+RETRIED: dict[str, list[Any]] = {
+    "all at their limit, for a moment": [RateLimited(retry_after_ms=700), RateLimited(retry_after_ms=900)],
+    "one is dead": [ResetBeforeHeaders(), None],
+    "one fails, one is at its limit": [Failure(500), RateLimited(retry_after_ms=700)],
+    "one refuses our key": [Failure(401), None],
+    "both fail once": [Failure(503), CutBody()],
+}
+
+
+@pytest.mark.parametrize("version", ["new", "1.x"])
+async def test_the_sdks_own_retries_and_ours_together_leave_no_error(
+    stage: Stage, old_python: Path, version: str
+) -> None:
+    """Each deployment misbehaves once; the SDK repeats a call twice, as it does by default."""
+    models = []
+    for behaviours in RETRIED.values():
+        model = await stage.add_deployment()
+        await stage.add_deployment(model=model, id=f"{model}-b", deployment_name=f"{model}-b", priority=2)
+        for name, behaviour in zip((model, f"{model}-b"), behaviours, strict=True):
+            if behaviour is not None:
+                stage.simulator.behave(name, behaviour)
+        models.append(model)
+    # A reasoning model besides, which takes no max_tokens.
+    models.append(await stage.add_deployment(deployment_name=f"o3-mini-{models[0]}"))
+    code = await stage.add_event(models=tuple(models))
+    python = Path(sys.executable) if version == "new" else old_python
+    told = await _run(python, "openai_retries.py", stage.url, f"{code}/ann", *models)
+    assert told.pop("version").startswith("1.") == (version == "1.x")
+    assert {name: got[:2] for name, got in told.items()} == {name: [True, True] for name in models}
+    # The earliest recovery was waited for, by the client.
+    assert told[models[0]][2] >= 0.6

@@ -1,0 +1,146 @@
+"""The closed list of refusals: its statuses, codes, bodies and headers, as outsiders rely on them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from shared.core import errors
+from shared.core.errors import ProxyError, every_refusal
+
+TABLE = {
+    (400, "invalid_json", "invalid_request_error"),
+    (400, "invalid_request", "invalid_request_error"),
+    (401, "invalid_event_token", "authentication_error"),
+    (403, "event_not_started", "permission_error"),
+    (403, "event_ended", "permission_error"),
+    (403, "event_inactive", "permission_error"),
+    (404, "model_not_found", "invalid_request_error"),
+    (404, "not_found", "invalid_request_error"),
+    (405, "method_not_allowed", "invalid_request_error"),
+    (413, "request_too_large", "invalid_request_error"),
+    (429, "request_quota_exceeded", "insufficient_quota"),
+    (429, "token_quota_exceeded", "insufficient_quota"),
+    (429, "event_quota_exceeded", "insufficient_quota"),
+    (429, "rate_limited", "rate_limit_error"),
+    (429, "upstream_busy", "rate_limit_error"),
+    (500, "internal_error", "server_error"),
+    (502, "upstream_error", "server_error"),
+    (503, "store_unavailable", "server_error"),
+    (504, "upstream_timeout", "server_error"),
+}
+
+EVERY = [
+    errors.InvalidJson("No.", param="model"),
+    errors.InvalidRequest("No."),
+    errors.InvalidEventToken(),
+    errors.EventNotStarted("No."),
+    errors.EventEnded("No."),
+    errors.EventInactive("No."),
+    errors.ModelNotFound('No "é" 日本 \x00.', param="model"),
+    errors.NotFound("No."),
+    errors.MethodNotAllowed("No.", "POST"),
+    errors.RequestTooLarge("No."),
+    errors.RequestQuotaExceeded("No.", 3600),
+    errors.TokenQuotaExceeded("No.", 3600),
+    errors.EventQuotaExceeded("No.", 3600),
+    errors.RateLimited("No.", 1.5),
+    errors.UpstreamBusy("No.", 1.5),
+    errors.InternalError(),
+    errors.UpstreamError("No."),
+    errors.StoreUnavailable(),
+    errors.UpstreamTimeout("No."),
+]
+
+
+def test_the_refusals_are_these_and_no_others() -> None:
+    assert {(kind.status, kind.code, kind.type) for kind in every_refusal()} == TABLE
+
+
+def test_no_two_refusals_share_a_code() -> None:
+    codes = [kind.code for kind in every_refusal()]
+    assert len(codes) == len(set(codes)) == len(TABLE)
+
+
+def test_each_refusal_has_an_instance_in_these_tests() -> None:
+    assert {type(error) for error in EVERY} == set(every_refusal())
+
+
+@pytest.mark.parametrize("error", EVERY, ids=lambda error: type(error).__name__)
+def test_each_body_has_exactly_the_four_members_of_an_openai_error(error: ProxyError) -> None:
+    body = json.loads(error.body())
+    assert set(body) == {"error"}
+    assert body["error"] == {
+        "message": error.message,
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
+    }
+    assert isinstance(body["error"]["code"], str)
+    assert isinstance(body["error"]["message"], str)
+
+
+@pytest.mark.parametrize("error", EVERY, ids=lambda error: type(error).__name__)
+def test_every_header_can_go_on_the_wire(error: ProxyError) -> None:
+    for name, value in error.headers.items():
+        assert name == name.lower()
+        assert value.isascii()
+        assert value.decode().isprintable()
+
+
+@pytest.mark.parametrize("kind", [k for k in every_refusal() if issubclass(k, errors.QuotaExceeded)])
+def test_a_used_up_quota_stops_the_sdks_from_repeating_the_call(kind: type[errors.QuotaExceeded]) -> None:
+    assert kind("No.", 59.2).headers == {b"retry-after": b"60", b"x-should-retry": b"false"}
+
+
+@pytest.mark.parametrize("kind", [k for k in every_refusal() if issubclass(k, errors.QuotaExceeded)])
+def test_a_quota_that_running_calls_hold_is_worth_a_retry(kind: type[errors.QuotaExceeded]) -> None:
+    assert kind("No.", 2, running=True).headers == {b"retry-after": b"2", b"x-should-retry": b"true"}
+
+
+@pytest.mark.parametrize("kind", [errors.RateLimited, errors.UpstreamBusy])
+@pytest.mark.parametrize(
+    ("seconds", "whole", "exact"),
+    [(1.2, b"2", b"1200"), (0.0004, b"1", b"1"), (0, b"1", b"1"), (-5, b"1", b"1")],
+)
+def test_a_wait_is_told_in_seconds_and_milliseconds_and_never_too_short(
+    kind: type[errors.RateLimited] | type[errors.UpstreamBusy], seconds: float, whole: bytes, exact: bytes
+) -> None:
+    assert kind("No.", seconds).headers == {b"retry-after": whole, b"retry-after-ms": exact}
+
+
+def test_an_outage_of_the_tables_says_when_to_come_back() -> None:
+    assert errors.StoreUnavailable().headers == {b"retry-after": b"5"}
+    assert errors.StoreUnavailable("No.", 30).headers == {b"retry-after": b"30"}
+
+
+def test_a_missing_credential_is_challenged_and_a_wrong_method_told_the_right_one() -> None:
+    assert errors.InvalidEventToken().headers == {b"www-authenticate": b'Bearer realm="event"'}
+    assert errors.MethodNotAllowed("No.", "POST").headers == {b"allow": b"POST"}
+
+
+def test_headers_of_one_refusal_are_not_those_of_another() -> None:
+    one, other = errors.NotFound("No."), errors.NotFound("No.")
+    one.headers[b"x"] = b"y"
+    assert other.headers == {}
+
+
+def test_the_drawn_tree_holds_each_code_with_its_class() -> None:
+    for kind in every_refusal():
+        assert re.search(rf"─ {kind.__name__} .*\b{kind.code}$", errors.__doc__ or "", re.MULTILINE)
+
+
+def test_the_documentation_has_a_row_for_each_code_with_its_status_and_no_other() -> None:
+    """Rows of its tables: a cell with the status, and a cell with one or more codes in backticks."""
+    text = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
+    documented = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        statuses = [int(cell) for cell in cells if re.fullmatch(r"\d{3}", cell)]
+        codes = next((c for c in cells if re.fullmatch(r"`[a-z_]+`(, ?`[a-z_]+`)*", c)), None)
+        if len(statuses) == 1 and codes:
+            documented += [(statuses[0], code) for code in re.findall(r"[a-z_]+", codes)]
+    assert sorted(documented) == sorted((status, code) for status, code, _ in TABLE)

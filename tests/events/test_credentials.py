@@ -1,0 +1,146 @@
+"""The credential: three headers, one rule, and one answer to all that is wrong."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.core.errors import InvalidEventToken
+from shared.core.models import Credential
+from shared.events.credentials import credential, is_event_code, parse
+
+GOOD = Credential("hackathon", "gloveboxes")
+CODE_LETTERS = string.ascii_lowercase + string.digits + "-_."
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {b"api-key": b"hackathon/gloveboxes"},
+        {b"openai-event-code": b"hackathon/gloveboxes"},
+        {b"authorization": b"Bearer hackathon/gloveboxes"},
+        {b"authorization": b"bearer hackathon/gloveboxes"},
+        {b"authorization": b"BEARER   hackathon/gloveboxes  "},
+        {b"authorization": b"  bEaReR hackathon/gloveboxes"},
+        {b"api-key": b"hackathon/gloveboxes", b"openai-event-code": b"x/y", b"authorization": b"Bearer x/y"},
+        {b"openai-event-code": b"hackathon/gloveboxes", b"authorization": b"Bearer x/y"},
+        {b"api-key": b"", b"openai-event-code": b"hackathon/gloveboxes"},
+        {b"api-key": b"", b"openai-event-code": b" \t", b"authorization": b"Bearer hackathon/gloveboxes"},
+        {b"api-key": b"  ", b"authorization": b"Bearer hackathon/gloveboxes"},
+        {b"api-key": b"hackathon/gloveboxes", b"authorization": b"Bearer"},
+    ],
+)
+def test_the_first_header_that_is_not_empty_counts(headers: dict[bytes, bytes]) -> None:
+    assert credential(headers) == GOOD
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {b"api-key": b""},
+        {b"authorization": b""},
+        {b"authorization": b"Bearer"},
+        {b"authorization": b"Bearer "},
+        {b"authorization": b"Basic hackathon/gloveboxes"},
+        {b"authorization": b"hackathon/gloveboxes"},
+        {b"authorization": b"Bearerhackathon/gloveboxes"},
+        {b"api-key": b"wrong", b"authorization": b"Bearer hackathon/gloveboxes"},
+    ],
+)
+def test_without_a_credential_in_the_header_that_counts_nobody_comes_in(headers: dict[bytes, bytes]) -> None:
+    with pytest.raises(InvalidEventToken):
+        credential(headers)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"HackaThon/GloveBoxes", GOOD),
+        (b" hackathon / gloveboxes\t", GOOD),
+        (b"a/b", Credential("a", "b")),
+        (b"a.b-c_9/x@y.z+1-2_3", Credential("a.b-c_9", "x@y.z+1-2_3")),
+        (b"c" * 64 + b"/" + b"u" * 64, Credential("c" * 64, "u" * 64)),
+    ],
+)
+def test_both_parts_are_trimmed_and_lowered(text: bytes, expected: Credential) -> None:
+    assert parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"/",
+        b"hackathon",
+        b"hackathon/",
+        b"/gloveboxes",
+        b" /gloveboxes",
+        b"hackathon/glove/boxes",
+        b"hackathon//gloveboxes",
+        b"hack athon/gloveboxes",
+        b"hackathon/glove boxes",
+        b"hackathon/gloveboxes\n",
+        b"hackathon\x00/gloveboxes",
+        b"hackathon\\/gloveboxes",
+        b"hack@thon/gloveboxes",
+        b"hack+thon/gloveboxes",
+        "hackathön/gloveboxes".encode(),
+        "hackathön/gloveboxes".encode("latin-1"),
+        "hackathon/日本".encode(),
+        "hac\u212aathon/gloveboxes".encode(),
+        b"hackathon'/gloveboxes",
+        b'"hackathon"/gloveboxes',
+        b"' or 1 eq 1 or PartitionKey eq '/gloveboxes",
+        b"hackathon' or RowKey ne '/gloveboxes",
+        b"hackathon/x' or true",
+        b"hackathon/*",
+        b"hackathon/$filter=true",
+        b"hackathon/%27",
+        b"hackathon/a#b?c",
+        b"c" * 65 + b"/u",
+        b"c/" + b"u" * 65,
+        b" " * 600 + b"c/u",
+        b"c/u" + b" " * 600,
+        b"c/u" * 100_000,
+    ],
+)
+def test_what_is_malformed_is_refused(text: bytes) -> None:
+    with pytest.raises(InvalidEventToken):
+        parse(text)
+
+
+def test_every_refusal_has_the_same_words() -> None:
+    bodies = set()
+    for headers in ({}, {b"api-key": b"x"}, {b"api-key": b"a b/c"}, {b"authorization": b"Basic x"}):
+        with pytest.raises(InvalidEventToken) as caught:
+            credential(headers)
+        bodies.add(caught.value.body())
+    assert len(bodies) == 1
+
+
+@given(st.text(CODE_LETTERS, min_size=1, max_size=64), st.text(CODE_LETTERS + "@+", min_size=1, max_size=64))
+def test_every_allowed_pair_is_read_back(code: str, user: str) -> None:
+    assert parse(f"{code}/{user}".encode()) == (code, user)
+    assert parse(f"{code.upper()}/{user.upper()}".encode()) == (code, user)
+    assert is_event_code(code)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=80).map(lambda text: text.encode(errors="replace")))
+def test_whatever_passes_has_only_letters_that_a_table_key_may_have(text: bytes) -> None:
+    try:
+        code, user = parse(text)
+    except InvalidEventToken:
+        return
+    assert set(code) <= set(CODE_LETTERS)
+    assert set(user) <= set(CODE_LETTERS + "@+")
+    assert 1 <= len(code) <= 64
+    assert 1 <= len(user) <= 64
+
+
+@pytest.mark.parametrize("text", ["", "Hackathon", "a b", "a/b", "a@b", "é", "x" * 65, "a\n"])
+def test_these_are_no_event_codes(text: str) -> None:
+    assert not is_event_code(text)

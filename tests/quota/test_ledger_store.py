@@ -1,0 +1,179 @@
+"""One contract for every ledger store: the fake of the tests, and the real one on Azurite."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import count
+from typing import Any
+
+import pytest
+from azure.data.tables import EdmType, EntityProperty
+from azure.data.tables.aio import TableClient
+
+from shared.core.errors import StoreUnavailable
+from shared.quota.amounts import Amount
+from shared.quota.ledger_row import Conflict, Key, LedgerStore, Row
+from shared.tables.rows import ledger_to_row
+from shared.tables.service import open_service
+from shared.tables.stores import Tables
+from tests.conftest import TableTap
+from tests.fake_ledger import FakeLedger, Fault
+from tools.azurite import Azurite
+
+_numbers = count(1)
+FULL = Row(Amount(7, 2**40), Amount(3, 2**33), "instance-1")
+
+
+@pytest.fixture(params=["fake", "tables"])
+def store(request: pytest.FixtureRequest, tables: Tables) -> LedgerStore:
+    return FakeLedger() if request.param == "fake" else tables
+
+
+@pytest.fixture
+def key() -> Key:
+    return Key("store", f"amy-{next(_numbers)}:2026-01-31")
+
+
+async def test_a_missing_row_is_an_empty_one(store: LedgerStore, key: Key) -> None:
+    assert await store.read(key) == Row()
+
+
+async def test_a_row_comes_back_as_it_was_written(store: LedgerStore, key: Key) -> None:
+    written = await store.write(key, FULL)
+    assert written.version and written._replace(version=None) == FULL
+    assert await store.read(key) == written
+
+
+async def test_every_write_has_a_version_of_its_own(store: LedgerStore, key: Key) -> None:
+    first = await store.write(key, FULL)
+    second = await store.write(key, first._replace(writer="instance-2"))
+    assert second.version not in {first.version, None}
+    assert await store.read(key) == second
+
+
+async def test_a_second_insert_is_a_conflict(store: LedgerStore, key: Key) -> None:
+    written = await store.write(key, FULL)
+    with pytest.raises(Conflict):
+        await store.write(key, FULL._replace(writer="instance-2"))
+    assert await store.read(key) == written
+
+
+async def test_a_write_over_a_stale_version_is_a_conflict(store: LedgerStore, key: Key) -> None:
+    first = await store.write(key, FULL)
+    second = await store.write(key, first._replace(writer="instance-2"))
+    with pytest.raises(Conflict):
+        await store.write(key, first._replace(writer="instance-3"))
+    assert await store.read(key) == second
+
+
+async def test_an_update_of_a_row_that_is_gone_is_a_conflict(store: LedgerStore, key: Key) -> None:
+    other = await store.write(Key(key.event_code, key.row + "-other"), FULL)
+    with pytest.raises(Conflict):
+        await store.write(key, other)
+    assert await store.read(key) == Row()
+
+
+async def test_of_many_writers_at_once_exactly_one_wins(store: LedgerStore, key: Key) -> None:
+    before = await store.write(key, FULL)
+
+    async def write(number: int) -> Row | None:
+        try:
+            return await store.write(key, before._replace(writer=f"instance-{number}"))
+        except Conflict:
+            return None
+
+    won = [row for row in await asyncio.gather(*map(write, range(16))) if row is not None]
+    assert won == [await store.read(key)]
+
+
+async def test_accounts_do_not_share_a_row(store: LedgerStore, key: Key) -> None:
+    await store.write(key, FULL)
+    assert await store.read(Key("store-2", key.row)) == Row()
+    assert await store.read(Key(key.event_code, key.row + "-2")) == Row()
+
+
+@pytest.mark.parametrize("fault", [Fault.BEFORE, Fault.AFTER, Fault.LATE])
+async def test_the_fake_says_no_more_of_a_failed_write_than_the_tables_can(fault: Fault, key: Key) -> None:
+    fake = FakeLedger(always=fault)
+    with pytest.raises(StoreUnavailable):
+        await fake.write(key, FULL)
+    assert (fake.row(key) != Row()) == (fault is Fault.AFTER)
+    for _ in list(fake.late):
+        fake.deliver()
+    assert (fake.row(key) != Row()) == (fault is not Fault.BEFORE)
+
+
+async def test_tables_that_do_not_answer_are_told_as_such(key: Key) -> None:
+    async with TableTap(target=None).open() as tap:
+        away = Tables(open_service(tap.connection_string, None))
+        with pytest.raises(StoreUnavailable):
+            await away.read(key)
+        with pytest.raises(StoreUnavailable):
+            await away.write(key, FULL)
+        await away.close()
+
+
+class _LosesAnswers(TableTap):
+    """Passes the next write on, and hangs up instead of answering it."""
+
+    losing = False
+
+    async def _return(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            if self.losing:
+                break
+            writer.write(data)
+        writer.close()
+
+
+@pytest.mark.parametrize("version", ["insert", "update"])
+async def test_a_write_is_sent_once_even_where_its_connection_is_closed(
+    azurite: Azurite, tables: Tables, key: Key, version: str
+) -> None:
+    before = FULL if version == "insert" else await tables.write(key, FULL)
+    tap = _LosesAnswers(target=azurite.port)
+    async with tap.open():
+        through = Tables(open_service(tap.connection_string, None))
+        await through.read(key)  # the connection is one that was used before
+        tap.losing = True
+        asked = len(tap.requests)
+        with pytest.raises(StoreUnavailable):
+            await through.write(key, before._replace(writer="instance-9"))
+        assert len(tap.requests) - asked == 1
+        await through.close()
+    assert (await tables.read(key)).writer == "instance-9"
+
+
+@pytest.fixture
+async def quotas(azurite: Azurite, tables: Tables) -> AsyncIterator[TableClient]:
+    service = open_service(azurite.connection_string, None)
+    yield service.get_table_client("quotas")
+    await service.close()
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"requests_granted": "many"},
+        {"requests_granted": ""},
+        {"requests_granted": True},
+        {"requests_used": 1.5},
+        {"tokens_granted": EntityProperty(-1, EdmType.INT64)},
+        {"tokens_used": "12"},
+        {"tokens_used": None},
+    ],
+)
+async def test_a_row_that_is_nonsense_is_never_taken_for_an_empty_one(
+    tables: Tables,
+    quotas: TableClient,
+    key: Key,
+    nonsense: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    entity = ledger_to_row(key, FULL) | nonsense
+    await quotas.upsert_entity({name: value for name, value in entity.items() if value is not None})
+    with pytest.raises(StoreUnavailable):
+        await tables.read(key)
+    assert "quotas" in caplog.text and "event store" in caplog.text and "2026-01-31" in caplog.text
+    assert "amy" not in caplog.text

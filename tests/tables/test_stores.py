@@ -1,0 +1,337 @@
+"""The stores, on a real table service: what is written, what administrators spoil by hand, and outages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from azure.data.tables import EdmType, EntityProperty
+from azure.data.tables.aio import TableServiceClient
+
+from admin.tables import Tables
+from shared.core.errors import StoreUnavailable
+from shared.core.models import Counts, Deployment, Event, Health, UsageRow
+from shared.tables.rows import EVENT_ROW, deployment_from_row, deployment_to_row, event_to_row
+from shared.tables.service import DEPLOYMENTS, EVENTS, open_service
+from tests.tables.stored import (
+    END,
+    HOUR,
+    START,
+    code,
+    full_deployment,
+    full_event,
+    own_deployment,
+    plain_deployment,
+    plain_event,
+)
+from tools.azurite import Azurite
+
+Spoil = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+@pytest.mark.parametrize("event", [full_event(), plain_event()], ids=["full", "plain"])
+async def test_an_event_comes_back_as_it_was_put(tables: Tables, event: Event) -> None:
+    await tables.put_event(event)
+    read = await tables.event(event.code)
+    assert read == event
+    assert read is not None
+    assert type(read.starts_at) is datetime
+
+
+@pytest.mark.parametrize("deployment", [full_deployment(), plain_deployment()], ids=["full", "plain"])
+async def test_a_deployment_comes_back_as_it_was_put(
+    tables: Tables, service: TableServiceClient, deployment: Deployment
+) -> None:
+    await tables.put_deployment(deployment)
+    assert await own_deployment(tables, deployment.id) == deployment
+    await service.get_table_client(DEPLOYMENTS).delete_entity(deployment.model, deployment.id)
+
+
+@pytest.mark.parametrize("code", ["unknown", ".", "..", "-", "_", "a" * 64])
+async def test_an_event_that_is_not_there_is_none(tables: Tables, code: str) -> None:
+    assert await tables.event(code) is None
+
+
+GOOD_EDITS: list[tuple[str, Any, str, object]] = [
+    ("starts_at", "2026-03-28T22:30:00Z", "starts_at", START),
+    ("starts_at", "2026-03-28T23:30:00+01:00", "starts_at", START),
+    ("starts_at", "2026-03-28 22:30", "starts_at", START),
+    ("models", " gpt-4o , ,o3,", "models", ("gpt-4o", "o3")),
+    ("requests_per_day", 5, "requests_per_day", 5),
+    ("requests_per_day", "5", "requests_per_day", 5),
+    ("requests_per_day", 5.0, "requests_per_day", 5),
+    ("requests_per_day", "", "requests_per_day", None),
+    ("time_zone", "", "time_zone", ZoneInfo("UTC")),
+    ("default_model", "", "default_model", None),
+    ("colour", "blue", "name", ""),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "name", "expected"), GOOD_EDITS)
+async def test_what_a_person_would_type_is_understood(
+    tables: Tables, service: TableServiceClient, field: str, value: object, name: str, expected: object
+) -> None:
+    event = plain_event()
+    await service.get_table_client(EVENTS).upsert_entity({**event_to_row(event), field: value})
+    assert await tables.event(event.code) == replace(event, **{name: expected})  # type: ignore[arg-type]
+
+
+async def test_only_the_times_of_an_event_are_required(tables: Tables, service: TableServiceClient) -> None:
+    event = plain_event()
+    row = {"PartitionKey": event.code, "RowKey": EVENT_ROW, "starts_at": START, "ends_at": END}
+    await service.get_table_client(EVENTS).upsert_entity(row)
+    assert await tables.event(event.code) == event
+
+
+BAD_EDITS: list[tuple[str, Any]] = [
+    ("starts_at", "soon"),
+    ("starts_at", 5),
+    ("starts_at", True),
+    ("starts_at", ""),
+    ("ends_at", "0001-01-01T00:00:00+14:00"),
+    ("active", "true"),
+    ("active", 1),
+    ("name", 5),
+    ("organizer", 5),
+    ("models", 5),
+    ("models", True),
+    ("default_model", 5),
+    ("time_zone", 5),
+    ("time_zone", "Mars/Olympus"),
+    ("time_zone", "Europe"),
+    ("time_zone", "../etc/passwd"),
+    ("time_zone", "x" * 5_000),
+    ("requests_per_day", -1),
+    ("requests_per_day", "many"),
+    ("requests_per_day", True),
+    ("requests_per_day", float("inf")),
+    ("requests_per_day", float("nan")),
+    ("tokens_total", EntityProperty(-(2**40), EdmType.INT64)),
+    ("max_output_tokens", START),
+]
+
+
+@pytest.fixture
+async def spoil(service: TableServiceClient) -> AsyncIterator[Spoil]:
+    """Writes the row of an event. It is gone after the test: where one cannot be read, events cannot be listed."""
+    client = service.get_table_client(EVENTS)
+    written = []
+
+    async def write(row: dict[str, Any]) -> None:
+        await client.upsert_entity(row)
+        written.append(row["PartitionKey"])
+
+    yield write
+    for name in written:
+        await client.delete_entity(name, EVENT_ROW)
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_EDITS)
+async def test_an_event_spoilt_by_hand_is_unavailable_and_not_unknown(
+    tables: Tables, spoil: Spoil, field: str, value: object
+) -> None:
+    event = full_event()
+    await spoil({**event_to_row(event), field: value})
+    with pytest.raises(StoreUnavailable) as caught:
+        await tables.event(event.code)
+    assert caught.value.message == "This event is not set up correctly. Tell your organiser."
+
+
+@pytest.mark.parametrize("missing", ["starts_at", "ends_at"])
+async def test_an_event_without_its_times_is_unavailable(tables: Tables, spoil: Spoil, missing: str) -> None:
+    row = event_to_row(full_event())
+    del row[missing]
+    await spoil(row)
+    with pytest.raises(StoreUnavailable):
+        await tables.event(row["PartitionKey"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "name", "expected"),
+    [
+        ("priority", EntityProperty(7, EdmType.INT64), "priority", 7),
+        ("weight", "7", "weight", 7),
+        ("prompt_price", 3, "prompt_price", 3.0),
+        ("prompt_price", EntityProperty(3, EdmType.INT64), "prompt_price", 3.0),
+        ("prompt_price", "", "prompt_price", None),
+        ("endpoint", "https://two.openai.azure.com/", "endpoint", "https://two.openai.azure.com"),
+        ("api_version", "", "api_version", "v1"),
+        ("auth", "", "auth", "managed-identity"),
+        ("output_field", "", "output_field", "max_completion_tokens"),
+    ],
+)
+async def test_a_deployment_edited_by_hand_is_understood(
+    tables: Tables, service: TableServiceClient, field: str, value: object, name: str, expected: object
+) -> None:
+    deployment = plain_deployment()
+    client = service.get_table_client(DEPLOYMENTS)
+    await client.upsert_entity({**deployment_to_row(deployment), field: value})
+    read = await own_deployment(tables, deployment.id)
+    await client.delete_entity(deployment.model, deployment.id)
+    assert read == replace(deployment, **{name: expected})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("endpoint", "one.openai.azure.com"),
+        ("endpoint", "https://"),
+        ("endpoint", "https://["),
+        ("endpoint", "https://one.openai.azure.com:99999"),
+        ("endpoint", "ftp://one.openai.azure.com"),
+        ("endpoint", 5),
+        ("endpoint", ""),
+        ("deployment_name", ""),
+        ("deployment_name", 5),
+        ("api_version", 20241021),
+        ("auth", True),
+        ("priority", "first"),
+        ("priority", float("inf")),
+        ("weight", ""),
+        ("prompt_price", "dear"),
+        ("output_field", "max_words"),
+        ("active", "yes"),
+    ],
+)
+async def test_a_deployment_spoilt_by_hand_is_left_out_and_the_others_stay(
+    tables: Tables, service: TableServiceClient, field: str, value: object
+) -> None:
+    spoilt, sound = full_deployment(), full_deployment()
+    client = service.get_table_client(DEPLOYMENTS)
+    await client.upsert_entity({**deployment_to_row(spoilt), field: value})
+    await client.upsert_entity(deployment_to_row(sound))
+    read = {one.id for one in await tables.deployments()}
+    for one in (spoilt, sound):
+        await client.delete_entity(one.model, one.id)
+    assert sound.id in read
+    assert spoilt.id not in read
+
+
+@pytest.fixture(scope="module")
+async def own() -> AsyncIterator[tuple[Azurite, Tables]]:
+    """A table service of our own, to be ill-treated."""
+    with Azurite(None) as azurite:
+        tables = Tables(open_service(azurite.connection_string, None))
+        yield azurite, tables
+        await tables.close()
+
+
+@pytest.fixture(scope="module")
+async def bare() -> AsyncIterator[Tables]:
+    """A table service with no tables in it."""
+    with Azurite(None) as azurite:
+        tables = Tables(open_service(azurite.connection_string, None))
+        yield tables
+        await tables.close()
+
+
+async def test_missing_tables_are_an_outage_and_no_unknown_event(bare: Tables) -> None:
+    for read in (bare.event("demo"), bare.deployments(), bare.check()):
+        with pytest.raises(StoreUnavailable):
+            await read
+
+
+@pytest.mark.parametrize("setting", ["PROXY_TABLES", "AzureWebJobsStorage", "AZURE_CLIENT_SECRET"])
+def test_a_row_cannot_name_one_of_the_apps_own_settings_as_its_key(setting: str) -> None:
+    row = deployment_to_row(replace(full_deployment(), auth=setting))
+    with pytest.raises(ValueError, match="own"):
+        deployment_from_row(row)
+
+
+async def test_what_cannot_be_written_because_a_table_is_missing_is_unavailable(bare: Tables) -> None:
+    for write in (bare.put_event(full_event()), bare.put_deployment(full_deployment())):
+        with pytest.raises(StoreUnavailable):
+            await write
+
+
+async def test_a_wrong_key_is_an_outage_and_no_unknown_event(own: tuple[Azurite, Tables]) -> None:
+    azurite, _ = own
+    start, key, end = azurite.connection_string.partition("AccountKey=")
+    tables = Tables(open_service(f"{start}{key}d3Jvbmc=;{end.partition(';')[2]}", None))
+    with pytest.raises(StoreUnavailable):
+        await tables.event("demo")
+    await tables.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGSTOP on Windows")
+async def test_tables_that_do_not_answer_are_an_outage(own: tuple[Azurite, Tables]) -> None:
+    azurite, tables = own
+    await tables.create_tables()
+    azurite.suspend()
+    try:
+        with pytest.raises(StoreUnavailable):
+            await tables.event("demo")
+    finally:
+        azurite.resume()
+    assert await tables.event("demo") is None
+
+
+async def test_killed_tables_are_an_outage_until_they_are_back(own: tuple[Azurite, Tables]) -> None:
+    azurite, tables = own
+    azurite.kill()
+    for call in (
+        tables.event("demo"),
+        tables.deployments(),
+        tables.check(),
+        tables.create_tables(),
+        tables.add_event(full_event()),
+        tables.put_event(full_event()),
+        tables.put_deployment(full_deployment()),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await call
+    azurite.start()
+    await tables.create_tables()
+    event = full_event()
+    await tables.add_event(event)
+    assert await tables.event(event.code) == event
+
+
+def usage_row(event_code: str, user: str = "amy", **counts: int) -> UsageRow:
+    return UsageRow(event_code, HOUR, user, "gpt-4o", Counts(**counts))
+
+
+async def test_usage_comes_back_as_it_was_written_by_each_writer(tables: Tables) -> None:
+    event, other = code(), code()
+    row = UsageRow(event, HOUR, "a.b+c@d-e_f", "", Counts(1, 2, 2**40, 4, 5))
+    await tables.write_usage([row, usage_row(event, requests=1), usage_row(other, requests=9)], "one")
+    await tables.write_usage([usage_row(event, requests=2)], "two")
+    expected = [row, usage_row(event, requests=1), usage_row(event, requests=2)]
+    assert sorted(await tables.usage(event)) == sorted(expected)
+
+
+async def test_the_same_usage_written_again_counts_once(tables: Tables) -> None:
+    event = code()
+    await tables.write_usage([usage_row(event, requests=1)], "one")
+    await tables.write_usage([usage_row(event, requests=3)], "one")
+    assert await tables.usage(event) == [usage_row(event, requests=3)]
+
+
+async def test_more_usage_than_fits_one_batch_is_written_whole(tables: Tables) -> None:
+    event = code()
+    rows = [usage_row(event, f"user-{number}", requests=number) for number in range(250)]
+    await tables.write_usage(rows, "one")
+    assert sorted(await tables.usage(event)) == sorted(rows)
+
+
+async def test_health_stands_beside_a_deployment_and_changes_nothing_else(tables: Tables) -> None:
+    deployment = Deployment(code(), "one", "https://one.example", "one")
+    await tables.put_deployment(deployment)
+    key = (deployment.model, deployment.id)
+    assert key not in await tables.health()
+    ill = Health(HOUR, "429", HOUR + timedelta(seconds=60))
+    for health in (ill, Health(HOUR + timedelta(seconds=61), "ok")):
+        await tables.write_health(deployment, health)
+        assert (await tables.health())[key] == health
+        assert deployment in await tables.deployments()
+
+
+async def test_health_of_a_deployment_that_is_gone_is_not_kept(tables: Tables) -> None:
+    gone = Deployment(code(), "one", "https://one.example", "one")
+    await tables.write_health(gone, Health(HOUR, "ok"))
+    assert (gone.model, gone.id) not in await tables.health()

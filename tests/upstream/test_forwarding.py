@@ -1,0 +1,594 @@
+"""What goes upstream and what comes back: bytes, headers, output caps, and every way an upstream fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import aiohttp
+import pytest
+
+from admin.tables import Tables
+from shared.core.models import Deployment
+from shared.tables.service import open_service
+from tests.conftest import (
+    CREDENTIAL,
+    EVENT,
+    KEY,
+    MODEL,
+    QUESTION,
+    Answered,
+    Stage,
+    TableTap,
+    answered,
+    serve,
+)
+from tools.azurite import Azurite
+from tools.ports import free
+from tools.simulator import (
+    Answer,
+    Behaviour,
+    CutBody,
+    EveryOther,
+    Failure,
+    FilteredAnswer,
+    FilteredPrompt,
+    Garbage,
+    RateLimited,
+    Raw,
+    RawSocket,
+    ResetBeforeHeaders,
+    Simulator,
+    StreamError,
+    TooLong,
+    WrongType,
+)
+
+AS_WRITTEN = (
+    b'{ "model" : "gpt-4o-mini",\r\n\t"messages":[{"role":"user","content":"caf\\u00e9 \xc3\xa9 \\/ \\ud83d\\ude00"}],'
+    b'"temperature":1.00, "seed":123456789012345678901234567890,"a_future_field":{"b":[1,2.50,1e2,null]} , '
+    b'"user" : "x" }\n'
+)
+UP = {"host", "content-type", "content-length", "accept", "accept-encoding", "api-key"}
+DOWN = {"date", "server", "content-type", "content-length", "x-request-id", "apim-request-id"}
+
+
+async def capped(stage: Stage, cap: int, **body: Any) -> Answered:
+    code = await stage.add_event(max_output_tokens=cap)
+    return await answered(stage.post(headers={"api-key": f"{code}/ann"}, json=QUESTION | body))
+
+
+# ---- the body on its way up
+
+
+async def test_the_body_goes_upstream_byte_for_byte(stage: Stage) -> None:
+    got = await answered(stage.post(data=AS_WRITTEN))
+    assert got.status == 200
+    assert stage.simulator.calls[-1].body == AS_WRITTEN
+
+
+async def test_only_the_model_is_changed_where_the_deployment_has_another_name(stage: Stage) -> None:
+    model = await stage.add_deployment(deployment_name="prod-east")
+    code = await stage.add_event(models=(model,))
+    written = AS_WRITTEN.replace(b"gpt-4o-mini", model.encode())
+    got = await answered(stage.post(headers={"api-key": f"{code}/ann"}, data=written))
+    assert got.status == 200
+    assert stage.simulator.calls[-1].body == AS_WRITTEN.replace(b"gpt-4o-mini", b"prod-east")
+
+
+async def test_a_missing_model_is_put_in_and_the_rest_stays(stage: Stage) -> None:
+    written = b'{  "messages":[{"role":"user","content":"hi"}] , "x" : 1.0}'
+    assert (await answered(stage.post(data=written))).status == 200
+    assert stage.simulator.calls[-1].body == b'{"model":"gpt-4o-mini",' + written[1:]
+
+
+@pytest.mark.parametrize("model", ["null", '""'])
+async def test_an_empty_model_means_the_default(stage: Stage, model: str) -> None:
+    written = b'{"model": %s,"messages":[{"role":"user","content":"hi"}]}' % model.encode()
+    assert (await answered(stage.post(data=written))).status == 200
+    assert stage.simulator.calls[-1].body == written.replace(model.encode(), b'"gpt-4o-mini"', 1)
+
+
+async def test_the_deployments_form_is_called_with_its_own_api_version_and_the_body_untouched(
+    stage: Stage,
+) -> None:
+    model = await stage.add_deployment(api_version="2024-10-21", deployment_name="prod")
+    code = await stage.add_event(models=(model,), default_model=model)
+    path = "/v1/chat/completions?api-version=2023-09-01-preview"
+    written = json.dumps(QUESTION).encode()
+    got = await answered(stage.post(path, headers={"api-key": f"{code}/ann"}, data=written))
+    assert got.status == 200
+    call = stage.simulator.calls[-1]
+    assert (call.form, call.path) == ("deployments", "/openai/deployments/prod/chat/completions")
+    assert (call.query, call.body) == ("api-version=2024-10-21", written)
+
+
+async def test_an_endpoint_may_end_with_a_slash(stage: Stage) -> None:
+    model = await stage.add_deployment(endpoint=stage.simulator.url + "/")
+    code = await stage.add_event(models=(model,), default_model=model)
+    assert (await answered(stage.post(headers={"api-key": f"{code}/ann"}))).status == 200
+    assert stage.simulator.calls[-1].path == "/openai/v1/chat/completions"
+
+
+async def test_a_large_body_goes_upstream_whole(stage: Stage) -> None:
+    words = "word " * 100_000
+    body = json.dumps({"messages": [{"role": "user", "content": words}]}).encode()
+    got = await answered(stage.post("/v1/deployments/gpt-4o/chat/completions", data=body))
+    assert got.status == 200
+    assert stage.simulator.calls[-1].json["messages"][0]["content"] == words
+
+
+async def test_a_body_above_a_mebibyte_goes_upstream_without_a_warning(stage: Stage) -> None:
+    async def in_pieces() -> AsyncIterator[bytes]:
+        yield b'{"messages":[{"role":"user","content":"hi"}],"metadata":{"blob":"'
+        for _ in range(20):
+            yield b"x" * 100_000
+        yield b'"}}'
+
+    got = await answered(stage.post(data=in_pieces()))
+    assert got.status == 200
+    assert len(stage.simulator.calls[-1].body) > 2_000_000
+
+
+# ---- headers
+
+
+async def test_no_header_goes_upstream_but_the_listed(stage: Stage) -> None:
+    sent = {
+        "openai-event-code": CREDENTIAL,
+        "authorization": f"Bearer {CREDENTIAL}",
+        "cookie": "session=1",
+        "user-agent": "attendee/1",
+        "x-forwarded-for": "203.0.113.9",
+        "x-real-ip": "203.0.113.9",
+        "openai-organization": "org",
+        "openai-project": "proj",
+        "x-stainless-lang": "python",
+        "x-ms-useragent": "x",
+        "x-functions-key": "secret",
+        "ocp-apim-subscription-key": "another",
+        "accept": "application/json",
+        "accept-encoding": "gzip, br",
+        "referer": "https://example.test/",
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "tracestate": "a=1",
+        "x-ms-client-request-id": "mine-1",
+    }
+    for header in ("api-key", "openai-event-code"):
+        assert (await answered(stage.post(headers=sent | {header: CREDENTIAL}))).status == 200
+        call = stage.simulator.calls[-1]
+        names = {name.lower() for name, _ in call.headers}
+        assert names == UP | {"traceparent", "tracestate", "x-ms-client-request-id"}
+        assert call.header("traceparent") == sent["traceparent"]
+        assert call.header("x-ms-client-request-id") == "mine-1"
+        assert (call.header("api-key"), call.header("accept-encoding")) == (KEY, "identity")
+
+
+@pytest.mark.parametrize("header", ["api-key", "openai-event-code", "authorization"])
+async def test_the_credential_never_goes_upstream(stage: Stage, header: str) -> None:
+    value = f"Bearer {CREDENTIAL}" if header == "authorization" else CREDENTIAL
+    for path in ("/v1/chat/completions", "/api/v1/deployments/gpt-4o/chat/completions"):
+        got = await answered(stage.post(f"{path}?code={CREDENTIAL}", headers={header: value}))
+        assert got.status == 200
+    for call in stage.simulator.calls:
+        seen = repr((call.path, call.query, call.headers, call.body))
+        assert "gloveboxes" not in seen
+        assert "hackathon" not in seen
+
+
+async def test_no_header_comes_back_but_the_listed(stage: Stage) -> None:
+    private = {
+        "server": "azure-host-17",
+        "set-cookie": "a=b",
+        "x-ms-region": "East US 2",
+        "x-ms-deployment-name": "prod-east",
+        "azureml-model-session": "d1",
+        "x-ratelimit-remaining-tokens": "5",
+        "x-ratelimit-limit-requests": "100",
+        "retry-after": "3",
+        "www-authenticate": "Bearer",
+        "location": "https://private.openai.azure.com",
+        "x-envoy-upstream-service-time": "4",
+        "via": "1.1 gateway",
+        "cache-control": "no-store",
+        "strict-transport-security": "max-age=1",
+    }
+    public = {
+        "content-type": "application/json",
+        "apim-request-id": "a-1",
+        "x-request-id": "r-1",
+        "x-ms-client-request-id": "c-1",
+        "openai-processing-ms": "42",
+    }
+    for status in (200, 400):
+        stage.simulator.behave(MODEL, Raw(status, private | public, b'{"choices":[]}'))
+        got = await answered(stage.post())
+        assert got.status == status
+        assert got.headers.keys() <= DOWN | public.keys()
+        assert public.items() <= got.headers.items()
+        assert "azure-host" not in repr(got.headers)
+
+
+async def test_without_ids_from_upstream_the_answer_has_one_of_ours(stage: Stage) -> None:
+    stage.simulator.behave(MODEL, *[Raw(200, {"content-type": "application/json"}, b"{}")] * 2)
+    ids = {(await answered(stage.post())).headers["x-request-id"] for _ in range(2)}
+    assert len(ids) == 2
+
+
+BEHAVIOURS: list[Behaviour] = [
+    Answer(),
+    FilteredPrompt(),
+    FilteredAnswer(),
+    TooLong(),
+    RateLimited(retry_after=1),
+    *[Failure(status) for status in (401, 403, 404, 408, 409, 422, 500, 502, 503, 504)],
+    ResetBeforeHeaders(),
+    CutBody(),
+    StreamError(),
+    Garbage(),
+    WrongType(),
+    RawSocket(),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_no_key_endpoint_host_or_region_ever_comes_back(stage: Stage, stream: bool) -> None:
+    host = stage.simulator.url.removeprefix("http://")
+    secrets = [KEY, "SIMULATOR_KEY", host, host.split(":")[1], "East US", "azureml", "gateway", "Gateway"]
+    for behaviour in BEHAVIOURS:
+        stage.simulator.behave(MODEL, behaviour)
+        got = await answered(stage.post(json=QUESTION | {"stream": stream}))
+        await stage.mend()
+        # Its own numbers may hold the port's digits: those of an answer are not looked at.
+        told = repr(got.headers) + got.body.decode("utf-8", "replace")
+        for secret in secrets if got.status != 200 else [*secrets[:3], "East US", "azureml"]:
+            assert secret not in told, (behaviour, secret)
+
+
+# ---- output caps
+
+
+async def test_an_absent_cap_is_added_in_the_field_that_the_deployment_takes(stage: Stage) -> None:
+    got = await capped(stage, 50)
+    assert (got.status, got.headers["x-event-max-output-tokens"]) == (200, "50")
+    sent = stage.simulator.calls[-1].json
+    assert sent["max_completion_tokens"] == 50
+    assert "max_tokens" not in sent
+    model = await stage.add_deployment(output_field="max_tokens")
+    code = await stage.add_event(models=(model,), default_model=model, max_output_tokens=50)
+    got = await answered(stage.post(headers={"api-key": f"{code}/ann"}))
+    assert (got.status, stage.simulator.calls[-1].json["max_tokens"]) == (200, 50)
+    assert "max_completion_tokens" not in stage.simulator.calls[-1].json
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize(
+    ("asked", "choices", "sent"),
+    [(500, 1, 100), (101, 1, 100), (100, 1, None), (7, 1, None), (100, 4, 25), (25, 4, None), (10, 100, 1)],
+)
+async def test_the_cap_is_lowered_in_the_field_that_the_client_used(
+    stage: Stage, field: str, asked: int, choices: int, sent: int | None
+) -> None:
+    got = await capped(stage, 100, n=choices, **{field: asked})
+    assert got.status == 200
+    assert stage.simulator.calls[-1].json[field] == (sent or asked)
+    assert got.headers.get("x-event-max-output-tokens") == (str(sent) if sent else None)
+    assert len({"max_tokens", "max_completion_tokens"} & stage.simulator.calls[-1].json.keys()) == 1
+    assert json.loads(got.body)["usage"]["completion_tokens"] <= 100
+
+
+async def test_the_cap_holds_for_streams_and_its_header_comes_with_them(stage: Stage) -> None:
+    got = await capped(stage, 3, stream=True)
+    assert (got.status, got.headers["x-event-max-output-tokens"]) == (200, "3")
+    assert stage.simulator.calls[-1].tokens == 3
+
+
+async def test_both_fields_are_capped_where_both_are_sent(stage: Stage) -> None:
+    await capped(stage, 10, max_tokens=500, max_completion_tokens=5)
+    sent = stage.simulator.calls[-1].json
+    assert (sent["max_tokens"], sent["max_completion_tokens"]) == (10, 5)
+
+
+async def test_a_null_cap_is_no_cap(stage: Stage) -> None:
+    got = await capped(stage, 10, max_tokens=None, max_completion_tokens=None)
+    assert got.headers["x-event-max-output-tokens"] == "10"
+    assert stage.simulator.calls[-1].json["max_completion_tokens"] == 10
+
+
+async def test_more_choices_than_the_cap_has_tokens_are_refused(stage: Stage) -> None:
+    got = await capped(stage, 3, n=4)
+    assert (got.status, got.error["code"], got.error["param"]) == (400, "invalid_request", "n")
+    assert "3" in got.error["message"]
+    assert not stage.simulator.calls
+
+
+async def test_an_event_without_a_cap_changes_nothing(stage: Stage) -> None:
+    got = await answered(stage.post(json=QUESTION | {"model": MODEL, "max_tokens": 100_000}))
+    assert "x-event-max-output-tokens" not in got.headers
+    assert stage.simulator.calls[-1].json["max_tokens"] == 100_000
+
+
+# ---- what is the caller's passes untouched
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "behaviour", [FilteredPrompt(), TooLong(), Failure(409), Failure(422), Failure(415, b"\xff not json")]
+)
+async def test_an_upstream_refusal_of_the_request_passes_byte_for_byte(
+    stage: Stage, behaviour: Behaviour, stream: bool
+) -> None:
+    body = QUESTION | {"model": MODEL, "stream": stream}
+    stage.simulator.behave(MODEL, behaviour, behaviour)
+    url = stage.simulator.url + "/openai/v1/chat/completions"
+    direct = await answered(stage.http.post(url, json=body, headers={"api-key": KEY}))
+    got = await answered(stage.post(json=body))
+    assert (got.status, got.body) == (direct.status, direct.body)
+    assert got.headers["content-type"] == direct.headers["content-type"]
+    assert got.headers["apim-request-id"]
+
+
+async def test_a_plain_answer_passes_byte_for_byte(stage: Stage) -> None:
+    body = b'{ "id":"x","choices":[],\n"usage":{"prompt_tokens":1,"completion_tokens":2},"future":1.0}\n'
+    for status in (200, 201):
+        stage.simulator.behave(MODEL, Raw(status, body=body))
+        got = await answered(stage.post())
+        assert (got.status, got.body) == (status, body)
+
+
+# ---- what is the upstream's fault becomes a documented refusal
+
+
+@dataclass(frozen=True)
+class Fault:
+    behaviour: Behaviour
+    status: int = 502
+    code: str = "upstream_error"
+
+
+FAULTS = {
+    **{str(status): Fault(Failure(status)) for status in (401, 403, 404, 408, 500, 502, 503, 504, 599)},
+    "301": Fault(Raw(301, {"location": "http://127.0.0.1:1/elsewhere"})),
+    "307": Fault(Failure(307, b"", {"location": "http://127.0.0.1:1/elsewhere"})),
+    "429": Fault(RateLimited(), 429, "upstream_busy"),
+    "reset": Fault(ResetBeforeHeaders()),
+    "closed": Fault(ResetBeforeHeaders("close")),
+    "no-http": Fault(RawSocket()),
+    "nothing-of-http": Fault(RawSocket(b"\x00\xff" * 500)),
+    "half-a-header": Fault(RawSocket(b"HTTP/1.1 200 OK\r\ncontent-ty")),
+    "html": Fault(WrongType()),
+    "garbage": Fault(Garbage()),
+    "empty": Fault(Raw()),
+    "a-list": Fault(Raw(body=b"[]")),
+    "not-utf-8": Fault(Raw(body=b"\xff\xfe")),
+    "cut-body": Fault(CutBody()),
+    "reset-body": Fault(CutBody("reset")),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+async def test_an_upstream_fault_is_told_as_documented(stage: Stage, fault: Fault) -> None:
+    stage.simulator.behave(MODEL, fault.behaviour)
+    got = await answered(stage.post())
+    assert (got.status, got.error["code"]) == (fault.status, fault.code)
+    assert got.headers["content-type"] == "application/json"
+    assert got.headers["x-request-id"]
+    assert len(stage.simulator.calls) == 1
+
+
+async def test_an_upstream_that_refuses_connections_is_an_upstream_error(stage: Stage) -> None:
+    for endpoint in (f"http://127.0.0.1:{free()}", "http://nobody.invalid", "https://127.0.0.1:1"):
+        model = await stage.add_deployment(endpoint=endpoint)
+        code = await stage.add_event(models=(model,), default_model=model)
+        got = await answered(stage.post(headers={"api-key": f"{code}/ann"}))
+        assert (got.status, got.error["code"]) == (502, "upstream_error")
+        assert "invalid" not in got.error["message"]
+
+
+async def test_a_deployment_whose_key_is_not_set_is_an_upstream_error_and_is_not_called(
+    stage: Stage,
+) -> None:
+    model = await stage.add_deployment(auth="NO_SUCH_SETTING")
+    code = await stage.add_event(models=(model,), default_model=model)
+    got = await answered(stage.post(headers={"api-key": f"{code}/ann"}))
+    assert (got.status, got.error["code"]) == (502, "upstream_error")
+    assert "NO_SUCH_SETTING" not in got.error["message"]
+    assert not stage.simulator.calls
+
+
+@pytest.mark.parametrize(
+    ("told", "milliseconds"),
+    [
+        (RateLimited(retry_after_ms=1500), 1500),
+        (RateLimited(retry_after_ms=2500, retry_after=9), 2_500),
+        (RateLimited(retry_after=7), 7_000),
+        (RateLimited(retry_after="soon", reset_requests=4), 4_000),
+        (RateLimited(reset_tokens=3), 3_000),
+        (RateLimited(), 10_000),
+        (RateLimited(retry_after=86400), 60_000),
+        (RateLimited(retry_after="Wed, 21 Oct 2026 07:28:00 GMT"), 10_000),
+        (RateLimited(retry_after=-5), 10_000),
+        (RateLimited(retry_after="nan"), 10_000),
+        (RateLimited(retry_after="inf"), 60_000),
+    ],
+)
+async def test_a_busy_upstream_says_when_to_come_back(
+    stage: Stage, told: RateLimited, milliseconds: int
+) -> None:
+    for stream in (False, True):
+        stage.simulator.behave(MODEL, told)
+        began = monotonic()
+        got = await answered(stage.post(json=QUESTION | {"stream": stream}))
+        passed = (monotonic() - began) * 1000
+        await stage.mend()
+        assert (got.status, got.error["code"]) == (429, "upstream_busy")
+        told_ms = int(got.headers["retry-after-ms"])
+        assert milliseconds - passed - 1 < told_ms <= milliseconds
+        assert int(got.headers["retry-after"]) == max(1, math.ceil(told_ms / 1000))
+        assert "x-should-retry" not in got.headers
+
+
+async def test_an_upstream_that_fails_now_and_then_is_used_again(stage: Stage) -> None:
+    stage.simulator.always(MODEL, EveryOther(ResetBeforeHeaders()))
+    statuses = [(await answered(stage.post())).status for _ in range(6)]
+    assert sorted(statuses) == [200, 200, 200, 502, 502, 502]
+
+
+@pytest.fixture(scope="module")
+async def hasty(running: Stage, environment: dict[str, str]) -> AsyncIterator[Stage]:
+    short = dict.fromkeys(("PROXY_UPSTREAM_TIMEOUT_SECONDS", "PROXY_UPSTREAM_FIRST_BYTE_SECONDS"), "0.2")
+    async with serve(running.tables, running.simulator, environment | short) as stage:
+        yield stage
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_silent_upstream_is_a_timeout_and_its_call_is_closed(
+    stage: Stage, hasty: Stage, stream: bool
+) -> None:
+    stage.simulator.gate(MODEL)
+    got = await answered(hasty.post(json=QUESTION | {"stream": stream}))
+    assert (got.status, got.error["code"]) == (504, "upstream_timeout")
+    await stage.simulator.until(lambda calls: calls[-1].left)
+
+
+async def test_an_upstream_that_is_silent_after_its_status_is_a_timeout_too(
+    stage: Stage, hasty: Stage
+) -> None:
+    stage.simulator.gate(MODEL).open(0)
+    got = await answered(hasty.post())
+    assert (got.status, got.error["code"]) == (504, "upstream_timeout")
+    await stage.simulator.until(lambda calls: calls[-1].left)
+
+
+async def test_calls_run_side_by_side(stage: Stage) -> None:
+    gate = stage.simulator.gate(MODEL, calls=None)
+    waiting = [asyncio.create_task(answered(stage.post())) for _ in range(60)]
+    await gate.arrived(60)
+    gate.open_all()
+    assert [got.status for got in await asyncio.gather(*waiting)] == [200] * 60
+
+
+# ---- the short memory in front of the tables
+
+
+@pytest.fixture
+async def own_tables(azurite: Azurite, stage: Stage) -> AsyncIterator[TableTap]:
+    """The shared tables, seen through a tap."""
+    async with TableTap(azurite.port).open() as tap:
+        yield tap
+
+
+async def test_what_is_known_serves_while_the_tables_are_down(
+    stage: Stage, environment: dict[str, str]
+) -> None:
+    with Azurite(None) as azurite:
+        tables = Tables(open_service(azurite.connection_string, None))
+        await tables.create_tables()
+        await tables.put_event(EVENT)
+        await tables.put_deployment(
+            Deployment(MODEL, MODEL, stage.simulator.url, MODEL, auth="SIMULATOR_KEY")
+        )
+        settings = environment | {"PROXY_TABLES": azurite.connection_string, "PROXY_CACHE_SECONDS": "0.05"}
+        async with serve(tables, stage.simulator, settings) as own:
+            assert (await answered(own.post())).status == 200
+            assert (await answered(own.http.get(own.url + "/readyz"))).status == 200
+            azurite.kill()
+            for _ in range(3):
+                assert (await answered(own.post())).status == 200
+            for path in ("/v1/models", "/v1/event"):
+                got = await answered(own.http.get(own.url + path, headers={"api-key": CREDENTIAL}))
+                assert got.status == 200
+            unknown = await answered(own.post(headers={"api-key": "another/ann"}))
+            assert (unknown.status, unknown.error["code"]) == (503, "store_unavailable")
+            assert (await answered(own.http.get(own.url + "/readyz"))).status == 503
+            azurite.start()  # with nothing in it: no table either, which is no event that is unknown
+            assert (await answered(own.http.get(own.url + "/readyz"))).status == 503
+            await tables.create_tables()
+            assert (await answered(own.http.get(own.url + "/readyz"))).status == 200
+            assert (await answered(own.post(headers={"api-key": "another/ann"}))).status == 401
+        await tables.close()
+
+
+async def test_an_event_is_read_once_while_it_is_fresh(
+    stage: Stage, own_tables: TableTap, environment: dict[str, str]
+) -> None:
+    settings = environment | {
+        "PROXY_TABLES": own_tables.connection_string,
+        "PROXY_CACHE_SECONDS": "600",
+        "PROXY_USAGE_FLUSH_SECONDS": "600",
+    }
+    async with serve(stage.tables, stage.simulator, settings) as own:
+        for user in ("ann", "bob", "eve") * 5:
+            assert (await answered(own.post(headers={"api-key": f"hackathon/{user}"}))).status == 200
+        assert own_tables.reads_of("events(PartitionKey='hackathon'") == 1
+        reads = [request for request in own_tables.requests if request.startswith("GET")]
+        assert len(reads) == 2  # the other: all deployments
+        # Behind the first answer, in the background, it is noted that its deployment answers.
+        assert len(own_tables.requests) - len(reads) <= 1
+
+
+async def test_an_event_that_is_not_there_is_remembered_too(
+    stage: Stage, own_tables: TableTap, environment: dict[str, str]
+) -> None:
+    settings = environment | {
+        "PROXY_TABLES": own_tables.connection_string,
+        "PROXY_CACHE_SECONDS": "600",
+    }
+    async with serve(stage.tables, stage.simulator, settings) as own:
+        for _ in range(5):
+            assert (await answered(own.post(headers={"api-key": "nobody/ann"}))).status == 401
+        assert len(own_tables.requests) == 1
+
+
+async def test_many_callers_wait_for_one_read(
+    stage: Stage, own_tables: TableTap, environment: dict[str, str]
+) -> None:
+    settings = environment | {
+        "PROXY_TABLES": own_tables.connection_string,
+        "PROXY_CACHE_SECONDS": "600",
+    }
+    async with serve(stage.tables, stage.simulator, settings) as own:
+        own_tables.passing.clear()
+        calls = [asyncio.create_task(answered(own.post())) for _ in range(20)]
+        await own_tables.asked.wait()
+        for _ in range(5):  # by now the others stand there, too
+            assert (await answered(own.http.get(own.url + "/healthz"))).status == 200
+        own_tables.passing.set()
+        assert {got.status for got in await asyncio.gather(*calls)} == {200}
+        assert own_tables.reads_of("events(") == 1
+        assert own_tables.reads_of("deployments()") == 1
+
+
+async def test_the_caller_that_began_the_read_may_leave(
+    stage: Stage, own_tables: TableTap, environment: dict[str, str]
+) -> None:
+    settings = environment | {"PROXY_TABLES": own_tables.connection_string}
+    async with serve(stage.tables, stage.simulator, settings) as own:
+        own_tables.passing.clear()
+        async with aiohttp.ClientSession() as http:
+            first = asyncio.create_task(_post(http, own.url))
+            await own_tables.asked.wait()
+            second = asyncio.create_task(answered(own.post()))
+            assert (await answered(own.http.get(own.url + "/healthz"))).status == 200
+            first.cancel()
+            own_tables.passing.set()
+            assert (await second).status == 200
+
+
+async def _post(http: aiohttp.ClientSession, url: str) -> int:
+    async with http.post(f"{url}/v1/chat/completions", json=QUESTION, headers={"api-key": CREDENTIAL}) as got:
+        return got.status
+
+
+async def test_a_second_instance_of_the_simulator_takes_over_a_deployment(stage: Stage) -> None:
+    async with Simulator(keys={"another-key"}) as other:
+        model = await stage.add_deployment(endpoint=other.url)
+        code = await stage.add_event(models=(model,), default_model=model)
+        got = await answered(stage.post(headers={"api-key": f"{code}/ann"}))
+        assert (got.status, got.error["code"]) == (502, "upstream_error")
+        assert (other.calls[-1].status, stage.simulator.calls) == (401, ())

@@ -1,0 +1,99 @@
+"""What is noted of a deployment's health: in the background, the latest, not too often, and never in the way."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.core.errors import StoreUnavailable
+from shared.core.models import Deployment, Health
+from shared.upstream.health import HealthNotes
+
+NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
+EAST = Deployment("gpt-4o", "east", "https://east.example", "gpt-4o")
+WEST = Deployment("gpt-4o", "west", "https://west.example", "gpt-4o")
+
+
+class Store:
+    """As much of the tables as is used."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, Health]] = []
+        self.down = False
+        self.asked = asyncio.Event()
+        self.written = asyncio.Condition()
+        self.passing = asyncio.Event()
+        self.passing.set()
+
+    async def write_health(self, deployment: Deployment, health: Health) -> None:
+        self.asked.set()
+        await self.passing.wait()
+        if self.down:
+            raise StoreUnavailable
+        async with self.written:
+            self.rows.append((deployment.id, health))
+            self.written.notify_all()
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(10), self.written:
+            await self.written.wait_for(lambda: len(self.rows) >= count)
+
+
+def notes(store: Store, pause_seconds: float = 0.05) -> HealthNotes:
+    return HealthNotes(store, lambda: NOW, pause_seconds)
+
+
+async def test_it_is_noted_how_a_deployment_was_seen_and_until_when_it_is_left_alone() -> None:
+    store = Store()
+    noted = notes(store)
+    noted.put(EAST, "429", 2.5)
+    noted.put(WEST, "ok", 0)
+    await store.until(2)
+    assert store.rows == [
+        ("east", Health(NOW, "429", NOW + timedelta(seconds=2.5))),
+        ("west", Health(NOW, "ok", None)),
+    ]
+    await noted.close()
+
+
+async def test_of_many_changes_the_first_and_the_latest_are_written() -> None:
+    store = Store()
+    noted = notes(store, 0.3)
+    noted.put(EAST, "429", 1)
+    await store.until(1)
+    for _ in range(100):
+        noted.put(EAST, "500", 1)
+        noted.put(EAST, "ok", 0)
+    await store.until(2)
+    assert [health.status for _, health in store.rows] == ["429", "ok"]
+    await noted.close()
+
+
+async def test_what_cannot_be_written_is_left_out_and_the_next_is_written(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = Store()
+    noted = notes(store)
+    store.down = True
+    noted.put(EAST, "429", 1)
+    await store.asked.wait()
+    await asyncio.sleep(0)
+    store.down = False
+    noted.put(EAST, "ok", 0)
+    await store.until(1)
+    assert store.rows[0][1].status == "ok"
+    assert "deployment east" in caplog.text
+    await noted.close()
+
+
+async def test_it_can_be_closed_while_the_tables_do_not_answer() -> None:
+    store = Store()
+    noted = notes(store)
+    store.passing.clear()
+    noted.put(EAST, "429", 1)
+    await store.asked.wait()
+    async with asyncio.timeout(5):
+        await noted.close()
+    assert store.rows == []

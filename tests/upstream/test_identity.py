@@ -1,0 +1,85 @@
+"""Tokens of the app's own identity, from a credential that counts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Self
+
+import pytest
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ServiceRequestError
+
+from shared.core.errors import UpstreamError
+from shared.upstream.identity import IdentityTokens
+
+
+class CountingCredential:
+    """As much of an azure-identity credential as is used."""
+
+    def __init__(self, seconds: float = 3600) -> None:
+        self.asked = 0
+        self.seconds = seconds
+        self.fails = False
+
+    async def get_token(self, *_: str, **__: object) -> AccessToken:
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self.fails:
+            raise ServiceRequestError("no network")
+        return AccessToken(f"token-{self.asked}", int(time.time() + self.seconds))
+
+    async def close(self) -> None:
+        pass
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+async def test_many_calls_at_once_renew_one_token() -> None:
+    credential = CountingCredential()
+    tokens = IdentityTokens("scope", None, credential)
+    assert set(await asyncio.gather(*(tokens.token() for _ in range(50)))) == {"token-1"}
+    assert await tokens.token() == "token-1" and credential.asked == 1
+
+
+async def test_a_token_that_nears_its_end_serves_while_the_next_is_fetched() -> None:
+    credential = CountingCredential(seconds=60)
+    tokens = IdentityTokens("scope", None, credential)
+    assert await tokens.token() == "token-1"
+    credential.seconds = 3600
+    assert await tokens.token() == "token-1"
+    async with asyncio.timeout(10):
+        while await tokens.token() == "token-1":  # noqa: ASYNC110 - it is fetched behind our back
+            await asyncio.sleep(0)
+    assert await tokens.token() == "token-2" and credential.asked == 2
+
+
+async def test_a_token_that_still_holds_serves_while_none_can_be_had_and_is_not_asked_for_each_time() -> None:
+    credential = CountingCredential(seconds=60)
+    tokens = IdentityTokens("scope", None, credential)
+    assert await tokens.token() == "token-1"
+    credential.fails = True
+    for _ in range(50):
+        assert await tokens.token() == "token-1"
+        await asyncio.sleep(0)
+    assert credential.asked == 2
+
+
+async def test_a_token_at_its_very_end_no_longer_serves() -> None:
+    credential = CountingCredential(seconds=20)
+    tokens = IdentityTokens("scope", None, credential)
+    assert [await tokens.token() for _ in range(2)] == ["token-1", "token-2"]
+    credential.fails = True
+    with pytest.raises(UpstreamError):
+        await tokens.token()
+
+
+async def test_no_token_at_all_is_told_as_ours() -> None:
+    credential = CountingCredential()
+    credential.fails = True
+    with pytest.raises(UpstreamError, match="sign in"):
+        await IdentityTokens("scope", None, credential).token()

@@ -1,0 +1,435 @@
+"""One stream from the upstream to the client: what is sent, how it ends, and that each end is accounted once."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from collections.abc import Callable
+
+import pytest
+
+from shared.apis.sse import HEARTBEAT, MAX_EVENT_BYTES, data, split
+from shared.core.errors import UpstreamError
+from shared.core.models import Usage
+from shared.upstream.relay import ClientDeaf, Ending, Relay, Relayed, StreamLimits
+
+HELLO = b'data: {"choices":[{"delta":{"content":"Hello"}}],"usage":null}\n\n'
+HELLO_PLAIN = b'data: {"choices":[{"delta":{"content":"Hello"}}]}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5}}\n\n'
+DONE = b"data: [DONE]\n\n"
+NEVER = 3600.0
+OFTEN = 0.01
+
+
+class Source:
+    """An upstream that gives `pieces` one by one, and after the last the end; an exception is raised.
+
+    With `silent` it gives no end: it waits until it is closed, then fails as a closed connection does.
+    """
+
+    def __init__(self, *pieces: bytes | Exception, silent: bool = False) -> None:
+        self._pieces = list(pieces)
+        self._silent = silent
+        self.closings = 0
+        self.waiting = asyncio.Event()
+        self.closed = asyncio.Event()
+
+    async def read(self) -> bytes:
+        if self._pieces:
+            piece = self._pieces.pop(0)
+            if isinstance(piece, Exception):
+                raise piece
+            return piece
+        if self._silent:
+            self.waiting.set()
+            await self.closed.wait()
+            raise UpstreamError("closed")
+        return b""
+
+    def close(self) -> None:
+        self.closings += 1
+        self.closed.set()
+
+
+class Client:
+    """Keeps what it is sent. It can wait for ever, or fail, at the `stops_at`th sending."""
+
+    def __init__(self, stops_at: int | None = None, error: Exception | None = None) -> None:
+        self.got: list[bytes] = []
+        self.tried: list[bytes] = []
+        self.stopped = asyncio.Event()
+        self._stops_at = stops_at
+        self._error = error
+
+    async def send(self, piece: bytes) -> None:
+        self.tried.append(piece)
+        if len(self.got) == self._stops_at:
+            self.stopped.set()
+            if self._error is not None:
+                raise self._error
+            await asyncio.Event().wait()
+        self.got.append(piece)
+
+
+class Ended:
+    """The accounting: every call of it."""
+
+    def __init__(self) -> None:
+        self.calls: list[Relayed] = []
+
+    def __call__(self, relayed: Relayed) -> None:
+        self.calls.append(relayed)
+
+    @property
+    def once(self) -> Relayed:
+        (relayed,) = self.calls
+        return relayed
+
+
+def relay(
+    source: Source,
+    ended: Callable[[Relayed], None],
+    *,
+    hide: bool = True,
+    heartbeat: float = NEVER,
+    idle: float = NEVER,
+    longest: float = NEVER,
+) -> Relay:
+    limits = StreamLimits(heartbeat, idle, longest, last_words_seconds=OFTEN)
+    return Relay(source, limits, hide_usage=hide, ended=ended)
+
+
+async def pumped(
+    source: Source, *, hide: bool = True, idle: float = NEVER, longest: float = NEVER
+) -> tuple[list[bytes], Relayed]:
+    """What the client got of a whole stream, and what was accounted."""
+    client, ended = Client(), Ended()
+    await relay(source, ended, hide=hide, idle=idle, longest=longest).pump(client.send)
+    assert source.closings >= 1
+    return client.got, ended.once
+
+
+def error_of(event: bytes) -> dict[str, object]:
+    error = json.loads(data(event))["error"]
+    assert isinstance(error, dict)
+    return error
+
+
+async def test_a_whole_stream_goes_on_as_it_came_without_the_usage_that_nobody_asked_for() -> None:
+    got, ended = await pumped(Source(HELLO, HELLO, USAGE, DONE))
+    assert got == [HELLO_PLAIN, HELLO_PLAIN, DONE]
+    assert ended == Relayed(Ending.FINISHED, Usage(7, 5), 2)
+
+
+async def test_usage_that_was_asked_for_goes_on() -> None:
+    got, ended = await pumped(Source(HELLO, USAGE, DONE), hide=False)
+    assert got == [HELLO, USAGE, DONE]
+    assert ended.usage == Usage(7, 5)
+
+
+async def test_pieces_that_cut_events_are_joined_to_whole_events() -> None:
+    stream = HELLO + USAGE + DONE
+    got, ended = await pumped(Source(*(stream[at : at + 1] for at in range(len(stream)))))
+    assert got == [HELLO_PLAIN, DONE]
+    assert ended == Relayed(Ending.FINISHED, Usage(7, 5), 1)
+
+
+@pytest.mark.parametrize(
+    "last", [b"data: [DONE]", b"data: [DONE]\n", b"data: [DONE]\r\r", b"data: [DONE]\r\n\r"]
+)
+async def test_a_last_event_without_its_blank_line_is_passed_on(last: bytes) -> None:
+    got, ended = await pumped(Source(HELLO, last))
+    assert got == [HELLO_PLAIN, last]
+    assert ended.ending is Ending.FINISHED
+
+
+async def test_what_comes_after_done_is_passed_on() -> None:
+    got, ended = await pumped(Source(DONE, b": bye\n\n"))
+    assert got == [DONE, b": bye\n\n"]
+    assert ended.ending is Ending.FINISHED
+
+
+@pytest.mark.parametrize("end", [[], [UpstreamError("The model's answer was cut off.")]])
+async def test_a_stream_that_stops_before_done_ends_in_one_error_event(end: list[Exception]) -> None:
+    got, ended = await pumped(Source(HELLO, *end))
+    assert got[0] == HELLO_PLAIN
+    assert [error_of(event)["code"] for event in got[1:]] == ["upstream_error"]
+    assert ended == Relayed(Ending.CUT, None, 1)
+
+
+async def test_a_stream_that_broke_is_accounted_before_its_client_is_told() -> None:
+    source, client, ended = Source(HELLO), Client(stops_at=1), Ended()
+    pump = asyncio.create_task(relay(source, ended).pump(client.send))
+    await client.stopped.wait()
+    assert [error_of(event)["code"] for event in client.tried[1:]] == ["upstream_error"]
+    assert ended.once == Relayed(Ending.CUT, None, 1)
+    pump.cancel()
+    await asyncio.wait([pump])
+
+
+async def test_an_empty_stream_ends_in_one_error_event() -> None:
+    got, ended = await pumped(Source())
+    assert [error_of(event)["code"] for event in got] == ["upstream_error"]
+    assert ended == Relayed(Ending.CUT, None, 0)
+
+
+async def test_half_an_event_is_not_glued_to_the_error() -> None:
+    got, ended = await pumped(Source(HELLO, HELLO[:30]))
+    events = split(b"".join(got))
+    assert events[0] == HELLO_PLAIN
+    assert [error_of(event)["code"] for event in events[1:]] == ["upstream_error"]
+    assert ended.ending is Ending.CUT
+
+
+async def test_no_end_is_invented() -> None:
+    got, _ = await pumped(Source(HELLO))
+    assert b"[DONE]" not in b"".join(got)
+
+
+async def test_usage_that_came_before_the_cut_is_accounted() -> None:
+    _, ended = await pumped(Source(HELLO, USAGE))
+    assert ended == Relayed(Ending.CUT, Usage(7, 5), 1)
+
+
+async def test_an_event_without_end_in_sight_is_cut_and_none_of_it_sent() -> None:
+    got, ended = await pumped(Source(HELLO, b"x" * (MAX_EVENT_BYTES + 1)))
+    assert got[0] == HELLO_PLAIN
+    assert error_of(got[1])["message"] == "The model sent what is no stream."
+    assert ended.ending is Ending.CUT
+
+
+async def test_while_the_upstream_is_silent_comments_are_sent() -> None:
+    source, ended = Source(HELLO, HELLO[:10], silent=True), Ended()
+    beats = asyncio.Semaphore(0)
+    got: list[bytes] = []
+
+    async def send(piece: bytes) -> None:
+        got.append(piece)
+        if piece == HEARTBEAT:
+            beats.release()
+
+    pump = asyncio.create_task(relay(source, ended, heartbeat=OFTEN).pump(send))
+    for _ in range(3):
+        await beats.acquire()
+    assert got[:4] == [HELLO_PLAIN, HEARTBEAT, HEARTBEAT, HEARTBEAT]
+    pump.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pump
+    assert ended.once == Relayed(Ending.ABANDONED, None, 1)
+
+
+async def test_a_heartbeat_that_cannot_be_sent_is_not_followed_by_another() -> None:
+    source, ended = Source(HELLO, silent=True), Ended()
+    client = Client(stops_at=1)
+    pump = asyncio.create_task(relay(source, ended, heartbeat=OFTEN, idle=OFTEN * 10).pump(client.send))
+    await client.stopped.wait()
+    await source.closed.wait()
+    assert client.got == [HELLO_PLAIN]
+    assert client.tried.count(HEARTBEAT) == 1
+    pump.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pump
+    assert len(ended.calls) == 1
+
+
+async def test_heartbeats_that_fail_harm_nobody_and_leave_no_complaint() -> None:
+    loop, failures, ended = asyncio.get_running_loop(), list[object](), Ended()
+    loop.set_exception_handler(lambda _, context: failures.append(context))
+    beats = asyncio.Semaphore(0)
+
+    async def send(_: bytes) -> None:
+        beats.release()
+        raise OSError("gone")
+
+    pump = asyncio.create_task(relay(Source(silent=True), ended, heartbeat=OFTEN).pump(send))
+    for _ in range(3):
+        await beats.acquire()
+    pump.cancel()
+    await asyncio.wait([pump])
+    gc.collect()  # a failed task that nobody looked at complains when it is collected
+    loop.set_exception_handler(None)
+    assert failures == []
+    assert ended.once.ending is Ending.ABANDONED
+
+
+async def test_no_heartbeat_follows_the_error_event() -> None:
+    got: list[bytes] = []
+
+    async def send(piece: bytes) -> None:
+        got.append(piece)
+        if b'"error"' in piece:
+            await asyncio.sleep(OFTEN * 10)
+
+    limits = StreamLimits(OFTEN, NEVER, NEVER, last_words_seconds=NEVER)
+    await Relay(Source(HELLO, UpstreamError("cut")), limits, hide_usage=True, ended=Ended()).pump(send)
+    assert [piece for piece in got if b'"error"' in piece] == got[-1:]
+
+
+async def test_nothing_is_sent_after_the_end() -> None:
+    source, ended = Source(silent=True), Ended()
+    got: list[bytes] = []
+    held, release, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def send(piece: bytes) -> None:
+        try:
+            if piece == HEARTBEAT:
+                held.set()
+                await release.wait()
+            got.append(piece)
+        finally:
+            if piece == HEARTBEAT:
+                left.set()
+
+    pump = asyncio.create_task(relay(source, ended, heartbeat=OFTEN).pump(send))
+    await held.wait()
+    source.close()
+    await pump
+    release.set()
+    await left.wait()
+    assert [error_of(event)["code"] for event in got] == ["upstream_error"]
+
+
+async def test_a_silence_beyond_the_deadline_ends_the_stream_with_a_timeout() -> None:
+    source = Source(HELLO, silent=True)
+    got, ended = await pumped(source, idle=OFTEN)
+    assert got[0] == HELLO_PLAIN
+    assert error_of(got[1]) == {
+        "message": "The model was silent for 0.01 seconds, so the stream was ended.",
+        "type": "server_error",
+        "param": None,
+        "code": "upstream_timeout",
+    }
+    assert len(got) == 2
+    assert ended == Relayed(Ending.CUT, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "events"), [([], 0), ([HELLO], 1), ([HELLO, HELLO[:20]], 1)], ids=["none", "one", "half"]
+)
+async def test_a_stream_that_takes_too_long_ends_with_an_error_event_and_is_accounted_as_cut(
+    pieces: list[bytes], events: int
+) -> None:
+    got, ended = await pumped(Source(*pieces, silent=True), longest=OFTEN)
+    assert got[:-1] == [HELLO_PLAIN] * events
+    assert error_of(got[-1]) == {
+        "message": "The answer took longer than 0.01 seconds, so the stream was ended. Ask again for less.",
+        "type": "server_error",
+        "param": None,
+        "code": "upstream_timeout",
+    }
+    assert ended == Relayed(Ending.CUT, None, events)
+
+
+async def test_a_client_that_takes_nothing_does_not_hold_a_stream_beyond_its_end() -> None:
+    source, client, ended = Source(HELLO, USAGE, DONE), Client(stops_at=0), Ended()
+    with pytest.raises(ClientDeaf):
+        await relay(source, ended, longest=OFTEN).pump(client.send)
+    assert [error_of(event)["code"] for event in client.tried[1:]] == ["upstream_timeout"]
+    assert ended.once == Relayed(Ending.CUT, None, 1)
+    assert source.closings >= 1
+
+
+async def cancelled(source: Source, client: Client, reached: asyncio.Event) -> Relayed:
+    """What is accounted when the client leaves once `reached`."""
+    ended = Ended()
+    pump = asyncio.create_task(relay(source, ended).pump(client.send))
+    await reached.wait()
+    pump.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pump
+    assert source.closings >= 1
+    return ended.once
+
+
+async def test_a_client_that_leaves_while_the_upstream_is_awaited_is_accounted_once() -> None:
+    source = Source(HELLO, USAGE, silent=True)
+    assert await cancelled(source, Client(), source.waiting) == Relayed(Ending.ABANDONED, Usage(7, 5), 1)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "stops_at", "expected"),
+    [
+        ([HELLO, USAGE, DONE], 0, Relayed(Ending.ABANDONED, None, 1)),
+        ([HELLO, HELLO, USAGE, DONE], 1, Relayed(Ending.ABANDONED, None, 2)),
+        ([HELLO, USAGE, DONE], 1, Relayed(Ending.ABANDONED, Usage(7, 5), 1)),
+        ([HELLO, DONE[:-1]], 1, Relayed(Ending.ABANDONED, None, 1)),
+        ([HELLO], 1, Relayed(Ending.CUT, None, 1)),
+    ],
+    ids=["first event", "next event", "done", "rest", "error event"],
+)
+@pytest.mark.parametrize("error", [None, OSError("gone"), RuntimeError("closed")])
+async def test_a_client_that_leaves_or_fails_at_any_sending_is_accounted_once(
+    pieces: list[bytes], stops_at: int, expected: Relayed, error: Exception | None
+) -> None:
+    source, client = Source(*pieces), Client(stops_at, error)
+    if error is None:
+        assert await cancelled(source, client, client.stopped) == expected
+        return
+    ended = Ended()
+    with pytest.raises(type(error), match=str(error)):
+        await relay(source, ended).pump(client.send)
+    assert ended.once == expected
+    assert source.closings >= 1
+
+
+async def test_the_last_words_of_others_go_out_before_a_stream_is_accounted_for() -> None:
+    seen: list[str] = []
+
+    async def send(_: bytes) -> None:
+        seen.append("sent")
+
+    relays = [relay(Source(HELLO + DONE), lambda _: seen.append("accounted")) for _ in range(3)]
+    await asyncio.gather(*(one.pump(send) for one in relays))
+    assert seen == ["sent"] * 3 + ["accounted"] * 3
+
+
+async def test_a_client_that_leaves_when_it_has_all_has_a_finished_stream() -> None:
+    ended = Ended()
+
+    async def send(_: bytes) -> None:
+        asyncio.get_running_loop().call_soon(pump.cancel)
+
+    pump = asyncio.create_task(relay(Source(HELLO + USAGE + DONE), ended).pump(send))
+    with pytest.raises(asyncio.CancelledError):
+        await pump
+    assert ended.once == Relayed(Ending.FINISHED, Usage(7, 5), 1)
+
+
+async def test_a_pump_cancelled_before_it_began_is_accounted_by_closing_it() -> None:
+    source, ended = Source(HELLO), Ended()
+    one = relay(source, ended)
+    pump = asyncio.create_task(one.pump(Client().send))
+    pump.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pump
+    one.close()
+    assert ended.once == Relayed(Ending.ABANDONED, None, 0)
+    assert source.closings == 1
+
+
+async def test_closing_after_the_end_accounts_nothing_more() -> None:
+    source, ended = Source(HELLO, DONE), Ended()
+    one = relay(source, ended)
+    await one.pump(Client().send)
+    one.close()
+    one.close()
+    assert ended.once.ending is Ending.FINISHED
+
+
+async def test_a_fault_of_the_source_that_nobody_foresaw_is_raised_and_accounted() -> None:
+    source, ended = Source(HELLO, ZeroDivisionError()), Ended()
+    with pytest.raises(ZeroDivisionError):
+        await relay(source, ended).pump(Client().send)
+    assert ended.once == Relayed(Ending.ABANDONED, None, 1)
+
+
+async def test_a_source_that_cannot_be_closed_is_accounted_all_the_same() -> None:
+    class Stuck(Source):
+        def close(self) -> None:
+            raise OSError("stuck")
+
+    ended = Ended()
+    with pytest.raises(OSError, match="stuck"):
+        await relay(Stuck(HELLO, USAGE, DONE), ended).pump(Client().send)
+    assert ended.once == Relayed(Ending.FINISHED, Usage(7, 5), 1)

@@ -1,0 +1,412 @@
+"""Which deployment serves: priority, weight, affinity and load, cool-downs and probes. With a clock of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from shared.core.errors import StoreUnavailable, UpstreamBusy, UpstreamError
+from shared.core.models import Deployment, Trouble, Ways
+from shared.upstream.candidate import (
+    COOL_DOWN_SECONDS,
+    DEAD_AFTER,
+    LONGEST_COOL_DOWN_SECONDS,
+    REFUSED_SECONDS,
+    Candidate,
+)
+from shared.upstream.routing import BALANCE, QUIET, Routes, Routing
+
+USERS = [f"user-{number}" for number in range(2000)]
+
+
+class Pool:
+    """Deployments of the model `m`, a clock that stands still until it is set, and what was noticed."""
+
+    def __init__(self, *deployments: Deployment) -> None:
+        self.now = 1000.0
+        self.rows = list(deployments)
+        self.noticed: list[tuple[str, str, float]] = []
+        self.down = False
+        self.routing = Routing(self, 30, lambda: self.now, self._notice)
+
+    async def deployments(self) -> list[Deployment]:
+        if self.down:
+            raise StoreUnavailable
+        return list(self.rows)
+
+    def _notice(self, deployment: Deployment, seen: str, seconds: float) -> None:
+        self.noticed.append((deployment.id, seen, seconds))
+
+    async def routes(self) -> Routes:
+        return await self.routing.routes()
+
+    async def choose(self, user: str = "ann", tried: tuple[Candidate, ...] = ()) -> Candidate:
+        chosen = (await self.routes()).choose("m", user, tried)
+        assert chosen is not None
+        return chosen
+
+    async def get(self, name: str) -> Candidate:
+        """By its id, whatever its state."""
+        routes = await self.routes()
+        return next(one for tier in routes.tiers("m") for one in tier.candidates if one.deployment.id == name)
+
+    async def fail(
+        self, name: str, trouble: Trouble = Trouble.FAILED, seconds: float | None = None
+    ) -> Candidate:
+        """One call of its own that ends so."""
+        candidate = await self.get(name)
+        candidate.begin()
+        candidate.failed(trouble, trouble.value, seconds, self.now)
+        candidate.ended()
+        return candidate
+
+    async def succeed(self, candidate: Candidate) -> None:
+        candidate.begin()
+        candidate.answered(self.now)
+        candidate.ended()
+
+    async def served_by(self, users: list[str] = USERS) -> Counter[str]:
+        return Counter([(await self.choose(user)).deployment.id for user in users])
+
+
+def deployment(name: str, **fields: object) -> Deployment:
+    return Deployment("m", name, f"https://{name}.example", name, **fields)  # type: ignore[arg-type]
+
+
+def equals(count: int = 3) -> Pool:
+    return Pool(*(deployment(f"d{number}") for number in range(count)))
+
+
+# ---- who is first
+
+
+async def test_the_lowest_priority_number_serves_alone() -> None:
+    pool = Pool(deployment("paygo", priority=2), deployment("ptu", priority=1))
+    assert await pool.served_by() == {"ptu": len(USERS)}
+
+
+async def test_what_the_first_priority_cannot_take_spills_over_to_the_next() -> None:
+    pool = Pool(deployment("paygo", priority=2), deployment("ptu", priority=1))
+    await pool.fail("ptu", Trouble.BUSY, 5)
+    assert await pool.served_by() == {"paygo": len(USERS)}
+    pool.now += 5
+    assert await pool.served_by() == {"ptu": len(USERS)}
+
+
+async def test_users_are_spread_by_weight() -> None:
+    pool = Pool(deployment("large", weight=3), deployment("small"))
+    assert 0.72 < (await pool.served_by())["large"] / len(USERS) < 0.78
+
+
+async def test_a_weight_of_nothing_is_the_least() -> None:
+    pool = Pool(deployment("large", weight=9), deployment("odd", weight=0))
+    assert 0.07 < (await pool.served_by())["odd"] / len(USERS) < 0.13
+
+
+async def test_a_user_keeps_to_one_deployment_on_every_instance() -> None:
+    first, second = equals(), equals()
+    for user in USERS[:50]:
+        chosen = {(await pool.choose(user)).deployment.id for pool in (first, second) for _ in range(3)}
+        assert len(chosen) == 1
+
+
+async def test_a_new_deployment_moves_only_its_own_share_of_the_users() -> None:
+    three, four = equals(3), equals(4)
+    moved = [
+        user
+        for user in USERS
+        if (await three.choose(user)).deployment.id != (await four.choose(user)).deployment.id
+    ]
+    assert 0.2 < len(moved) / len(USERS) < 0.3
+    assert {(await four.choose(user)).deployment.id for user in moved} == {"d3"}
+
+
+async def test_one_user_with_many_calls_at_once_is_spread_by_load() -> None:
+    pool = equals()
+    for number in range(1, 301):
+        (await pool.choose("ann")).begin()
+        busy = [(await pool.get(name)).in_flight for name in ("d0", "d1", "d2")]
+        assert max(busy) <= max(QUIET, BALANCE * number / 3 + 1)
+    assert sum(busy) == 300 and min(busy) >= 300 * (1 - 2 / 3 * BALANCE) - 2
+
+
+async def test_affinity_wins_while_there_is_little_to_do() -> None:
+    pool = equals()
+    chosen = set()
+    for _ in range(QUIET):
+        candidate = await pool.choose("ann")
+        candidate.begin()
+        chosen.add(candidate.deployment.id)
+    assert len(chosen) == 1
+
+
+async def test_load_is_shared_by_weight() -> None:
+    pool = Pool(deployment("large", weight=3), deployment("small"))
+    for _ in range(400):
+        (await pool.choose("ann")).begin()
+    large, small = (await pool.get("large")).in_flight, (await pool.get("small")).in_flight
+    assert large <= BALANCE * 300 + 1 and small <= BALANCE * 100 + 1
+
+
+async def test_an_inactive_deployment_is_not_there() -> None:
+    pool = Pool(deployment("d0", active=False), deployment("d1"))
+    assert await pool.served_by() == {"d1": len(USERS)}
+    assert (await Pool(deployment("d0", active=False)).routes()).models == set()
+
+
+# ---- cooling down
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told", "seconds"),
+    [
+        (Trouble.BUSY, 3.5, 3.5),
+        (Trouble.BUSY, None, COOL_DOWN_SECONDS),
+        (Trouble.BUSY, 86400.0, LONGEST_COOL_DOWN_SECONDS),
+        (Trouble.FAILED, None, COOL_DOWN_SECONDS),
+        (Trouble.FAILED, 2.0, 2.0),
+        (Trouble.SILENT, None, COOL_DOWN_SECONDS),
+        (Trouble.REFUSED, None, REFUSED_SECONDS),
+    ],
+)
+async def test_what_fails_is_left_alone_for_so_long(
+    trouble: Trouble, told: float | None, seconds: float
+) -> None:
+    pool = equals(2)
+    await pool.fail("d0", trouble, told)
+    pool.now += seconds - 0.01
+    assert await pool.served_by() == {"d1": len(USERS)}
+    pool.now += 0.01
+    assert (await pool.served_by()).keys() == {"d0", "d1"}
+    assert pool.noticed == [("d0", trouble.value, seconds)]
+
+
+async def test_further_failures_in_a_row_double_the_time_up_to_a_minute() -> None:
+    pool = equals(2)
+    for seconds in (10, 20, 40, 60, 60):
+        candidate = await pool.fail("d0")
+        assert candidate.cool_until - pool.now == seconds
+        pool.now = candidate.cool_until
+    await pool.succeed(candidate)
+    assert (await pool.fail("d0")).cool_until - pool.now == COOL_DOWN_SECONDS
+
+
+async def test_calls_that_fail_together_count_as_one_failure() -> None:
+    pool = equals(2)
+    candidate = await pool.get("d0")
+    began_at, pool.now = pool.now, pool.now + 1
+    for _ in range(50):
+        candidate.failed(Trouble.SILENT, "unreachable", None, began_at)
+    assert candidate.failures == 1
+    assert candidate.is_last_resort()
+
+
+async def test_an_answer_to_an_older_call_does_not_end_a_cool_down() -> None:
+    pool = equals(2)
+    candidate = await pool.get("d0")
+    began_at, pool.now = pool.now, pool.now + 1
+    await pool.fail("d0", Trouble.BUSY, 30)
+    candidate.answered(began_at)
+    assert not candidate.is_ready()
+
+
+async def test_a_failure_of_an_older_call_does_not_lift_what_a_429_has_asked_for() -> None:
+    pool = equals(1)
+    candidate = await pool.fail("d0", Trouble.BUSY, 30)
+    candidate.failed(Trouble.FAILED, "500", None, pool.now - 5)
+    assert (await pool.routes()).choose("m", "ann") is None
+    assert candidate.cool_until == pool.now + 30
+
+
+async def test_after_a_failure_one_call_tries_and_the_others_go_elsewhere_until_it_is_answered() -> None:
+    pool = equals(2)
+    await pool.fail("d0", Trouble.SILENT)
+    pool.now += COOL_DOWN_SECONDS
+    mine = [user for user in USERS if (await pool.choose(user)).deployment.id == "d0"]
+    probe = await pool.choose(mine[0])
+    probe.begin()
+    assert await pool.served_by() == {"d1": len(USERS)}
+    probe.answered(pool.now)
+    assert (await pool.served_by())["d0"] == len(mine)
+
+
+async def test_a_probe_whose_caller_leaves_makes_room_for_another() -> None:
+    pool = equals(2)
+    await pool.fail("d0")
+    pool.now += COOL_DOWN_SECONDS
+    probe = await pool.get("d0")
+    probe.begin()
+    assert not probe.is_ready()
+    probe.left()
+    assert probe.is_ready()
+
+
+async def test_after_a_429_all_come_back_at_once() -> None:
+    pool = equals(2)
+    await pool.fail("d0", Trouble.BUSY, 1)
+    pool.now += 1
+    candidate = await pool.get("d0")
+    for _ in range(3):
+        assert candidate.is_ready()
+        candidate.begin()
+
+
+# ---- when nothing is left
+
+
+async def test_the_only_deployment_is_tried_again_after_failures_of_its_own() -> None:
+    pool = equals(1)
+    for _ in range(20):
+        await pool.fail("d0")
+    assert (await pool.choose()).deployment.id == "d0"
+
+
+async def test_what_gives_no_answer_at_all_is_given_up_after_some_tries_and_probed() -> None:
+    pool = equals(1)
+    for _ in range(DEAD_AFTER):
+        assert (await pool.choose()).deployment.id == "d0"
+        await pool.fail("d0", Trouble.SILENT)
+    routes = await pool.routes()
+    assert routes.choose("m", "ann") is None
+    pool.now += LONGEST_COOL_DOWN_SECONDS
+    probe = await pool.choose()
+    probe.begin()
+    assert routes.choose("m", "bob") is None
+    await pool.succeed(probe)
+    assert (await pool.choose("bob")).deployment.id == "d0"
+
+
+async def test_what_failed_is_used_only_where_nothing_else_is_left() -> None:
+    pool = Pool(deployment("d0", priority=1), deployment("d1", priority=2))
+    await pool.fail("d0")
+    assert await pool.served_by() == {"d1": len(USERS)}
+    await pool.fail("d1", Trouble.BUSY, 30)
+    assert await pool.served_by() == {"d0": len(USERS)}
+
+
+async def test_what_was_tried_is_not_chosen_again() -> None:
+    pool = equals(3)
+    tried: tuple[Candidate, ...] = ()
+    for _ in range(3):
+        tried += (await pool.choose("ann", tried),)
+    assert len(set(tried)) == 3
+    assert (await pool.routes()).choose("m", "ann", tried) is None
+
+
+async def test_all_cooling_is_told_with_the_earliest_recovery() -> None:
+    pool = equals(3)
+    for name, seconds in (("d0", 20.0), ("d1", 3.5), ("d2", 50.0)):
+        await pool.fail(name, Trouble.BUSY, seconds)
+    refusal = (await pool.routes()).refusal("m", None)
+    assert isinstance(refusal, UpstreamBusy)
+    assert refusal.retry_after_seconds == 3.5
+    assert refusal.headers == {b"retry-after": b"4", b"retry-after-ms": b"3500"}
+
+
+async def test_a_refusal_of_ours_is_no_reason_to_wait() -> None:
+    pool = equals(2)
+    for name in ("d0", "d1"):
+        await pool.fail(name, Trouble.REFUSED)
+    assert isinstance((await pool.routes()).refusal("m", None), UpstreamError)
+    pool = equals(2)
+    await pool.fail("d0", Trouble.REFUSED)
+    await pool.fail("d1", Trouble.BUSY, 90)
+    refusal = (await pool.routes()).refusal("m", UpstreamError("refused"))
+    assert isinstance(refusal, UpstreamBusy)
+    assert refusal.retry_after_seconds == LONGEST_COOL_DOWN_SECONDS
+
+
+async def test_where_all_failed_the_last_failure_is_told() -> None:
+    pool = equals(1)
+    await pool.fail("d0")
+    last = UpstreamError("the last")
+    assert (await pool.routes()).refusal("m", last) is last
+
+
+async def test_a_limit_that_is_over_is_no_reason_to_say_busy() -> None:
+    pool = equals(1)
+    await pool.fail("d0", Trouble.BUSY, 5)
+    pool.now += 5
+    late = UpstreamError("too late")
+    assert (await pool.routes()).refusal("m", late) is late
+
+
+# ---- over the reloads of the table
+
+
+async def test_a_cool_down_survives_the_reload_of_the_table() -> None:
+    pool = equals(2)
+    candidate = await pool.fail("d0", Trouble.BUSY, 60)
+    candidate.ways = Ways("max_tokens")
+    pool.now += 31
+    pool.rows = [replace(row, weight=7) for row in pool.rows]
+    assert await pool.served_by() == {"d1": len(USERS)}
+    again = await pool.get("d0")
+    assert (again.ways.output_field, again.deployment.weight) == ("max_tokens", 7)
+
+
+@pytest.mark.parametrize(
+    "change", [{"endpoint": "https://new.example"}, {"deployment_name": "x"}, {"auth": "KEY"}]
+)
+async def test_a_row_that_names_another_target_begins_anew(change: dict[str, str]) -> None:
+    pool = equals(1)
+    await pool.fail("d0", Trouble.REFUSED)
+    pool.rows = [replace(pool.rows[0], **change)]  # type: ignore[arg-type]
+    pool.now += 31
+    assert (await pool.choose()).trouble is None
+
+
+async def test_without_the_tables_what_was_known_serves() -> None:
+    pool = equals(1)
+    await pool.fail("d0", Trouble.BUSY, 60)
+    pool.down = True
+    pool.now += 31
+    assert (await pool.routes()).choose("m", "ann") is None
+    pool.now += 30
+    assert (await pool.choose()).deployment.id == "d0"
+
+
+# ---- what is noticed
+
+
+async def test_a_change_is_noticed_once_and_a_calm_deployment_at_most_once_a_minute() -> None:
+    pool = equals(1)
+    candidate = await pool.fail("d0", Trouble.BUSY, 5)
+    pool.now += 5
+    for _ in range(100):
+        await pool.succeed(candidate)
+    assert pool.noticed == [("d0", "busy", 5.0), ("d0", "ok", 0.0)]
+    for _ in range(10):
+        pool.now += 31  # the table is read anew each time
+        await pool.succeed(await pool.choose())
+    assert 4 <= len(pool.noticed) - 2 <= 5
+    assert set(pool.noticed[2:]) == {("d0", "ok", 0.0)}
+
+
+async def test_the_first_answer_is_noticed_at_once() -> None:
+    pool = equals(2)
+    for _ in range(3):
+        await pool.succeed(await pool.get("d0"))
+    assert pool.noticed == [("d0", "ok", 0.0)]
+    pool.rows[0] = replace(pool.rows[0], auth="ANOTHER_KEY")
+    pool.now += 31
+    await pool.succeed(await pool.get("d0"))
+    assert pool.noticed == [("d0", "ok", 0.0)] * 2
+
+
+async def test_a_deployment_without_an_answer_is_not_noticed() -> None:
+    pool = equals(2)
+    (await pool.get("d1")).begin()
+    for _ in range(10):
+        await pool.routes()
+        pool.now += 31
+    assert pool.noticed == []
+
+
+async def test_who_refuses_us_is_told_to_the_operator_by_name(caplog: pytest.LogCaptureFixture) -> None:
+    pool = equals(2)
+    await pool.fail("d1", Trouble.REFUSED)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "d1" in caplog.text and "key, role and name" in caplog.text

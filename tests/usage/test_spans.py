@@ -1,0 +1,176 @@
+"""Calls as spans in Application Insights: against a loopback ingestion endpoint that takes what really comes."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from shared.core.trace import Trace
+from shared.usage.call_log import Metered
+from shared.usage.spans import MOST_WAITING, Telemetry
+from tests.conftest import Stage, answered, serve
+from tools.simulator import Failure
+
+QUIET = (
+    "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL",
+    "APPLICATIONINSIGHTS_SDKSTATS_DISABLED",
+    "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED",
+    "APPLICATIONINSIGHTS_OPENTELEMETRY_RESOURCE_METRIC_DISABLED",
+)
+"""What the exporter would send and fetch besides; the deployment sets them too."""
+
+ROOT = Path(__file__).parents[2]
+KEY = "00000000-0000-4000-8000-000000000000"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+LINE = Metered("id", TRACE[3:35], "e", "u", "gpt-4o", "east", 200, "finished", 2, 40, 100, 7, 9)
+
+
+def trace(parent: str, state: str | None = None) -> Trace:
+    headers = {"traceparent": parent} | ({"tracestate": state} if state else {})
+    return {name.encode(): value.encode() for name, value in headers.items()}
+
+
+class Ingestion:
+    """Application Insights, as far as it takes telemetry."""
+
+    def __init__(self) -> None:
+        self.items: list[dict[str, Any]] = []
+        self.arrived = asyncio.Condition()
+        self.url = ""
+
+    @property
+    def connection_string(self) -> str:
+        return f"InstrumentationKey={KEY};IngestionEndpoint={self.url}/"
+
+    async def take(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        items = json.loads(gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body)
+        async with self.arrived:
+            self.items += items
+            self.arrived.notify_all()
+        return web.json_response({"itemsReceived": len(items), "itemsAccepted": len(items), "errors": []})
+
+    async def until(self, count: int) -> list[dict[str, Any]]:
+        async with asyncio.timeout(60), self.arrived:
+            await self.arrived.wait_for(lambda: len(self.items) >= count)
+        return self.items
+
+
+@pytest.fixture
+async def ingestion(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ingestion]:
+    for setting in QUIET:
+        monkeypatch.setenv(setting, "true")
+    taken = Ingestion()
+    app = web.Application()
+    app.router.add_post("/{path:.*}", taken.take)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    taken.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield taken
+    await runner.cleanup()
+
+
+def data(item: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = item["data"]["baseData"]
+    return found
+
+
+async def test_a_call_arrives_as_a_dependency_with_its_trace_and_its_log_line(
+    stage: Stage, environment: dict[str, str], ingestion: Ingestion
+) -> None:
+    settings = environment | {
+        "APPLICATIONINSIGHTS_CONNECTION_STRING": ingestion.connection_string,
+        "WEBSITE_SITE_NAME": "func-of-the-event",
+    }
+    model = await stage.add_deployment()
+    await stage.add_deployment(model=model, id=f"{model}-b", deployment_name=f"{model}-b", priority=2)
+    stage.simulator.behave(model, Failure(500))
+    code = await stage.add_event(models=(model,), default_model=model)
+    async with serve(stage.tables, stage.simulator, settings) as own:
+        headers = {"api-key": f"{code}/secretive-ann", "traceparent": TRACE}
+        got = await answered(own.post(headers=headers))
+        assert got.status == 200
+    (item,) = await ingestion.until(1)  # what was waiting is sent when the app closes
+    assert item["iKey"] == KEY
+    assert item["data"]["baseType"] == "RemoteDependencyData"
+    assert item["tags"]["ai.operation.id"] == TRACE[3:35]
+    assert item["tags"]["ai.operation.parentId"] == TRACE[36:52]
+    assert item["tags"]["ai.cloud.role"] == "func-of-the-event"
+    told = data(item)
+    properties = told["properties"]
+    assert (told["name"], told["success"], properties["proxy.status"]) == (f"chat {model}", True, "200")
+    assert properties["proxy.request_id"] == got.headers["x-request-id"]
+    assert (properties["proxy.attempts"], properties["proxy.deployment"]) == ("2", f"{model}-b")
+    assert int(properties["gen_ai.usage.output_tokens"]) == json.loads(got.body)["usage"]["completion_tokens"]
+    for secret in (code, "secretive-ann", "glove", stage.simulator.url):
+        assert secret not in json.dumps(item)
+
+
+async def test_a_call_that_failed_is_told_as_failed(ingestion: Ingestion) -> None:
+    telemetry = Telemetry(ingestion.connection_string, "role", 0.05)
+    telemetry.put(LINE, trace(TRACE))
+    failed = Metered(
+        *[
+            *(getattr(LINE, name) for name in LINE.__struct_fields__[:6]),
+            502,
+            "upstream_error",
+            1,
+            None,
+            3,
+            0,
+            0,
+        ]
+    )
+    telemetry.put(failed, trace(TRACE, "a=1"))
+    first, second = await ingestion.until(2)
+    assert (data(first)["success"], data(second)["success"]) == (True, False)
+    assert data(first)["duration"] == "0.00:00:00.100"
+    await asyncio.to_thread(telemetry.close)
+
+
+async def test_a_trace_that_its_client_does_not_sample_is_not_sent(ingestion: Ingestion) -> None:
+    telemetry = Telemetry(ingestion.connection_string, "role", 0.05)
+    telemetry.put(LINE, trace(TRACE[:-2] + "00"))
+    telemetry.put(LINE, trace(TRACE))
+    await asyncio.to_thread(telemetry.close, 30)
+    assert len(ingestion.items) == 1
+
+
+async def test_nothing_grows_and_nothing_fails_while_nobody_takes_the_spans(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    telemetry = Telemetry("no connection string at all", "role", 0.01)
+    for _ in range(MOST_WAITING + 10):
+        telemetry.put(LINE, trace(TRACE))
+    await asyncio.to_thread(telemetry.close, 30)
+    telemetry.put(LINE, trace(TRACE))
+    assert "Application Insights gets no spans" in caplog.text
+
+
+@pytest.mark.parametrize("setting", ["", "InstrumentationKey=x;IngestionEndpoint=http://127.0.0.1:1/"])
+def test_nothing_of_it_is_imported_before_a_call_has_ended(setting: str) -> None:
+    """With the setting, too: cold start counts, and the cloud always has it."""
+    program = (
+        "import asyncio, sys, function_app\n"
+        "from shared.core.settings import Settings\n"
+        "from shared.app.wiring import Wiring\n"
+        "async def main():\n"
+        "    await Wiring(Settings.read({'PROXY_TABLES': 'UseDevelopmentStorage=true',\n"
+        f"        'APPLICATIONINSIGHTS_CONNECTION_STRING': {setting!r}}})).close()\n"
+        "asyncio.run(main())\n"
+        "print([name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'azure.monitor'))])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"
