@@ -96,7 +96,7 @@ def calls_in_log(caplog: pytest.LogCaptureFixture, *stages: Stage) -> list[dict[
     """The calls in the log, with those of `stages` that still wait for others to share their record."""
     for stage in stages:
         if stage.web._wiring is not None:
-            stage.web._wiring.meter.flush()
+            stage.web._wiring.call_log.flush()
     records = [message.removeprefix("call ") for message in caplog.messages if message.startswith("call {")]
     return [json.loads(line) for record in records for line in record.splitlines()]
 

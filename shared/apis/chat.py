@@ -1,4 +1,4 @@
-"""The chat completion request: what policy must read of it, and nothing more."""
+"""The chat completions request: the members that policy reads and changes. The rest passes unread."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from typing import Annotated, Any
 import msgspec
 
 from ..core.errors import InvalidJson, InvalidRequest
-from ..core.models import API_V1, Deployment, Ways
-from .json_edit import DuplicateMember, edit, members, without
-from .json_faults import fault
+from ..core.models import API_V1, Deployment, Quirks
+from .json_problems import problem
 
 MAX_CHOICES = 128
 OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens")
-_POLICY_NAMES = ("model", "stream", "stream_options", *OUTPUT_FIELDS, "n")
-_quoted_names = re.compile(f'"(?:{"|".join(_POLICY_NAMES)})"'.encode()).findall
 
 _UNSET = (None, msgspec.Raw(b"null"), msgspec.Raw(b"false"))
 _mismatch = re.compile(r"Expected `(\w+)(?: \| null)?`, got `(\w+)`").match
@@ -39,7 +36,7 @@ _Tokens = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
-    """The members that policy reads; all others stay in the bytes, unread."""
+    """The members that policy reads. Of a member given twice, the last counts, here and upstream."""
 
     model: str | None = None
     stream: bool | None = None
@@ -54,18 +51,19 @@ class ChatRequest(msgspec.Struct, frozen=True):
 
     @property
     def wants_usage(self) -> bool:
-        """Whether the client itself asked for the usage chunk of a stream."""
+        """Whether the client requested the usage chunk of a stream."""
         return (self.stream_options or {}).get("include_usage") not in _UNSET
 
     @property
     def output_tokens(self) -> int | None:
-        """The output that the client allows for each choice; None when it sets no limit."""
+        """The output limit that the client sets for each choice; None when it sets none."""
         one, other = self.max_tokens, self.max_completion_tokens
         return max(one, other) if one and other else one or other
 
 
 _decode = msgspec.json.Decoder(ChatRequest).decode
-_encode = msgspec.json.encode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
 
 
 def parse(body: bytes) -> ChatRequest:
@@ -73,90 +71,82 @@ def parse(body: bytes) -> ChatRequest:
 
     Raises:
         InvalidJson: not JSON in UTF-8, or nested too deeply.
-        InvalidRequest: not an object, a member of the wrong type or out of range, or one given twice.
+        InvalidRequest: not an object, or a member of the wrong type or out of range.
     """
     try:
         if not body.isascii():
             body.decode()
-        request = _decode(body)
-        _refuse_duplicates(body)
+        return _decode(body)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from error
-    except DuplicateMember as error:
-        raise InvalidRequest(f"{error.name!r} is given twice.", param=error.name) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        told = f"The body is not valid JSON in UTF-8: {fault(body, error)}. Send an object with 'messages'."
-        raise InvalidJson(told) from error
-    return request
+        raise InvalidJson(f"The body is not valid JSON{problem(body, error)}.") from error
 
 
-def upstream_body(body: bytes, request: ChatRequest, deployment: Deployment, output_cap: int | None) -> bytes:
-    """The client's bytes, changed only where policy must: model name, output cap, usage in streams.
+def upstream_body(
+    body: bytes, request: ChatRequest, deployment: Deployment, output_cap: int | None, quirks: Quirks
+) -> bytes:
+    """The body for this deployment: the client's members, with only those changed that policy must change.
 
+    A member keeps its value to the byte: numbers, escapes and nested members are not decoded.
     `body` is one that `parse` has accepted.
     """
-    changes = {} if output_cap is None else _capped(request, deployment, output_cap)
-    if request.model != deployment.deployment_name and deployment.api_version == API_V1:
-        changes["model"] = _encode(deployment.deployment_name)
+    members: dict[str, Any] = _decode_members(body)
+    if deployment.api_version == API_V1:
+        members["model"] = deployment.deployment_name
+    if output_cap is not None:
+        members.update(_capped(request, deployment, output_cap))
     if request.stream and not request.wants_usage:
-        changes["stream_options"] = _encode({**(request.stream_options or {}), "include_usage": True})
-    return edit(body, changes, [name for name in changes if getattr(request, name) is not None])
-
-
-def adapted(body: bytes, ways: Ways) -> bytes:
-    """`body` in the way that a deployment takes it: the output cap in its field, no `stream_options`."""
-    for other in OUTPUT_FIELDS:
-        if ways.output_field not in {None, other} and (found := members(body, {other})):
-            value = body[found[other].start : found[other].end]
-            body = edit(without(body, other), {str(ways.output_field): value})
-    return body if ways.stream_options else without(body, "stream_options")
+        members["stream_options"] = {**(request.stream_options or {}), "include_usage": True}
+    if quirks.output_field is not None:
+        _use_output_field(members, quirks.output_field)
+    if not quirks.stream_options:
+        members.pop("stream_options", None)
+    return _encode(members)
 
 
 def has_own_data(body: bytes) -> bool:
     """Whether the request names a data source of the attendee's own (Azure OpenAI "on your data").
 
-    Azure passes on what such a source answers as if it were its own answer.
+    Azure passes on the errors of such a source as if they were its own.
     """
-    try:
-        return bool(members(body, {"data_sources", "dataSources"}))
-    except DuplicateMember:
-        return True
+    return not _decode_members(body).keys().isdisjoint({"data_sources", "dataSources"})
 
 
-def refused_way(error: Mapping[str, Any], ways: Ways) -> Ways | None:
-    """What to do differently after a 400 with this `error`; None where that would not help.
+def learned_quirks(error: Mapping[str, Any], quirks: Quirks) -> Quirks | None:
+    """The quirks that a 400 with this `error` reveals; None where a retry would not help.
 
-    The models' own words: `unsupported_parameter` with the parameter's name, and the two in which versions of
-    the API say that they do not know a member. No others: an attendee's mistake teaches nothing.
+    Only the models' own words count: `unsupported_parameter` with the parameter's name, and the two messages
+    for an unknown member. Other errors are the attendee's.
     """
     param = error.get("param")
     if error.get("code") != "unsupported_parameter":
         unknown = _unknown_member(str(error.get("message")))
         param = unknown[1] or unknown[2] if unknown else None
-    if param == "stream_options" and ways.stream_options:
-        return ways._replace(stream_options=False)
-    if param in OUTPUT_FIELDS and ways.output_field is None:
+    if param == "stream_options" and quirks.stream_options:
+        return quirks._replace(stream_options=False)
+    if param in OUTPUT_FIELDS and quirks.output_field is None:
         other = OUTPUT_FIELDS[param == OUTPUT_FIELDS[0]]
-        return ways._replace(output_field=other)
+        return quirks._replace(output_field=other)
     return None
 
 
-def _capped(request: ChatRequest, deployment: Deployment, cap: int) -> dict[str, bytes]:
+def _capped(request: ChatRequest, deployment: Deployment, cap: int) -> dict[str, int]:
     if request.output_tokens is None:
-        return {deployment.output_field: b"%d" % cap}
-    asked = {name: getattr(request, name) for name in OUTPUT_FIELDS}
-    return {name: b"%d" % cap for name, value in asked.items() if value is not None and value > cap}
+        return {deployment.output_field: cap}
+    limits = {name: getattr(request, name) for name in OUTPUT_FIELDS}
+    return {name: cap for name, value in limits.items() if value is not None and value > cap}
 
 
-def _refuse_duplicates(body: bytes) -> None:
-    """A closer look is taken only where a name stands twice, or could be written in escapes."""
-    found = _quoted_names(body)
-    if len(set(found)) < len(found) or (b"\\" in body and b"\\u00" in body):
-        members(body, _POLICY_NAMES)
+def _use_output_field(members: dict[str, Any], field: str) -> None:
+    """Move the output limit to the field that the deployment takes."""
+    for other in OUTPUT_FIELDS:
+        if other != field and other in members:
+            members[field] = members.pop(other)
 
 
 def _invalid(reason: str) -> InvalidRequest:
-    """`Expected `int | null`, got `str` - at `$.max_tokens``, told in the API's own terms."""
+    """Say msgspec's "Expected `int | null`, got `str` - at `$.max_tokens`" in the API's own terms."""
     param = reason.partition(" - at `$.")[2].strip("`") or None
     subject = f"'{param}'" if param else "The body"
     if _beyond(reason):

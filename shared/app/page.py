@@ -8,13 +8,13 @@ import re
 from functools import cache
 from pathlib import Path
 
-from .proxy import Reply
+from ..functions.http import Response
 
 _inline = {kind: re.compile(f"<{kind}>(.*?)</{kind}>", re.DOTALL) for kind in ("script", "style")}
 
 
 @cache
-def page() -> Reply:
+def page() -> Response:
     """The page, and headers that allow it what it has in itself and calls to this proxy: nothing else."""
     text = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     policy = (
@@ -28,7 +28,7 @@ def page() -> Reply:
         b"x-content-type-options": b"nosniff",
         b"cache-control": b"public, max-age=300",
     }
-    return Reply(200, headers, text.encode())
+    return Response(200, headers, text.encode())
 
 
 def _hashes(text: str, kind: str) -> str:

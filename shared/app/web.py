@@ -6,10 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
-from types import TracebackType
 
-from ..core.deadlines import Deadlines, Overdue
 from ..core.errors import (
     InternalError,
     InvalidRequest,
@@ -21,46 +18,37 @@ from ..core.errors import (
 )
 from ..core.settings import Settings, SettingsError
 from ..functions import process
-from ..functions.http import Receive, Request, Response, Send
-from ..upstream.relay import ClientDeaf, Relay
+from ..functions.http import Receive, Request, Response
+from .departure import ClientLeft, Departure, Watch
 from .page import page
-from .proxy import Reply, new_id, refuse
+from .responses import JSON, refusal
 from .wiring import Wiring
 
 _log = logging.getLogger(__name__)
 
-WATCH_AFTER_SECONDS = 0.05
-"""A call that takes less than this is not watched for a client that leaves: the watch would cost more than it
-saves."""
-
-_JSON = {b"content-type": b"application/json"}
-_CLIENT_LEFT = Reply(499, {}, b"")
+_CLIENT_LEFT = Response(499, {}, b"")
 
 
 def _handler(
-    work: Callable[[Web, Request], Awaitable[Reply]],
+    work: Callable[[Web, Request], Awaitable[Response]],
 ) -> Callable[[Web, Request], Awaitable[Response]]:
-    """Make a handler of a method: whatever the method raises becomes a response.
+    """Make a handler of a method: every exception of the method becomes a response.
 
     No exception may leave a handler: after a CancelledError, the host waits for the response for ever.
     """
 
     async def handle(self: Web, req: Request) -> Response:
         try:
-            reply = await work(self, req)
+            return await work(self, req)
         except ProxyError as error:
-            reply = refuse(error, new_id())
-        except _ClientLeft:
-            reply = _CLIENT_LEFT
+            return refusal(error)
+        except ClientLeft:
+            return _CLIENT_LEFT
         except asyncio.CancelledError:
             _log.warning("The platform cancelled a call.")
-            reply = refuse(InternalError(), new_id())
         except Exception:
             _log.exception("A call failed because of a fault in the proxy.")
-            reply = refuse(InternalError(), new_id())
-        if isinstance(reply.body, Relay):
-            return _Streamed(reply.status, reply.headers, reply.body)
-        return Response(reply.status, reply.headers, reply.body)
+        return refusal(InternalError())
 
     return handle
 
@@ -75,51 +63,50 @@ class Web:
         process.freeze_modules()
 
     @_handler
-    async def chat(self, req: Request) -> Reply:
+    async def chat(self, req: Request) -> Response:
         """A chat completion, by any of its routes."""
         wiring, came_at = self._wiring or self._open(), time.monotonic()
         try:
-            with self._body_in_time.block():
-                body = await _body(req.receive, wiring.settings.max_body_bytes)
+            body = await _body(req.receive, wiring.settings)
         except ProxyError as error:
             wiring.proxy.refused(req.headers, error)
             raise
-        with _Departure(req.receive, self._unwatched):  # only one may read at a time, so not before
+        with Departure(req.receive, self._watch):  # after the body: only one may read at a time
             return await wiring.proxy.chat(req.headers, body, req.path_params.get("deployment"), came_at)
 
     @_handler
-    async def models(self, req: Request) -> Reply:
+    async def models(self, req: Request) -> Response:
         """The models of the caller's event."""
         return await self._open().proxy.models(req.headers)
 
     @_handler
-    async def model(self, req: Request) -> Reply:
+    async def model(self, req: Request) -> Response:
         """One model of the caller's event."""
         return await self._open().proxy.model(req.headers, req.path_params["model"])
 
     @_handler
-    async def event(self, req: Request) -> Reply:
+    async def event(self, req: Request) -> Response:
         """The caller's event."""
         return await self._open().proxy.event(req.headers)
 
     @_handler
-    async def ready(self, _: Request) -> Reply:
+    async def ready(self, _: Request) -> Response:
         """Whether the settings are valid and the tables respond."""
         await self._open().tables.check()
-        return Reply(200, {**_JSON}, b'{"status":"ready"}')
+        return Response(200, JSON, b'{"status":"ready"}')
 
     @_handler
-    async def alive(self, _: Request) -> Reply:
+    async def alive(self, _: Request) -> Response:
         """Whether the process runs. Touches nothing else."""
-        return Reply(200, {**_JSON}, b'{"status":"alive"}')
+        return Response(200, JSON, b'{"status":"alive"}')
 
     @_handler
-    async def home(self, _: Request) -> Reply:
+    async def home(self, _: Request) -> Response:
         """The attendee's page. Touches nothing else."""
         return page()
 
     @_handler
-    async def unknown(self, req: Request) -> Reply:
+    async def unknown(self, req: Request) -> Response:
         """A path that this proxy does not serve."""
         raise NotFound(
             f"Nothing is at {req.path[:100]!r}: this proxy serves chat completions only, "
@@ -127,7 +114,7 @@ class Web:
         )
 
     @_handler
-    async def without_v1(self, req: Request) -> Reply:
+    async def without_v1(self, req: Request) -> Response:
         """A path of ours without its prefix."""
         path = req.path[:200]
         raise NotFound(
@@ -139,7 +126,7 @@ class Web:
         """A handler for a path that takes only the method `allowed`."""
 
         @_handler
-        async def refuse_method(_: Web, req: Request) -> Reply:
+        async def refuse_method(_: Web, req: Request) -> Response:
             raise MethodNotAllowed(f"{req.path[:100]!r} takes {allowed}, not {req.method}.", allowed)
 
         async def handle(req: Request) -> Response:
@@ -168,8 +155,7 @@ class Web:
         if self._wiring is None:
             try:
                 settings = Settings.read(self._environment)
-                self._body_in_time = _body_in_time(settings.longest_body_seconds)
-                self._unwatched = Overdue(WATCH_AFTER_SECONDS)
+                self._watch = Watch()
                 self._wiring = Wiring(settings)
             except (SettingsError, ValueError, TypeError) as error:
                 _log.error("the settings cannot be used: %s", error)
@@ -179,94 +165,38 @@ class Web:
         return self._wiring
 
 
-class _Streamed(Response):
-    """A stream as a response. It owns the stream from the first byte to the last."""
-
-    __slots__ = ("_relay",)
-
-    def __init__(self, status: int, headers: Mapping[bytes, bytes], relay: Relay) -> None:
-        super().__init__(status, headers, b"")
-        self._relay = relay
-
-    async def send_to(self, receive: Receive, send: Send) -> None:
-        try:
-            with _Departure(receive, Overdue(WATCH_AFTER_SECONDS)):
-                await self._pump(send)
-        except (_ClientLeft, ClientDeaf):
-            pass
-        finally:
-            self._relay.close()
-
-    async def _pump(self, send: Send) -> None:
-        def pass_on(data: bytes) -> Awaitable[None]:
-            return send({"type": "http.response.body", "body": data, "more_body": True})
-
-        headers = [*self.headers.items()]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await self._relay.pump(pass_on)
-        await send({"type": "http.response.body", "body": b""})
-
-
-class _ClientLeft(Exception):
-    """The client closed the connection while it was being served."""
-
-
-class _Departure:
-    """Raises `_ClientLeft` in the block when the client leaves."""
-
-    def __init__(self, receive: Receive, unwatched: Overdue) -> None:
-        self._receive = receive
-        self._unwatched = unwatched
-        self._left = False
-        self._watch: asyncio.Task[None] | None = None
-
-    def __enter__(self) -> None:
-        self._task = asyncio.current_task(self._unwatched.loop)
-        self._unwatched.enter(self)
-
-    def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
-        self._unwatched.leave(self)
-        if self._watch is not None:
-            self._watch.cancel()
-        if self._left and kind is not None and issubclass(kind, asyncio.CancelledError):
-            if self._task is not None:
-                self._task.uncancel()
-            raise _ClientLeft
-
-    def is_late(self) -> None:
-        """Begin to watch the client."""
-        self._watch = self._unwatched.loop.create_task(self._wait())
-
-    async def _wait(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._left = True
-        if self._task is not None:
-            self._task.cancel()
-
-
-def _body_in_time(seconds: float) -> Deadlines:
-    text = f"The body did not arrive within {seconds:g} seconds. Send it at once."
-    return Deadlines(seconds, partial(InvalidRequest, text))
-
-
-async def _body(receive: Receive, limit: int) -> bytes:
+async def _body(receive: Receive, settings: Settings) -> bytes:
     """The whole body.
 
     Raises:
-        RequestTooLarge: it is longer than `limit` bytes; the rest is not read.
-        _ClientLeft: the client left before it had sent all of it.
+        InvalidRequest: it did not arrive in time.
+        RequestTooLarge: it is longer than the settings allow; the rest is not read.
+        ClientLeft: the client left before it had sent all of it.
     """
+    try:
+        async with asyncio.timeout(settings.longest_body_seconds):
+            return await _read(receive, settings.max_body_bytes)
+    except TimeoutError as error:
+        raise InvalidRequest(
+            f"The body did not arrive within {settings.longest_body_seconds:g} seconds. "
+            "Check your connection and try again."
+        ) from error
+
+
+async def _read(receive: Receive, limit: int) -> bytes:
     body, more = b"", True
     parts: list[bytes] = []
     size = 0
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _ClientLeft
+            raise ClientLeft
         body, more = message["body"], message["more_body"]
         size += len(body)
         if size > limit:
-            raise RequestTooLarge(f"The body is larger than {limit:,} bytes. Send fewer or shorter messages.")
+            raise RequestTooLarge(
+                f"The request is larger than {limit / 1_000_000:g} MB. "
+                "Send a smaller image or fewer messages."
+            )
         parts.append(body)
     return body if len(parts) == 1 else b"".join(parts)

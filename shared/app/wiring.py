@@ -15,17 +15,18 @@ from ..quota.quota import Quota
 from ..tables.retention import Retention
 from ..tables.service import open_service
 from ..tables.stores import Tables
-from ..upstream.client import Timeouts, Upstream
+from ..upstream.client import Upstream
 from ..upstream.connections import Connections
-from ..upstream.forwarding import Forwarding
+from ..upstream.forwarding import Forwarding, Timeouts
 from ..upstream.health import HealthNotes
 from ..upstream.identity import IdentityTokens, default_credential
 from ..upstream.relay import StreamLimits
 from ..upstream.routing import Routing
-from ..usage.call_log import Meter
+from ..usage.call_log import CallLog
 from ..usage.spans import Telemetry
 from ..usage.tally import Tally
-from .proxy import Proxy
+from .proxy import Limits, Proxy
+from .records import Records
 
 KEEP_ALIVE_SECONDS = 50
 """Shorter than the 60 s after which Azure's front ends drop an idle connection."""
@@ -49,27 +50,26 @@ class Wiring:
         upstream = Upstream(self._connections, settings.key, self._tokens)
         self.health = HealthNotes(self.tables, partial(datetime.now, UTC))
         self._telemetry = Telemetry(settings.telemetry, settings.site) if settings.telemetry else None
-        self.meter = Meter(self._telemetry.put if self._telemetry else None)
+        self.call_log = CallLog(self._telemetry.put if self._telemetry else None)
         self.quota = Quota(self.tables, settings.quota_idle_seconds, time.monotonic)
         now = partial(datetime.now, UTC)
         self.retention = Retention(self.tables, settings.keep_usage_days, settings.keep_quota_days, now)
         self.tally = Tally(self.tables, settings.usage_flush_seconds, now, time.monotonic)
+        stream_limits = StreamLimits(
+            settings.heartbeat_seconds, settings.upstream_idle_seconds, settings.longest_stream_seconds
+        )
         self.proxy = Proxy(
-            Events(self.tables, settings.cache_seconds, time.monotonic),
-            self.quota,
-            Routing(self.tables, settings.cache_seconds, time.monotonic, self.health.put),
-            Forwarding(upstream, timeouts, time.monotonic),
-            self.meter,
-            self.tally,
-            StreamLimits(
-                settings.heartbeat_seconds, settings.upstream_idle_seconds, settings.longest_stream_seconds
-            ),
-            settings.default_output_tokens,
-            now,
+            events=Events(self.tables, settings.cache_seconds, time.monotonic),
+            routing=Routing(self.tables, settings.cache_seconds, time.monotonic, self.health.put),
+            quota=self.quota,
+            forwarding=Forwarding(upstream, timeouts, time.monotonic),
+            records=Records(self.tally, self.call_log, time.monotonic),
+            limits=Limits(stream_limits, settings.default_output_tokens),
+            now=now,
         )
 
     async def close(self) -> None:
-        self.meter.flush()
+        self.call_log.flush()
         await self.tally.close()
         await self.health.close()
         await self.quota.close()

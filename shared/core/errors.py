@@ -28,11 +28,14 @@ Only text written here or passed to these classes reaches a client: never a fore
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import ceil
-from typing import ClassVar
+from types import MappingProxyType
+from typing import ClassVar, Final
 
 import msgspec
+
+_NO_HEADERS: Final[Mapping[bytes, bytes]] = MappingProxyType({})
 
 
 class ProxyError(Exception):
@@ -42,11 +45,13 @@ class ProxyError(Exception):
     code: ClassVar[str]
     type: ClassVar[str] = "invalid_request_error"
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, param: str | None = None, headers: Mapping[bytes, bytes] = _NO_HEADERS
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
-        self.headers: dict[bytes, bytes] = {}
+        self.headers = headers
 
     def body(self) -> bytes:
         """The JSON body, in the shape that every OpenAI SDK reads."""
@@ -71,9 +76,9 @@ class InvalidEventToken(ProxyError):
         super().__init__(
             "The event code is missing or not known. Send EVENT_CODE/YOUR_GITHUB_NAME, such as "
             "hackathon/gloveboxes, as the API key (header api-key, openai-event-code, or "
-            "Authorization: Bearer), with the event code that your organiser gave you."
+            "Authorization: Bearer), with the event code that your organiser gave you.",
+            headers={b"www-authenticate": b'Bearer realm="event"'},
         )
-        self.headers[b"www-authenticate"] = b'Bearer realm="event"'
 
 
 class EventNotStarted(ProxyError):
@@ -100,8 +105,7 @@ class MethodNotAllowed(ProxyError):
     status, code = 405, "method_not_allowed"
 
     def __init__(self, message: str, allow: str) -> None:
-        super().__init__(message)
-        self.headers[b"allow"] = allow.encode()
+        super().__init__(message, headers={b"allow": allow.encode()})
 
 
 class RequestTooLarge(ProxyError):
@@ -109,12 +113,14 @@ class RequestTooLarge(ProxyError):
 
 
 class _Retry(ProxyError):
-    """A refusal that says when to come back, in both forms that the SDKs read."""
+    """A refusal that says when to retry."""
 
     def __init__(self, message: str, retry_after_seconds: float) -> None:
-        super().__init__(message)
+        super().__init__(message, headers=self._retry_headers(retry_after_seconds))
         self.retry_after_seconds = retry_after_seconds
-        self.headers[b"retry-after"] = _whole_seconds(retry_after_seconds)
+
+    def _retry_headers(self, seconds: float) -> dict[bytes, bytes]:
+        return {b"retry-after": _whole_seconds(seconds)}
 
 
 class QuotaExceeded(ProxyError):
@@ -129,10 +135,10 @@ class QuotaExceeded(ProxyError):
     def __init__(
         self, message: str, retry_after_seconds: float | None = None, *, running: bool = False
     ) -> None:
-        super().__init__(message)
-        self.headers[b"x-should-retry"] = b"true" if running else b"false"
+        headers = {b"x-should-retry": b"true" if running else b"false"}
         if retry_after_seconds is not None:
-            self.headers[b"retry-after"] = _whole_seconds(retry_after_seconds)
+            headers[b"retry-after"] = _whole_seconds(retry_after_seconds)
+        super().__init__(message, headers=headers)
 
 
 class RequestQuotaExceeded(QuotaExceeded):
@@ -148,9 +154,10 @@ class EventQuotaExceeded(QuotaExceeded):
 
 
 class _RetryPrecisely(_Retry):
-    def __init__(self, message: str, retry_after_seconds: float) -> None:
-        super().__init__(message, retry_after_seconds)
-        self.headers[b"retry-after-ms"] = b"%d" % max(1, ceil(retry_after_seconds * 1000))
+    """In both forms that the SDKs read."""
+
+    def _retry_headers(self, seconds: float) -> dict[bytes, bytes]:
+        return {**super()._retry_headers(seconds), b"retry-after-ms": b"%d" % max(1, ceil(seconds * 1000))}
 
 
 class RateLimited(_RetryPrecisely):

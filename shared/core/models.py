@@ -93,8 +93,8 @@ class Trouble(StrEnum):
     """It refuses our key, role or name: somebody has to mend that."""
 
 
-class Ways(NamedTuple):
-    """What a deployment has been seen to refuse, so that it is asked in another way."""
+class Quirks(NamedTuple):
+    """What a deployment has refused before, so that its requests are written in another form."""
 
     output_field: str | None = None
     """The only field in which it takes an output cap; None: whichever the client used."""
@@ -102,8 +102,7 @@ class Ways(NamedTuple):
     """Whether it takes `stream_options`; old versions of the API do not."""
 
 
-AS_ASKED = Ways()
-"""Of a deployment that has refused none."""
+NO_QUIRKS = Quirks()
 
 
 class Usage(NamedTuple):

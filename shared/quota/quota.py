@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..core.errors import ProxyError, StoreUnavailable
+from ..core.errors import StoreUnavailable
 from ..core.models import Credential, Event, Usage
 from .amounts import ENDLESS, NOTHING, Amount
 from .estimate import learned
@@ -111,21 +111,20 @@ class Quota:
         """Claim one request and its tokens; the hold's output cap may be lower than asked.
 
         Raises:
-            RateLimited, RequestQuotaExceeded, TokenQuotaExceeded, EventQuotaExceeded: with the figures in
-                their headers.
+            RateLimited, RequestQuotaExceeded, TokenQuotaExceeded, EventQuotaExceeded: a limit is reached.
             StoreUnavailable: the tables do not answer, and what is granted does not suffice.
         """
         day = self._day(event, now)
-        try:
-            if event.requests_per_minute is None:
-                return await self._claim(who, event, need, day, now)
-            self._start_sweeping()
-            with self._minutes.counted(who, event.requests_per_minute):
-                return await self._claim(who, event, need, day, now)
-        except ProxyError as error:
-            standing = Standing(event, self._user(who, event, day), self._total(event), day)
-            error.headers.update(standing.headers(now))
-            raise
+        if event.requests_per_minute is None:
+            return await self._claim(who, event, need, day, now)
+        self._start_sweeping()
+        with self._minutes.counted(who, event.requests_per_minute):
+            return await self._claim(who, event, need, day, now)
+
+    def last_known(self, who: Credential, event: Event, now: datetime) -> Standing:
+        """What is left to the attendee, as this instance last saw it."""
+        day = self._day(event, now)
+        return Standing(event, self._user(who, event, day), self._total(event), day)
 
     async def standing(
         self, who: Credential, event: Event, now: datetime, *, remembered: bool = False

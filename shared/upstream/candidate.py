@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from ..core.models import AS_ASKED, Deployment, Trouble
+from ..core.models import NO_QUIRKS, Deployment, Trouble
 
 _log = logging.getLogger(__name__)
 
@@ -44,14 +44,14 @@ class Candidate:
         "noted_at",
         "noted_calls",
         "probing",
+        "quirks",
         "seen",
         "trouble",
-        "ways",
     )
 
     def __init__(self, deployment: Deployment, clock: Callable[[], float], notice: Notice) -> None:
         self.deployment = deployment
-        self.ways = AS_ASKED
+        self.quirks = NO_QUIRKS
         self.in_flight = 0
         self.calls = 0
         self.trouble: Trouble | None = None

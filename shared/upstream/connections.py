@@ -1,7 +1,8 @@
 """Posts to an upstream over aiohttp's connections and its parser, without its ClientSession.
 
-The pool, DNS, TLS and the parser are the library's; what a session builds for every call (a request, a
-writer, a task, a response, cookies, timers) is not. A POST is never repeated: the upstream may have seen it.
+The pool, DNS, TLS and the parser are the library's. The objects that a session builds for every call (a
+request, a writer, a task, a response, cookies, timers) are left out. A POST is never repeated: the upstream
+may have seen it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from functools import cached_property, partial
-from typing import Final, Protocol
+from typing import Final
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -20,52 +21,55 @@ from aiohttp.http_writer import StreamWriter
 from yarl import URL
 
 AT_ONCE_BYTES: Final = 64 * 1024
-"""A longer body goes out in pieces of this size: a large one at once would hold up everybody else."""
+"""A longer body goes out in pieces of this size: in one piece it would hold up all other calls."""
 
 MOST_TOGETHER: Final = 14
-"""Requests that wait for one another. With more, calls stay in step, and each waits for all the others."""
+"""The most requests that are written together. With more, each call waits for all the others."""
 
 MOST_SPOILT: Final = 3
-"""Kept connections on which something came that nobody asked for, in a row."""
+"""The most kept connections in a row that are given up because data came before a request was sent."""
 
 _FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, aiohttp.EofStream, OSError)
 _CONTROLS: Final = bytes({*range(32), 127} - {9})
 
 
 class ConnectionFailed(Exception):
-    """The other side could not be reached, hung up, cut its answer, or does not speak HTTP.
+    """No connection, a connection that was closed, a response that was cut, or no HTTP.
 
     The text names the kind of failure, never an address or what was sent.
     """
 
 
-class Body(Protocol):
-    """A request's bytes, and whether any of them may have gone out."""
+class Body:
+    """A request's bytes, and whether any of them may have gone out: what was not sent is not charged."""
 
-    content: bytes
-    is_urgent: bool
-    """Goes out at once; another waits for what else is ready now."""
-    is_sent: bool
+    __slots__ = ("content", "is_sent", "is_urgent")
+
+    def __init__(self, content: bytes, *, is_urgent: bool = False) -> None:
+        self.content = content
+        self.is_urgent = is_urgent
+        """It goes out at once; others wait for the requests that are ready in the same turn of the loop."""
+        self.is_sent = False
 
 
 class _Request(aiohttp.ClientRequest):
     @cached_property
     def connection_key(self) -> ConnectionKey:
-        """Of all requests to one target: aiohttp would put it together for each."""
+        """The same for all requests to one target: aiohttp would build it for each."""
         return super().connection_key
 
 
 class Target:
-    """Where requests go, prepared once: what finds their connection, and how each of them begins."""
+    """Where requests go, prepared once: the key of their connections, and the lines that all begin with."""
 
     def __init__(self, url: URL, headers: Mapping[bytes, bytes]) -> None:
-        """`headers` are those that all requests share. To be made inside the running loop.
+        """Create it inside the running loop. `headers` are the ones that all requests share.
 
         Raises:
-            ConnectionFailed: no address of HTTP, or a header that cannot be sent.
+            ConnectionFailed: not an HTTP address, or a header that cannot be sent.
         """
         if url.scheme not in {"http", "https"} or not url.raw_host:
-            raise ConnectionFailed("no address of HTTP")
+            raise ConnectionFailed("not an HTTP address")
         self.request = _Request("POST", url, loop=asyncio.get_running_loop())
         host = header(b"host", self.request.headers["host"].encode())
         shared = b"".join(header(name, value) for name, value in headers.items())
@@ -73,7 +77,7 @@ class Target:
 
 
 def header(name: bytes, value: bytes) -> bytes:
-    """One line of a head.
+    """One line of a request's head.
 
     Raises:
         ConnectionFailed: the value holds a control character, which could begin another line.
@@ -84,7 +88,7 @@ def header(name: bytes, value: bytes) -> bytes:
 
 
 class Response:
-    """An answer: its status and headers are here, its body is read from it."""
+    """An upstream's response: status and headers are here, the body is read from it."""
 
     __slots__ = ("_connection", "_content", "_writing", "headers", "status")
 
@@ -98,16 +102,16 @@ class Response:
     ) -> None:
         self.status = status
         self.headers = headers
-        """Of any case."""
+        """Names in any case."""
         self._connection = connection
         self._writing = writing
         self._content = content
 
     async def read(self) -> bytes:
-        """What has arrived since the last call; empty at the end.
+        """The bytes that have arrived since the last call; empty at the end.
 
         Raises:
-            ConnectionFailed: the answer was cut, or `close` was called.
+            ConnectionFailed: the response was cut, or `close` was called.
         """
         try:
             data = await self._content.readany()
@@ -121,7 +125,7 @@ class Response:
         """The rest of the body.
 
         Raises:
-            ConnectionFailed: the answer was cut, or `close` was called.
+            ConnectionFailed: the response was cut, or `close` was called.
         """
         content = self._content
         try:
@@ -132,17 +136,17 @@ class Response:
         return data
 
     def close(self) -> None:
-        """End it now, for whoever reads it too. A connection whose answer did not come whole is closed."""
+        """End it now; a read that waits fails. The connection is kept only if the whole response has come."""
         if not self._content.is_eof():
             self._content.set_exception(aiohttp.ClientConnectionError("closed"))
         self._leave()
 
     def _cut(self, error: Exception) -> ConnectionFailed:
         self.close()
-        return ConnectionFailed(f"the answer was cut: {type(error).__name__}")
+        return ConnectionFailed(f"the response was cut: {type(error).__name__}")
 
     def _leave(self) -> None:
-        """Keep the connection for the next request, where both sides are done with this one."""
+        """Keep the connection for the next request, if both sides are done with this one."""
         if self._writing is not None and not self._writing.done():
             self._writing.cancel()
             self._connection.close()
@@ -153,20 +157,20 @@ class Connections:
     """Connections to all targets, kept for the next request while idle. One for the life of the process."""
 
     def __init__(self, connect_seconds: float, keep_alive_seconds: float) -> None:
-        """To be made inside the running loop."""
+        """Create it inside the running loop."""
         self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=keep_alive_seconds)
         self._timeout = aiohttp.ClientTimeout(sock_connect=connect_seconds)
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[asyncio.WriteTransport, bytes, Body]] = []
-        """Short requests that will be written together."""
+        """Short requests, to be written together."""
         self._reading: dict[ResponseHandler, aiohttp.StreamReader] = {}
         """The latest body on each connection that is watched."""
 
     async def send(self, target: Target, headers: bytes, body: Body) -> Response:
-        """Post `body` and wait for the answer's head. `headers` are further lines, made by `header`.
+        """Post `body` and wait for the response's head. `headers` are further lines, made by `header`.
 
         Raises:
-            ConnectionFailed: the other side could not be reached, or hung up before its answer.
+            ConnectionFailed: no connection, or it was closed before a response.
         """
         try:
             connection = await self._connect(target)
@@ -177,7 +181,7 @@ class Connections:
         try:
             protocol = _prepared(connection)
             writing = self._write(protocol, head, body)
-            status, fields, content = await _answer(protocol)
+            status, fields, content = await _response(protocol)
             if not content.is_eof():
                 self._watch(protocol, content)
         except BaseException as error:
@@ -185,7 +189,7 @@ class Connections:
                 writing.cancel()
             connection.close()
             if isinstance(error, _FAILURES):
-                raise ConnectionFailed(f"no answer: {type(error).__name__}") from error
+                raise ConnectionFailed(f"no response: {type(error).__name__}") from error
             raise
         return Response(connection, writing, status, fields, content)
 
@@ -197,7 +201,7 @@ class Connections:
             connection = await self._connector.connect(target.request, [], self._timeout)
             if connection.protocol is not None and not connection.protocol.should_close:
                 return connection
-            # The pool looks only whether it is open. What came unasked would be taken for our answer.
+            # The pool checks only that it is open. Data that came early would be read as our response.
             connection.close()
         raise aiohttp.ClientConnectionError("data came before a request was sent")
 
@@ -226,7 +230,7 @@ class Connections:
             _write_whole(transport, head, body)
 
     def _watch(self, protocol: ResponseHandler, content: aiohttp.StreamReader) -> None:
-        """For where a chunk is broken: aiohttp closes the connection, and leaves its reader to wait."""
+        """After a broken chunk, aiohttp closes the connection and lets the reader wait for ever: end that."""
         if protocol not in self._reading:
             if protocol.closed is None:
                 raise aiohttp.ServerDisconnectedError
@@ -235,7 +239,7 @@ class Connections:
 
     def _closed(self, protocol: ResponseHandler, closed: asyncio.Future[None]) -> None:
         if not closed.cancelled():
-            closed.exception()  # taken note of: the reader is told by aiohttp
+            closed.exception()  # retrieved, so that asyncio does not log it: aiohttp raises it in the reader
         content = self._reading.pop(protocol)
         if not content.is_eof() and content.exception() is None:
             content.set_exception(aiohttp.ClientPayloadError("closed within the body"))
@@ -250,14 +254,14 @@ def _prepared(connection: Connection) -> ResponseHandler:
 
 
 def _write_whole(transport: asyncio.WriteTransport, head: bytes, body: Body) -> None:
-    """Unless the call was given up meanwhile, which closes its connection."""
+    """A call that was given up has closed its connection: then nothing is written."""
     if not transport.is_closing():
         body.is_sent = True
         transport.write(head + body.content)
 
 
 async def _write_pieces(protocol: ResponseHandler, head: bytes, body: Body) -> None:
-    """As fast as the other side takes them. What goes wrong is told by the answer, or by its lack."""
+    """At the speed of the other side. A failure shows in the response, or in its absence."""
     if protocol.transport is None or protocol.transport.is_closing():
         return
     writer = StreamWriter(protocol, asyncio.get_running_loop())
@@ -271,8 +275,8 @@ async def _write_pieces(protocol: ResponseHandler, head: bytes, body: Body) -> N
         return
 
 
-async def _answer(protocol: ResponseHandler) -> tuple[int, Mapping[str, str], aiohttp.StreamReader]:
-    """The final answer's head, and its body as it comes."""
+async def _response(protocol: ResponseHandler) -> tuple[int, Mapping[str, str], aiohttp.StreamReader]:
+    """The final response's status and headers, and its body as it comes."""
     while True:
         message, content = await protocol.read()
         if not 100 <= message.code < 200 or message.code == 101:

@@ -1,66 +1,80 @@
-"""The way of one call to a deployment, and on to the next where that one fails before the first byte."""
+"""Sends one call to a deployment, and on to the next where that one fails before the first byte."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import msgspec
 
-from ..apis import chat as request
-from ..apis import sse
-from ..core.deadlines import Block, Deadlines
+from ..apis import chat, sse
 from ..core.errors import ProxyError, UpstreamError, UpstreamTimeout
-from ..core.models import AS_ASKED, Credential, Event, Trouble, Usage, Ways
-from ..core.trace import Trace, trace_headers
-from . import client as upstream
+from ..core.models import Credential, Event, Quirks, Trouble, Usage
+from ..core.trace import Trace
 from .candidate import Candidate
-from .client import Answer, Body, Fault, Timeouts, Upstream
+from .client import NoKey, NoToken, Upstream
+from .connections import Body, ConnectionFailed, Response
+from .failures import Failure, error_of, failure, is_failure, refuses_us
 from .routing import Routes
 
 LEAST_SECONDS: Final = 1.0
-"""With less than this of the time left, no deployment is tried."""
+"""With less than this left of its time, a call is not sent to another deployment."""
 
 ON_TIME_SECONDS: Final = 1.0
-"""A call that came so lately has the whole time still before it: so most first tries share a timer."""
+"""A call that came so recently has practically all of its time."""
 
 
-class Call(msgspec.Struct):
-    """One chat completion on its way: what is asked for, and how far it has come."""
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long the upstream may take, in seconds; all below the platform's own 230."""
+
+    first_byte: float
+    """For one deployment to begin a stream."""
+    whole: float
+    """From a call's arrival to its whole response, over all tries together."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One chat completion: who sends what to which model."""
 
     id: str
     arrived_at: datetime
+    came_at: float
+    """When it arrived, by the clock of `Forwarding`; its body came after that."""
     credential: Credential
     event: Event
     model: str
-    asked: request.ChatRequest
+    request: chat.ChatRequest
     headers: Mapping[bytes, bytes]
     body: bytes
     prompt_tokens: int
-    """Estimated from above."""
-    routes: Routes
-    began_at: float
-    """By the forwarding's clock, as the others here."""
-    due_at: float
-    """When its answer is due, or of a stream the beginning."""
+    """An upper estimate."""
     trace: Trace
+
+
+class Progress(msgspec.Struct):
+    """How far one call has come. It belongs to that call alone. Times are by `Forwarding`'s clock."""
+
+    began_at: float
     tried: tuple[Candidate, ...] = ()
     attempts: int = 0
     first_byte_at: float | None = None
     is_sent: bool = False
-    """Whether a deployment has its prompt and may work on it: one that answered with an error does not."""
+    """Whether a deployment has the prompt and may work on it: one that responded with an error does not."""
 
     @property
     def deployment(self) -> str:
-        """The id of the one that was tried last."""
+        """The id of the deployment that was tried last."""
         return self.tried[-1].deployment.id if self.tried else ""
 
 
-class Received(msgspec.Struct, frozen=True):
-    """An answer to pass on. Of a stream nothing was read yet, and its candidate is still to be `ended`."""
+class Forwarded(msgspec.Struct, frozen=True):
+    """A response to pass on. Of a stream nothing is read yet, and `candidate.ended()` is still due."""
 
-    answer: Answer
+    response: Response
     candidate: Candidate
     body: bytes | None
     """None: a stream."""
@@ -68,191 +82,170 @@ class Received(msgspec.Struct, frozen=True):
 
 
 class Forwarding:
-    """Sends calls. Shared by all of them: nothing here belongs to one."""
+    """Sends calls. It is shared by all of them and keeps nothing of any."""
 
     def __init__(self, upstream: Upstream, timeouts: Timeouts, clock: Callable[[], float]) -> None:
         self._upstream = upstream
         self._timeouts = timeouts
-        usual = (timeouts.whole, min(timeouts.first_byte, timeouts.whole))
-        self._deadlines = {seconds: Deadlines(seconds, TimeoutError) for seconds in usual}
         self.clock = clock
 
-    def begin(
-        self,
-        id: str,  # noqa: A002 - what it is
-        arrived_at: datetime,
-        who: Credential,
-        event: Event,
-        model: str,
-        asked: request.ChatRequest,
-        headers: Mapping[bytes, bytes],
-        body: bytes,
-        prompt_tokens: int,
-        routes: Routes,
-        came_at: float,
-    ) -> Call:
-        """A call of which nothing was sent yet; by our clock it came at `came_at`, its body after that."""
-        trace, now, due = trace_headers(headers), self.clock(), came_at + self._timeouts.whole
-        return Call(
-            id, arrived_at, who, event, model, asked, headers, body, prompt_tokens, routes, now, due, trace
-        )
-
-    def times(self, call: Call) -> tuple[float | None, float]:
-        """Milliseconds from the beginning to the status of the answer, where one came, and until now."""
-        first = None if call.first_byte_at is None else (call.first_byte_at - call.began_at) * 1000
-        return first, (self.clock() - call.began_at) * 1000
-
-    async def send(self, call: Call, cap: int | None) -> Received:
-        """The first answer that can be passed on, from one deployment after the other. Never waits for one.
+    async def send(self, call: Call, routes: Routes, cap: int | None, progress: Progress) -> Forwarded:
+        """Try one deployment after the other, without waiting for any, until a response can be passed on.
 
         Raises:
-            UpstreamBusy: all of them are cooling down; it says when the first is back.
-            UpstreamError: none could be reached, or none gave an answer.
-            UpstreamTimeout: none answered in time, or none was left to ask any.
+            UpstreamBusy: all are cooling down; it says when the first is back.
+            UpstreamError: none could be reached, or none gave a valid response.
+            UpstreamTimeout: none responded in time, or no time was left to try one.
         """
         last: ProxyError | None = None
-        while (candidate := self._next(call)) is not None:
-            received = await self._try(call, candidate, cap)
-            if isinstance(received, Received):
-                return received
-            last = received
-        refusal = call.routes.refusal(call.model, last)
+        while (candidate := self._next(call, routes, progress)) is not None:
+            forwarded = await self._try(call, candidate, cap, progress)
+            if isinstance(forwarded, Forwarded):
+                return forwarded
+            last = forwarded
+        refusal = routes.refusal(call.model, last)
         raise refusal from (None if refusal is last else last)
 
-    def _next(self, call: Call) -> Candidate | None:
-        if call.tried and call.due_at - self.clock() < LEAST_SECONDS:
+    def _next(self, call: Call, routes: Routes, progress: Progress) -> Candidate | None:
+        if progress.tried and self._seconds_left(call) < LEAST_SECONDS:
             return None
-        return call.routes.choose(call.model, call.credential.user, call.tried)
+        return routes.choose(call.model, call.credential.user, progress.tried)
 
-    async def _try(self, call: Call, candidate: Candidate, cap: int | None) -> Received | ProxyError:
-        """One deployment, which is told how it went; an error where the next may be tried.
+    async def _try(
+        self, call: Call, candidate: Candidate, cap: int | None, progress: Progress
+    ) -> Forwarded | ProxyError:
+        """Try one deployment, and note how it responded; an error if the next may be tried.
 
         Raises:
             UpstreamTimeout: no time is left for the first.
         """
         began_at = self.clock()  # not the call's: it may have waited for its quota since
-        seconds = self._seconds(call, began_at)
-        call.tried = (*call.tried, candidate)
+        seconds = self._seconds(call, progress)
+        progress.tried = (*progress.tried, candidate)
         candidate.begin()
         try:
-            with self._deadline(seconds):
-                received = await self._ask(call, candidate, cap, candidate.ways)
-                if received.answer.status == 400 and (ways := _other_way(call, received)):
-                    received = await self._ask(call, candidate, cap, ways)
-        except (Fault, UpstreamError, TimeoutError) as error:
+            async with asyncio.timeout(seconds):
+                forwarded = await self._send(call, candidate, cap, candidate.quirks, progress)
+                if forwarded.response.status == 400 and (quirks := _learned(call, forwarded)):
+                    forwarded = await self._send(call, candidate, cap, quirks, progress)
+        except (Failure, UpstreamError, TimeoutError) as error:
             candidate.ended()
-            fault = _fault(error, call, seconds)
-            if isinstance(error, TimeoutError) and self._is_calls_own(candidate, began_at, seconds):
+            failed = _failure(error, progress, seconds)
+            if isinstance(error, TimeoutError) and self._is_slow_call(candidate, began_at, seconds):
                 candidate.left()
             else:
-                candidate.failed(fault.trouble, fault.seen, fault.seconds, began_at)
-            return fault.error
+                candidate.failed(failed.trouble, failed.seen, failed.seconds, began_at)
+            return failed.error
         except BaseException:
             candidate.ended()
             candidate.left()
             raise
-        if received.body is not None:
+        if forwarded.body is not None:
             candidate.ended()
         candidate.answered(began_at)
-        return received
+        return forwarded
 
-    async def _ask(self, call: Call, candidate: Candidate, cap: int | None, ways: Ways) -> Received:
-        """Raises Fault, UpstreamError."""
+    async def _send(
+        self, call: Call, candidate: Candidate, cap: int | None, quirks: Quirks, progress: Progress
+    ) -> Forwarded:
+        """Raises Failure, UpstreamError."""
         deployment = candidate.deployment
-        content = request.upstream_body(call.body, call.asked, deployment, cap)
-        content = content if ways is AS_ASKED else request.adapted(content, ways)
-        body = Body(content, is_urgent=bool(call.asked.stream))
-        call.attempts += 1
-        call.first_byte_at = None
-        was_sent = call.is_sent
+        content = chat.upstream_body(call.body, call.request, deployment, cap, quirks)
+        body = Body(content, is_urgent=bool(call.request.stream))
+        progress.attempts += 1
+        progress.first_byte_at = None
+        was_sent = progress.is_sent
         try:
-            answer = await self._upstream.send(deployment, body, call.headers, call.trace)
+            response = await self._upstream.send(deployment, body, call.headers, call.trace)
         finally:
-            call.is_sent = was_sent or body.is_sent
-        call.first_byte_at = self.clock()
-        if answer.status // 100 != 2:
-            call.is_sent = was_sent
+            progress.is_sent = was_sent or body.is_sent
+        progress.first_byte_at = self.clock()
+        if response.status // 100 != 2:
+            progress.is_sent = was_sent
         try:
-            if answer.status == 200 and answer.is_stream:
-                return Received(answer, candidate, None, None)
-            if upstream.is_useless(answer.status):
-                raise upstream.fault(answer)
-            content = await answer.read_all()
-            if answer.status >= 400 and _is_ours(call, answer, content):
-                raise upstream.fault(answer)
-            return Received(answer, candidate, content, _usage(answer, content))
+            return await _read(call, candidate, response)
         except BaseException:
-            answer.close()
+            response.close()
             raise
 
-    def _deadline(self, seconds: float) -> Block:
-        """The first try of most calls may take equally long: they share a timer."""
-        return (self._deadlines.get(seconds) or Deadlines(seconds, TimeoutError)).block()
+    def _is_slow_call(self, candidate: Candidate, began_at: float, seconds: float) -> bool:
+        """Whether a try took too long by itself: other calls had responses meanwhile, or it had little time.
 
-    def _is_calls_own(self, candidate: Candidate, began_at: float, seconds: float) -> bool:
-        """Whether a try took too long by itself: others were answered meanwhile, or it was given little time.
-
-        Of a deployment that is in trouble already, every try tells.
+        Where the deployment is in trouble already, every try counts against it.
         """
         if candidate.trouble is not None:
             return False
-        return candidate.answered_at > began_at or seconds < min(self._deadlines)
+        usual = min(self._timeouts.first_byte, self._timeouts.whole)
+        return candidate.answered_at > began_at or seconds < usual - ON_TIME_SECONDS
 
-    def _seconds(self, call: Call, now: float) -> float:
-        """For one try: of a stream its beginning only; of all tries together, as for one whole answer.
+    def _seconds_left(self, call: Call) -> float:
+        return call.came_at + self._timeouts.whole - self.clock()
+
+    def _seconds(self, call: Call, progress: Progress) -> float:
+        """The time for one try: all that is left for a whole response, and for the beginning of a stream.
 
         Raises:
-            UpstreamTimeout: the call came so slowly that none are left.
+            UpstreamTimeout: the call came so slowly that none is left.
         """
-        whole, left = self._timeouts.whole, call.due_at - now
-        if not call.tried:
-            if left > whole - ON_TIME_SECONDS:
-                left = whole
-            elif left < LEAST_SECONDS:
-                raise UpstreamTimeout(
-                    f"The {whole:g} seconds that a call may take were over before the model could be asked. "
-                    "Send a shorter body, or try again."
-                )
-        return min(left, self._timeouts.first_byte) if call.asked.stream else left
+        whole, left = self._timeouts.whole, self._seconds_left(call)
+        if not progress.tried and left < min(LEAST_SECONDS, whole - ON_TIME_SECONDS):
+            raise UpstreamTimeout(
+                f"The {whole:g} seconds for a call were over before it could be sent to the model. "
+                "Send a shorter body, or try again."
+            )
+        return min(left, self._timeouts.first_byte) if call.request.stream else left
 
 
-def _is_ours(call: Call, answer: Answer, body: bytes) -> bool:
-    return upstream.is_ours(answer.status, body) and not request.has_own_data(call.body)
+async def _read(call: Call, candidate: Candidate, response: Response) -> Forwarded:
+    """Read a whole response; leave a stream unread. Raises Failure, UpstreamError."""
+    is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
+    if response.status == 200 and is_stream:
+        return Forwarded(response, candidate, None, None)
+    if is_failure(response.status):
+        raise failure(response)
+    try:
+        body = await response.read_all()
+    except ConnectionFailed as error:
+        raise UpstreamError("The answer was cut off. Try again.") from error
+    if response.status >= 400 and refuses_us(response.status, body) and not chat.has_own_data(call.body):
+        raise failure(response)
+    return Forwarded(response, candidate, body, _usage(response, body))
 
 
-def _usage(answer: Answer, body: bytes) -> Usage | None:
-    """Raises Fault where a right status has a body that is no answer."""
+def _usage(response: Response, body: bytes) -> Usage | None:
+    """Raises Failure where the status is good and the body is no JSON object."""
     try:
         return sse.usage_of(body)
     except ValueError:
-        if answer.status >= 400:
+        if response.status >= 400:
             return None
-        error = UpstreamError("The model sent what is no answer. Try again.")
-        raise Fault(error, Trouble.FAILED, "no answer") from None
+        error = UpstreamError("The model returned an invalid response. Try again.")
+        raise Failure(error, Trouble.FAILED, "invalid response") from None
 
 
-def _other_way(call: Call, received: Received) -> Ways | None:
-    """How to ask instead, where the deployment refused the way it was asked; it is remembered."""
-    candidate = received.candidate
-    ways = request.refused_way(upstream.error_of(received.body or b""), candidate.ways)
-    if ways is not None and not request.has_own_data(call.body):
-        candidate.ways = ways
-    return ways
+def _learned(call: Call, forwarded: Forwarded) -> Quirks | None:
+    """How a 400 shows that the request must be written; kept for the deployment's next calls."""
+    candidate = forwarded.candidate
+    quirks = chat.learned_quirks(error_of(forwarded.body or b""), candidate.quirks)
+    if quirks is not None and not chat.has_own_data(call.body):
+        candidate.quirks = quirks
+    return quirks
 
 
-def _fault(error: Fault | UpstreamError | TimeoutError, call: Call, seconds: float) -> Fault:
+def _failure(error: Failure | UpstreamError | TimeoutError, progress: Progress, seconds: float) -> Failure:
     match error:
-        case Fault():
+        case Failure():
             return error
         case TimeoutError():
             text = (
-                f'The model did not answer within {seconds:.3g} seconds. Ask for less, or use "stream": true.'
+                f"The model did not respond within {round(seconds, 1):g} seconds. "
+                'Ask for a shorter answer, or use "stream": true.'
             )
-            return Fault(UpstreamTimeout(text), Trouble.SILENT, "timeout")
-        case upstream.NoKey():
-            return Fault(error, Trouble.REFUSED, "no key")
-        case upstream.NoToken():
-            return Fault(error, Trouble.SILENT, "no token")
-    if call.first_byte_at is not None:
-        return Fault(error, Trouble.FAILED, "cut")
-    return Fault(error, Trouble.SILENT, "unreachable")
+            return Failure(UpstreamTimeout(text), Trouble.SILENT, "timeout")
+        case NoKey():
+            return Failure(error, Trouble.REFUSED, "no key")
+        case NoToken():
+            return Failure(error, Trouble.SILENT, "no token")
+    if progress.first_byte_at is not None:
+        return Failure(error, Trouble.FAILED, "cut")
+    return Failure(error, Trouble.SILENT, "unreachable")

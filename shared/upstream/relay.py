@@ -1,4 +1,4 @@
-"""A stream on its way from the upstream to the client: whole events, as they arrive, and an honest end."""
+"""Relays a stream from the upstream to the client: whole events, as they arrive, and an honest end."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from typing import Protocol
 
 from ..apis import sse
-from ..core.deadlines import Deadlines
 from ..core.errors import UpstreamError, UpstreamTimeout
 from ..core.models import Usage
+from .connections import ConnectionFailed
 
 Send = Callable[[bytes], Awaitable[None]]
 
+_CUT = "The answer was cut off and is incomplete. Ask again."
+
 
 class Source(Protocol):
-    """The upstream's answer, as `upstream.Answer` is."""
+    """The upstream's response, as `connections.Response` is."""
 
     async def read(self) -> bytes: ...
 
@@ -38,32 +39,29 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Relayed:
-    """What became of a stream. `chunks` counts what was relayed, for when the usage was never told."""
+    """How a stream ended. `chunks` counts the chunks that were relayed, in case no usage was reported."""
 
     ending: Ending
     usage: Usage | None
     chunks: int
 
 
-class ClientDeaf(Exception):
-    """The client takes nothing more, not even the reason why its stream was ended."""
+class ClientNotReading(Exception):
+    """The client reads nothing more, not even the reason why its stream was ended."""
 
 
+@dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """How long a stream may take and be silent, in seconds. For all streams: they share its timers."""
+    """How long a stream may take and be silent, in seconds.
 
-    def __init__(
-        self,
-        heartbeat_seconds: float,
-        idle_seconds: float,
-        longest_seconds: float,
-        last_words_seconds: float = 2.0,
-    ) -> None:
-        """All of it below the platform's functionTimeout (host.json): that ends every call of the worker."""
-        self.heartbeat_seconds = heartbeat_seconds
-        self.idle_seconds = idle_seconds
-        self.longest = Deadlines(longest_seconds, partial(_too_long, longest_seconds))
-        self.last_words = Deadlines(last_words_seconds, ClientDeaf)
+    All are below the platform's functionTimeout (host.json), which ends every call of the worker.
+    """
+
+    heartbeat_seconds: float
+    idle_seconds: float
+    longest_seconds: float
+    error_seconds: float = 2.0
+    """For the client to take the error that ends its stream."""
 
 
 class Relay:
@@ -90,32 +88,30 @@ class Relay:
         self._beat: asyncio.Task[None] | None = None
 
     async def pump(self, send: Send) -> None:
-        """Relay until the end. A failure of the upstream becomes an event, for the status is long sent.
+        """Relay until the end. A failure of the upstream becomes an event: the status is sent already.
 
-        Streams that end together are accounted for after all their last words (docs/decisions/0059).
+        Streams that end together are accounted for after all their last bytes (docs/decisions/0059).
 
         Raises:
             asyncio.CancelledError: the caller ended it, because the client left.
-            ClientDeaf: it was ended, and the client could not be told.
+            ClientNotReading: it was ended, and the client did not take the reason.
         """
         self._watch(send)
         try:
-            with self._limits.longest.block():
-                await self._relay(send)
+            await self._relay_in_time(send)
             self._ending = Ending.CUT if self._reader.failed else Ending.FINISHED
-            await asyncio.sleep(0)  # the last words of others go out before this one is accounted for
-        except (UpstreamError, UpstreamTimeout, sse.EventTooLong) as error:
+            await asyncio.sleep(0)  # the last bytes of others go out before this one is accounted for
+        except (UpstreamError, UpstreamTimeout, ConnectionFailed, sse.EventTooLong) as error:
             self._ending = Ending.CUT
-            self._be_silent()
+            self._stop_watch()
             self.close()
-            with self._limits.last_words.block():
-                await send(sse.error_event(self._failure(error).body()))
+            await self._send_error(send, self._failure(error))
         finally:
-            self._be_silent()
+            self._stop_watch()
             self.close()
 
     def close(self) -> None:
-        """Close the upstream and account for what was relayed, if that is not done."""
+        """Close the upstream and account for the stream, if that is not done."""
         ended, self._ended = self._ended, None
         if ended is not None:
             try:
@@ -123,34 +119,58 @@ class Relay:
             finally:
                 ended(Relayed(self._ending, self._reader.usage, self._reader.chunks))
 
+    async def _relay_in_time(self, send: Send) -> None:
+        limit = self._limits.longest_seconds
+        timeout = asyncio.timeout(limit)
+        try:
+            async with timeout:
+                await self._relay(send)
+        except TimeoutError as error:
+            if not timeout.expired():
+                raise
+            raise UpstreamTimeout(
+                f"The answer took longer than {limit:g} seconds, so the stream was ended. "
+                "Ask for a shorter answer."
+            ) from error
+
     async def _relay(self, send: Send) -> None:
         while data := await self._source.read():
             self._heard_at = self._loop.time()
             if out := self._reader.read(self._events.feed(data)):
-                self._heard_at = math.inf  # a client that takes its time is not the model's silence
+                self._heard_at = math.inf  # waiting for a slow client does not count as upstream silence
                 await send(out)
                 self._heard_at = self._loop.time()
         rest = self._reader.read(self._events.rest())
         if not self._reader.done and not self._reader.failed:
-            # Half an event stays here: the error would be read as its other half.
-            raise UpstreamError("The model's answer was cut off. What came is not complete.")
+            # Half an event is not sent: the error would be read as its other half.
+            raise UpstreamError(_CUT)
         if rest:
             await send(rest)
 
-    def _be_silent(self) -> None:
+    async def _send_error(self, send: Send, error: UpstreamError | UpstreamTimeout) -> None:
+        timeout = asyncio.timeout(self._limits.error_seconds)
+        try:
+            async with timeout:
+                await send(sse.error_event(error.body()))
+        except TimeoutError as late:
+            if not timeout.expired():
+                raise
+            raise ClientNotReading from late
+
+    def _stop_watch(self) -> None:
         """Nothing may follow the end."""
         self._timer.cancel()
         if self._beat is not None:
             self._beat.cancel()
 
     def _watch(self, send: Send) -> None:
-        """Look again after each heartbeat: so no timer has to be set for each chunk."""
+        """Check once in a heartbeat for silence: no timer is needed for each chunk."""
         wait = min(self._limits.heartbeat_seconds, self._limits.idle_seconds)
         silent_seconds = max(0.0, self._loop.time() - self._heard_at)
-        # The next look is when this silence will have lasted for one more heartbeat.
-        self._timer = self._loop.call_later(wait - silent_seconds % wait, self._look, send)
+        # The next check is when this silence will have lasted for one more heartbeat.
+        self._timer = self._loop.call_later(wait - silent_seconds % wait, self._check, send)
 
-    def _look(self, send: Send) -> None:
+    def _check(self, send: Send) -> None:
         silent_seconds = self._loop.time() - self._heard_at
         if silent_seconds >= self._limits.idle_seconds:
             self._timed_out = True
@@ -158,29 +178,27 @@ class Relay:
             return
         if silent_seconds >= self._limits.heartbeat_seconds and (self._beat is None or self._beat.done()):
             self._beat = self._loop.create_task(_beat(send))
-            self._beat.add_done_callback(_noted)
+            self._beat.add_done_callback(_ignore_failure)
         self._watch(send)
 
     def _failure(self, error: Exception) -> UpstreamError | UpstreamTimeout:
         if self._timed_out:
             return UpstreamTimeout(
-                f"The model was silent for {self._limits.idle_seconds:g} seconds, so the stream was ended."
+                f"The model sent nothing for {self._limits.idle_seconds:g} seconds, so the stream was ended. "
+                "Ask again."
             )
         if isinstance(error, UpstreamError | UpstreamTimeout):
             return error
-        return UpstreamError("The model sent what is no stream.")
-
-
-def _too_long(seconds: float) -> UpstreamTimeout:
-    text = f"The answer took longer than {seconds:g} seconds, so the stream was ended. Ask again for less."
-    return UpstreamTimeout(text)
+        if isinstance(error, ConnectionFailed):
+            return UpstreamError(_CUT)
+        return UpstreamError("The model returned an invalid stream. Ask again.")
 
 
 async def _beat(send: Send) -> None:
     await send(sse.HEARTBEAT)
 
 
-def _noted(beat: asyncio.Task[None]) -> None:
-    """A failed heartbeat is no news: whoever cannot be sent it cannot be sent the stream either."""
+def _ignore_failure(beat: asyncio.Task[None]) -> None:
+    """A heartbeat that cannot be sent needs no report: the stream itself will fail as well."""
     if not beat.cancelled():
         beat.exception()

@@ -1,4 +1,4 @@
-"""Writes each forwarded call to the log, as one line of JSON."""
+"""The log of forwarded calls: one line of JSON for each."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Final
 
 import msgspec
 
-from ..core.hashing import hashed
-from ..core.models import Credential, Usage
-from ..core.trace import Trace, trace_id
+from ..core.trace import Trace
 
 _log = logging.getLogger(__name__)
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -23,21 +21,21 @@ MOST_IN_A_RECORD: Final = 60
 """Application Insights cuts a message after 32,768 characters; a call takes about 400."""
 
 
-class Metered(msgspec.Struct, frozen=True, gc=False):
+class LoggedCall(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One call, at its end. Never a prompt, a completion, a credential or a key."""
 
     request_id: str
     trace_id: str
-    """W3C: Azure OpenAI and Application Insights know the call by it too."""
+    """By W3C Trace Context: Azure OpenAI and Application Insights know the call by it too."""
     event: str
-    """Hashed, as the user is: the code alone lets anybody in."""
+    """Hashed, like the user: the code itself is a secret."""
     user: str
     model: str
     deployment: str
-    """The one that answered, or was tried last; empty where none was."""
+    """The one that responded, or was tried last; empty if none was."""
     status: int
     ending: str
-    """How the call ended; of one that got no answer, the code of its refusal."""
+    """How the call ended; for a call without a response, the code of its error."""
     attempts: int
     first_byte_ms: int | None
     total_ms: int
@@ -45,12 +43,12 @@ class Metered(msgspec.Struct, frozen=True, gc=False):
     completion_tokens: int
 
 
-Observer = Callable[[Metered, Trace], None]
-"""Gets each call at its end, and its trace."""
+Observer = Callable[[LoggedCall, Trace], None]
+"""Receives each call at its end, and its trace."""
 
 
-class Meter:
-    """Writes each call to the log, and hands it to an observer where there is one.
+class CallLog:
+    """Writes each call to the log, and hands it to an observer if there is one.
 
     Calls that end within `LOG_SECONDS` share a record: the worker sends each record to the host by itself,
     which costs half as much as a whole call (docs/decisions/0063).
@@ -58,52 +56,25 @@ class Meter:
 
     def __init__(self, observe: Observer | None = None) -> None:
         self._observe = observe
-        self._calls: list[Metered] = []
+        self._calls: list[LoggedCall] = []
 
-    def count(
-        self,
-        request_id: str,
-        trace: Trace,
-        credential: Credential,
-        model: str,
-        deployment: str,
-        status: int,
-        ending: str,
-        attempts: int,
-        milliseconds: tuple[float | None, float],
-        usage: Usage,
-    ) -> None:
-        """Count one call. Never awaits, so a client that leaves cannot lose it."""
-        first, total = milliseconds
-        call = Metered(
-            request_id,
-            trace_id(trace),
-            hashed(credential.event_code),
-            hashed(credential.user),
-            model,
-            deployment,
-            status,
-            ending,
-            attempts,
-            None if first is None else round(first),
-            round(total),
-            *usage,
-        )
-        if status >= 500:
+    def add(self, call: LoggedCall, trace: Trace) -> None:
+        """Log one call at its end. Never awaits, so a client that leaves cannot lose it."""
+        if call.status >= 500:
             self.flush()
             _write(logging.WARNING, [call])
         else:
-            self._add(call)
+            self._wait(call)
         if self._observe is not None:
             self._observe(call, trace)
 
     def flush(self) -> None:
-        """Write the calls that wait for their record."""
+        """Write the calls that wait to share a record."""
         calls, self._calls = self._calls, []
         if calls:
             _write(logging.INFO, calls)
 
-    def _add(self, call: Metered) -> None:
+    def _wait(self, call: LoggedCall) -> None:
         self._calls.append(call)
         if len(self._calls) == 1:
             asyncio.get_running_loop().call_later(LOG_SECONDS, self.flush)
@@ -111,5 +82,5 @@ class Meter:
             self.flush()
 
 
-def _write(level: int, calls: list[Metered]) -> None:
+def _write(level: int, calls: list[LoggedCall]) -> None:
     _log.log(level, "call %s", _encode_lines(calls).decode().rstrip())

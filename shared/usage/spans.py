@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from ..core.trace import Trace
-from .call_log import Metered
+from .call_log import LoggedCall
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -36,11 +36,11 @@ class Telemetry:
         self._connection_string = connection_string
         self._role = role
         self._round_seconds = round_seconds
-        self._waiting: deque[tuple[Metered, Trace, int]] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[tuple[LoggedCall, Trace, int]] = deque(maxlen=MOST_WAITING)
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def put(self, line: Metered, trace: Trace) -> None:
+    def put(self, line: LoggedCall, trace: Trace) -> None:
         """A call that has just ended, and its trace. Never waits."""
         self._waiting.append((line, trace, time.time_ns()))
         if self._thread is None:
@@ -84,7 +84,7 @@ def _provider(connection_string: str, role: str) -> TracerProvider:
     return provider
 
 
-def _span(tracer: Tracer, line: Metered, trace: Trace, ended_ns: int) -> None:
+def _span(tracer: Tracer, line: LoggedCall, trace: Trace, ended_ns: int) -> None:
     """Names by OpenTelemetry's "Semantic conventions for generative AI systems"."""
     from opentelemetry.trace import SpanKind, Status, StatusCode  # noqa: PLC0415 - see above
     from opentelemetry.trace.propagation import tracecontext  # noqa: PLC0415

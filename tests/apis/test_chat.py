@@ -1,4 +1,4 @@
-"""What policy reads of a request, and what it changes in the bytes that go on."""
+"""The members of a request that policy reads, and those that it changes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.apis.chat import MAX_CHOICES, adapted, has_own_data, parse, refused_way, upstream_body
+from shared.apis.chat import MAX_CHOICES, has_own_data, learned_quirks, parse, upstream_body
 from shared.core.errors import InvalidJson, InvalidRequest
-from shared.core.models import Deployment, Ways
+from shared.core.models import NO_QUIRKS, Deployment, Quirks
 
 V1 = Deployment("gpt", "one", "https://one.example", "gpt-deployed")
 DATED = replace(V1, api_version="2024-10-21")
@@ -21,24 +21,26 @@ INTEGERS = ["n", "max_tokens", "max_completion_tokens"]
 MESSAGES = b'"messages":[{"role":"user","content":"Hi"}]'
 
 
-def sent(body: bytes, deployment: Deployment = V1, cap: int | None = None) -> bytes:
-    return upstream_body(body, parse(body), deployment, cap)
+def sent(
+    body: bytes, deployment: Deployment = V1, cap: int | None = None, quirks: Quirks = NO_QUIRKS
+) -> bytes:
+    return upstream_body(body, parse(body), deployment, cap, quirks)
 
 
-def test_what_is_read_is_what_the_body_says() -> None:
-    asked = parse(
+def test_policy_members_are_read() -> None:
+    request = parse(
         b'{"model":"gpt","stream":true,"stream_options":{"include_usage":true},'
         b'"max_tokens":5,"max_completion_tokens":7,"n":2}'
     )
-    assert (asked.model, asked.stream, asked.wants_usage) == ("gpt", True, True)
-    assert (asked.output_tokens, asked.choices) == (7, 2)
+    assert (request.model, request.stream, request.wants_usage) == ("gpt", True, True)
+    assert (request.output_tokens, request.choices) == (7, 2)
 
 
 @pytest.mark.parametrize("body", [b"{}", b" { } ", b'{"x":1}'])
 def test_nothing_is_required(body: bytes) -> None:
-    asked = parse(body)
-    assert (asked.model, asked.stream, asked.wants_usage) == (None, None, False)
-    assert (asked.output_tokens, asked.choices) == (None, 1)
+    request = parse(body)
+    assert (request.model, request.stream, request.wants_usage) == (None, None, False)
+    assert (request.output_tokens, request.choices) == (None, 1)
 
 
 @pytest.mark.parametrize("name", ["model", "stream", "stream_options", *INTEGERS])
@@ -47,7 +49,7 @@ def test_null_is_the_same_as_missing(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [b"null", b"false", b"null ", b"\tfalse\n"])
-def test_a_client_that_says_no_to_usage_does_not_want_it(value: bytes) -> None:
+def test_usage_is_not_wanted_where_the_client_sets_it_to_false_or_null(value: bytes) -> None:
     assert not parse(b'{"stream_options":{"include_usage":%s}}' % value).wants_usage
 
 
@@ -78,32 +80,32 @@ def test_a_client_that_says_no_to_usage_does_not_want_it(value: bytes) -> None:
         b'{"a":1}\xff',
     ],
 )
-def test_what_is_not_json_in_utf8_is_refused(body: bytes) -> None:
+def test_a_body_that_is_not_json_in_utf8_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidJson):
         parse(body)
 
 
 DEEP = b"[" * 100_000
-HALF = "half of a surrogate pair stands alone in it, as when an emoji is cut in two"
-BOM = "it begins with a byte order mark; save it without one"
+HALF = ": it contains half of a surrogate pair, as when an emoji is cut in two"
+BOM = ": it begins with a byte order mark. Save it as UTF-8 without one"
 
 
 @pytest.mark.parametrize(
-    ("body", "fault"),
+    ("body", "problem"),
     [
-        (b"", "it is empty"),
-        (b" \r\n", "it is empty"),
-        (b'{"a":[1', "it ends too early"),
-        (b'{"a":"abc', "it ends too early"),
-        (b'{"a":1,}', "trailing comma in object, at byte 7"),
-        (b'{"a":[1,]}', "trailing comma in array, at byte 8"),
-        (b'{"a":1 "b":2}', "expected ',' or '}', at byte 7"),
-        (b'{"a" 1}', "expected ':', at byte 5"),
-        (b"{'a':1}", "object keys must be strings, at byte 1"),
-        (b'{"a":1}}', "trailing characters, at byte 8"),
-        (b'{"a":NaN}', "invalid character, at byte 5"),
-        (b'{"a":"\\x"}', "invalid escaped character, at byte 7"),
-        (b'{"a":"caf\xe9 au lait"}', "byte 9 is not UTF-8"),
+        (b"", ": it is empty. Send an object with 'messages'"),
+        (b" \r\n", ": it is empty. Send an object with 'messages'"),
+        (b'{"a":[1', ": it ends too early"),
+        (b'{"a":"abc', ": it ends too early"),
+        (b'{"a":1,}', " at byte 7: remove the comma before }"),
+        (b'{"a":[1,]}', " at byte 8: remove the comma before ]"),
+        (b'{"a":1 "b":2}', " at byte 7: expected ',' or '}'"),
+        (b'{"a" 1}', " at byte 5: expected ':'"),
+        (b"{'a':1}", " at byte 1: use double quotes around names"),
+        (b'{"a":1}}', " at byte 8: remove everything after the last }"),
+        (b'{"a":NaN}', " at byte 5: invalid character"),
+        (b'{"a":"\\x"}', " at byte 7: invalid escaped character"),
+        (b'{"a":"caf\xe9 au lait"}', ": byte 9 is not UTF-8"),
         (b'{"a":"smile \\ud83d"}', HALF),
         (b'{"a":"smile \\uD83D"}]}', HALF),
         (b'{"a":"smile \\ud83d and more"}', HALF),
@@ -111,28 +113,26 @@ BOM = "it begins with a byte order mark; save it without one"
         (b'{"a":"\\ude00 smile"}', HALF),
         (b'{"a":"\\ud83d","messages":[{"role":"user","content":"x"}]}', HALF),
         (b'{"model":"\\ud83d","messages":[]}', HALF),
-        (b'{"a":"smile \\ud83d\\ude00', "it ends too early, or a \\u escape in it does"),
-        (b'{"a":"smile \\\\ud83d', "it ends too early, or a \\u escape in it does"),
-        (b'{"model":"a\\u4"}', "it ends too early, or a \\u escape in it does"),
+        (b'{"a":"smile \\ud83d\\ude00', ": it ends too early, or a \\u escape in it does"),
+        (b'{"a":"smile \\\\ud83d', ": it ends too early, or a \\u escape in it does"),
+        (b'{"model":"a\\u4"}', ": it ends too early, or a \\u escape in it does"),
         (b"\xef\xbb\xbf{}", BOM),
-        ('{"a":"x"}'.encode("utf-16"), "it is UTF-16; save it as UTF-8"),
-        (b"\xfe\xff" + '{"a":"x"}'.encode("utf-16-be"), "it is UTF-16; save it as UTF-8"),
-        (b'{"a":' + DEEP, "it is nested too deeply"),
-        (b'{"stream_options":{"a":' + DEEP, "it is nested too deeply"),
+        ('{"a":"x"}'.encode("utf-16"), ": it is UTF-16. Save it as UTF-8"),
+        (b"\xfe\xff" + '{"a":"x"}'.encode("utf-16-be"), ": it is UTF-16. Save it as UTF-8"),
+        (b'{"a":' + DEEP, ": it is nested too deeply"),
+        (b'{"stream_options":{"a":' + DEEP, ": it is nested too deeply"),
     ],
 )
-def test_what_is_wrong_with_a_body_is_told_in_a_few_words(body: bytes, fault: str) -> None:
+def test_the_message_says_why_a_body_is_not_json(body: bytes, problem: str) -> None:
     with pytest.raises(InvalidJson) as caught:
         parse(body)
-    assert caught.value.message == (
-        f"The body is not valid JSON in UTF-8: {fault}. Send an object with 'messages'."
-    )
+    assert caught.value.message == f"The body is not valid JSON{problem}."
 
 
 @given(
     st.integers(0, 40), st.sampled_from(['"', "\\", ",", "}", "x", "\n", "\\ud83d", "\ud83d", "\xef\xbb\xbf"])
 )
-def test_nothing_of_a_body_is_repeated_in_its_refusal(at: int, junk: str) -> None:
+def test_the_message_repeats_nothing_of_the_body(at: int, junk: str) -> None:
     body = '{"messages":[{"secret":"SECRET SECRET"}],"secret":1}'
     for written in (body[:at] + junk + body[at:], body[: at + 1]):
         try:
@@ -142,7 +142,7 @@ def test_nothing_of_a_body_is_repeated_in_its_refusal(at: int, junk: str) -> Non
 
 
 @given(st.integers(0, 10), st.binary(min_size=1, max_size=4))
-def test_bytes_that_are_not_utf8_are_refused_wherever_they_stand(at: int, junk: bytes) -> None:
+def test_bytes_that_are_not_utf8_are_refused_at_every_place(at: int, junk: bytes) -> None:
     body = b'{"abcdefghij":{"abcdefghij":["abcdefghij"]}}'
     places = [found.start() for found in re.finditer(b"abcdefghij", body)]
     try:
@@ -166,17 +166,17 @@ def test_nesting_without_end_is_refused(opening: bytes, closing: bytes, left: by
 
 
 @pytest.mark.parametrize("depth", [100, 500, 800, 900, 950, 960, 970, 980, 990])
-def test_what_is_accepted_can_also_be_edited_however_deep(depth: int) -> None:
+def test_an_accepted_body_can_be_rewritten_however_deep(depth: int) -> None:
     body = b'{"a":' + b"[" * depth + b"]" * depth + b',"model":"gpt"}'
     try:
-        asked = parse(body)
+        request = parse(body)
     except InvalidJson:
         return
-    assert upstream_body(body, asked, V1, None) == body.replace(b'"gpt"', b'"gpt-deployed"')
+    assert upstream_body(body, request, V1, None, NO_QUIRKS) == body.replace(b'"gpt"', b'"gpt-deployed"')
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"x"', b"true", b"[{}]", b"1.5"])
-def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
+def test_a_body_that_is_not_an_object_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest, match=r"^The body must be an object, not ") as caught:
         parse(body)
     assert caught.value.param is None
@@ -215,7 +215,7 @@ def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
         ("max_completion_tokens", b"0", "'max_completion_tokens' must be at least 1."),
     ],
 )
-def test_a_wrong_member_is_told_in_a_sentence_with_its_name(name: str, value: bytes, message: str) -> None:
+def test_the_message_names_the_wrong_member_and_the_right_type(name: str, value: bytes, message: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse(b'{"%s":%s,"x":0}' % (name.encode(), value))
     assert (caught.value.message, caught.value.param) == (message, name)
@@ -236,13 +236,22 @@ def test_the_bounds_themselves_are_allowed(name: str, value: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["model", "stream", "stream_options", *INTEGERS])
-def test_a_member_that_policy_reads_may_stand_only_once(name: str) -> None:
+def test_of_a_member_given_twice_the_last_value_counts_for_us_and_goes_upstream(name: str) -> None:
+    """A reader upstream may take the first: it must not get another value than policy has read."""
+    first, last = {
+        "model": (b'"a"', b'"b"'),
+        "stream": (b"true", b"false"),
+        "stream_options": (b'{"a":1}', b'{"b":2}'),
+    }.get(name, (b"100", b"7"))
     plain = b'"%s"' % name.encode()
     escaped = b'"\\u%04x%s"' % (ord(name[0]), name[1:].encode())
-    for first, second in [(plain, plain), (plain, escaped), (escaped, plain), (escaped, escaped)]:
-        with pytest.raises(InvalidRequest) as caught:
-            parse(b"{%s:null,%s,%s:null}" % (first, MESSAGES, second))
-        assert (caught.value.message, caught.value.param) == (f"'{name}' is given twice.", name)
+    for one, other in [(plain, plain), (plain, escaped), (escaped, plain), (escaped, escaped)]:
+        body = b"{%s:%s,%s,%s:%s}" % (one, first, MESSAGES, other, last)
+        assert parse(body) == parse(b"{%s:%s}" % (plain, last))
+        members = json.loads(sent(body, DATED), object_pairs_hook=lambda pairs: pairs)
+        assert [value for key, value in members if key == name] == [
+            json.loads(last, object_pairs_hook=lambda pairs: pairs)
+        ]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +263,7 @@ def test_a_member_that_policy_reads_may_stand_only_once(name: str) -> None:
         b'{"model":"gpt","a":"\\"model\\":1"}',
     ],
 )
-def test_what_policy_does_not_read_may_stand_twice(body: bytes) -> None:
+def test_other_members_given_twice_are_accepted(body: bytes) -> None:
     parse(body)
 
 
@@ -280,12 +289,12 @@ def test_no_object_of_wrong_types_fails_in_another_way(value: dict[str, Any]) ->
         assert error.param in value
 
 
-def test_a_body_that_needs_no_change_goes_on_byte_for_byte() -> None:
+def test_only_the_space_between_members_changes_in_a_body_that_needs_no_change() -> None:
     body = b'{ "model":"gpt-deployed",\r\n "x":[1.0, 1e2, 12345678901234567890123], "y":"\\u00e9" } '
-    assert sent(body) is body
+    assert sent(body) == (b'{"model":"gpt-deployed","x":[1.0, 1e2, 12345678901234567890123],"y":"\\u00e9"}')
 
 
-def test_numbers_and_escapes_of_the_rest_are_kept_to_the_letter() -> None:
+def test_numbers_and_escapes_of_other_members_keep_every_byte() -> None:
     body = b'{"model":"gpt","x":[1.0, 1e2, -0.0, 1E400, %s],"y":"\\u00e9\\/"}' % (b"9" * 5_000)
     assert sent(body) == body.replace(b'"gpt"', b'"gpt-deployed"')
 
@@ -293,11 +302,11 @@ def test_numbers_and_escapes_of_the_rest_are_kept_to_the_letter() -> None:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (b"{%s}" % MESSAGES, b'{"model":"gpt-deployed",%s}' % MESSAGES),
+        (b"{%s}" % MESSAGES, b'{%s,"model":"gpt-deployed"}' % MESSAGES),
         (b"{}", b'{"model":"gpt-deployed"}'),
         (b'{"model":null}', b'{"model":"gpt-deployed"}'),
         (b'{"model":""}', b'{"model":"gpt-deployed"}'),
-        (b'{%s, "model" : "gpt" }' % MESSAGES, b'{%s, "model" : "gpt-deployed" }' % MESSAGES),
+        (b'{%s, "model" : "gpt" }' % MESSAGES, b'{%s,"model":"gpt-deployed"}' % MESSAGES),
     ],
 )
 def test_the_deployments_name_takes_the_models_place(body: bytes, expected: bytes) -> None:
@@ -327,10 +336,10 @@ def test_the_dated_form_leaves_the_model_alone(body: bytes) -> None:
         ),
         (b"{}", b'{"max_completion_tokens":100}'),
         (b'{"max_completion_tokens":null}', b'{"max_completion_tokens":100}'),
-        (b'{"max_tokens":null}', b'{"max_completion_tokens":100,"max_tokens":null}'),
+        (b'{"max_tokens":null}', b'{"max_tokens":null,"max_completion_tokens":100}'),
     ],
 )
-def test_a_cap_lowers_what_is_higher_and_is_added_where_none_is(body: bytes, expected: bytes) -> None:
+def test_a_cap_lowers_higher_limits_and_is_added_where_there_is_none(body: bytes, expected: bytes) -> None:
     assert sent(body, DATED, 100) == expected
 
 
@@ -342,7 +351,7 @@ def test_a_cap_is_added_in_the_field_that_the_deployment_takes() -> None:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (b'{"stream":true}', b'{"stream_options":{"include_usage":true},"stream":true}'),
+        (b'{"stream":true}', b'{"stream":true,"stream_options":{"include_usage":true}}'),
         (
             b'{"stream":true,"stream_options":null}',
             b'{"stream":true,"stream_options":{"include_usage":true}}',
@@ -359,7 +368,7 @@ def test_a_cap_is_added_in_the_field_that_the_deployment_takes() -> None:
         ),
     ],
 )
-def test_usage_is_asked_for_beside_the_streams_other_options(body: bytes, expected: bytes) -> None:
+def test_usage_is_requested_beside_the_other_stream_options(body: bytes, expected: bytes) -> None:
     assert sent(body, DATED) == expected
 
 
@@ -373,7 +382,7 @@ def test_usage_is_asked_for_beside_the_streams_other_options(body: bytes, expect
         b'{"stream":false,"stream_options":{"x":1}}',
     ],
 )
-def test_options_that_need_no_change_stay_as_they_are(body: bytes) -> None:
+def test_stream_options_that_need_no_change_are_unchanged(body: bytes) -> None:
     assert sent(body, DATED) == body
 
 
@@ -394,13 +403,13 @@ policy = st.fixed_dictionaries(
 
 
 @given(rest, policy, st.none() | st.integers(1, 10_000), st.sampled_from([V1, DATED]), st.booleans())
-def test_only_what_policy_names_differs(
-    rest: dict[str, Any], asked: dict[str, Any], cap: int | None, deployment: Deployment, ascii_only: bool
+def test_only_the_policy_members_differ(
+    rest: dict[str, Any], request: dict[str, Any], cap: int | None, deployment: Deployment, ascii_only: bool
 ) -> None:
-    body = json.dumps({**rest, **asked}, ensure_ascii=ascii_only).encode(errors="replace")
+    body = json.dumps({**rest, **request}, ensure_ascii=ascii_only).encode(errors="replace")
     before, after = json.loads(body), json.loads(sent(body, deployment, cap))
     for name, value in before.items():
-        if name not in asked:
+        if name not in request:
             assert after[name] == value
     if cap is not None:
         limits = [after.get("max_tokens"), after.get("max_completion_tokens")]
@@ -411,26 +420,26 @@ def test_only_what_policy_names_differs(
         assert after["stream_options"] == {"include_usage": True}
 
 
-# ---- another way, where a deployment refuses one
+# ---- the quirks of a deployment
 
-NEW_FIELD, OLD_FIELD = Ways("max_completion_tokens"), Ways("max_tokens")
-NO_OPTIONS = Ways(stream_options=False)
+NEW_FIELD, OLD_FIELD = Quirks("max_completion_tokens"), Quirks("max_tokens")
+NO_OPTIONS = Quirks(stream_options=False)
 
 
 @pytest.mark.parametrize(
-    ("body", "ways", "expected"),
+    ("body", "quirks", "expected"),
     [
-        (b'{"a":1.0,"max_tokens": 5 }', NEW_FIELD, b'{"max_completion_tokens":5,"a":1.0 }'),
+        (b'{"a":1.0,"max_tokens": 5 }', NEW_FIELD, b'{"a":1.0,"max_completion_tokens":5}'),
         (b'{"max_completion_tokens":5,"a":1}', NEW_FIELD, b'{"max_completion_tokens":5,"a":1}'),
-        (b'{"max_completion_tokens":5,"a":1}', OLD_FIELD, b'{"max_tokens":5,"a":1}'),
+        (b'{"max_completion_tokens":5,"a":1}', OLD_FIELD, b'{"a":1,"max_tokens":5}'),
         (b'{"max_completion_tokens":7,"max_tokens":5}', NEW_FIELD, b'{"max_completion_tokens":5}'),
         (b'{"a":1}', NEW_FIELD, b'{"a":1}'),
         (b'{"stream_options":{"include_usage":true},"a":1}', NO_OPTIONS, b'{"a":1}'),
         (b'{"stream_options":{}}', NEW_FIELD, b'{"stream_options":{}}'),
     ],
 )
-def test_a_body_is_put_the_way_that_a_deployment_takes(body: bytes, ways: Ways, expected: bytes) -> None:
-    assert adapted(body, ways) == expected
+def test_a_body_is_written_as_the_deployment_takes_it(body: bytes, quirks: Quirks, expected: bytes) -> None:
+    assert sent(body, DATED, quirks=quirks) == expected
 
 
 def _error(message: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
@@ -438,30 +447,34 @@ def _error(message: str, code: str | None = None, param: str | None = None) -> d
 
 
 @pytest.mark.parametrize(
-    ("error", "ways", "expected"),
+    ("error", "quirks", "expected"),
     [
-        (_error("...", "unsupported_parameter", "max_tokens"), Ways(), NEW_FIELD),
-        (_error("...", "unsupported_parameter", "max_completion_tokens"), Ways(), OLD_FIELD),
+        (_error("...", "unsupported_parameter", "max_tokens"), Quirks(), NEW_FIELD),
+        (_error("...", "unsupported_parameter", "max_completion_tokens"), Quirks(), OLD_FIELD),
         (_error("...", "unsupported_parameter", "max_tokens"), NEW_FIELD, None),
-        (_error("...", "unsupported_parameter", "temperature"), Ways(), None),
-        (_error("...", "unsupported_value", "max_tokens"), Ways(), None),
-        (_error("Unrecognized request argument supplied: max_completion_tokens"), Ways(), OLD_FIELD),
-        (_error("Unrecognized request argument supplied: stream_options"), Ways(), NO_OPTIONS),
+        (_error("...", "unsupported_parameter", "temperature"), Quirks(), None),
+        (_error("...", "unsupported_value", "max_tokens"), Quirks(), None),
+        (_error("Unrecognized request argument supplied: max_completion_tokens"), Quirks(), OLD_FIELD),
+        (_error("Unrecognized request argument supplied: stream_options"), Quirks(), NO_OPTIONS),
         (_error("Unrecognized request argument supplied: stream_options"), NO_OPTIONS, None),
-        (_error("Validation error at #/stream_options: Extra inputs are not permitted"), Ways(), NO_OPTIONS),
-        (_error("Unrecognized request argument supplied: tools"), Ways(), None),
-        (_error("The 'stream_options' parameter is only allowed when 'stream' is enabled."), Ways(), None),
-        (_error("Unrecognized request argument supplied: stream_options.x"), Ways(), None),
-        (_error("Validation error at #/stream_options/x: Extra inputs are not permitted"), Ways(), None),
-        (_error("...", "content_filter", "prompt"), Ways(), None),
-        ({}, Ways(), None),
-        ({"message": 5, "code": [], "param": {}}, Ways(), None),
+        (
+            _error("Validation error at #/stream_options: Extra inputs are not permitted"),
+            Quirks(),
+            NO_OPTIONS,
+        ),
+        (_error("Unrecognized request argument supplied: tools"), Quirks(), None),
+        (_error("The 'stream_options' parameter is only allowed when 'stream' is enabled."), Quirks(), None),
+        (_error("Unrecognized request argument supplied: stream_options.x"), Quirks(), None),
+        (_error("Validation error at #/stream_options/x: Extra inputs are not permitted"), Quirks(), None),
+        (_error("...", "content_filter", "prompt"), Quirks(), None),
+        ({}, Quirks(), None),
+        ({"message": 5, "code": [], "param": {}}, Quirks(), None),
     ],
 )
-def test_the_models_own_words_say_which_way_it_takes(
-    error: dict[str, Any], ways: Ways, expected: Ways | None
+def test_the_models_own_words_reveal_its_quirks(
+    error: dict[str, Any], quirks: Quirks, expected: Quirks | None
 ) -> None:
-    assert refused_way(error, ways) == expected
+    assert learned_quirks(error, quirks) == expected
 
 
 @pytest.mark.parametrize(
@@ -474,5 +487,5 @@ def test_the_models_own_words_say_which_way_it_takes(
         (b'{"messages":["data_sources"],"a":{"data_sources":1}}', False),
     ],
 )
-def test_data_of_the_attendees_own_is_seen_however_it_is_written(body: bytes, has: bool) -> None:
+def test_own_data_is_found_however_its_name_is_written(body: bytes, has: bool) -> None:
     assert has_own_data(body) == has

@@ -24,7 +24,7 @@ WITHIN_SECONDS = 3
 
 def question(size: int) -> bytes:
     """A call's body of so many bytes, no two parts of which are the same."""
-    begun = json.dumps(QUESTION | {"model": MODEL}).encode()[:-1] + b', "user": "'
+    begun = json.dumps(QUESTION | {"model": MODEL}, separators=(",", ":")).encode()[:-1] + b',"user":"'
     return (begun + " ".join(map(str, range(size))).encode())[: size - 2] + b'"}'
 
 
@@ -143,7 +143,7 @@ async def test_the_time_that_a_body_took_is_not_given_to_the_model_once_more_nor
     body = json.dumps(QUESTION | {"stream": stream}).encode()
     got = await sent_slowly(hasty.url, body, 3, 0.4, event=event)
     assert (got.status, got.error["code"]) == (504, "upstream_timeout")
-    told = re.search(r"did not answer within ([0-9.]+) seconds", got.error["message"])
+    told = re.search(r"did not respond within ([0-9.]+) seconds", got.error["message"])
     assert told is not None
     assert float(told[1]) <= round(WITHIN_SECONDS - 3 * 0.4, 1)
     await stage.simulator.until(lambda calls: calls[-1].left)
@@ -161,7 +161,7 @@ async def test_a_call_whose_body_took_all_its_time_is_told_so_and_costs_nothing(
     event = await stage.add_event(requests_per_day=5)
     got = await sent_slowly(hasty.url, question(300), 4, 0.8, event=event)
     assert (got.status, got.error["code"]) == (504, "upstream_timeout")
-    assert got.error["message"].startswith("The 3 seconds that a call may take were over before")
+    assert got.error["message"].startswith("The 3 seconds for a call were over before")
     assert got.headers["x-ratelimit-remaining-requests"] == "5"
     assert not stage.simulator.calls
 
@@ -181,5 +181,8 @@ async def test_a_body_that_does_not_come_is_refused_in_plain_words(
         writer.write(part)
         got = answer(await reader.read())
     assert (got.status, got.error["code"]) == (400, "invalid_request")
-    assert got.error["message"] == "The body did not arrive within 0.5 seconds. Send it at once."
+    assert (
+        got.error["message"]
+        == "The body did not arrive within 0.5 seconds. Check your connection and try again."
+    )
     assert not stage.simulator.calls

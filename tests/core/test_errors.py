@@ -122,12 +122,6 @@ def test_a_missing_credential_is_challenged_and_a_wrong_method_told_the_right_on
     assert errors.MethodNotAllowed("No.", "POST").headers == {b"allow": b"POST"}
 
 
-def test_headers_of_one_refusal_are_not_those_of_another() -> None:
-    one, other = errors.NotFound("No."), errors.NotFound("No.")
-    one.headers[b"x"] = b"y"
-    assert other.headers == {}
-
-
 def test_the_drawn_tree_holds_each_code_with_its_class() -> None:
     for kind in every_refusal():
         assert re.search(rf"─ {kind.__name__} .*\b{kind.code}$", errors.__doc__ or "", re.MULTILINE)

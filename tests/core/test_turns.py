@@ -11,7 +11,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables.aio import TableServiceClient
 
 from shared.apis.chat import parse
-from shared.app.proxy import Proxy
+from shared.app.proxy import Limits, Proxy
 from shared.core.errors import InvalidEventToken, UpstreamError
 from shared.core.models import Credential, Deployment, Event
 from shared.core.turns import Turns
@@ -20,8 +20,11 @@ from shared.functions.http import Receive, Request, Response, Send
 from shared.quota.ledger_row import Key
 from shared.tables.stores import Tables
 from shared.upstream.candidate import Candidate
-from shared.upstream.client import Answer, Body, Timeouts, Upstream
-from shared.upstream.forwarding import Forwarding
+from shared.upstream.client import Upstream
+from shared.upstream.connections import Body
+from shared.upstream.connections import Response as UpstreamResponse
+from shared.upstream.forwarding import Call, Forwarding, Progress, Timeouts
+from shared.upstream.relay import StreamLimits
 from shared.upstream.routing import Routes
 from tests.conftest import EVENT
 from tests.tools.sample_apps import call, host_of
@@ -104,7 +107,7 @@ class Noting:
     def __init__(self) -> None:
         self.urgent: list[bool] = []
 
-    async def send(self, _: Deployment, body: Body, *__: object) -> Answer:
+    async def send(self, _: Deployment, body: Body, *__: object) -> UpstreamResponse:
         self.urgent.append(body.is_urgent)
         raise UpstreamError("noted")
 
@@ -117,10 +120,21 @@ async def test_the_request_of_a_stream_is_urgent(body: bytes, is_urgent: bool) -
     forwarding = Forwarding(cast(Upstream, upstream), Timeouts(10, 20), monotonic)
     deployment = Deployment("gpt-4o", "east", "http://127.0.0.1:1", "gpt-4o")
     routes = Routes([Candidate(deployment, monotonic, lambda *_: None)])
-    asked, now, ann = parse(body), datetime.now(UTC), Credential("hackathon", "ann")
-    call = forwarding.begin("id", now, ann, EVENT, "gpt-4o", asked, {}, body, 1, routes, monotonic())
+    call = Call(
+        id="id",
+        arrived_at=datetime.now(UTC),
+        came_at=monotonic(),
+        credential=Credential("hackathon", "ann"),
+        event=EVENT,
+        model="gpt-4o",
+        request=parse(body),
+        headers={},
+        body=body,
+        prompt_tokens=1,
+        trace={},
+    )
     with pytest.raises(UpstreamError):
-        await forwarding.send(call, None)
+        await forwarding.send(call, routes, None, Progress(monotonic()))
     assert upstream.urgent == [is_urgent]
 
 
@@ -147,7 +161,8 @@ async def test_only_streams_that_are_asked_for_together_begin_in_turns_of_their_
 
     noted, never = Noted(), cast(Any, None)
     events = cast(Events, Strangers(noted))
-    proxy = Proxy(events, never, never, never, never, never, never, 1, partial(datetime.now, UTC))
+    limits = Limits(StreamLimits(1, 1, 1), 1)
+    proxy = Proxy(events, never, never, never, never, limits, partial(datetime.now, UTC))
     await asyncio.gather(*map(call, "abc"))
     assert noted.turns(*"abc") == turns
 

@@ -28,10 +28,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from yarl import URL
 
-from shared.upstream.client import Body
 from shared.upstream.connections import (
     AT_ONCE_BYTES,
     MOST_TOGETHER,
+    Body,
     ConnectionFailed,
     Connections,
     Response,
@@ -522,7 +522,7 @@ ASKER = """
 import asyncio, json, sys
 from yarl import URL
 from shared.upstream.connections import ConnectionFailed, Connections, Target
-from shared.upstream.client import Body
+from shared.upstream.connections import Body
 
 async def main(url):
     connections, bodies = Connections(5, 50), [Body(b"1"), Body(b"x" * 3_000_000)]

@@ -11,8 +11,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from shared.upstream.client import Body
-from shared.upstream.connections import ConnectionFailed, Connections, Target
+from shared.upstream.connections import Body, ConnectionFailed, Connections, Target
 from tests.wire import Peer, speaking
 
 OK = b"HTTP/1.1 200 OK\r\n"

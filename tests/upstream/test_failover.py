@@ -115,10 +115,10 @@ MATRIX = {
     "404-of-the-request": Row(
         Failure(404, b'{"error":{"code":"no_such_file"}}'), (404, "no_such_file"), None
     ),
-    "garbage": Row(Garbage(), ERROR, "no answer", only=False),
+    "garbage": Row(Garbage(), ERROR, "invalid response", only=False),
     "garbage-in-a-stream": Row(Garbage(), SERVED, None, only=True),
-    "wrong-type": Row(WrongType(), ERROR, "no answer"),
-    "empty": Row(Raw(), ERROR, "no answer"),
+    "wrong-type": Row(WrongType(), ERROR, "invalid response"),
+    "empty": Row(Raw(), ERROR, "invalid response"),
     "content-filter": Row(FilteredPrompt(), (400, "content_filter"), None),
     "too-long": Row(TooLong(), (400, "context_length_exceeded"), None),
     "409": Row(Failure(409), (409, "409"), None),

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from shared.apis.sse import HEARTBEAT, MAX_EVENT_BYTES, data, split
-from shared.core.errors import UpstreamError
 from shared.core.models import Usage
-from shared.upstream.relay import ClientDeaf, Ending, Relay, Relayed, StreamLimits
+from shared.upstream.connections import ConnectionFailed
+from shared.upstream.relay import ClientNotReading, Ending, Relay, Relayed, StreamLimits
 
 HELLO = b'data: {"choices":[{"delta":{"content":"Hello"}}],"usage":null}\n\n'
 HELLO_PLAIN = b'data: {"choices":[{"delta":{"content":"Hello"}}]}\n\n'
@@ -44,7 +44,7 @@ class Source:
         if self._silent:
             self.waiting.set()
             await self.closed.wait()
-            raise UpstreamError("closed")
+            raise ConnectionFailed("closed")
         return b""
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ def relay(
     idle: float = NEVER,
     longest: float = NEVER,
 ) -> Relay:
-    limits = StreamLimits(heartbeat, idle, longest, last_words_seconds=OFTEN)
+    limits = StreamLimits(heartbeat, idle, longest, error_seconds=OFTEN)
     return Relay(source, limits, hide_usage=hide, ended=ended)
 
 
@@ -150,7 +150,7 @@ async def test_what_comes_after_done_is_passed_on() -> None:
     assert ended.ending is Ending.FINISHED
 
 
-@pytest.mark.parametrize("end", [[], [UpstreamError("The model's answer was cut off.")]])
+@pytest.mark.parametrize("end", [[], [ConnectionFailed("cut")]])
 async def test_a_stream_that_stops_before_done_ends_in_one_error_event(end: list[Exception]) -> None:
     got, ended = await pumped(Source(HELLO, *end))
     assert got[0] == HELLO_PLAIN
@@ -195,7 +195,7 @@ async def test_usage_that_came_before_the_cut_is_accounted() -> None:
 async def test_an_event_without_end_in_sight_is_cut_and_none_of_it_sent() -> None:
     got, ended = await pumped(Source(HELLO, b"x" * (MAX_EVENT_BYTES + 1)))
     assert got[0] == HELLO_PLAIN
-    assert error_of(got[1])["message"] == "The model sent what is no stream."
+    assert error_of(got[1])["message"] == "The model returned an invalid stream. Ask again."
     assert ended.ending is Ending.CUT
 
 
@@ -261,8 +261,8 @@ async def test_no_heartbeat_follows_the_error_event() -> None:
         if b'"error"' in piece:
             await asyncio.sleep(OFTEN * 10)
 
-    limits = StreamLimits(OFTEN, NEVER, NEVER, last_words_seconds=NEVER)
-    await Relay(Source(HELLO, UpstreamError("cut")), limits, hide_usage=True, ended=Ended()).pump(send)
+    limits = StreamLimits(OFTEN, NEVER, NEVER, error_seconds=NEVER)
+    await Relay(Source(HELLO, ConnectionFailed("cut")), limits, hide_usage=True, ended=Ended()).pump(send)
     assert [piece for piece in got if b'"error"' in piece] == got[-1:]
 
 
@@ -295,7 +295,7 @@ async def test_a_silence_beyond_the_deadline_ends_the_stream_with_a_timeout() ->
     got, ended = await pumped(source, idle=OFTEN)
     assert got[0] == HELLO_PLAIN
     assert error_of(got[1]) == {
-        "message": "The model was silent for 0.01 seconds, so the stream was ended.",
+        "message": "The model sent nothing for 0.01 seconds, so the stream was ended. Ask again.",
         "type": "server_error",
         "param": None,
         "code": "upstream_timeout",
@@ -313,7 +313,7 @@ async def test_a_stream_that_takes_too_long_ends_with_an_error_event_and_is_acco
     got, ended = await pumped(Source(*pieces, silent=True), longest=OFTEN)
     assert got[:-1] == [HELLO_PLAIN] * events
     assert error_of(got[-1]) == {
-        "message": "The answer took longer than 0.01 seconds, so the stream was ended. Ask again for less.",
+        "message": "The answer took longer than 0.01 seconds, so the stream was ended. Ask for a shorter answer.",
         "type": "server_error",
         "param": None,
         "code": "upstream_timeout",
@@ -323,7 +323,7 @@ async def test_a_stream_that_takes_too_long_ends_with_an_error_event_and_is_acco
 
 async def test_a_client_that_takes_nothing_does_not_hold_a_stream_beyond_its_end() -> None:
     source, client, ended = Source(HELLO, USAGE, DONE), Client(stops_at=0), Ended()
-    with pytest.raises(ClientDeaf):
+    with pytest.raises(ClientNotReading):
         await relay(source, ended, longest=OFTEN).pump(client.send)
     assert [error_of(event)["code"] for event in client.tried[1:]] == ["upstream_timeout"]
     assert ended.once == Relayed(Ending.CUT, None, 1)

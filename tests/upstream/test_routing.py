@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from shared.core.errors import StoreUnavailable, UpstreamBusy, UpstreamError
-from shared.core.models import Deployment, Trouble, Ways
+from shared.core.models import Deployment, Quirks, Trouble
 from shared.upstream.candidate import (
     COOL_DOWN_SECONDS,
     DEAD_AFTER,
@@ -339,12 +339,12 @@ async def test_a_limit_that_is_over_is_no_reason_to_say_busy() -> None:
 async def test_a_cool_down_survives_the_reload_of_the_table() -> None:
     pool = equals(2)
     candidate = await pool.fail("d0", Trouble.BUSY, 60)
-    candidate.ways = Ways("max_tokens")
+    candidate.quirks = Quirks("max_tokens")
     pool.now += 31
     pool.rows = [replace(row, weight=7) for row in pool.rows]
     assert await pool.served_by() == {"d1": len(USERS)}
     again = await pool.get("d0")
-    assert (again.ways.output_field, again.deployment.weight) == ("max_tokens", 7)
+    assert (again.quirks.output_field, again.deployment.weight) == ("max_tokens", 7)
 
 
 @pytest.mark.parametrize(

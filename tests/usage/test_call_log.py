@@ -8,17 +8,28 @@ import logging
 
 import pytest
 
-from shared.core.hashing import hashed
-from shared.core.models import Credential, Usage
-from shared.usage import call_log as metering
-from shared.usage.call_log import Meter
+from shared.usage.call_log import LOG_SECONDS, CallLog, LoggedCall
 
 TRACE = {b"traceparent": b"00-%b-%b-01" % (b"a" * 32, b"b" * 16)}
 
 
-def count(meter: Meter, request_id: str, status: int = 200) -> None:
-    usage = Usage(1, 2)
-    meter.count(request_id, TRACE, Credential("e", "u"), "m", "d", status, "finished", 1, (2.4, 3.6), usage)
+def log(calls: CallLog, request_id: str, status: int = 200) -> None:
+    call = LoggedCall(
+        request_id=request_id,
+        trace_id="a" * 32,
+        event="e",
+        user="u",
+        model="m",
+        deployment="d",
+        status=status,
+        ending="finished",
+        attempts=1,
+        first_byte_ms=2,
+        total_ms=4,
+        prompt_tokens=1,
+        completion_tokens=2,
+    )
+    calls.add(call, TRACE)
 
 
 def ids(record: logging.LogRecord) -> list[str]:
@@ -33,28 +44,28 @@ def every_level(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_calls_that_end_together_share_a_record(caplog: pytest.LogCaptureFixture) -> None:
-    meter = Meter()
+    calls = CallLog()
     for number in range(3):
-        count(meter, f"id-{number}")
+        log(calls, f"id-{number}")
     assert caplog.records == []
-    await asyncio.sleep(metering.LOG_SECONDS * 2)
+    await asyncio.sleep(LOG_SECONDS * 2)
     (record,) = caplog.records
     assert record.levelno == logging.INFO
     assert ids(record) == ["id-0", "id-1", "id-2"]
-    count(meter, "id-3")
-    await asyncio.sleep(metering.LOG_SECONDS * 2)
+    log(calls, "id-3")
+    await asyncio.sleep(LOG_SECONDS * 2)
     assert caplog.messages[1] == (
         f'call {{"request_id":"id-3","trace_id":"{"a" * 32}",'
-        f'"event":"{hashed("e")}","user":"{hashed("u")}","model":"m","deployment":"d","status":200,'
+        f'"event":"e","user":"u","model":"m","deployment":"d","status":200,'
         '"ending":"finished","attempts":1,"first_byte_ms":2,"total_ms":4,"prompt_tokens":1,"completion_tokens":2}'
     )
 
 
 async def test_no_record_is_longer_than_application_insights_takes(caplog: pytest.LogCaptureFixture) -> None:
-    meter = Meter()
+    calls = CallLog()
     for number in range(150):
-        count(meter, f"{number:064}")
-    meter.flush()
+        log(calls, f"{number:064}")
+    calls.flush()
     assert [one for record in caplog.records for one in ids(record)] == [
         f"{number:064}" for number in range(150)
     ]
@@ -62,9 +73,9 @@ async def test_no_record_is_longer_than_application_insights_takes(caplog: pytes
 
 
 async def test_a_failed_call_is_a_warning_of_its_own_at_once(caplog: pytest.LogCaptureFixture) -> None:
-    meter = Meter()
-    count(meter, "fine")
-    count(meter, "failed", status=502)
+    calls = CallLog()
+    log(calls, "fine")
+    log(calls, "failed", status=502)
     assert [(record.levelno, ids(record)) for record in caplog.records] == [
         (logging.INFO, ["fine"]),
         (logging.WARNING, ["failed"]),

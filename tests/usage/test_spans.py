@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 
 from shared.core.trace import Trace
-from shared.usage.call_log import Metered
+from shared.usage.call_log import LoggedCall
 from shared.usage.spans import MOST_WAITING, Telemetry
 from tests.conftest import Stage, answered, serve
 from tools.simulator import Failure
@@ -31,7 +32,21 @@ QUIET = (
 ROOT = Path(__file__).parents[2]
 KEY = "00000000-0000-4000-8000-000000000000"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-LINE = Metered("id", TRACE[3:35], "e", "u", "gpt-4o", "east", 200, "finished", 2, 40, 100, 7, 9)
+LINE = LoggedCall(
+    request_id="id",
+    trace_id=TRACE[3:35],
+    event="e",
+    user="u",
+    model="gpt-4o",
+    deployment="east",
+    status=200,
+    ending="finished",
+    attempts=2,
+    first_byte_ms=40,
+    total_ms=100,
+    prompt_tokens=7,
+    completion_tokens=9,
+)
 
 
 def trace(parent: str, state: str | None = None) -> Trace:
@@ -119,18 +134,7 @@ async def test_a_call_arrives_as_a_dependency_with_its_trace_and_its_log_line(
 async def test_a_call_that_failed_is_told_as_failed(ingestion: Ingestion) -> None:
     telemetry = Telemetry(ingestion.connection_string, "role", 0.05)
     telemetry.put(LINE, trace(TRACE))
-    failed = Metered(
-        *[
-            *(getattr(LINE, name) for name in LINE.__struct_fields__[:6]),
-            502,
-            "upstream_error",
-            1,
-            None,
-            3,
-            0,
-            0,
-        ]
-    )
+    failed = replace(LINE, status=502, ending="upstream_error", first_byte_ms=None)
     telemetry.put(failed, trace(TRACE, "a=1"))
     first, second = await ingestion.until(2)
     assert (data(first)["success"], data(second)["success"]) == (True, False)

@@ -1,0 +1,68 @@
+"""What becomes of each call: counted for the usage, and written to the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from ..core.errors import InternalError, ProxyError
+from ..core.hashing import hashed
+from ..core.models import Credential, Usage
+from ..core.trace import trace_id
+from ..upstream.forwarding import Call, Progress
+from ..upstream.relay import Ending
+from ..usage.call_log import CallLog, LoggedCall
+from ..usage.tally import Tally
+
+
+class Records:
+    """Never awaits, so a client that leaves cannot lose a record. `clock` is the one of `Forwarding`."""
+
+    def __init__(self, tally: Tally, log: CallLog, clock: Callable[[], float]) -> None:
+        self._tally = tally
+        self._log = log
+        self._clock = clock
+
+    def begin(self) -> Progress:
+        """The progress of a call that begins now."""
+        return Progress(self._clock())
+
+    def refused(self, credential: Credential, model: str, at: datetime, error: ProxyError) -> None:
+        """A call that was refused before it was forwarded; `model` is empty if none was chosen."""
+        self._tally.failed(credential, model, at, error)
+
+    def failed(self, call: Call, progress: Progress, error: ProxyError) -> None:
+        """A call that no deployment served."""
+        if not isinstance(error, InternalError):
+            self._write(call, progress, call.id, (error.status, error.code), Usage())
+        self._tally.failed(call.credential, call.model, call.arrived_at, error)
+
+    def ended(
+        self, call: Call, progress: Progress, request_id: str, status: int, ending: Ending, usage: Usage
+    ) -> None:
+        """A call that was forwarded and is charged."""
+        is_cut = ending is Ending.CUT
+        self._tally.forwarded(call.credential, call.model, call.arrived_at, usage, is_cut=is_cut)
+        self._write(call, progress, request_id, (status, ending), usage)
+
+    def _write(
+        self, call: Call, progress: Progress, request_id: str, outcome: tuple[int, str], usage: Usage
+    ) -> None:
+        began_at, first_byte_at = progress.began_at, progress.first_byte_at
+        status, ending = outcome
+        line = LoggedCall(
+            request_id=request_id,
+            trace_id=trace_id(call.trace),
+            event=hashed(call.credential.event_code),
+            user=hashed(call.credential.user),
+            model=call.model,
+            deployment=progress.deployment,
+            status=status,
+            ending=ending,
+            attempts=progress.attempts,
+            first_byte_ms=None if first_byte_at is None else round((first_byte_at - began_at) * 1000),
+            total_ms=round((self._clock() - began_at) * 1000),
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+        )
+        self._log.add(line, call.trace)
