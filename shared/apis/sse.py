@@ -1,4 +1,4 @@
-"""Server-sent events as pure state: bytes in, whole events out. No input or output of its own.
+"""Server-sent events as pure state: bytes in, whole events out, and no I/O.
 
 Line ends are LF, CR or CRLF, and nothing else (WHATWG HTML, "Server-sent events").
 """
@@ -13,15 +13,15 @@ import msgspec
 from ..core.models import Usage
 
 MAX_EVENT_BYTES = 1024 * 1024
-"""An event longer than this is no chat completion chunk: what sends it is broken."""
+"""A longer event is no chat completion chunk: its sender is broken."""
 
 HEARTBEAT = b": keep-alive\n\n"
-"""A comment, which every reader skips."""
+"""A comment, which every client skips."""
 
 _blank_line = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 _usage_null = re.compile(rb',\s*"usage"\s*:\s*null|(?<!\\)"usage"\s*:\s*null\s*,')
 _USAGE_NULL = b',"usage":null'
-"""As Azure writes it. Much faster to find than by the expression above, which finds all other forms."""
+"""As Azure writes it: a plain search is much quicker than the expression above, which finds all forms."""
 
 _usage_object = re.compile(rb'"usage"\s*:\s*\{')
 _error_line = re.compile(rb'(?:^|[\r\n])data: ?\{\s*"error"')
@@ -33,7 +33,7 @@ class EventTooLong(ValueError):
 
 
 class EventSplitter:
-    """Holds back the event that is not yet complete, so that only whole events are passed on."""
+    """Holds back an event that is not complete, so that only whole events are passed on."""
 
     def __init__(self) -> None:
         self._tail = bytearray()
@@ -42,7 +42,7 @@ class EventSplitter:
         """All events that `data` completes, as one piece; empty when it completes none.
 
         Raises:
-            EventTooLong: when no end is in sight.
+            EventTooLong: the event has no end in sight.
         """
         if not self._tail and data.endswith(b"\n\n") and b"\r" not in data:
             return data
@@ -56,7 +56,7 @@ class EventSplitter:
         return whole
 
     def rest(self) -> bytes:
-        """What is left when the stream has ended: an event that its sender did not finish."""
+        """The rest when the stream has ended: an event that its sender did not finish."""
         return bytes(self._tail)
 
     def _last_end(self, searched: int) -> int:
@@ -68,7 +68,7 @@ class EventSplitter:
 
 
 def split(events: bytes) -> list[bytes]:
-    """Whole events, one by one, each with the blank line that ends it; a line end too many stands alone."""
+    """Whole events, one by one, each with the blank line that ends it; extra line ends come alone."""
     ends = [match.end() for match in _blank_line.finditer(events)]
     if events and (not ends or ends[-1] < len(events)):
         ends.append(len(events))
@@ -82,7 +82,7 @@ def data(event: bytes) -> bytes:
 
 
 def error_event(body: bytes) -> bytes:
-    """A refusal after the first byte, when no status can be sent any more."""
+    """An error after the first byte, when no status can be sent any more."""
     return b"data: " + body + b"\n\n"
 
 
@@ -99,23 +99,23 @@ class WireUsage(msgspec.Struct):
         return Usage(self.prompt_tokens, self.completion_tokens)
 
 
-class _Answer(msgspec.Struct):
+class _Response(msgspec.Struct):
     usage: WireUsage | None = None
 
 
-class _Chunk(_Answer):
+class _Chunk(_Response):
     choices: list[msgspec.Raw] | None = None
 
 
-_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_response = msgspec.json.Decoder(_Response).decode
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
 class UsageReader:
-    """Reads the usage out of a stream; with `hide`, leaves no trace of having asked for it.
+    """Reads the usage in a stream; with `hide`, removes it from what the client gets.
 
-    An upstream that is asked for usage puts `"usage":null` into every chunk, and sends one more
-    with empty `choices` at the end. Who did not ask sees neither.
+    With `include_usage`, an upstream puts `"usage":null` into every chunk, and sends one more chunk with
+    empty `choices` at the end. A client that did not request it gets neither.
     """
 
     def __init__(self, *, hide: bool) -> None:
@@ -127,9 +127,9 @@ class UsageReader:
         """The upstream itself ended the stream with an error event."""
 
     def read(self, events: bytes) -> bytes:
-        """Take note of whole events; return those to pass on."""
+        """Read whole events; return the bytes to pass on."""
         self.chunks += events.count(b'"delta"')
-        # A plain search first: the expressions alone go through each byte of all that came.
+        # A plain search comes first: the expressions would go through every byte.
         if (at := events.find(b"[DONE]")) >= 0 and _done_line.search(events, max(0, at - 7)):
             self.done = True
         if (at := events.find(b'"error"')) >= 0:
@@ -155,7 +155,7 @@ class UsageReader:
 
 
 def _event_begin(events: bytes, at: int) -> int:
-    """Where the event begins that has the byte at `at`; 0 where that takes a closer look."""
+    """The beginning of the event around `at`; 0 if the line ends are not plain LF."""
     if b"\r" in events:
         return 0
     end = events.rfind(b"\n\n", 0, at)
@@ -170,18 +170,18 @@ def _chunk(payload: bytes) -> _Chunk | None:
 
 
 def usage_of(body: bytes) -> Usage | None:
-    """The usage in a whole answer; None when it reports none.
+    """The usage in a whole response; None if it reports none.
 
     Raises:
-        ValueError: when the body is not a JSON object.
+        ValueError: the body is not a JSON object.
     """
     try:
-        answer = _decode_answer(body)
+        response = _decode_response(body)
     except (msgspec.MsgspecError, RecursionError) as error:
         if isinstance(_decoded(body), dict):
-            return None  # an object of another shape: the client's to read
+            return None  # an object of another shape is for the client to read
         raise ValueError("not a JSON object") from error
-    return answer.usage.usage() if answer.usage else None
+    return response.usage.usage() if response.usage else None
 
 
 def _decoded(body: bytes) -> object:

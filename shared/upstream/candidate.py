@@ -1,4 +1,4 @@
-"""A deployment as this instance sees it: how busy it is, how it answered, and until when it cools down."""
+"""A deployment as this instance sees it: how busy it is, how it responded, and until when it cools down."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ..core.models import NO_QUIRKS, Deployment, Trouble
 _log = logging.getLogger(__name__)
 
 COOL_DOWN_SECONDS: Final = 10.0
-"""Where the upstream does not say; doubled with each further failure in a row that was not a 429."""
+"""If the upstream names no time; doubled with each further failure in a row that is not a 429."""
 
 LONGEST_COOL_DOWN_SECONDS: Final = 60.0
 REFUSED_SECONDS: Final = 60.0
-"""After a refusal of our key, role or name: nothing but an administrator's hand will change that."""
+"""After a refusal of our key, role or name: only an administrator can fix that."""
 
 PROBE_SECONDS: Final = 1.0
-"""When to come back while a single call is finding out whether the last deployment is there again."""
+"""The retry time while a single call finds out whether the last deployment works again."""
 
 DEAD_AFTER: Final = 3
-"""So many times in a row without any answer, and a deployment is not even the last resort."""
+"""After this many tries in a row without any response, a deployment is not even the last resort."""
 
 Notice = Callable[[Deployment, str, float], None]
-"""Is told how a deployment was seen, in a word, and for how many seconds it is left alone."""
+"""Receives how a deployment was seen, in a word, and for how many seconds it gets no calls."""
 
 
 class Candidate:
-    """A deployment, and how it has answered this instance so far."""
+    """A deployment, and how it has responded to this instance so far."""
 
     __slots__ = (
         "_clock",
@@ -55,22 +55,22 @@ class Candidate:
         self.in_flight = 0
         self.calls = 0
         self.trouble: Trouble | None = None
-        """The last one; None once a call has been answered since."""
+        """The last failure; None after the next good response."""
         self.cool_until = 0.0
         self.answered_at = -math.inf
-        """When it last answered any call."""
+        """When it last responded to any call."""
         self.failed_at = 0.0
         self.failures = 0
         self.probing = False
         self.seen = ""
-        """How it answered last, in a word; empty while it never did."""
+        """How it responded last, in a word; empty before the first call."""
         self.noted_at = clock()
         self.noted_calls = 0
         self._clock = clock
         self._notice = notice
 
     def is_ready(self) -> bool:
-        """Whether it may get a call now: a single one, where it failed and is to be tried again."""
+        """Whether it may get a call now. After a failure it gets a single one first."""
         if self.trouble is None:
             return True
         if self._clock() < self.cool_until:
@@ -78,22 +78,22 @@ class Candidate:
         return self.trouble is Trouble.BUSY or not self.probing
 
     def is_busy(self) -> bool:
-        """Whether it has asked to be left alone for now."""
+        """Whether it has asked for a pause that still lasts."""
         return self.trouble is Trouble.BUSY and self._clock() < self.cool_until
 
     def is_last_resort(self) -> bool:
-        """Whether a call is better tried here than refused, though it failed."""
+        """Whether a call should rather be tried here than be refused, although the deployment failed."""
         if self.trouble is Trouble.FAILED:
             return True
         return self.trouble is Trouble.SILENT and self.failures < DEAD_AFTER
 
     def seconds_left(self) -> float:
-        """Until it may be tried again."""
+        """The seconds until it may be tried again."""
         left = self.cool_until - self._clock()
         return left if left > 0 else PROBE_SECONDS
 
     def begin(self) -> None:
-        """A call goes to it; `ended` is due exactly once."""
+        """A call is sent to it; call `ended` exactly once after it."""
         self.in_flight += 1
         self.calls += 1
         if self.trouble is not None:
@@ -103,7 +103,7 @@ class Candidate:
         self.in_flight -= 1
 
     def answered(self, began_at: float) -> None:
-        """It answered a call that began then; one that began before a failure says nothing about it."""
+        """It responded to a call that began at `began_at`. A call from before a failure does not end the trouble."""
         self.failures = 0
         self.answered_at = self._clock()
         if self.trouble is not None and began_at >= self.failed_at:
@@ -113,11 +113,11 @@ class Candidate:
             self._see("ok", 0.0)
 
     def left(self) -> None:
-        """The try ended before it told anything: another may find out."""
+        """The try ended without a result: another call may try."""
         self.probing = False
 
     def failed(self, trouble: Trouble, seen: str, seconds: float | None, began_at: float) -> None:
-        """Let it cool, `seconds` where the upstream said so. What fails together counts as one failure."""
+        """Let it cool down, for `seconds` if the upstream named them. Failures that overlap count as one."""
         now = self._clock()
         self.probing = False
         if trouble is not Trouble.BUSY and (self.failures == 0 or began_at >= self.failed_at):
@@ -128,15 +128,11 @@ class Candidate:
             self.trouble = trouble
         self.cool_until = max(self.cool_until, now + seconds)
         if trouble is Trouble.REFUSED:
-            _log.error(
-                "deployment %s of model %s refuses the proxy (%s): check its key, role and name",
-                *(self.deployment.id, self.deployment.model, seen),
-            )
+            text = "deployment %s of model %s refuses the proxy (%s): check its key, role and name"
+            _log.error(text, self.deployment.id, self.deployment.model, seen)
         else:
-            _log.warning(
-                "deployment %s of model %s: %s; not used for %.3g s",
-                *(self.deployment.id, self.deployment.model, seen, self.cool_until - now),
-            )
+            text = "deployment %s of model %s: %s; not used for %.3g s"
+            _log.warning(text, self.deployment.id, self.deployment.model, seen, self.cool_until - now)
         self._see(seen, self.cool_until - now)
 
     def _cool_down(self, trouble: Trouble) -> float:
@@ -150,6 +146,6 @@ class Candidate:
         self._notice(self.deployment, seen, seconds)
 
     def note(self, after_seconds: float) -> None:
-        """Tell how it is, where it had calls and this was not told for so long."""
+        """Report its state, if it had calls and has not been reported for `after_seconds`."""
         if self.seen and self.calls != self.noted_calls and self._clock() - self.noted_at >= after_seconds:
             self._see(self.seen, max(0.0, self.cool_until - self._clock()))

@@ -1,4 +1,4 @@
-"""Notes in the table how this instance last saw each deployment: never on a request's path."""
+"""Writes how this instance last saw each deployment to the table, never on a request's path."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ..core.models import Deployment, Health
 _log = logging.getLogger(__name__)
 
 PAUSE_SECONDS: Final = 5.0
-"""A deployment that comes and goes is written no more often."""
+"""Between two writes for one deployment."""
 
 _Key = tuple[str, str]
 
 
 class HealthStore(Protocol):
     async def write_health(self, deployment: Deployment, health: Health) -> None:
-        """Note how a deployment was last seen.
+        """Write how a deployment was last seen.
 
         Raises:
-            StoreUnavailable: when the table does not answer.
+            StoreUnavailable: the table does not respond.
         """
 
 
 class HealthNotes:
-    """Writes in the background what `put` was told last. What cannot be written is left out: it is a hint."""
+    """Writes the latest value of `put` in the background. A write that fails is dropped: health is a hint."""
 
     def __init__(
         self, store: HealthStore, now: Callable[[], datetime], pause_seconds: float = PAUSE_SECONDS
@@ -43,7 +43,7 @@ class HealthNotes:
         self._writing: set[asyncio.Task[None]] = set()
 
     def put(self, deployment: Deployment, seen: str, cooling_seconds: float) -> None:
-        """It was seen so just now, and is left alone for so long. Never waits."""
+        """The deployment was just seen like this, and gets no calls for `cooling_seconds`. Never waits."""
         now, key = self._now(), (deployment.model, deployment.id)
         until = now + timedelta(seconds=cooling_seconds) if cooling_seconds > 0 else None
         is_due = key not in self._latest
@@ -54,7 +54,7 @@ class HealthNotes:
             writing.add_done_callback(self._writing.discard)
 
     async def _write(self, key: _Key) -> None:
-        """Whatever is the latest when it is this deployment's turn."""
+        """Write the latest value, after the pause."""
         clock = asyncio.get_running_loop().time
         await asyncio.sleep(max(0.0, self._written_at.get(key, -math.inf) + self._pause_seconds - clock()))
         self._written_at[key] = clock()
@@ -62,10 +62,10 @@ class HealthNotes:
         try:
             await self._store.write_health(deployment, health)
         except StoreUnavailable:
-            _log.warning("how deployment %s was seen could not be noted", deployment.id)
+            _log.warning("the health of deployment %s could not be written", deployment.id)
 
     async def close(self) -> None:
-        """Leave what is not written."""
+        """Drop the values that are not written yet."""
         for writing in self._writing:
             writing.cancel()
         await asyncio.gather(*self._writing, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Which deployment serves a call: by priority, weight, user and load, and by how each has answered."""
+"""Chooses the deployment for a call, by priority, weight, user and load, and by how each has responded."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from .candidate import Candidate, Notice
 _ALL: Final = "all"
 
 BALANCE: Final = 1.25
-"""How far above its share of the calls in flight a deployment may be for the sake of affinity. The rule is
+"""A deployment may have this many times its share of the calls in flight to keep its users. The rule is
 "Consistent Hashing with Bounded Loads" (Mirrokni, Thorup, Zadimoghaddam, 2016), with their usual factor."""
 
 QUIET: Final = 4
-"""Below so many calls in flight affinity always wins: balance is of no use yet."""
+"""With fewer calls in flight, users always keep their deployment: balance is of no use yet."""
 
 USERS_KEPT: Final = 10_000
 
 
 class DeploymentStore(Protocol):
     async def deployments(self) -> list[Deployment]:
-        """Every deployment that there is, active or not.
+        """Every deployment, active or not.
 
         Raises:
-            StoreUnavailable: when the table does not answer.
+            StoreUnavailable: the table does not respond.
         """
 
 
 class Tier:
-    """The deployments of one model with one priority: equals."""
+    """The deployments of one model with the same priority."""
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self.candidates = candidates
         self._orders: dict[str, tuple[Candidate, ...]] = {}
 
     def choose(self, user: str, tried: Sequence[Candidate]) -> Candidate | None:
-        """The one that this user's calls prefer, unless it is cooling or clearly busier than the others."""
+        """The deployment that this user prefers, unless it cools down or is clearly busier than the others."""
         order = self._order(user)
         first = order[0]
         if first.trouble is None and first.in_flight < QUIET and first not in tried:
@@ -79,9 +79,9 @@ class Routes:
         self.models = frozenset(self._tiers)
 
     def choose(self, model: str, user: str, tried: Sequence[Candidate] = ()) -> Candidate | None:
-        """Where a call of `user` to `model`, one of `models`, goes next; None when nothing is left.
+        """The next deployment for a call of `user` to `model`, one of `models`; None if none is left.
 
-        Lowest priority number first; those that failed only where no other is left.
+        Lowest priority number first; deployments that failed come last.
         """
         only = self._only.get(model)
         if only is not None and only.trouble is None and not tried:
@@ -96,19 +96,19 @@ class Routes:
         return None
 
     def refusal(self, model: str, last: ProxyError | None) -> ProxyError:
-        """What the attendee is told when nothing is left: `last` where a try of this very call ended so.
+        """The error for the attendee when no deployment is left: `last`, if a try of this call ended in it.
 
-        All cooling: when the first of them is back. What only an administrator can mend is no reason to wait.
+        If all cool down, it says when the first is back. One that refuses us is not waited for.
         """
         waiting = [one for one in self._all(model) if one.trouble is not Trouble.REFUSED]
         if last is not None and not any(one.is_busy() for one in waiting):
             return last
         if not waiting:
             return UpstreamError(
-                "The model refused the proxy's own credentials or name. Tell your organiser."
+                "The model refused the proxy's own key or deployment name. Tell your organiser."
             )
         seconds = min(one.seconds_left() for one in waiting)
-        return UpstreamBusy("The model is busy for everybody. Try again shortly.", seconds)
+        return UpstreamBusy("The model is busy. Try again in a few seconds.", seconds)
 
     def tiers(self, model: str) -> Sequence[Tier]:
         """The deployments of `model`, one of `models`, by priority."""
@@ -121,7 +121,7 @@ class Routes:
 class Routing:
     """The deployments, kept in memory for some seconds: one small table, read as a whole.
 
-    How each has answered is kept over that, for as long as its row names the same target.
+    How each has responded is kept longer, as long as its row names the same target.
     """
 
     def __init__(
@@ -142,10 +142,10 @@ class Routing:
         self._routes: Cache[str, Routes] = Cache(self._load, cache_seconds, clock)
 
     async def routes(self) -> Routes:
-        """What is deployed now.
+        """The deployments that are active now.
 
         Raises:
-            StoreUnavailable: when the tables do not answer and nothing cached serves.
+            StoreUnavailable: the tables do not respond and nothing is cached.
         """
         routes = self._routes.fresh(_ALL) or await self._routes.get(_ALL)
         if routes is None:
@@ -180,7 +180,7 @@ def _weight(candidate: Candidate) -> int:
 
 
 def _score(user: str, candidate: Candidate) -> float:
-    """Weighted rendezvous hashing: the same on every instance, and a change of one moves only its share."""
+    """Weighted rendezvous hashing: equal on every instance; a changed deployment moves only its own share."""
     deployment = candidate.deployment
     name = f"{user}\n{deployment.model}\n{deployment.id}".encode()
     drawn = (int.from_bytes(blake2b(name, digest_size=8).digest()) + 1) / (2**64 + 2)
