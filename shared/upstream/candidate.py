@@ -103,7 +103,7 @@ class Candidate:
         self.in_flight -= 1
 
     def answered(self, began_at: float) -> None:
-        """It responded to a call that began at `began_at`. A call from before a failure does not end the trouble."""
+        """It responded to a call that began at `began_at`; an older call than the failure proves nothing."""
         self.failures = 0
         self.answered_at = self._clock()
         if self.trouble is not None and began_at >= self.failed_at:

@@ -42,7 +42,7 @@ class Tier:
         self._orders: dict[str, tuple[Candidate, ...]] = {}
 
     def choose(self, user: str, tried: Sequence[Candidate]) -> Candidate | None:
-        """The deployment that this user prefers, unless it cools down or is clearly busier than the others."""
+        """The deployment that this user prefers, unless it cools down or is clearly busier than others."""
         order = self._order(user)
         first = order[0]
         if first.trouble is None and first.in_flight < QUIET and first not in tried:
