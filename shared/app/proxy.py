@@ -70,11 +70,7 @@ class Proxy:
             ProxyError: a refusal before the caller's numbers are known.
         """
         caller, arrived_at = credential(headers), self._now()
-        try:
-            request = chat.parse(body)
-        except ProxyError as error:
-            self.refused(headers, error)
-            raise
+        request = self._parse(headers, body)
         if request.stream:
             await self._stream_turns.wait()
         event = await self._events.find(caller.event_code)
@@ -106,6 +102,13 @@ class Proxy:
             self._records.refused(caller, model, arrived_at, error)
             return refusal(error, self._quota.last_known(caller, event, arrived_at).headers(arrived_at))
         return await self._forward(call, routes, hold, progress)
+
+    def _parse(self, headers: Headers, body: bytes) -> chat.ChatRequest:
+        try:
+            return chat.parse(body)
+        except ProxyError as error:
+            self.refused(headers, error)
+            raise
 
     def refused(self, headers: Headers, error: ProxyError) -> None:
         """Count a call whose body was refused, if this instance knows its event."""
