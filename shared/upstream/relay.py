@@ -90,7 +90,7 @@ class Relay:
     async def pump(self, send: Send) -> None:
         """Relay until the end. A failure of the upstream becomes an event: the status is sent already.
 
-        Streams that end together are accounted for after all their last bytes (docs/decisions/0059).
+        Streams that end together are accounted for after all their last bytes (docs/decisions/0058).
 
         Raises:
             asyncio.CancelledError: the caller ended it, because the client left.
