@@ -30,7 +30,7 @@ def events_of(stream: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("line_end", LINE_ENDS)
-def test_cut_at_any_byte_only_whole_events_come_out_and_all_bytes(line_end: bytes) -> None:
+def test_data_cut_at_any_byte_gives_whole_events_and_all_bytes(line_end: bytes) -> None:
     stream = STREAM.replace(b"\n", line_end)
     for at in range(len(stream) + 1):
         splitter = EventSplitter()
@@ -52,14 +52,14 @@ def test_byte_by_byte_every_event_comes_out_on_its_own(line_end: bytes) -> None:
     assert normal == events_of(stream)
 
 
-def test_one_line_end_too_many_is_not_lost() -> None:
+def test_an_extra_line_end_is_kept() -> None:
     assert split(b"data: a\n\n\n") == [b"data: a\n\n", b"\n"]
     usage = b'data: {"choices":[{}],"usage":{"prompt_tokens":1}}\n\n\n'
     assert UsageReader(hide=False).read(usage) == usage
 
 
 @given(st.binary(max_size=40) | st.text(alphabet="a\r\n", max_size=40).map(str.encode), st.data())
-def test_any_bytes_in_any_pieces_come_out_the_same(stream: bytes, draw: st.DataObject) -> None:
+def test_any_pieces_give_the_same_bytes(stream: bytes, draw: st.DataObject) -> None:
     cuts = sorted(draw.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
     splitter = EventSplitter()
     out = b"".join(
@@ -78,7 +78,7 @@ def test_an_event_is_passed_on_with_its_last_byte(line_end: bytes) -> None:
     assert splitter.rest() == b""
 
 
-def test_an_event_without_its_end_is_held_back_as_the_rest() -> None:
+def test_an_incomplete_event_is_held_back() -> None:
     splitter = EventSplitter()
     assert splitter.feed(b"data: a\n\ndata: b\n") == b"data: a\n\n"
     assert splitter.rest() == b"data: b\n"
@@ -91,7 +91,7 @@ def test_an_event_beyond_the_limit_is_refused() -> None:
         splitter.feed(b"x")
 
 
-def test_many_events_in_one_piece_may_be_longer_than_one_event() -> None:
+def test_one_piece_with_many_events_may_exceed_the_event_limit() -> None:
     stream = b"data: x\r\n\r\n" * (MAX_EVENT_BYTES // 8)
     assert EventSplitter().feed(stream) == stream
 
@@ -108,7 +108,7 @@ def test_an_error_event_is_one_event_with_its_body() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "plain"),
+    ("with_usage", "plain"),
     [
         (b'{"id":"1","choices":[{"delta":{}}],"usage":null}', b'{"id":"1","choices":[{"delta":{}}]}'),
         (b'{"id":"1", "choices":[], "usage" : null}', b'{"id":"1", "choices":[]}'),
@@ -128,28 +128,28 @@ def test_an_error_event_is_one_event_with_its_body() -> None:
     ],
 )
 @pytest.mark.parametrize("line_end", LINE_ENDS)
-def test_hidden_usage_leaves_what_would_have_come_without_asking(
-    asked: bytes, plain: bytes, line_end: bytes
+def test_hidden_usage_leaves_the_stream_as_without_include_usage(
+    with_usage: bytes, plain: bytes, line_end: bytes
 ) -> None:
     end = line_end * 2
-    stream = b"data: " + asked + end + USAGE_CHUNK + end + b"data: [DONE]" + end
+    stream = b"data: " + with_usage + end + USAGE_CHUNK + end + b"data: [DONE]" + end
     reader = UsageReader(hide=True)
     assert reader.read(stream) == b"data: " + plain + end + b"data: [DONE]" + end
     assert (reader.usage, reader.done) == (Usage(7, 5), True)
 
 
 @given(st.text(), st.sampled_from(LINE_ENDS), st.booleans())
-def test_no_content_of_a_model_is_touched(content: str, line_end: bytes, ascii_only: bool) -> None:
+def test_content_of_the_model_is_unchanged(content: str, line_end: bytes, ascii_only: bool) -> None:
     chunk = {"choices": [{"delta": {"content": content + '"usage":null, "usage":{ data: [DONE]'}}]}
     text = json.dumps(chunk, ensure_ascii=ascii_only).encode(errors="replace")
     event = b"data: " + text + line_end * 2
-    asked = b"data: " + text[:-1] + b',"usage":null}' + line_end * 2
+    with_usage = b"data: " + text[:-1] + b',"usage":null}' + line_end * 2
     reader = UsageReader(hide=True)
-    assert reader.read(event) + reader.read(asked) == event * 2
+    assert reader.read(event) + reader.read(with_usage) == event * 2
     assert (reader.usage, reader.done, reader.chunks) == (None, False, 2)
 
 
-def test_usage_that_was_asked_for_is_read_and_left_alone() -> None:
+def test_requested_usage_is_read_and_relayed() -> None:
     stream = b'data: {"choices":[],"usage":null}\n\n' + USAGE_CHUNK + b"\n\ndata: [DONE]\n\n"
     reader = UsageReader(hide=False)
     assert reader.read(stream) == stream
@@ -182,7 +182,7 @@ def test_the_last_usage_counts() -> None:
         b'{"choices":[],"usage":{"x":' + b"[" * 100_000,
     ],
 )
-def test_usage_of_another_shape_passes_as_it_is_and_counts_nothing(payload: bytes) -> None:
+def test_usage_of_another_shape_is_relayed_and_not_counted(payload: bytes) -> None:
     event = b"data: " + payload + b"\n\n"
     reader = UsageReader(hide=True)
     assert reader.read(event) == event
@@ -190,7 +190,7 @@ def test_usage_of_another_shape_passes_as_it_is_and_counts_nothing(payload: byte
 
 
 @pytest.mark.parametrize("event", [b"data: [DONE]\n\n", b"data:[DONE]\r\n\r\n", b"id: 1\rdata: [DONE]\r\r"])
-def test_done_is_a_line_of_its_own(event: bytes) -> None:
+def test_done_is_recognised_only_as_a_line(event: bytes) -> None:
     reader = UsageReader(hide=True)
     reader.read(event)
     assert reader.done
@@ -216,7 +216,7 @@ def test_each_delta_is_a_chunk() -> None:
         (b'{"error":{"message":"no"}}', None),
     ],
 )
-def test_the_usage_of_an_answer_is_read_where_it_has_one(body: bytes, usage: Usage | None) -> None:
+def test_the_usage_of_a_response_is_read(body: bytes, usage: Usage | None) -> None:
     assert usage_of(body) == usage
 
 
@@ -224,7 +224,7 @@ def test_the_usage_of_an_answer_is_read_where_it_has_one(body: bytes, usage: Usa
     "body",
     [b"", b"[]", b'[{"usage":{}}]', b"1", b"null", b'"x"', b"<html>", b"{", b"\xff\xfe", b"[" * 100_000],
 )
-def test_the_usage_of_what_is_no_object_is_an_error(body: bytes) -> None:
+def test_usage_of_a_body_that_is_not_an_object_is_an_error(body: bytes) -> None:
     with pytest.raises(ValueError, match="not a JSON object"):
         usage_of(body)
 

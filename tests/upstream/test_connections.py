@@ -90,13 +90,13 @@ async def test_a_request_is_these_bytes(connections: Connections) -> None:
 
 
 @pytest.mark.parametrize("value", [b"a\r\nx-b: 1", b"a\nb", b"a\rb", b"a\x00b", b"a\x7f"])
-def test_a_header_cannot_begin_another(value: bytes) -> None:
+def test_a_header_cannot_inject_another(value: bytes) -> None:
     with pytest.raises(ConnectionFailed):
         header(b"x-a", value)
 
 
 @pytest.mark.parametrize("url", ["ftp://example.org/", "/relative", "file:///etc/passwd", "http:///x"])
-async def test_what_is_no_address_of_http_fails(url: str) -> None:
+async def test_an_address_that_is_not_http_fails(url: str) -> None:
     with pytest.raises(ConnectionFailed):
         Target(URL(url), {})
 
@@ -110,7 +110,7 @@ async def test_a_connection_is_kept_for_the_next_request(connections: Connection
         assert wire.connections == 1
 
 
-async def test_calls_side_by_side_have_connections_of_their_own(connections: Connections) -> None:
+async def test_concurrent_calls_use_separate_connections(connections: Connections) -> None:
     async def after_all(peer: Peer) -> None:
         while await peer.request():
             await wire.until(lambda wire: len(wire.bodies) >= 20)
@@ -121,7 +121,7 @@ async def test_calls_side_by_side_have_connections_of_their_own(connections: Con
         assert wire.connections == 20
 
 
-async def test_a_connection_is_not_used_after_it_was_idle_for_long() -> None:
+async def test_a_connection_that_was_idle_for_long_is_not_used() -> None:
     connections = Connections(connect_seconds=5, keep_alive_seconds=0.05)
     async with speaking(answers) as wire:
         await ask(connections, wire)
@@ -145,7 +145,9 @@ async def test_an_idle_connection_that_was_closed_is_replaced(connections: Conne
 
 
 @pytest.mark.parametrize("unasked", [SHORT, b"HTTP/1.1 408 Too slow\r\ncontent-length: 0\r\n\r\n", b"?"])
-async def test_what_comes_unasked_is_nobodys_answer(connections: Connections, unasked: bytes) -> None:
+async def test_data_that_comes_before_a_request_is_not_taken_as_its_response(
+    connections: Connections, unasked: bytes
+) -> None:
     idle, spoilt = asyncio.Event(), asyncio.Event()
 
     async def goes_on(peer: Peer) -> None:
@@ -166,7 +168,7 @@ async def test_what_comes_unasked_is_nobodys_answer(connections: Connections, un
         assert wire.connections == 2
 
 
-async def test_a_second_answer_is_not_kept_for_the_next_request(connections: Connections) -> None:
+async def test_a_second_response_is_not_taken_for_the_next_request(connections: Connections) -> None:
     async def answers_twice(peer: Peer) -> None:
         await peer.request()
         await peer.say(SHORT + OK + b"content-length: 3\r\n\r\nbad")
@@ -198,14 +200,14 @@ async def test_a_request_is_never_repeated(connections: Connections, reset: bool
 # ---- connections that cannot be had
 
 
-async def test_a_refused_connection_fails_and_nothing_is_sent(connections: Connections) -> None:
+async def test_a_refused_connection_fails_and_sends_nothing(connections: Connections) -> None:
     body = Body(b"{}")
     with pytest.raises(ConnectionFailed):
         await connections.send(Target(URL(f"http://127.0.0.1:{free()}/"), {}), b"", body)
     assert not body.is_sent
 
 
-async def test_a_host_that_is_not_there_fails_and_nothing_is_sent(connections: Connections) -> None:
+async def test_an_unknown_host_fails_and_sends_nothing(connections: Connections) -> None:
     body = Body(b"{}")
     with pytest.raises(ConnectionFailed):
         await connections.send(Target(URL("http://no-such-host.invalid/"), {}), b"", body)
@@ -229,7 +231,7 @@ def full_listener() -> Iterator[int]:
                 one.close()
 
 
-async def test_a_connection_that_takes_too_long_fails_and_nothing_is_sent() -> None:
+async def test_a_connection_that_takes_too_long_fails_and_sends_nothing() -> None:
     connections, body = Connections(connect_seconds=0.2, keep_alive_seconds=50), Body(b"{}")
     with full_listener() as port, pytest.raises(ConnectionFailed, match="no connection"):
         async with asyncio.timeout(20):
@@ -238,7 +240,7 @@ async def test_a_connection_that_takes_too_long_fails_and_nothing_is_sent() -> N
     await connections.close()
 
 
-async def test_a_handshake_that_takes_too_long_fails_and_nothing_is_sent() -> None:
+async def test_a_tls_handshake_that_takes_too_long_fails_and_sends_nothing() -> None:
     connections, body = Connections(connect_seconds=0.2, keep_alive_seconds=50), Body(b"{}")
     async with speaking(Peer.left) as wire:
         with pytest.raises(ConnectionFailed, match="no connection"):
@@ -252,7 +254,7 @@ async def test_a_handshake_that_takes_too_long_fails_and_nothing_is_sent() -> No
 # ---- as much as the other side takes
 
 
-async def test_what_is_not_read_is_not_taken_in(connections: Connections) -> None:
+async def test_a_response_that_is_not_read_stops_the_upstream(connections: Connections) -> None:
     said = 0
 
     async def floods(peer: Peer) -> None:
@@ -281,7 +283,9 @@ async def test_what_is_not_read_is_not_taken_in(connections: Connections) -> Non
         response.close()
 
 
-async def test_a_large_body_waits_for_its_reader_and_holds_up_nobody(connections: Connections) -> None:
+async def test_a_large_body_waits_for_its_reader_and_does_not_delay_other_calls(
+    connections: Connections,
+) -> None:
     content = bytes(range(256)) * 0x10000
     reading = asyncio.Event()
 
@@ -300,7 +304,7 @@ async def test_a_large_body_waits_for_its_reader_and_holds_up_nobody(connections
         assert wire.connections == 1
 
 
-async def test_an_answer_may_come_before_a_large_body_is_out(connections: Connections) -> None:
+async def test_a_response_may_come_before_a_large_body_is_sent(connections: Connections) -> None:
     async def refuses(peer: Peer) -> None:
         await peer.say(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno")
         await released.wait()
@@ -354,7 +358,9 @@ async def kept(connections: Connections, wire: Wire, count: int) -> None:
         await response.read_all()
 
 
-async def test_requests_of_one_turn_of_the_loop_go_out_together_after_it(connections: Connections) -> None:
+async def test_requests_of_one_turn_of_the_loop_are_written_together_after_it(
+    connections: Connections,
+) -> None:
     async with speaking(answers) as wire:
         await kept(connections, wire, 2)
         bodies = [Body(b"{}"), Body(b"{}")]
@@ -368,7 +374,7 @@ async def test_requests_of_one_turn_of_the_loop_go_out_together_after_it(connect
         assert wire.connections == 2
 
 
-async def test_only_so_many_requests_wait_for_one_another(connections: Connections) -> None:
+async def test_only_a_limited_number_of_requests_is_written_together(connections: Connections) -> None:
     async with speaking(answers) as wire:
         await kept(connections, wire, MOST_TOGETHER + 1)
         bodies = [Body(b"{}") for _ in range(MOST_TOGETHER + 1)]
@@ -382,7 +388,7 @@ async def test_only_so_many_requests_wait_for_one_another(connections: Connectio
         assert wire.connections == len(bodies)
 
 
-async def test_an_urgent_request_goes_out_at_once(connections: Connections) -> None:
+async def test_an_urgent_request_is_written_at_once(connections: Connections) -> None:
     async with speaking(answers) as wire:
         await kept(connections, wire, 2)
         body = Body(b"{}", is_urgent=True)
@@ -444,7 +450,7 @@ async def test_a_call_that_is_cancelled_while_it_writes_closes_its_connection(
         await wire.all_closed()
 
 
-async def test_closing_an_answer_ends_it_for_its_reader_too(connections: Connections) -> None:
+async def test_closing_a_response_ends_its_reader(connections: Connections) -> None:
     async def read_on(response: Response) -> None:
         while await response.read():
             pass
@@ -461,7 +467,7 @@ async def test_closing_an_answer_ends_it_for_its_reader_too(connections: Connect
             await response.read()
 
 
-async def test_closing_the_connections_ends_what_is_under_way(connections: Connections) -> None:
+async def test_closing_the_connections_ends_running_calls(connections: Connections) -> None:
     async with speaking(begins) as wire:
         call = asyncio.create_task(reading(connections, wire))
         await wire.until(lambda wire: wire.bodies)
@@ -528,17 +534,17 @@ async def main(url):
     connections, bodies = Connections(5, 50), [Body(b"1"), Body(b"x" * 3_000_000)]
     try:
         answers = [await connections.send(Target(URL(url), {}), b"", body) for body in bodies]
-        told = [answer.status for answer in answers] + [(await answer.read_all()).decode() for answer in answers]
+        result = [answer.status for answer in answers] + [(await answer.read_all()).decode() for answer in answers]
     except ConnectionFailed as error:
-        told = str(error)
+        result = str(error)
     await connections.close()
-    print(json.dumps([told, [body.is_sent for body in bodies]]))
+    print(json.dumps([result, [body.is_sent for body in bodies]]))
 
 asyncio.run(main(sys.argv[1]))
 """
 
 
-async def asked_over_tls(url: str, authority: Path | None) -> object:
+async def call_over_tls(url: str, authority: Path | None) -> object:
     """By a process of its own: it reads the trusted authorities when it starts, as the app does."""
     env = {name: value for name, value in os.environ.items() if name != "SSL_CERT_FILE"}
     env |= {"SSL_CERT_FILE": str(authority)} if authority else {}
@@ -549,34 +555,34 @@ async def asked_over_tls(url: str, authority: Path | None) -> object:
     return json.loads(ran.stdout)
 
 
-async def test_a_trusted_server_is_asked_over_tls(tmp_path: Path) -> None:
+async def test_a_trusted_server_is_called_over_tls(tmp_path: Path) -> None:
     authority, context = certificate(tmp_path, "127.0.0.1")
     async with speaking(answers, context) as wire:
-        asked = await asked_over_tls(f"https://127.0.0.1:{wire.port}/", authority)
-    assert asked == [[200, 200, "ab", "ab"], [True, True]]
+        result = await call_over_tls(f"https://127.0.0.1:{wire.port}/", authority)
+    assert result == [[200, 200, "ab", "ab"], [True, True]]
     assert wire.bodies == [b"1", b"x" * 3_000_000]
 
 
-async def test_a_server_of_another_name_is_not_sent_anything(tmp_path: Path) -> None:
+async def test_a_server_with_another_name_gets_nothing(tmp_path: Path) -> None:
     authority, context = certificate(tmp_path, "elsewhere.example")
     async with speaking(answers, context) as wire:
-        asked = await asked_over_tls(f"https://127.0.0.1:{wire.port}/", authority)
-    assert asked == ["no connection: ClientConnectorCertificateError", [False, False]]
+        result = await call_over_tls(f"https://127.0.0.1:{wire.port}/", authority)
+    assert result == ["no connection: ClientConnectorCertificateError", [False, False]]
     assert wire.bodies == []
 
 
-async def test_a_server_that_nobody_vouches_for_is_not_sent_anything(tmp_path: Path) -> None:
+async def test_a_server_with_an_untrusted_certificate_gets_nothing(tmp_path: Path) -> None:
     _, context = certificate(tmp_path, "127.0.0.1")
     async with speaking(answers, context) as wire:
-        asked = await asked_over_tls(f"https://127.0.0.1:{wire.port}/", None)
-    assert asked == ["no connection: ClientConnectorCertificateError", [False, False]]
+        result = await call_over_tls(f"https://127.0.0.1:{wire.port}/", None)
+    assert result == ["no connection: ClientConnectorCertificateError", [False, False]]
     assert wire.bodies == []
 
 
 # ---- what is used of aiohttp beyond its documentation
 
 
-def test_this_aiohttp_is_the_one_that_was_read() -> None:
+def test_the_installed_aiohttp_is_the_version_that_was_reviewed() -> None:
     read = "3.14.5"
     assert version("aiohttp") == read, (
         "shared/upstream/connections.py stands on parts of aiohttp that it may change without notice. Read the changes of "
@@ -584,7 +590,7 @@ def test_this_aiohttp_is_the_one_that_was_read() -> None:
     )
 
 
-def test_what_is_used_of_aiohttp_is_there() -> None:
+def test_the_parts_of_aiohttp_that_we_use_exist() -> None:
     assert list(inspect.signature(aiohttp.TCPConnector.connect).parameters) == [
         "self",
         "req",

@@ -180,10 +180,10 @@ def described(value: object) -> str:
 
 
 @pytest.mark.parametrize(("case", "slowly"), AT_ONCE + SLOWLY, ids=described)
-async def test_ours_makes_of_an_answer_what_aiohttps_client_makes_of_it(case: Case, slowly: bool) -> None:
+async def test_a_response_is_read_as_aiohttps_client_reads_it(case: Case, slowly: bool) -> None:
     assert await outcome(Ours, case, slowly=slowly) == await outcome(Theirs, case, slowly=slowly)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES.values() if case.hangs_theirs], ids=described)
-async def test_a_broken_chunk_ends_the_call_also_where_it_comes_late(case: Case) -> None:
+async def test_a_late_broken_chunk_ends_the_call(case: Case) -> None:
     assert (await outcome(Ours, case, slowly=True)).body is None

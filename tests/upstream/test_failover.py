@@ -162,7 +162,7 @@ async def event_of(stage: Stage, model: str) -> str:
     return _events[model]
 
 
-def told(got: Answered) -> tuple[int, str | None]:
+def outcome(got: Answered) -> tuple[int, str | None]:
     return got.status, None if got.status == 200 else got.error["code"]
 
 
@@ -181,7 +181,7 @@ def calls_of(stage: Stage, name: str) -> int:
 async def test_the_only_deployment_fails(stage: Stage, hasty: Stage, row: Row, stream: bool) -> None:
     model = await a_model(stage, row.behaviour)
     got = await ask(hasty, model, stream=stream)
-    assert told(got) == row.alone
+    assert outcome(got) == row.alone
     assert len(stage.simulator.calls) == (row.behaviour is not None)
 
 
@@ -196,7 +196,7 @@ async def test_one_of_two_deployments_fails(
         line = calls_in_log(caplog, hasty)[-1]
     passed_on = row.seen is None
     tries = 1 if passed_on or row.beside == TIMEOUT else 2
-    assert told(got) == (row.alone if passed_on else row.beside)
+    assert outcome(got) == (row.alone if passed_on else row.beside)
     assert calls_of(stage, model) == (row.behaviour is not None)
     assert calls_of(stage, f"{model}-other") == tries - 1
     assert line["attempts"] == tries
@@ -207,35 +207,33 @@ async def test_one_of_two_deployments_fails(
         assert health.cooling_until is not None
         assert (health.cooling_until - health.seen_at).total_seconds() == pytest.approx(row.cooled, abs=0.01)
         before = calls_of(stage, model)
-        assert told(await ask(hasty, model)) == SERVED
+        assert outcome(await ask(hasty, model)) == SERVED
         assert calls_of(stage, model) == before
     else:
-        assert told(await ask(hasty, model, stream=stream)) == row.alone
+        assert outcome(await ask(hasty, model, stream=stream)) == row.alone
         health = await noted(stage, model, model)
         assert (health.status, health.cooling_until) == ("ok", None)
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_call_that_takes_too_long_is_not_held_against_a_deployment_that_answers_others(
+async def test_a_slow_call_does_not_cool_down_a_deployment_that_responds_to_others(
     stage: Stage, hasty: Stage, stream: bool
 ) -> None:
     model = await stage.add_deployment()
     gate = stage.simulator.gate(model)
     slow = asyncio.create_task(ask(hasty, model, stream=stream))
     await gate.arrived()
-    assert told(await ask(hasty, model)) == SERVED
-    assert told(await slow) == TIMEOUT
+    assert outcome(await ask(hasty, model)) == SERVED
+    assert outcome(await slow) == TIMEOUT
     await add_to(stage, model, f"{model}-other", priority=2)
-    assert told(await ask(hasty, model)) == SERVED
+    assert outcome(await ask(hasty, model)) == SERVED
     assert calls_of(stage, f"{model}-other") == 0
     health = await noted(stage, model, model)
     assert (health.status, health.cooling_until) == ("ok", None)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue of connections does not wait")
-async def test_a_deployment_that_takes_no_connection_is_given_up_for_the_next(
-    stage: Stage, hasty: Stage
-) -> None:
+async def test_a_deployment_that_accepts_no_connection_fails_over(stage: Stage, hasty: Stage) -> None:
     with socket.socket() as full, contextlib.ExitStack() as waiting:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -244,13 +242,13 @@ async def test_a_deployment_that_takes_no_connection_is_given_up_for_the_next(
             filler.setblocking(False)
             filler.connect_ex(full.getsockname())
         model = await stage.add_deployment(endpoint=f"http://127.0.0.1:{full.getsockname()[1]}")
-        assert told(await ask(hasty, model)) == ERROR
+        assert outcome(await ask(hasty, model)) == ERROR
         await add_to(stage, model, f"{model}-other", priority=2)
-        assert told(await ask(hasty, model)) == SERVED
+        assert outcome(await ask(hasty, model)) == SERVED
         assert (await noted(stage, model, model)).status == "unreachable"
 
 
-async def test_a_thousand_calls_over_three_deployments_of_which_one_is_dead_and_one_half_busy(
+async def test_a_thousand_calls_with_one_of_three_deployments_dead_and_one_often_busy(
     stage: Stage,
 ) -> None:
     model = await a_model(stage, ResetBeforeHeaders())
@@ -276,7 +274,7 @@ async def test_a_thousand_calls_over_three_deployments_of_which_one_is_dead_and_
     assert totals[f"{model}-half"] + totals[f"{model}-sound"] >= 1000
 
 
-async def test_every_deployment_at_its_limit_is_told_at_once_with_the_earliest_recovery(
+async def test_all_deployments_at_their_limit_give_429_at_once_with_the_earliest_recovery(
     stage: Stage,
 ) -> None:
     model = await a_model(stage, RateLimited(retry_after=50))
@@ -284,29 +282,29 @@ async def test_every_deployment_at_its_limit_is_told_at_once_with_the_earliest_r
     stage.simulator.always(f"{model}-other", RateLimited(retry_after=20))
     for attempt in range(3):
         got = await ask(stage, model)
-        assert told(got) == BUSY
+        assert outcome(got) == BUSY
         assert 18_000 < int(got.headers["retry-after-ms"]) <= 20_000
         assert "x-should-retry" not in got.headers
         assert len(stage.simulator.calls) == 2, attempt
 
 
-async def test_what_an_administrator_must_mend_is_told_without_asking_again(stage: Stage) -> None:
+async def test_a_refusal_of_our_key_is_reported_without_another_try(stage: Stage) -> None:
     model = await a_model(stage, Failure(401))
     for _ in range(3):
-        assert told(await ask(stage, model)) == ERROR
+        assert outcome(await ask(stage, model)) == ERROR
     assert len(stage.simulator.calls) == 1
     await add_to(stage, model, model, auth="SIMULATOR_KEY_1")  # mended by hand
     stage.simulator.always(model, Slow())
-    assert told(await ask(stage, model)) == SERVED
+    assert outcome(await ask(stage, model)) == SERVED
 
 
-async def test_a_refusal_by_the_attendees_own_data_source_is_passed_on_and_cools_nothing(
+async def test_a_refusal_by_the_attendees_data_source_is_passed_on_and_cools_nothing_down(
     stage: Stage,
 ) -> None:
     model = await a_model(stage, Failure(403))
     for _ in range(2):
         got = await ask(stage, model, data_sources=[{"type": "azure_search"}])
-        assert told(got) == (403, "403")
+        assert outcome(got) == (403, "403")
     assert len(stage.simulator.calls) == 2
 
 
@@ -321,7 +319,7 @@ async def test_a_failover_costs_the_attendee_one_request(stage: Stage) -> None:
     assert got.headers["x-ratelimit-remaining-tokens"] == str(100_000 - used)
 
 
-async def test_a_client_that_leaves_ends_the_try_that_is_under_way_and_begins_no_other(
+async def test_a_client_that_leaves_ends_the_running_try_and_starts_no_other(
     stage: Stage,
 ) -> None:
     model = await a_model(stage, Slow(headers_seconds=60))
@@ -335,7 +333,7 @@ async def test_a_client_that_leaves_ends_the_try_that_is_under_way_and_begins_no
     assert seen is None or (seen.status, seen.cooling_until) == ("ok", None)
 
 
-async def test_a_call_that_waited_for_its_quota_while_a_deployment_failed_may_find_it_mended(
+async def test_a_call_that_waits_for_its_quota_while_a_deployment_fails_can_end_the_cool_down(
     stage: Stage, azurite: Azurite, environment: dict[str, str]
 ) -> None:
     model = await a_model(stage, Answer())
@@ -362,21 +360,21 @@ async def test_a_call_that_waited_for_its_quota_while_a_deployment_failed_may_fi
 # ---- what a deployment does not take
 
 
-async def test_a_reasoning_model_is_asked_again_with_the_other_field_and_then_always_so(
+async def test_a_reasoning_model_is_retried_with_the_other_field_which_is_remembered(
     stage: Stage,
 ) -> None:
     name = f"o3-mini-{await stage.add_deployment()}"
     model = await stage.add_deployment(deployment_name=name)
     for turn in range(3):
         got = await ask(stage, model, max_tokens=40, temperature=1.50)
-        assert told(got) == SERVED
+        assert outcome(got) == SERVED
         assert len(stage.simulator.calls) == 2 + turn
         sent = stage.simulator.calls[-1].json
         assert (sent["max_completion_tokens"], sent["temperature"]) == (40, 1.5)
         assert "max_tokens" not in sent
 
 
-async def test_an_old_model_is_asked_again_with_the_field_that_it_knows(
+async def test_an_old_model_is_retried_with_the_field_that_it_knows(
     stage: Stage, environment: dict[str, str]
 ) -> None:
     old = SimulatedDeployment(refuses_max_tokens=False, refuses_max_completion_tokens=True)
@@ -391,15 +389,15 @@ async def test_an_old_model_is_asked_again_with_the_field_that_it_knows(
         assert [call.status for call in simulator.calls] == [400, 200, 200]
 
 
-async def test_an_attendee_who_sends_what_no_field_mends_gets_the_models_own_answer(stage: Stage) -> None:
+async def test_an_error_that_no_other_field_fixes_is_passed_on(stage: Stage) -> None:
     model = await stage.add_deployment()
     got = await ask(stage, model, max_tokens=5, max_completion_tokens=5)
-    assert told(got) == (400, "invalid_parameter_combination")
+    assert outcome(got) == (400, "invalid_parameter_combination")
     assert len(stage.simulator.calls) == 1
 
 
 @pytest.mark.parametrize("asks", [{}, {"stream_options": {"include_usage": True}}])
-async def test_an_old_api_version_streams_without_the_usage_which_is_then_estimated(
+async def test_an_old_api_version_streams_without_usage_and_the_usage_is_estimated(
     stage: Stage, asks: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     model = await stage.add_deployment(api_version="2024-02-01")
@@ -417,7 +415,7 @@ async def test_an_old_api_version_streams_without_the_usage_which_is_then_estima
 # ---- the trace and the log
 
 
-async def test_the_trace_goes_upstream_and_stands_in_the_log(
+async def test_the_trace_goes_upstream_and_into_the_log(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="shared.usage.call_log")
@@ -437,7 +435,7 @@ async def test_the_trace_goes_upstream_and_stands_in_the_log(
     assert len({call.header("traceparent") for call in stage.simulator.calls}) == 5
 
 
-async def test_both_tries_of_a_call_have_one_trace(stage: Stage) -> None:
+async def test_both_tries_of_a_call_share_a_trace(stage: Stage) -> None:
     model = await a_model(stage, Failure(500))
     await add_to(stage, model, f"{model}-other", priority=2)
     await ask(stage, model)
@@ -445,9 +443,7 @@ async def test_both_tries_of_a_call_have_one_trace(stage: Stage) -> None:
     assert first == second
 
 
-async def test_a_call_that_failed_has_the_same_line_in_the_log(
-    stage: Stage, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_failed_call_has_the_same_log_line(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="shared.usage.call_log")
     model = await a_model(stage, Failure(500))
     got = await ask(stage, model)

@@ -78,7 +78,7 @@ async def test_every_member_goes_upstream_byte_for_byte(stage: Stage) -> None:
     assert stage.simulator.calls[-1].body == AS_SENT
 
 
-async def test_only_the_model_is_changed_where_the_deployment_has_another_name(stage: Stage) -> None:
+async def test_only_the_model_changes_if_the_deployment_has_another_name(stage: Stage) -> None:
     model = await stage.add_deployment(deployment_name="prod-east")
     code = await stage.add_event(models=(model,))
     written = AS_WRITTEN.replace(b"gpt-4o-mini", model.encode())
@@ -87,7 +87,7 @@ async def test_only_the_model_is_changed_where_the_deployment_has_another_name(s
     assert stage.simulator.calls[-1].body == AS_SENT.replace(b"gpt-4o-mini", b"prod-east")
 
 
-async def test_a_missing_model_is_put_in_and_the_rest_stays(stage: Stage) -> None:
+async def test_a_missing_model_is_added(stage: Stage) -> None:
     written = b'{"messages":[{"role":"user", "content":"hi"}],"x":1.0}'
     assert (await answered(stage.post(data=written))).status == 200
     assert stage.simulator.calls[-1].body == written[:-1] + b',"model":"gpt-4o-mini"}'
@@ -100,7 +100,7 @@ async def test_an_empty_model_means_the_default(stage: Stage, model: str) -> Non
     assert stage.simulator.calls[-1].body == written.replace(model.encode(), b'"gpt-4o-mini"', 1)
 
 
-async def test_the_deployments_form_is_called_with_its_own_api_version_and_the_body_untouched(
+async def test_the_deployments_form_uses_its_own_api_version_and_leaves_the_body_unchanged(
     stage: Stage,
 ) -> None:
     model = await stage.add_deployment(api_version="2024-10-21", deployment_name="prod")
@@ -144,7 +144,7 @@ async def test_a_body_above_a_mebibyte_goes_upstream_without_a_warning(stage: St
 # ---- headers
 
 
-async def test_no_header_goes_upstream_but_the_listed(stage: Stage) -> None:
+async def test_only_listed_headers_go_upstream(stage: Stage) -> None:
     sent = {
         "openai-event-code": CREDENTIAL,
         "authorization": f"Bearer {CREDENTIAL}",
@@ -187,7 +187,7 @@ async def test_the_credential_never_goes_upstream(stage: Stage, header: str) -> 
         assert "hackathon" not in seen
 
 
-async def test_no_header_comes_back_but_the_listed(stage: Stage) -> None:
+async def test_only_listed_headers_come_back(stage: Stage) -> None:
     private = {
         "server": "azure-host-17",
         "set-cookie": "a=b",
@@ -220,7 +220,7 @@ async def test_no_header_comes_back_but_the_listed(stage: Stage) -> None:
         assert "azure-host" not in repr(got.headers)
 
 
-async def test_without_ids_from_upstream_the_answer_has_one_of_ours(stage: Stage) -> None:
+async def test_a_response_without_an_upstream_id_gets_one_of_ours(stage: Stage) -> None:
     stage.simulator.behave(MODEL, *[Raw(200, {"content-type": "application/json"}, b"{}")] * 2)
     ids = {(await answered(stage.post())).headers["x-request-id"] for _ in range(2)}
     assert len(ids) == 2
@@ -251,15 +251,15 @@ async def test_no_key_endpoint_host_or_region_ever_comes_back(stage: Stage, stre
         got = await answered(stage.post(json=QUESTION | {"stream": stream}))
         await stage.mend()
         # Its own numbers may hold the port's digits: those of an answer are not looked at.
-        told = repr(got.headers) + got.body.decode("utf-8", "replace")
+        shown = repr(got.headers) + got.body.decode("utf-8", "replace")
         for secret in secrets if got.status != 200 else [*secrets[:3], "East US", "azureml"]:
-            assert secret not in told, (behaviour, secret)
+            assert secret not in shown, (behaviour, secret)
 
 
 # ---- output caps
 
 
-async def test_an_absent_cap_is_added_in_the_field_that_the_deployment_takes(stage: Stage) -> None:
+async def test_a_missing_output_cap_is_added_in_the_field_that_the_deployment_takes(stage: Stage) -> None:
     got = await capped(stage, 50)
     assert (got.status, got.headers["x-event-max-output-tokens"]) == (200, "50")
     sent = stage.simulator.calls[-1].json
@@ -274,46 +274,46 @@ async def test_an_absent_cap_is_added_in_the_field_that_the_deployment_takes(sta
 
 @pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize(
-    ("asked", "choices", "sent"),
+    ("requested", "choices", "sent"),
     [(500, 1, 100), (101, 1, 100), (100, 1, None), (7, 1, None), (100, 4, 25), (25, 4, None), (10, 100, 1)],
 )
 async def test_the_cap_is_lowered_in_the_field_that_the_client_used(
-    stage: Stage, field: str, asked: int, choices: int, sent: int | None
+    stage: Stage, field: str, requested: int, choices: int, sent: int | None
 ) -> None:
-    got = await capped(stage, 100, n=choices, **{field: asked})
+    got = await capped(stage, 100, n=choices, **{field: requested})
     assert got.status == 200
-    assert stage.simulator.calls[-1].json[field] == (sent or asked)
+    assert stage.simulator.calls[-1].json[field] == (sent or requested)
     assert got.headers.get("x-event-max-output-tokens") == (str(sent) if sent else None)
     assert len({"max_tokens", "max_completion_tokens"} & stage.simulator.calls[-1].json.keys()) == 1
     assert json.loads(got.body)["usage"]["completion_tokens"] <= 100
 
 
-async def test_the_cap_holds_for_streams_and_its_header_comes_with_them(stage: Stage) -> None:
+async def test_the_cap_and_its_header_apply_to_streams(stage: Stage) -> None:
     got = await capped(stage, 3, stream=True)
     assert (got.status, got.headers["x-event-max-output-tokens"]) == (200, "3")
     assert stage.simulator.calls[-1].tokens == 3
 
 
-async def test_both_fields_are_capped_where_both_are_sent(stage: Stage) -> None:
+async def test_both_fields_are_capped_if_both_are_sent(stage: Stage) -> None:
     await capped(stage, 10, max_tokens=500, max_completion_tokens=5)
     sent = stage.simulator.calls[-1].json
     assert (sent["max_tokens"], sent["max_completion_tokens"]) == (10, 5)
 
 
-async def test_a_null_cap_is_no_cap(stage: Stage) -> None:
+async def test_a_null_limit_counts_as_missing(stage: Stage) -> None:
     got = await capped(stage, 10, max_tokens=None, max_completion_tokens=None)
     assert got.headers["x-event-max-output-tokens"] == "10"
     assert stage.simulator.calls[-1].json["max_completion_tokens"] == 10
 
 
-async def test_more_choices_than_the_cap_has_tokens_are_refused(stage: Stage) -> None:
+async def test_more_choices_than_output_tokens_are_refused(stage: Stage) -> None:
     got = await capped(stage, 3, n=4)
     assert (got.status, got.error["code"], got.error["param"]) == (400, "invalid_request", "n")
     assert "3" in got.error["message"]
     assert not stage.simulator.calls
 
 
-async def test_an_event_without_a_cap_changes_nothing(stage: Stage) -> None:
+async def test_an_event_without_a_cap_leaves_the_limit_unchanged(stage: Stage) -> None:
     got = await answered(stage.post(json=QUESTION | {"model": MODEL, "max_tokens": 100_000}))
     assert "x-event-max-output-tokens" not in got.headers
     assert stage.simulator.calls[-1].json["max_tokens"] == 100_000
@@ -339,7 +339,7 @@ async def test_an_upstream_refusal_of_the_request_passes_byte_for_byte(
     assert got.headers["apim-request-id"]
 
 
-async def test_a_plain_answer_passes_byte_for_byte(stage: Stage) -> None:
+async def test_a_plain_response_passes_byte_for_byte(stage: Stage) -> None:
     body = b'{ "id":"x","choices":[],\n"usage":{"prompt_tokens":1,"completion_tokens":2},"future":1.0}\n'
     for status in (200, 201):
         stage.simulator.behave(MODEL, Raw(status, body=body))
@@ -378,7 +378,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-async def test_an_upstream_fault_is_told_as_documented(stage: Stage, fault: Fault) -> None:
+async def test_an_upstream_failure_gives_the_documented_error(stage: Stage, fault: Fault) -> None:
     stage.simulator.behave(MODEL, fault.behaviour)
     got = await answered(stage.post())
     assert (got.status, got.error["code"]) == (fault.status, fault.code)
@@ -396,7 +396,7 @@ async def test_an_upstream_that_refuses_connections_is_an_upstream_error(stage: 
         assert "invalid" not in got.error["message"]
 
 
-async def test_a_deployment_whose_key_is_not_set_is_an_upstream_error_and_is_not_called(
+async def test_a_deployment_without_its_key_is_an_upstream_error_and_is_not_called(
     stage: Stage,
 ) -> None:
     model = await stage.add_deployment(auth="NO_SUCH_SETTING")
@@ -408,7 +408,7 @@ async def test_a_deployment_whose_key_is_not_set_is_an_upstream_error_and_is_not
 
 
 @pytest.mark.parametrize(
-    ("told", "milliseconds"),
+    ("busy", "milliseconds"),
     [
         (RateLimited(retry_after_ms=1500), 1500),
         (RateLimited(retry_after_ms=2500, retry_after=9), 2_500),
@@ -423,11 +423,9 @@ async def test_a_deployment_whose_key_is_not_set_is_an_upstream_error_and_is_not
         (RateLimited(retry_after="inf"), 60_000),
     ],
 )
-async def test_a_busy_upstream_says_when_to_come_back(
-    stage: Stage, told: RateLimited, milliseconds: int
-) -> None:
+async def test_a_busy_upstream_gives_a_retry_time(stage: Stage, busy: RateLimited, milliseconds: int) -> None:
     for stream in (False, True):
-        stage.simulator.behave(MODEL, told)
+        stage.simulator.behave(MODEL, busy)
         began = monotonic()
         got = await answered(stage.post(json=QUESTION | {"stream": stream}))
         passed = (monotonic() - began) * 1000
@@ -439,7 +437,7 @@ async def test_a_busy_upstream_says_when_to_come_back(
         assert "x-should-retry" not in got.headers
 
 
-async def test_an_upstream_that_fails_now_and_then_is_used_again(stage: Stage) -> None:
+async def test_an_upstream_that_fails_sometimes_is_used_again(stage: Stage) -> None:
     stage.simulator.always(MODEL, EveryOther(ResetBeforeHeaders()))
     statuses = [(await answered(stage.post())).status for _ in range(6)]
     assert sorted(statuses) == [200, 200, 200, 502, 502, 502]
@@ -471,7 +469,7 @@ async def test_an_upstream_that_is_silent_after_its_status_is_a_timeout_too(
     await stage.simulator.until(lambda calls: calls[-1].left)
 
 
-async def test_calls_run_side_by_side(stage: Stage) -> None:
+async def test_calls_run_concurrently(stage: Stage) -> None:
     gate = stage.simulator.gate(MODEL, calls=None)
     waiting = [asyncio.create_task(answered(stage.post())) for _ in range(60)]
     await gate.arrived(60)
@@ -489,7 +487,7 @@ async def own_tables(azurite: Azurite, stage: Stage) -> AsyncIterator[TableTap]:
         yield tap
 
 
-async def test_what_is_known_serves_while_the_tables_are_down(
+async def test_cached_rows_are_used_while_the_tables_are_down(
     stage: Stage, environment: dict[str, str]
 ) -> None:
     with Azurite(None) as azurite:
@@ -538,7 +536,7 @@ async def test_an_event_is_read_once_while_it_is_fresh(
         assert len(own_tables.requests) - len(reads) <= 1
 
 
-async def test_an_event_that_is_not_there_is_remembered_too(
+async def test_a_missing_event_is_cached_too(
     stage: Stage, own_tables: TableTap, environment: dict[str, str]
 ) -> None:
     settings = environment | {
@@ -551,7 +549,7 @@ async def test_an_event_that_is_not_there_is_remembered_too(
         assert len(own_tables.requests) == 1
 
 
-async def test_many_callers_wait_for_one_read(
+async def test_concurrent_callers_share_one_read(
     stage: Stage, own_tables: TableTap, environment: dict[str, str]
 ) -> None:
     settings = environment | {
@@ -570,7 +568,7 @@ async def test_many_callers_wait_for_one_read(
         assert own_tables.reads_of("deployments()") == 1
 
 
-async def test_the_caller_that_began_the_read_may_leave(
+async def test_the_caller_that_started_the_read_may_leave(
     stage: Stage, own_tables: TableTap, environment: dict[str, str]
 ) -> None:
     settings = environment | {"PROXY_TABLES": own_tables.connection_string}
@@ -591,7 +589,7 @@ async def _post(http: aiohttp.ClientSession, url: str) -> int:
         return got.status
 
 
-async def test_a_second_instance_of_the_simulator_takes_over_a_deployment(stage: Stage) -> None:
+async def test_a_deployment_can_move_to_another_upstream(stage: Stage) -> None:
     async with Simulator(keys={"another-key"}) as other:
         model = await stage.add_deployment(endpoint=other.url)
         code = await stage.add_event(models=(model,), default_model=model)

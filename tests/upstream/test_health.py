@@ -22,13 +22,13 @@ class Store:
     def __init__(self) -> None:
         self.rows: list[tuple[str, Health]] = []
         self.down = False
-        self.asked = asyncio.Event()
+        self.called = asyncio.Event()
         self.written = asyncio.Condition()
         self.passing = asyncio.Event()
         self.passing.set()
 
     async def write_health(self, deployment: Deployment, health: Health) -> None:
-        self.asked.set()
+        self.called.set()
         await self.passing.wait()
         if self.down:
             raise StoreUnavailable
@@ -45,7 +45,7 @@ def notes(store: Store, pause_seconds: float = 0.05) -> HealthNotes:
     return HealthNotes(store, lambda: NOW, pause_seconds)
 
 
-async def test_it_is_noted_how_a_deployment_was_seen_and_until_when_it_is_left_alone() -> None:
+async def test_the_status_and_the_end_of_the_cool_down_are_written() -> None:
     store = Store()
     noted = notes(store)
     noted.put(EAST, "429", 2.5)
@@ -58,7 +58,7 @@ async def test_it_is_noted_how_a_deployment_was_seen_and_until_when_it_is_left_a
     await noted.close()
 
 
-async def test_of_many_changes_the_first_and_the_latest_are_written() -> None:
+async def test_the_first_and_the_latest_of_many_changes_are_written() -> None:
     store = Store()
     noted = notes(store, 0.3)
     noted.put(EAST, "429", 1)
@@ -71,14 +71,14 @@ async def test_of_many_changes_the_first_and_the_latest_are_written() -> None:
     await noted.close()
 
 
-async def test_what_cannot_be_written_is_left_out_and_the_next_is_written(
+async def test_a_failed_write_is_dropped_and_the_next_is_written(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = Store()
     noted = notes(store)
     store.down = True
     noted.put(EAST, "429", 1)
-    await store.asked.wait()
+    await store.called.wait()
     await asyncio.sleep(0)
     store.down = False
     noted.put(EAST, "ok", 0)
@@ -88,12 +88,12 @@ async def test_what_cannot_be_written_is_left_out_and_the_next_is_written(
     await noted.close()
 
 
-async def test_it_can_be_closed_while_the_tables_do_not_answer() -> None:
+async def test_close_works_while_the_tables_do_not_respond() -> None:
     store = Store()
     noted = notes(store)
     store.passing.clear()
     noted.put(EAST, "429", 1)
-    await store.asked.wait()
+    await store.called.wait()
     async with asyncio.timeout(5):
         await noted.close()
     assert store.rows == []

@@ -18,16 +18,16 @@ class CountingCredential:
     """As much of an azure-identity credential as is used."""
 
     def __init__(self, seconds: float = 3600) -> None:
-        self.asked = 0
+        self.calls = 0
         self.seconds = seconds
         self.fails = False
 
     async def get_token(self, *_: str, **__: object) -> AccessToken:
-        self.asked += 1
+        self.calls += 1
         await asyncio.sleep(0)
         if self.fails:
             raise ServiceRequestError("no network")
-        return AccessToken(f"token-{self.asked}", int(time.time() + self.seconds))
+        return AccessToken(f"token-{self.calls}", int(time.time() + self.seconds))
 
     async def close(self) -> None:
         pass
@@ -39,14 +39,14 @@ class CountingCredential:
         pass
 
 
-async def test_many_calls_at_once_renew_one_token() -> None:
+async def test_concurrent_calls_share_one_renewal() -> None:
     credential = CountingCredential()
     tokens = IdentityTokens("scope", None, credential)
     assert set(await asyncio.gather(*(tokens.token() for _ in range(50)))) == {"token-1"}
-    assert await tokens.token() == "token-1" and credential.asked == 1
+    assert await tokens.token() == "token-1" and credential.calls == 1
 
 
-async def test_a_token_that_nears_its_end_serves_while_the_next_is_fetched() -> None:
+async def test_an_expiring_token_is_used_while_the_next_is_fetched() -> None:
     credential = CountingCredential(seconds=60)
     tokens = IdentityTokens("scope", None, credential)
     assert await tokens.token() == "token-1"
@@ -55,10 +55,10 @@ async def test_a_token_that_nears_its_end_serves_while_the_next_is_fetched() -> 
     async with asyncio.timeout(10):
         while await tokens.token() == "token-1":  # noqa: ASYNC110 - it is fetched behind our back
             await asyncio.sleep(0)
-    assert await tokens.token() == "token-2" and credential.asked == 2
+    assert await tokens.token() == "token-2" and credential.calls == 2
 
 
-async def test_a_token_that_still_holds_serves_while_none_can_be_had_and_is_not_asked_for_each_time() -> None:
+async def test_a_valid_token_is_used_while_renewals_fail_and_renewals_pause() -> None:
     credential = CountingCredential(seconds=60)
     tokens = IdentityTokens("scope", None, credential)
     assert await tokens.token() == "token-1"
@@ -66,10 +66,10 @@ async def test_a_token_that_still_holds_serves_while_none_can_be_had_and_is_not_
     for _ in range(50):
         assert await tokens.token() == "token-1"
         await asyncio.sleep(0)
-    assert credential.asked == 2
+    assert credential.calls == 2
 
 
-async def test_a_token_at_its_very_end_no_longer_serves() -> None:
+async def test_a_token_that_is_about_to_expire_is_not_used() -> None:
     credential = CountingCredential(seconds=20)
     tokens = IdentityTokens("scope", None, credential)
     assert [await tokens.token() for _ in range(2)] == ["token-1", "token-2"]
@@ -78,7 +78,7 @@ async def test_a_token_at_its_very_end_no_longer_serves() -> None:
         await tokens.token()
 
 
-async def test_no_token_at_all_is_told_as_ours() -> None:
+async def test_a_missing_token_is_an_upstream_error() -> None:
     credential = CountingCredential()
     credential.fails = True
     with pytest.raises(UpstreamError, match="sign in"):

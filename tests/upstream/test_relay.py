@@ -116,19 +116,19 @@ def error_of(event: bytes) -> dict[str, object]:
     return error
 
 
-async def test_a_whole_stream_goes_on_as_it_came_without_the_usage_that_nobody_asked_for() -> None:
+async def test_a_whole_stream_is_relayed_without_the_usage_that_the_client_did_not_request() -> None:
     got, ended = await pumped(Source(HELLO, HELLO, USAGE, DONE))
     assert got == [HELLO_PLAIN, HELLO_PLAIN, DONE]
     assert ended == Relayed(Ending.FINISHED, Usage(7, 5), 2)
 
 
-async def test_usage_that_was_asked_for_goes_on() -> None:
+async def test_requested_usage_is_relayed() -> None:
     got, ended = await pumped(Source(HELLO, USAGE, DONE), hide=False)
     assert got == [HELLO, USAGE, DONE]
     assert ended.usage == Usage(7, 5)
 
 
-async def test_pieces_that_cut_events_are_joined_to_whole_events() -> None:
+async def test_pieces_of_events_are_joined() -> None:
     stream = HELLO + USAGE + DONE
     got, ended = await pumped(Source(*(stream[at : at + 1] for at in range(len(stream)))))
     assert got == [HELLO_PLAIN, DONE]
@@ -138,13 +138,13 @@ async def test_pieces_that_cut_events_are_joined_to_whole_events() -> None:
 @pytest.mark.parametrize(
     "last", [b"data: [DONE]", b"data: [DONE]\n", b"data: [DONE]\r\r", b"data: [DONE]\r\n\r"]
 )
-async def test_a_last_event_without_its_blank_line_is_passed_on(last: bytes) -> None:
+async def test_a_last_event_without_its_blank_line_is_relayed(last: bytes) -> None:
     got, ended = await pumped(Source(HELLO, last))
     assert got == [HELLO_PLAIN, last]
     assert ended.ending is Ending.FINISHED
 
 
-async def test_what_comes_after_done_is_passed_on() -> None:
+async def test_data_after_done_is_relayed() -> None:
     got, ended = await pumped(Source(DONE, b": bye\n\n"))
     assert got == [DONE, b": bye\n\n"]
     assert ended.ending is Ending.FINISHED
@@ -158,7 +158,7 @@ async def test_a_stream_that_stops_before_done_ends_in_one_error_event(end: list
     assert ended == Relayed(Ending.CUT, None, 1)
 
 
-async def test_a_stream_that_broke_is_accounted_before_its_client_is_told() -> None:
+async def test_a_broken_stream_is_accounted_for_before_the_error_is_sent() -> None:
     source, client, ended = Source(HELLO), Client(stops_at=1), Ended()
     pump = asyncio.create_task(relay(source, ended).pump(client.send))
     await client.stopped.wait()
@@ -174,7 +174,7 @@ async def test_an_empty_stream_ends_in_one_error_event() -> None:
     assert ended == Relayed(Ending.CUT, None, 0)
 
 
-async def test_half_an_event_is_not_glued_to_the_error() -> None:
+async def test_half_an_event_is_not_joined_to_the_error() -> None:
     got, ended = await pumped(Source(HELLO, HELLO[:30]))
     events = split(b"".join(got))
     assert events[0] == HELLO_PLAIN
@@ -182,24 +182,24 @@ async def test_half_an_event_is_not_glued_to_the_error() -> None:
     assert ended.ending is Ending.CUT
 
 
-async def test_no_end_is_invented() -> None:
+async def test_a_cut_stream_gets_no_done() -> None:
     got, _ = await pumped(Source(HELLO))
     assert b"[DONE]" not in b"".join(got)
 
 
-async def test_usage_that_came_before_the_cut_is_accounted() -> None:
+async def test_usage_before_the_cut_is_accounted_for() -> None:
     _, ended = await pumped(Source(HELLO, USAGE))
     assert ended == Relayed(Ending.CUT, Usage(7, 5), 1)
 
 
-async def test_an_event_without_end_in_sight_is_cut_and_none_of_it_sent() -> None:
+async def test_an_endless_event_is_cut_and_none_of_it_is_sent() -> None:
     got, ended = await pumped(Source(HELLO, b"x" * (MAX_EVENT_BYTES + 1)))
     assert got[0] == HELLO_PLAIN
     assert error_of(got[1])["message"] == "The model returned an invalid stream. Ask again."
     assert ended.ending is Ending.CUT
 
 
-async def test_while_the_upstream_is_silent_comments_are_sent() -> None:
+async def test_comments_are_sent_while_the_upstream_is_silent() -> None:
     source, ended = Source(HELLO, HELLO[:10], silent=True), Ended()
     beats = asyncio.Semaphore(0)
     got: list[bytes] = []
@@ -233,7 +233,7 @@ async def test_a_heartbeat_that_cannot_be_sent_is_not_followed_by_another() -> N
     assert len(ended.calls) == 1
 
 
-async def test_heartbeats_that_fail_harm_nobody_and_leave_no_complaint() -> None:
+async def test_failed_heartbeats_change_nothing_and_log_nothing() -> None:
     loop, failures, ended = asyncio.get_running_loop(), list[object](), Ended()
     loop.set_exception_handler(lambda _, context: failures.append(context))
     beats = asyncio.Semaphore(0)
@@ -290,7 +290,7 @@ async def test_nothing_is_sent_after_the_end() -> None:
     assert [error_of(event)["code"] for event in got] == ["upstream_error"]
 
 
-async def test_a_silence_beyond_the_deadline_ends_the_stream_with_a_timeout() -> None:
+async def test_a_long_silence_ends_the_stream_with_a_timeout() -> None:
     source = Source(HELLO, silent=True)
     got, ended = await pumped(source, idle=OFTEN)
     assert got[0] == HELLO_PLAIN
@@ -307,7 +307,7 @@ async def test_a_silence_beyond_the_deadline_ends_the_stream_with_a_timeout() ->
 @pytest.mark.parametrize(
     ("pieces", "events"), [([], 0), ([HELLO], 1), ([HELLO, HELLO[:20]], 1)], ids=["none", "one", "half"]
 )
-async def test_a_stream_that_takes_too_long_ends_with_an_error_event_and_is_accounted_as_cut(
+async def test_a_stream_that_takes_too_long_ends_with_an_error_event_and_counts_as_cut(
     pieces: list[bytes], events: int
 ) -> None:
     got, ended = await pumped(Source(*pieces, silent=True), longest=OFTEN)
@@ -321,7 +321,7 @@ async def test_a_stream_that_takes_too_long_ends_with_an_error_event_and_is_acco
     assert ended == Relayed(Ending.CUT, None, events)
 
 
-async def test_a_client_that_takes_nothing_does_not_hold_a_stream_beyond_its_end() -> None:
+async def test_a_client_that_reads_nothing_does_not_hold_a_stream_beyond_its_limit() -> None:
     source, client, ended = Source(HELLO, USAGE, DONE), Client(stops_at=0), Ended()
     with pytest.raises(ClientNotReading):
         await relay(source, ended, longest=OFTEN).pump(client.send)
@@ -342,7 +342,7 @@ async def cancelled(source: Source, client: Client, reached: asyncio.Event) -> R
     return ended.once
 
 
-async def test_a_client_that_leaves_while_the_upstream_is_awaited_is_accounted_once() -> None:
+async def test_a_client_that_leaves_while_the_upstream_is_silent_is_accounted_for_once() -> None:
     source = Source(HELLO, USAGE, silent=True)
     assert await cancelled(source, Client(), source.waiting) == Relayed(Ending.ABANDONED, Usage(7, 5), 1)
 
@@ -359,7 +359,7 @@ async def test_a_client_that_leaves_while_the_upstream_is_awaited_is_accounted_o
     ids=["first event", "next event", "done", "rest", "error event"],
 )
 @pytest.mark.parametrize("error", [None, OSError("gone"), RuntimeError("closed")])
-async def test_a_client_that_leaves_or_fails_at_any_sending_is_accounted_once(
+async def test_a_client_that_leaves_or_fails_at_any_point_is_accounted_for_once(
     pieces: list[bytes], stops_at: int, expected: Relayed, error: Exception | None
 ) -> None:
     source, client = Source(*pieces), Client(stops_at, error)
@@ -373,7 +373,7 @@ async def test_a_client_that_leaves_or_fails_at_any_sending_is_accounted_once(
     assert source.closings >= 1
 
 
-async def test_the_last_words_of_others_go_out_before_a_stream_is_accounted_for() -> None:
+async def test_the_last_bytes_of_other_streams_are_sent_before_a_stream_is_accounted_for() -> None:
     seen: list[str] = []
 
     async def send(_: bytes) -> None:
@@ -384,7 +384,7 @@ async def test_the_last_words_of_others_go_out_before_a_stream_is_accounted_for(
     assert seen == ["sent"] * 3 + ["accounted"] * 3
 
 
-async def test_a_client_that_leaves_when_it_has_all_has_a_finished_stream() -> None:
+async def test_a_client_that_leaves_with_the_whole_stream_has_a_finished_stream() -> None:
     ended = Ended()
 
     async def send(_: bytes) -> None:
@@ -396,7 +396,7 @@ async def test_a_client_that_leaves_when_it_has_all_has_a_finished_stream() -> N
     assert ended.once == Relayed(Ending.FINISHED, Usage(7, 5), 1)
 
 
-async def test_a_pump_cancelled_before_it_began_is_accounted_by_closing_it() -> None:
+async def test_a_pump_cancelled_before_it_starts_is_accounted_for_on_close() -> None:
     source, ended = Source(HELLO), Ended()
     one = relay(source, ended)
     pump = asyncio.create_task(one.pump(Client().send))
@@ -408,7 +408,7 @@ async def test_a_pump_cancelled_before_it_began_is_accounted_by_closing_it() -> 
     assert source.closings == 1
 
 
-async def test_closing_after_the_end_accounts_nothing_more() -> None:
+async def test_close_after_the_end_accounts_for_nothing_more() -> None:
     source, ended = Source(HELLO, DONE), Ended()
     one = relay(source, ended)
     await one.pump(Client().send)
@@ -417,14 +417,14 @@ async def test_closing_after_the_end_accounts_nothing_more() -> None:
     assert ended.once.ending is Ending.FINISHED
 
 
-async def test_a_fault_of_the_source_that_nobody_foresaw_is_raised_and_accounted() -> None:
+async def test_an_unexpected_exception_of_the_source_is_raised_and_accounted_for() -> None:
     source, ended = Source(HELLO, ZeroDivisionError()), Ended()
     with pytest.raises(ZeroDivisionError):
         await relay(source, ended).pump(Client().send)
     assert ended.once == Relayed(Ending.ABANDONED, None, 1)
 
 
-async def test_a_source_that_cannot_be_closed_is_accounted_all_the_same() -> None:
+async def test_a_source_that_cannot_be_closed_is_accounted_for() -> None:
     class Stuck(Source):
         def close(self) -> None:
             raise OSError("stuck")

@@ -82,12 +82,12 @@ def equals(count: int = 3) -> Pool:
 # ---- who is first
 
 
-async def test_the_lowest_priority_number_serves_alone() -> None:
+async def test_only_the_lowest_priority_number_is_used() -> None:
     pool = Pool(deployment("paygo", priority=2), deployment("ptu", priority=1))
     assert await pool.served_by() == {"ptu": len(USERS)}
 
 
-async def test_what_the_first_priority_cannot_take_spills_over_to_the_next() -> None:
+async def test_calls_spill_over_to_the_next_priority() -> None:
     pool = Pool(deployment("paygo", priority=2), deployment("ptu", priority=1))
     await pool.fail("ptu", Trouble.BUSY, 5)
     assert await pool.served_by() == {"paygo": len(USERS)}
@@ -100,12 +100,12 @@ async def test_users_are_spread_by_weight() -> None:
     assert 0.72 < (await pool.served_by())["large"] / len(USERS) < 0.78
 
 
-async def test_a_weight_of_nothing_is_the_least() -> None:
+async def test_a_weight_of_zero_counts_as_one() -> None:
     pool = Pool(deployment("large", weight=9), deployment("odd", weight=0))
     assert 0.07 < (await pool.served_by())["odd"] / len(USERS) < 0.13
 
 
-async def test_a_user_keeps_to_one_deployment_on_every_instance() -> None:
+async def test_a_user_keeps_one_deployment_on_every_instance() -> None:
     first, second = equals(), equals()
     for user in USERS[:50]:
         chosen = {(await pool.choose(user)).deployment.id for pool in (first, second) for _ in range(3)}
@@ -123,7 +123,7 @@ async def test_a_new_deployment_moves_only_its_own_share_of_the_users() -> None:
     assert {(await four.choose(user)).deployment.id for user in moved} == {"d3"}
 
 
-async def test_one_user_with_many_calls_at_once_is_spread_by_load() -> None:
+async def test_one_users_concurrent_calls_are_spread_by_load() -> None:
     pool = equals()
     for number in range(1, 301):
         (await pool.choose("ann")).begin()
@@ -132,7 +132,7 @@ async def test_one_user_with_many_calls_at_once_is_spread_by_load() -> None:
     assert sum(busy) == 300 and min(busy) >= 300 * (1 - 2 / 3 * BALANCE) - 2
 
 
-async def test_affinity_wins_while_there_is_little_to_do() -> None:
+async def test_users_keep_their_deployment_at_low_load() -> None:
     pool = equals()
     chosen = set()
     for _ in range(QUIET):
@@ -150,7 +150,7 @@ async def test_load_is_shared_by_weight() -> None:
     assert large <= BALANCE * 300 + 1 and small <= BALANCE * 100 + 1
 
 
-async def test_an_inactive_deployment_is_not_there() -> None:
+async def test_an_inactive_deployment_is_not_used() -> None:
     pool = Pool(deployment("d0", active=False), deployment("d1"))
     assert await pool.served_by() == {"d1": len(USERS)}
     assert (await Pool(deployment("d0", active=False)).routes()).models == set()
@@ -160,7 +160,7 @@ async def test_an_inactive_deployment_is_not_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "told", "seconds"),
+    ("trouble", "named", "seconds"),
     [
         (Trouble.BUSY, 3.5, 3.5),
         (Trouble.BUSY, None, COOL_DOWN_SECONDS),
@@ -171,11 +171,11 @@ async def test_an_inactive_deployment_is_not_there() -> None:
         (Trouble.REFUSED, None, REFUSED_SECONDS),
     ],
 )
-async def test_what_fails_is_left_alone_for_so_long(
-    trouble: Trouble, told: float | None, seconds: float
+async def test_a_failure_cools_a_deployment_down(
+    trouble: Trouble, named: float | None, seconds: float
 ) -> None:
     pool = equals(2)
-    await pool.fail("d0", trouble, told)
+    await pool.fail("d0", trouble, named)
     pool.now += seconds - 0.01
     assert await pool.served_by() == {"d1": len(USERS)}
     pool.now += 0.01
@@ -183,7 +183,7 @@ async def test_what_fails_is_left_alone_for_so_long(
     assert pool.noticed == [("d0", trouble.value, seconds)]
 
 
-async def test_further_failures_in_a_row_double_the_time_up_to_a_minute() -> None:
+async def test_repeated_failures_double_the_cool_down_up_to_a_minute() -> None:
     pool = equals(2)
     for seconds in (10, 20, 40, 60, 60):
         candidate = await pool.fail("d0")
@@ -193,7 +193,7 @@ async def test_further_failures_in_a_row_double_the_time_up_to_a_minute() -> Non
     assert (await pool.fail("d0")).cool_until - pool.now == COOL_DOWN_SECONDS
 
 
-async def test_calls_that_fail_together_count_as_one_failure() -> None:
+async def test_overlapping_failures_count_as_one() -> None:
     pool = equals(2)
     candidate = await pool.get("d0")
     began_at, pool.now = pool.now, pool.now + 1
@@ -203,7 +203,7 @@ async def test_calls_that_fail_together_count_as_one_failure() -> None:
     assert candidate.is_last_resort()
 
 
-async def test_an_answer_to_an_older_call_does_not_end_a_cool_down() -> None:
+async def test_a_response_to_an_older_call_does_not_end_a_cool_down() -> None:
     pool = equals(2)
     candidate = await pool.get("d0")
     began_at, pool.now = pool.now, pool.now + 1
@@ -212,7 +212,7 @@ async def test_an_answer_to_an_older_call_does_not_end_a_cool_down() -> None:
     assert not candidate.is_ready()
 
 
-async def test_a_failure_of_an_older_call_does_not_lift_what_a_429_has_asked_for() -> None:
+async def test_a_failure_of_an_older_call_does_not_end_the_cool_down_of_a_429() -> None:
     pool = equals(1)
     candidate = await pool.fail("d0", Trouble.BUSY, 30)
     candidate.failed(Trouble.FAILED, "500", None, pool.now - 5)
@@ -220,7 +220,7 @@ async def test_a_failure_of_an_older_call_does_not_lift_what_a_429_has_asked_for
     assert candidate.cool_until == pool.now + 30
 
 
-async def test_after_a_failure_one_call_tries_and_the_others_go_elsewhere_until_it_is_answered() -> None:
+async def test_after_a_failure_a_single_call_probes_while_the_others_go_elsewhere() -> None:
     pool = equals(2)
     await pool.fail("d0", Trouble.SILENT)
     pool.now += COOL_DOWN_SECONDS
@@ -232,7 +232,7 @@ async def test_after_a_failure_one_call_tries_and_the_others_go_elsewhere_until_
     assert (await pool.served_by())["d0"] == len(mine)
 
 
-async def test_a_probe_whose_caller_leaves_makes_room_for_another() -> None:
+async def test_a_probe_whose_client_leaves_is_replaced() -> None:
     pool = equals(2)
     await pool.fail("d0")
     pool.now += COOL_DOWN_SECONDS
@@ -243,7 +243,7 @@ async def test_a_probe_whose_caller_leaves_makes_room_for_another() -> None:
     assert probe.is_ready()
 
 
-async def test_after_a_429_all_come_back_at_once() -> None:
+async def test_after_a_429_all_calls_return_at_once() -> None:
     pool = equals(2)
     await pool.fail("d0", Trouble.BUSY, 1)
     pool.now += 1
@@ -256,14 +256,14 @@ async def test_after_a_429_all_come_back_at_once() -> None:
 # ---- when nothing is left
 
 
-async def test_the_only_deployment_is_tried_again_after_failures_of_its_own() -> None:
+async def test_the_only_deployment_is_used_again_after_its_own_failures() -> None:
     pool = equals(1)
     for _ in range(20):
         await pool.fail("d0")
     assert (await pool.choose()).deployment.id == "d0"
 
 
-async def test_what_gives_no_answer_at_all_is_given_up_after_some_tries_and_probed() -> None:
+async def test_a_deployment_without_any_response_is_given_up_after_some_tries_and_probed() -> None:
     pool = equals(1)
     for _ in range(DEAD_AFTER):
         assert (await pool.choose()).deployment.id == "d0"
@@ -278,7 +278,7 @@ async def test_what_gives_no_answer_at_all_is_given_up_after_some_tries_and_prob
     assert (await pool.choose("bob")).deployment.id == "d0"
 
 
-async def test_what_failed_is_used_only_where_nothing_else_is_left() -> None:
+async def test_a_failed_deployment_is_used_only_if_no_other_is_left() -> None:
     pool = Pool(deployment("d0", priority=1), deployment("d1", priority=2))
     await pool.fail("d0")
     assert await pool.served_by() == {"d1": len(USERS)}
@@ -286,7 +286,7 @@ async def test_what_failed_is_used_only_where_nothing_else_is_left() -> None:
     assert await pool.served_by() == {"d0": len(USERS)}
 
 
-async def test_what_was_tried_is_not_chosen_again() -> None:
+async def test_a_deployment_that_was_tried_is_not_chosen_again() -> None:
     pool = equals(3)
     tried: tuple[Candidate, ...] = ()
     for _ in range(3):
@@ -325,7 +325,7 @@ async def test_where_all_failed_the_last_failure_is_told() -> None:
     assert (await pool.routes()).refusal("m", last) is last
 
 
-async def test_a_limit_that_is_over_is_no_reason_to_say_busy() -> None:
+async def test_a_429_that_is_over_does_not_hide_the_last_error() -> None:
     pool = equals(1)
     await pool.fail("d0", Trouble.BUSY, 5)
     pool.now += 5
@@ -350,7 +350,7 @@ async def test_a_cool_down_survives_the_reload_of_the_table() -> None:
 @pytest.mark.parametrize(
     "change", [{"endpoint": "https://new.example"}, {"deployment_name": "x"}, {"auth": "KEY"}]
 )
-async def test_a_row_that_names_another_target_begins_anew(change: dict[str, str]) -> None:
+async def test_a_row_with_another_target_starts_without_history(change: dict[str, str]) -> None:
     pool = equals(1)
     await pool.fail("d0", Trouble.REFUSED)
     pool.rows = [replace(pool.rows[0], **change)]  # type: ignore[arg-type]
@@ -358,7 +358,7 @@ async def test_a_row_that_names_another_target_begins_anew(change: dict[str, str
     assert (await pool.choose()).trouble is None
 
 
-async def test_without_the_tables_what_was_known_serves() -> None:
+async def test_cached_deployments_are_used_without_the_tables() -> None:
     pool = equals(1)
     await pool.fail("d0", Trouble.BUSY, 60)
     pool.down = True
@@ -371,7 +371,7 @@ async def test_without_the_tables_what_was_known_serves() -> None:
 # ---- what is noticed
 
 
-async def test_a_change_is_noticed_once_and_a_calm_deployment_at_most_once_a_minute() -> None:
+async def test_a_change_is_reported_once_and_a_steady_deployment_at_most_once_a_minute() -> None:
     pool = equals(1)
     candidate = await pool.fail("d0", Trouble.BUSY, 5)
     pool.now += 5
@@ -385,7 +385,7 @@ async def test_a_change_is_noticed_once_and_a_calm_deployment_at_most_once_a_min
     assert set(pool.noticed[2:]) == {("d0", "ok", 0.0)}
 
 
-async def test_the_first_answer_is_noticed_at_once() -> None:
+async def test_the_first_response_is_reported_at_once() -> None:
     pool = equals(2)
     for _ in range(3):
         await pool.succeed(await pool.get("d0"))
@@ -396,7 +396,7 @@ async def test_the_first_answer_is_noticed_at_once() -> None:
     assert pool.noticed == [("d0", "ok", 0.0)] * 2
 
 
-async def test_a_deployment_without_an_answer_is_not_noticed() -> None:
+async def test_a_deployment_without_a_response_is_not_reported() -> None:
     pool = equals(2)
     (await pool.get("d1")).begin()
     for _ in range(10):
@@ -405,7 +405,7 @@ async def test_a_deployment_without_an_answer_is_not_noticed() -> None:
     assert pool.noticed == []
 
 
-async def test_who_refuses_us_is_told_to_the_operator_by_name(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_deployment_that_refuses_us_is_logged_by_name(caplog: pytest.LogCaptureFixture) -> None:
     pool = equals(2)
     await pool.fail("d1", Trouble.REFUSED)
     assert [record.levelname for record in caplog.records] == ["ERROR"]

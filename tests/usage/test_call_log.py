@@ -72,7 +72,7 @@ async def test_no_record_is_longer_than_application_insights_takes(caplog: pytes
     assert max(len(message) for message in caplog.messages) < 32_768
 
 
-async def test_a_failed_call_is_a_warning_of_its_own_at_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_call_is_logged_at_once_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     calls = CallLog()
     log(calls, "fine")
     log(calls, "failed", status=502)

@@ -121,9 +121,13 @@ async def test_a_call_arrives_as_a_dependency_with_its_trace_and_its_log_line(
     assert item["tags"]["ai.operation.id"] == TRACE[3:35]
     assert item["tags"]["ai.operation.parentId"] == TRACE[36:52]
     assert item["tags"]["ai.cloud.role"] == "func-of-the-event"
-    told = data(item)
-    properties = told["properties"]
-    assert (told["name"], told["success"], properties["proxy.status"]) == (f"chat {model}", True, "200")
+    dependency = data(item)
+    properties = dependency["properties"]
+    assert (dependency["name"], dependency["success"], properties["proxy.status"]) == (
+        f"chat {model}",
+        True,
+        "200",
+    )
     assert properties["proxy.request_id"] == got.headers["x-request-id"]
     assert (properties["proxy.attempts"], properties["proxy.deployment"]) == ("2", f"{model}-b")
     assert int(properties["gen_ai.usage.output_tokens"]) == json.loads(got.body)["usage"]["completion_tokens"]
@@ -131,7 +135,7 @@ async def test_a_call_arrives_as_a_dependency_with_its_trace_and_its_log_line(
         assert secret not in json.dumps(item)
 
 
-async def test_a_call_that_failed_is_told_as_failed(ingestion: Ingestion) -> None:
+async def test_a_failed_call_is_a_failed_dependency(ingestion: Ingestion) -> None:
     telemetry = Telemetry(ingestion.connection_string, "role", 0.05)
     telemetry.put(LINE, trace(TRACE))
     failed = replace(LINE, status=502, ending="upstream_error", first_byte_ms=None)
@@ -142,7 +146,7 @@ async def test_a_call_that_failed_is_told_as_failed(ingestion: Ingestion) -> Non
     await asyncio.to_thread(telemetry.close)
 
 
-async def test_a_trace_that_its_client_does_not_sample_is_not_sent(ingestion: Ingestion) -> None:
+async def test_a_trace_that_the_client_does_not_sample_is_not_sent(ingestion: Ingestion) -> None:
     telemetry = Telemetry(ingestion.connection_string, "role", 0.05)
     telemetry.put(LINE, trace(TRACE[:-2] + "00"))
     telemetry.put(LINE, trace(TRACE))
@@ -150,7 +154,7 @@ async def test_a_trace_that_its_client_does_not_sample_is_not_sent(ingestion: In
     assert len(ingestion.items) == 1
 
 
-async def test_nothing_grows_and_nothing_fails_while_nobody_takes_the_spans(
+async def test_spans_that_cannot_be_sent_neither_pile_up_nor_fail(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     telemetry = Telemetry("no connection string at all", "role", 0.01)
@@ -162,7 +166,7 @@ async def test_nothing_grows_and_nothing_fails_while_nobody_takes_the_spans(
 
 
 @pytest.mark.parametrize("setting", ["", "InstrumentationKey=x;IngestionEndpoint=http://127.0.0.1:1/"])
-def test_nothing_of_it_is_imported_before_a_call_has_ended(setting: str) -> None:
+def test_telemetry_is_not_imported_before_the_first_call_ends(setting: str) -> None:
     """With the setting, too: cold start counts, and the cloud always has it."""
     program = (
         "import asyncio, sys, function_app\n"
