@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from ..apis import chat
+from ..apis.chat import ChatRequest
 from ..core.errors import InternalError, InvalidEventToken, ProxyError, StoreUnavailable
 from ..core.models import Credential, Event, Usage
 from ..core.trace import trace_headers
@@ -103,7 +104,7 @@ class Proxy:
             return refusal(error, self._quota.last_known(caller, event, arrived_at).headers(arrived_at))
         return await self._forward(call, routes, hold, progress)
 
-    def _parse(self, headers: Headers, body: bytes) -> chat.ChatRequest:
+    def _parse(self, headers: Headers, body: bytes) -> ChatRequest:
         try:
             return chat.parse(body)
         except ProxyError as error:

@@ -24,7 +24,7 @@ LEAST_SECONDS: Final = 1.0
 """With less than this left of its time, a call is not sent to another deployment."""
 
 ON_TIME_SECONDS: Final = 1.0
-"""A call that came so recently has practically all of its time."""
+"""A call that came so recently has all of its time for the first try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ class Forwarding:
         if candidate.trouble is not None:
             return False
         usual = min(self._timeouts.first_byte, self._timeouts.whole)
-        return candidate.answered_at > began_at or seconds < usual - ON_TIME_SECONDS
+        return candidate.answered_at > began_at or seconds < usual
 
     def _seconds_left(self, call: Call) -> float:
         return call.came_at + self._timeouts.whole - self.clock()
@@ -188,11 +188,14 @@ class Forwarding:
             UpstreamTimeout: the call came so slowly that none is left.
         """
         whole, left = self._timeouts.whole, self._seconds_left(call)
-        if not progress.tried and left < min(LEAST_SECONDS, whole - ON_TIME_SECONDS):
-            raise UpstreamTimeout(
-                f"The {whole:g} seconds for a call were over before it could be sent to the model. "
-                "Send a shorter body, or try again."
-            )
+        if not progress.tried:
+            if left > whole - ON_TIME_SECONDS:
+                left = whole
+            elif left < LEAST_SECONDS:
+                raise UpstreamTimeout(
+                    f"The {whole:g} seconds for a call were over before it could be sent to the model. "
+                    "Send a shorter body, or try again."
+                )
         return min(left, self._timeouts.first_byte) if call.request.stream else left
 
 
