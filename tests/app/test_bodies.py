@@ -79,7 +79,7 @@ async def test_a_body_that_comes_slowly_is_forwarded_whole(stage: Stage, chunked
     assert sorted(call.body for call in stage.simulator.calls) == sorted(bodies)
 
 
-async def test_no_part_of_a_body_is_taken_by_the_watch_for_a_leaving_client(stage: Stage) -> None:
+async def test_the_watch_for_a_leaving_client_takes_no_part_of_a_body(stage: Stage) -> None:
     """ASGI gives each message to one reader. uvicorn hides it where there are two: other servers need not."""
     body = question(300)
     coming: asyncio.Queue[Message] = asyncio.Queue()
@@ -106,7 +106,7 @@ async def test_no_part_of_a_body_is_taken_by_the_watch_for_a_leaving_client(stag
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["with-its-length", "chunked"])
 @pytest.mark.parametrize("pause", [0, 0.2], ids=["at-once", "after-a-while"])
-async def test_a_client_that_leaves_within_its_body_leaves_nothing_behind(
+async def test_a_client_that_leaves_during_its_body_leaves_nothing_behind(
     stage: Stage, chunked: bool, pause: float
 ) -> None:
     credential, body = f"hackathon/slow-{next(_users)}", question(300)
@@ -130,7 +130,7 @@ async def hasty(running: Stage, environment: dict[str, str]) -> AsyncIterator[St
 @pytest.mark.parametrize(
     ("stream", "failed"), [(True, False), (False, True)], ids=["stream", "plain-after-a-failure"]
 )
-async def test_the_time_that_a_body_took_is_not_given_to_the_model_once_more_nor_held_against_it(
+async def test_the_time_of_a_slow_body_counts_and_does_not_cool_the_deployment_down(
     stage: Stage, hasty: Stage, stream: bool, failed: bool
 ) -> None:
     model = await stage.add_deployment()
@@ -155,7 +155,7 @@ async def ask(stage: Stage, event: str) -> Answered:
     return await answered(stage.post(headers={"api-key": f"{event}/ann"}))
 
 
-async def test_a_call_whose_body_took_all_its_time_is_told_so_and_costs_nothing(
+async def test_a_call_whose_body_took_all_its_time_is_refused_and_costs_nothing(
     stage: Stage, hasty: Stage
 ) -> None:
     event = await stage.add_event(requests_per_day=5)
@@ -174,9 +174,7 @@ async def impatient(running: Stage, environment: dict[str, str]) -> AsyncIterato
 
 
 @pytest.mark.parametrize("part", [b"", b'{"messages"'], ids=["none-of-it", "some-of-it"])
-async def test_a_body_that_does_not_come_is_refused_in_plain_words(
-    stage: Stage, impatient: Stage, part: bytes
-) -> None:
+async def test_a_body_that_does_not_arrive_is_refused(stage: Stage, impatient: Stage, part: bytes) -> None:
     async with connected(impatient.url, f"hackathon/slow-{next(_users)}", 100) as (reader, writer):
         writer.write(part)
         got = answer(await reader.read())

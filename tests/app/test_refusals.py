@@ -207,7 +207,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-async def test_refusal_as_documented(
+async def test_a_refusal_is_as_documented(
     row: Row, stage: Stage, hasty: Stage, cut_off: tuple[Stage, TableTap]
 ) -> None:
     got = await row.scene(Stages(stage, hasty, cut_off[0]))
@@ -221,12 +221,12 @@ async def test_refusal_as_documented(
     assert got.headers["x-request-id"]
 
 
-async def test_every_refusal_that_a_client_can_meet_is_shown_here() -> None:
+async def test_every_error_code_has_a_test() -> None:
     told = {row.code for row in ROWS.values()}
     assert told == {kind.code for kind in every_refusal()} - NOT_YET - NEVER_MEANT
 
 
-async def test_unknown_and_malformed_credentials_are_told_the_same(stage: Stage) -> None:
+async def test_unknown_and_malformed_credentials_get_the_same_response(stage: Stage) -> None:
     bodies = {
         (await answered(stage.post(headers=headers))).body
         for headers in ({}, {"api-key": "x"}, {"api-key": "nobody/ann"}, {"openai-event-code": "a/b/c"})
@@ -306,7 +306,7 @@ async def test_a_credential_beyond_ascii_is_refused_before_any_table_is_touched(
 @pytest.mark.parametrize(
     "written", [b"Basic aGFja2F0aG9uL2Fubg==", b"Bearer", b"Bearerhackathon/ann", b"hackathon/ann"]
 )
-async def test_an_authorization_of_another_kind_is_no_credential(
+async def test_another_authorization_scheme_is_no_credential(
     cut_off: tuple[Stage, TableTap], written: bytes
 ) -> None:
     stage, tap = cut_off
@@ -330,7 +330,7 @@ async def test_any_well_formed_code_is_a_plain_key_of_the_table(stage: Stage, co
 
 
 @pytest.mark.parametrize("user", ["a@b.c", "a+b", "u" * 64, "0", "GloveBoxes", "a.b-c_d"])
-async def test_every_documented_user_is_let_in(stage: Stage, user: str) -> None:
+async def test_every_documented_user_name_is_accepted(stage: Stage, user: str) -> None:
     assert (await answered(stage.post(headers={"api-key": f"hackathon/{user}"}))).status == 200
 
 
@@ -391,14 +391,14 @@ INVALID_REQUEST: dict[str, tuple[bytes, str | None]] = {
 
 
 @pytest.mark.parametrize("body", INVALID_JSON.values(), ids=INVALID_JSON)
-async def test_what_is_not_json_in_utf_8_is_refused_here(stage: Stage, body: bytes) -> None:
+async def test_a_body_that_is_not_json_is_refused_by_the_proxy(stage: Stage, body: bytes) -> None:
     got = await answered(stage.post(data=body))
     assert (got.status, got.error["code"]) == (400, "invalid_json")
     assert not stage.simulator.calls
 
 
 @pytest.mark.parametrize(("body", "param"), INVALID_REQUEST.values(), ids=INVALID_REQUEST)
-async def test_what_policy_must_read_and_cannot_is_refused_here(
+async def test_an_invalid_policy_member_is_refused_by_the_proxy(
     stage: Stage, body: bytes, param: str | None
 ) -> None:
     got = await answered(stage.post(data=body))
@@ -423,7 +423,7 @@ async def test_a_huge_output_cap_never_fails_here(stage: Stage, asked: int) -> N
 
 
 @pytest.mark.parametrize("field", ["messages", "temperature", "tools", "response_format"])
-async def test_what_policy_need_not_read_is_the_upstreams_to_refuse(stage: Stage, field: str) -> None:
+async def test_other_invalid_members_are_refused_by_the_upstream(stage: Stage, field: str) -> None:
     body: dict[str, object] = {name: value for name, value in QUESTION.items() if name != field}
     if field != "messages":
         body[field] = {"nonsense": True}
@@ -437,7 +437,7 @@ async def test_missing_messages_are_refused_in_the_upstreams_own_words(stage: St
     assert got.error["param"] == "messages"
 
 
-async def test_eight_megabytes_are_too_large_however_they_are_sent(stage: Stage) -> None:
+async def test_eight_megabytes_are_too_large_in_every_form(stage: Stage) -> None:
     body = b'{"messages":"' + b"x" * 8_000_000 + b'"}'
 
     async def in_chunks() -> AsyncIterator[bytes]:
@@ -502,9 +502,7 @@ NAMES: dict[str, str] = {
     "route", ["/v1/openai/deployments/{}/chat/completions", "/api/v1/deployments/{}/chat/completions"]
 )
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-async def test_a_strange_deployment_name_is_a_model_that_is_not_there(
-    stage: Stage, route: str, name: str
-) -> None:
+async def test_a_strange_deployment_name_is_an_unknown_model(stage: Stage, route: str, name: str) -> None:
     url = URL(stage.url + route.format(name), encoded=True)
     got = await answered(stage.http.post(url, json=QUESTION, headers={"api-key": CREDENTIAL}))
     assert (got.status, got.error["code"]) in {(404, "model_not_found"), (404, "not_found")}
@@ -516,7 +514,7 @@ async def test_a_strange_deployment_name_is_a_model_that_is_not_there(
 @pytest.mark.parametrize(
     "name", ["", "a/b", "../../admin", "\x00", "gpt\n4o", "' or '1' eq '1", "😀", "g" * 100_000]
 )
-async def test_a_strange_model_in_the_body_is_a_model_that_is_not_there(stage: Stage, name: str) -> None:
+async def test_a_strange_model_in_the_body_is_an_unknown_model(stage: Stage, name: str) -> None:
     got = await answered(stage.post(json=QUESTION | {"model": name}))
     if name:
         assert (got.status, got.error["code"]) == (404, "model_not_found")
@@ -526,7 +524,7 @@ async def test_a_strange_model_in_the_body_is_a_model_that_is_not_there(stage: S
         assert (got.status, stage.simulator.calls[-1].deployment) == (200, MODEL)
 
 
-async def test_a_default_model_that_is_not_deployed_is_told_not_failed(stage: Stage) -> None:
+async def test_a_default_model_that_is_not_deployed_is_a_404(stage: Stage) -> None:
     code = await stage.add_event(models=(), default_model="gone")
     got = await answered(stage.post(headers={"api-key": f"{code}/ann"}))
     assert (got.status, got.error["code"]) == (404, "model_not_found")
@@ -550,7 +548,7 @@ async def test_an_event_row_that_cannot_be_read_is_a_clear_503(stage: Stage) -> 
     await client.close()
 
 
-async def test_a_client_that_leaves_within_its_body_leaves_nothing_behind(stage: Stage) -> None:
+async def test_a_client_that_leaves_during_its_body_leaves_nothing_behind(stage: Stage) -> None:
     host, port = stage.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(CHAT + b"\r\nhost: x\r\napi-key: hackathon/ann\r\ncontent-length: 1000\r\n\r\n{")
@@ -561,7 +559,7 @@ async def test_a_client_that_leaves_within_its_body_leaves_nothing_behind(stage:
     assert len(stage.simulator.calls) == 1
 
 
-async def test_a_client_may_send_its_credential_in_no_query(stage: Stage) -> None:
+async def test_a_credential_in_the_query_is_not_accepted(stage: Stage) -> None:
     for query in ("api-key=hackathon/ann", "code=hackathon/ann", "openai-event-code=hackathon/ann"):
         got = await answered(stage.http.get(f"{stage.url}/v1/event?{query}"))
         assert got.status == 401

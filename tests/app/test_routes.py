@@ -59,7 +59,7 @@ async def cut_off(
 
 @pytest.mark.parametrize("path", CHATS)
 @pytest.mark.parametrize("query", ["", "?api-version=2023-09-01-preview", "?api-version=nonsense&x=1"])
-async def test_chat_is_answered_by_the_named_model_and_any_api_version_stays_here(
+async def test_chat_uses_the_named_model_and_drops_the_api_version(
     stage: Stage, path: str, query: str
 ) -> None:
     got = await answered(stage.post(path + query, json=QUESTION | {"model": OTHER}))
@@ -82,9 +82,7 @@ async def test_the_deployment_in_the_path_wins_over_the_model_in_the_body(
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize("path", UNNAMED)
-async def test_without_any_model_the_default_of_the_event_answers(
-    stage: Stage, prefix: str, path: str
-) -> None:
+async def test_without_a_model_the_default_of_the_event_is_used(stage: Stage, prefix: str, path: str) -> None:
     got = await answered(stage.post(prefix + path))
     assert got.status == 200
     assert stage.simulator.calls[-1].deployment == MODEL
@@ -104,7 +102,7 @@ async def test_models_are_listed_as_openai_lists_them(stage: Stage, path: str) -
     assert all(isinstance(one["created"], int) and one["owned_by"] for one in value["data"])
 
 
-async def test_models_are_those_that_the_event_may_use_and_that_are_deployed_and_active(
+async def test_only_allowed_and_active_models_are_listed(
     stage: Stage,
 ) -> None:
     model = await stage.add_deployment()
@@ -115,7 +113,7 @@ async def test_models_are_those_that_the_event_may_use_and_that_are_deployed_and
 
 
 @pytest.mark.parametrize("path", ONE_MODEL)
-async def test_one_model_is_told_as_the_list_has_it(stage: Stage, path: str) -> None:
+async def test_one_model_is_shown_as_in_the_list(stage: Stage, path: str) -> None:
     headers = {"api-key": CREDENTIAL}
     got = await answered(stage.http.get(stage.url + path, headers=headers))
     listed = await (await stage.http.get(stage.url + path.removesuffix(f"/{OTHER}"), headers=headers)).json()
@@ -126,7 +124,7 @@ async def test_one_model_is_told_as_the_list_has_it(stage: Stage, path: str) -> 
 
 @pytest.mark.parametrize("name", ["no-such-model", "gpt-4o%2Fx", "GPT-4O", "'%20or%201=1", "%0a"])
 @pytest.mark.parametrize("path", MODELS)
-async def test_a_model_that_the_event_may_not_use_is_not_found_and_told_which_are(
+async def test_a_model_that_the_event_may_not_use_is_a_404_that_lists_the_allowed_ones(
     stage: Stage, path: str, name: str
 ) -> None:
     got = await on_the_wire(
@@ -140,7 +138,7 @@ LIMITS = {"x-ratelimit-limit-requests", "x-ratelimit-remaining-requests"}
 """Without the reset, which another second changes."""
 
 
-async def test_one_model_goes_the_way_of_the_list_through_the_policy(stage: Stage) -> None:
+async def test_one_model_needs_an_open_event_like_the_list(stage: Stage) -> None:
     stopped = await stage.add_deployment(active=False)
     closed, quota = {"ends_at": datetime.now(UTC) - timedelta(hours=1)}, {"requests_per_day": 7}
     for changes in ({}, {"models": (MODEL,)}, {"models": (stopped,)}, {"models": ()}, closed, quota):
@@ -176,7 +174,7 @@ async def test_a_second_deployment_lists_its_model_once(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("path", EVENTS)
-async def test_the_event_says_who_i_am_and_what_it_allows(stage: Stage, path: str) -> None:
+async def test_the_event_shows_the_user_and_the_limits(stage: Stage, path: str) -> None:
     starts, ends = datetime(2026, 1, 2, 3, tzinfo=UTC), datetime(2096, 1, 2, 3, tzinfo=UTC)
     code = await stage.add_event(starts_at=starts, ends_at=ends, organizer="Ada", max_output_tokens=300)
     got = await stage.http.get(stage.url + path, headers={"api-key": f"{code.upper()}/Ann"})
@@ -194,7 +192,7 @@ async def test_the_event_says_who_i_am_and_what_it_allows(stage: Stage, path: st
     assert (told["default_model"], told["max_output_tokens"]) == (MODEL, 300)
 
 
-async def test_a_closed_event_still_tells_its_times(stage: Stage) -> None:
+async def test_a_closed_event_still_shows_its_times(stage: Stage) -> None:
     now = datetime.now(UTC)
     for changes in (
         {"starts_at": now + timedelta(hours=1)},
@@ -216,7 +214,7 @@ async def test_the_credential_is_taken_from_each_of_the_three_headers(
 
 
 @pytest.mark.parametrize("path", sorted(ALLOWED))
-async def test_no_route_answers_without_a_credential(stage: Stage, path: str) -> None:
+async def test_every_route_needs_a_credential(stage: Stage, path: str) -> None:
     got = await ask(stage, path)
     assert (got.status, got.error["code"]) == (401, "invalid_event_token")
     assert not stage.simulator.calls
@@ -240,12 +238,12 @@ async def test_api_key_comes_before_event_code_and_event_code_before_bearer(stag
             assert (await ask(stage, "/v1/event", {first: wrong, second: HEADERS[second]})).status == 401
 
 
-async def test_an_empty_header_gives_way_to_the_next(stage: Stage) -> None:
+async def test_an_empty_header_is_skipped(stage: Stage) -> None:
     headers = {"api-key": "", "openai-event-code": "  ", "authorization": f"Bearer {CREDENTIAL}"}
     assert (await ask(stage, "/v1/event", headers)).status == 200
 
 
-async def test_upper_case_and_spaces_around_name_the_same_credential(stage: Stage) -> None:
+async def test_upper_case_and_outer_spaces_give_the_same_credential(stage: Stage) -> None:
     for written in (
         "HackaThon/GloveBoxes",
         "  hackathon/gloveboxes  ",
@@ -257,7 +255,7 @@ async def test_upper_case_and_spaces_around_name_the_same_credential(stage: Stag
 
 
 @pytest.mark.parametrize("path", sorted(ALLOWED))
-async def test_every_other_method_is_told_the_one_that_is_allowed(stage: Stage, path: str) -> None:
+async def test_other_methods_get_405_with_the_allowed_one(stage: Stage, path: str) -> None:
     for method in METHODS:
         if method == ALLOWED[path]:
             continue
@@ -293,7 +291,7 @@ async def test_every_other_method_is_told_the_one_that_is_allowed(stage: Stage, 
         ),
     ],
 )
-async def test_any_other_path_is_not_found_in_the_envelope_for_every_method(stage: Stage, path: str) -> None:
+async def test_an_unknown_path_is_a_404_in_the_envelope_for_every_method(stage: Stage, path: str) -> None:
     await is_not_found(stage, path, "serves chat completions only, at /v1/chat/completions.")
 
 
@@ -305,7 +303,7 @@ WITHOUT_V1 = [
 
 
 @pytest.mark.parametrize("path", WITHOUT_V1)
-async def test_a_forgotten_v1_is_told_in_the_envelope_for_every_method(stage: Stage, path: str) -> None:
+async def test_a_path_without_v1_is_a_404_in_the_envelope_for_every_method(stage: Stage, path: str) -> None:
     await is_not_found(stage, f"{path}?x=1", f"'{path}' lacks /v1: it should be '/v1{path}'.")
 
 
@@ -335,15 +333,13 @@ async def is_not_found(stage: Stage, target: str, told: str) -> None:
         *("/images/generations", "/completions", "/files", "/moderations", "/audio/speech", "/batches"),
     ],
 )
-async def test_what_is_not_served_with_v1_either_is_told_so_and_not_sent_there(
-    stage: Stage, path: str
-) -> None:
+async def test_an_unknown_path_without_v1_is_not_sent_to_v1(stage: Stage, path: str) -> None:
     got = await answered(stage.post(path=path))
     assert (got.status, got.error["code"]) == (404, "not_found")
     assert got.error["message"].startswith(f"Nothing is at '{path}': this proxy serves chat completions only")
 
 
-async def test_a_long_path_that_lacks_v1_is_told_whole(stage: Stage) -> None:
+async def test_a_long_path_without_v1_is_shown_whole(stage: Stage) -> None:
     path = f"/openai/deployments/{'m' * 64}/chat/completions"
     got = await answered(stage.post(path=path))
     assert f"it should be '/v1{path}'." in got.error["message"]
@@ -365,7 +361,7 @@ async def test_the_host_refuses_a_doubled_slash_and_a_nul_without_the_app(
     assert (got.status, got.body) == (status, b"")
 
 
-async def test_both_prefixes_answer_alike(stage: Stage) -> None:
+async def test_both_prefixes_respond_alike(stage: Stage) -> None:
     for path in (
         *NAMED,
         *UNNAMED,
@@ -402,12 +398,12 @@ async def test_healthz_is_alive_even_when_the_settings_are_wrong(running: Stage)
             assert b"soon" not in got.body
 
 
-async def test_readyz_says_that_the_tables_answer(stage: Stage) -> None:
+async def test_readyz_is_200_while_the_tables_respond(stage: Stage) -> None:
     got = await answered(stage.http.get(stage.url + "/readyz"))
     assert (got.status, got.body) == (200, b'{"status":"ready"}')
 
 
-async def test_readyz_says_when_the_tables_do_not_answer(cut_off: tuple[Stage, TableTap]) -> None:
+async def test_readyz_is_503_while_the_tables_do_not_respond(cut_off: tuple[Stage, TableTap]) -> None:
     stage, tap = cut_off
     before = tap.connections
     got = await answered(stage.http.get(stage.url + "/readyz"))

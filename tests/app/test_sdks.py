@@ -96,9 +96,7 @@ async def ask(stage: Stage, model: str = MODEL, **options: Any) -> Any:
 # ---- answers
 
 
-async def test_the_asynchronous_client_gets_plain_answers_streams_and_models(
-    stage: Stage, form: Make
-) -> None:
+async def test_the_asynchronous_client_gets_responses_streams_and_models(stage: Stage, form: Make) -> None:
     async with form(ASYNC, stage.url, api_key=CREDENTIAL, max_retries=0) as sdk:
         answer = await sdk.chat.completions.create(model=MODEL, messages=MESSAGES)
         assert answer.choices[0].message.content
@@ -113,7 +111,7 @@ async def test_the_asynchronous_client_gets_plain_answers_streams_and_models(
     assert {call.deployment for call in stage.simulator.calls} == {MODEL}
 
 
-async def test_the_synchronous_client_gets_plain_answers_streams_and_models(stage: Stage, form: Make) -> None:
+async def test_the_synchronous_client_gets_responses_streams_and_models(stage: Stage, form: Make) -> None:
     def use() -> tuple[str, str, list[str]]:
         with form(SYNC, stage.url, api_key=CREDENTIAL, max_retries=0) as sdk:
             answer = sdk.chat.completions.create(model=MODEL, messages=MESSAGES)
@@ -133,7 +131,7 @@ def _texts(chunks: list[Any]) -> Iterator[str]:
     return (choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
 
 
-async def test_usage_in_a_stream_comes_when_it_is_asked_for(stage: Stage) -> None:
+async def test_usage_in_a_stream_comes_when_it_is_requested(stage: Stage) -> None:
     async with client(stage) as sdk:
         stream = await sdk.chat.completions.create(
             model=MODEL, messages=MESSAGES, stream=True, stream_options={"include_usage": True}
@@ -187,9 +185,7 @@ async def test_a_closed_event_is_a_permission_error(stage: Stage) -> None:
     assert not stage.simulator.calls
 
 
-async def test_a_model_that_is_not_there_is_a_not_found_error_that_lists_those_that_are(
-    stage: Stage, form: Make
-) -> None:
+async def test_an_unknown_model_is_a_not_found_error_that_lists_the_models(stage: Stage, form: Make) -> None:
     if form is azure_deployment:
         pytest.skip("its deployment is in the client, not in the call")
     async with form(ASYNC, stage.url, api_key=CREDENTIAL) as sdk:
@@ -207,7 +203,9 @@ async def test_another_api_of_the_sdk_is_a_not_found_error(stage: Stage) -> None
 
 
 @pytest.mark.parametrize("kind", ["openai", "azure_endpoint", "azure_base_url"])
-async def test_an_address_without_v1_is_a_not_found_error_that_says_so(stage: Stage, kind: str) -> None:
+async def test_an_address_without_v1_is_a_not_found_error_with_the_right_address(
+    stage: Stage, kind: str
+) -> None:
     given: dict[str, Any] = {"api_key": CREDENTIAL}
     if kind != "openai":
         given["api_version"] = VERSION
@@ -230,7 +228,7 @@ async def test_a_malformed_request_is_a_bad_request_error(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("behaviour", "code"), [(FilteredPrompt(), "content_filter"), (TooLong(), "context_length_exceeded")]
 )
-async def test_what_the_model_refuses_is_a_bad_request_error_with_its_own_code(
+async def test_a_refusal_of_the_model_is_a_bad_request_error_with_its_own_code(
     stage: Stage, behaviour: Any, code: str
 ) -> None:
     stage.simulator.behave(MODEL, behaviour)
@@ -241,7 +239,7 @@ async def test_what_the_model_refuses_is_a_bad_request_error_with_its_own_code(
 
 
 @pytest.mark.parametrize("retries", [0, 2])
-async def test_a_busy_model_is_asked_again_as_often_as_the_client_wants(stage: Stage, retries: int) -> None:
+async def test_a_busy_model_is_retried_as_often_as_the_client_allows(stage: Stage, retries: int) -> None:
     stage.simulator.always(MODEL, RateLimited(retry_after_ms=20))
     with pytest.raises(openai.RateLimitError) as refused:
         await ask(stage, max_retries=retries)
@@ -327,7 +325,7 @@ RETRIED: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("version", ["new", "1.x"])
-async def test_the_sdks_own_retries_and_ours_together_leave_no_error(
+async def test_retries_of_the_sdk_and_ours_together_leave_no_error(
     stage: Stage, old_python: Path, version: str
 ) -> None:
     """Each deployment misbehaves once; the SDK repeats a call twice, as it does by default."""

@@ -168,7 +168,7 @@ async def _leave(app: Process, stage: Stage, code: str, model: str) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot ask a process to end by a signal")
 @pytest.mark.parametrize("arguments", [AS_IT_COMES, AT_DEBUG], ids=["as-it-comes", "at-debug"])
 @pytest.mark.parametrize("state", ["up", "down"])
-async def test_no_secret_is_ever_logged_or_answered(
+async def test_no_secret_is_ever_logged_or_sent(
     stage: Stage, environment: dict[str, str], arguments: tuple[str, ...], state: str
 ) -> None:
     model = await stage.add_deployment()

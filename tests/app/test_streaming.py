@@ -127,7 +127,7 @@ def errors(stream: bytes) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("n", [1, 3])
-async def test_usage_is_asked_for_and_no_trace_of_it_is_left(twin: tuple[Stage, str, str], n: int) -> None:
+async def test_usage_is_requested_and_hidden(twin: tuple[Stage, str, str], n: int) -> None:
     stage, model, credential = twin
     body = QUESTION | {"stream": True, "n": n}
     plain = await direct(stage.simulator, **body, model="gpt-4o")
@@ -139,7 +139,7 @@ async def test_usage_is_asked_for_and_no_trace_of_it_is_left(twin: tuple[Stage, 
     assert stage.simulator.calls[-1].usage is not None
 
 
-async def test_usage_that_the_client_asked_for_is_untouched(twin: tuple[Stage, str, str]) -> None:
+async def test_usage_that_the_client_requested_is_unchanged(twin: tuple[Stage, str, str]) -> None:
     stage, model, credential = twin
     options = {"stream": True, "stream_options": {"include_usage": True, "future": 1}}
     plain = await direct(stage.simulator, **QUESTION, **options, model="gpt-4o")
@@ -151,7 +151,7 @@ async def test_usage_that_the_client_asked_for_is_untouched(twin: tuple[Stage, s
     assert stage.simulator.calls[-1].json["stream_options"] == options["stream_options"]
 
 
-async def test_other_stream_options_are_kept_where_usage_is_added(stage: Stage) -> None:
+async def test_other_stream_options_are_kept_when_usage_is_added(stage: Stage) -> None:
     options = {"include_obfuscation": False, "include_usage": False}
     got = await answered(stage.post(json=STREAM | {"stream_options": options}))
     assert b"usage" not in got.body
@@ -159,7 +159,7 @@ async def test_other_stream_options_are_kept_where_usage_is_added(stage: Stage) 
 
 
 @pytest.mark.parametrize("stream", [False, None])
-async def test_usage_is_not_asked_for_where_nothing_is_streamed(stage: Stage, stream: bool | None) -> None:
+async def test_usage_is_not_requested_without_a_stream(stage: Stage, stream: bool | None) -> None:
     got = await answered(stage.post(json=QUESTION | {"stream": stream}))
     assert got.headers["content-type"] == "application/json"
     assert "stream_options" not in stage.simulator.calls[-1].json
@@ -230,7 +230,7 @@ async def test_a_long_stream_relays_byte_for_byte(stage: Stage) -> None:
     assert (await answered(stage.post(json=STREAM))).body == whole
 
 
-async def test_an_answer_that_is_no_stream_to_a_call_for_one_passes_whole(stage: Stage) -> None:
+async def test_a_whole_response_to_a_streamed_call_passes(stage: Stage) -> None:
     stage.simulator.behave(MODEL, FilteredAnswer(2))
     got = await answered(stage.post(json=STREAM))
     assert b'"finish_reason":"content_filter"' in got.body
@@ -258,7 +258,7 @@ async def test_the_first_content_reaches_the_sdk_while_the_upstream_still_produc
     assert "".join(words) == "One two three four five."
 
 
-async def test_each_event_passes_before_the_next_is_made(stage: Stage) -> None:
+async def test_each_event_is_relayed_before_the_next_is_produced(stage: Stage) -> None:
     gate = stage.simulator.gate(MODEL, WORDS)
     gate.open(0)
     async with stage.post(json=STREAM) as response:
@@ -306,7 +306,7 @@ async def test_an_error_before_the_first_byte_is_a_plain_http_error(
     assert got.headers["content-type"] == "application/json"
 
 
-async def test_a_malformed_call_for_a_stream_is_a_plain_http_error(stage: Stage) -> None:
+async def test_a_malformed_streamed_call_is_a_plain_http_error(stage: Stage) -> None:
     got = await answered(stage.post(json=STREAM | {"n": 0}))
     assert (got.status, got.error["code"]) == (400, "invalid_request")
 
@@ -325,7 +325,7 @@ CUTS: dict[str, Behaviour] = {
 
 
 @pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
-async def test_a_failure_after_the_first_byte_is_one_event_and_no_invented_end(
+async def test_a_failure_after_the_first_byte_is_one_error_event_without_done(
     stage: Stage, cut: Behaviour
 ) -> None:
     stage.simulator.behave(MODEL, cut)
@@ -338,7 +338,7 @@ async def test_a_failure_after_the_first_byte_is_one_event_and_no_invented_end(
 
 
 @pytest.mark.parametrize("cut", ["close", "reset", "clean"])
-async def test_what_came_before_the_cut_is_relayed(stage: Stage, cut: str) -> None:
+async def test_events_before_the_cut_are_relayed(stage: Stage, cut: str) -> None:
     events = tuple(b'data: {"choices":[{"delta":{"content":"%d"}}]}\n\n' % number for number in range(5))
     stage.simulator.behave(MODEL, RawStream(events, cut=cut))  # type: ignore[arg-type]
     got = await answered(stage.post(json=STREAM))
@@ -367,7 +367,7 @@ async def test_in_the_sdk_an_error_after_the_first_byte_is_an_api_error(
         assert got
 
 
-async def test_a_stream_that_breaks_off_does_not_spoil_the_next_call(stage: Stage) -> None:
+async def test_a_broken_stream_does_not_affect_the_next_call(stage: Stage) -> None:
     for behaviour in (CutStream(), StreamError(), Garbage()):
         stage.simulator.behave(MODEL, behaviour)
         await answered(stage.post(json=STREAM))
@@ -394,7 +394,7 @@ async def test_a_comment_is_sent_while_the_upstream_is_silent(
     assert "".join(_contents(whole)) == "One two three four five."
 
 
-async def test_no_comment_ever_stands_within_an_event(beating: Stage, stage: Stage) -> None:
+async def test_no_comment_is_sent_within_an_event(beating: Stage, stage: Stage) -> None:
     whole = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n' + ENDED
     gate = stage.simulator.gate(MODEL, RawStream((whole[:20], whole[20:])))
     gate.open(1)
@@ -434,7 +434,7 @@ async def bounded(running: Stage, environment: dict[str, str]) -> AsyncIterator[
         yield stage
 
 
-async def test_a_stream_that_takes_too_long_ends_with_an_error_event_and_is_told_as_cut(
+async def test_a_stream_that_takes_too_long_ends_with_an_error_event_and_counts_as_cut(
     bounded: Stage, stage: Stage, counted: Counted, caplog: pytest.LogCaptureFixture
 ) -> None:
     user = f"patient-{next(_users)}"
@@ -451,7 +451,7 @@ async def test_a_stream_that_takes_too_long_ends_with_an_error_event_and_is_told
     assert calls_in_log(caplog, bounded)[-1]["ending"] == "cut"
 
 
-async def test_a_client_that_reads_nothing_holds_no_stream_beyond_its_end(
+async def test_a_client_that_reads_nothing_does_not_hold_a_stream_beyond_its_limit(
     bounded: Stage, stage: Stage, counted: Counted
 ) -> None:
     user = f"deaf-{next(_users)}"
@@ -580,7 +580,7 @@ async def _begun(http: aiohttp.ClientSession, url: str) -> int:
     return response.status
 
 
-async def test_the_sdk_may_leave_within_a_stream(stage: Stage) -> None:
+async def test_the_sdk_may_leave_during_a_stream(stage: Stage) -> None:
     gate = stage.simulator.gate(MODEL, WORDS)
     gate.open(3)
     async with client(stage) as sdk:
@@ -602,7 +602,7 @@ async def test_the_sdk_may_leave_within_a_stream(stage: Stage) -> None:
     ids=["reported", "not-reported"],
 )
 @pytest.mark.parametrize("body", [QUESTION, STREAM, WITH_USAGE], ids=["plain", "stream", "stream-with-usage"])
-async def test_what_a_call_used_is_accounted(
+async def test_the_usage_of_a_call_is_accounted_for(
     stage: Stage, counted: Counted, behaviour: Behaviour, tokens: int | None, body: dict[str, object]
 ) -> None:
     user = f"user-{next(_users)}"
