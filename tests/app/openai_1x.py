@@ -1,6 +1,6 @@
 """What an attendee's code from the days of openai 1.x does: run as `python openai_1x.py URL KEY MODEL`.
 
-It runs in an environment of its own, so it imports nothing of this project. Its output is what each call told.
+It runs in an environment of its own, so it imports nothing of this project. Its output has the result of each call.
 """
 
 import asyncio
@@ -60,15 +60,15 @@ async def asynchronous(url: str, key: str, model: str) -> object:
 
 
 def main(url: str, key: str, model: str) -> None:
-    told: dict[str, object] = {"version": openai.__version__}
+    results: dict[str, object] = {"version": openai.__version__}
     for name, client in clients(url, key).items():
-        told[name] = [plain(client, model), streamed(client, model), models(client, model)]
-    for name, client in clients(url, "nobody/ann").items():
-        told[f"{name} refused"] = refused(lambda client=client: plain(client, model))  # type: ignore[misc]
+        results[name] = [plain(client, model), streamed(client, model), models(client, model)]
+    for name, client in clients(url, "unknown/ann").items():
+        results[f"{name} refused"] = refused(lambda client=client: plain(client, model))  # type: ignore[misc]
     client = clients(url, key)["base_url"]
-    told["no model"] = refused(lambda: plain(client, "no-such-model"))
-    told["async"] = asyncio.run(asynchronous(url, key, model))
-    sys.stdout.write(json.dumps(told))
+    results["no model"] = refused(lambda: plain(client, "no-such-model"))
+    results["async"] = asyncio.run(asynchronous(url, key, model))
+    sys.stdout.write(json.dumps(results))
 
 
 if __name__ == "__main__":

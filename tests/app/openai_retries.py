@@ -1,6 +1,6 @@
 """What an attendee's code gets with the SDK's own retries: run as `python openai_retries.py URL KEY MODEL...`.
 
-It runs with any version of openai, so it imports nothing of this project. Its output is what each model told.
+It runs with any version of openai, so it imports nothing of this project. Its output has the result of each model.
 """
 
 import json
@@ -25,11 +25,11 @@ def streamed(client: openai.OpenAI, model: str) -> bool:
 
 def main(url: str, key: str, *models: str) -> None:
     client = openai.OpenAI(base_url=f"{url}/v1", api_key=key)
-    told: dict[str, object] = {"version": openai.__version__}
+    results: dict[str, object] = {"version": openai.__version__}
     for model in models:
         begun = time.monotonic()
-        told[model] = [plain(client, model), streamed(client, model), time.monotonic() - begun]
-    sys.stdout.write(json.dumps(told))
+        results[model] = [plain(client, model), streamed(client, model), time.monotonic() - begun]
+    sys.stdout.write(json.dumps(results))
 
 
 if __name__ == "__main__":
