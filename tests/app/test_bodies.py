@@ -40,10 +40,8 @@ async def connected(
     """A connection on which the head of a call was sent; without a length, its body will be chunked."""
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
-    told = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
-    head = (
-        f"POST {PATH} HTTP/1.1\r\nhost: test\r\nconnection: close\r\napi-key: {credential}\r\n{told}\r\n\r\n"
-    )
+    framing = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
+    head = f"POST {PATH} HTTP/1.1\r\nhost: test\r\nconnection: close\r\napi-key: {credential}\r\n{framing}\r\n\r\n"
     writer.write(head.encode())
     try:
         yield reader, writer
@@ -143,9 +141,9 @@ async def test_the_time_of_a_slow_body_counts_and_does_not_cool_the_deployment_d
     body = json.dumps(QUESTION | {"stream": stream}).encode()
     got = await sent_slowly(hasty.url, body, 3, 0.4, event=event)
     assert (got.status, got.error["code"]) == (504, "upstream_timeout")
-    told = re.search(r"did not respond within ([0-9.]+) seconds", got.error["message"])
-    assert told is not None
-    assert float(told[1]) <= round(WITHIN_SECONDS - 3 * 0.4, 1)
+    shown = re.search(r"did not respond within ([0-9.]+) seconds", got.error["message"])
+    assert shown is not None
+    assert float(shown[1]) <= round(WITHIN_SECONDS - 3 * 0.4, 1)
     await stage.simulator.until(lambda calls: calls[-1].left)
     assert (await ask(hasty, event)).status == 200
     assert stage.simulator.calls[-1].deployment == (other if failed else model)

@@ -70,7 +70,7 @@ Scene = Callable[[Stages], Awaitable[Answered]]
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the contract: the scene, and what the client is told."""
+    """One row of the contract: the scene, and the response."""
 
     status: int
     code: str
@@ -86,7 +86,7 @@ def sends(body: bytes) -> Scene:
 
 
 async def unknown_event(stages: Stages) -> Answered:
-    return await answered(stages.usual.post(headers={"api-key": "nobody-has-this/ann"}))
+    return await answered(stages.usual.post(headers={"api-key": "no-such-event/ann"}))
 
 
 async def no_credential(stages: Stages) -> Answered:
@@ -222,14 +222,14 @@ async def test_a_refusal_is_as_documented(
 
 
 async def test_every_error_code_has_a_test() -> None:
-    told = {row.code for row in ROWS.values()}
-    assert told == {kind.code for kind in every_refusal()} - NOT_YET - NEVER_MEANT
+    tested = {row.code for row in ROWS.values()}
+    assert tested == {kind.code for kind in every_refusal()} - NOT_YET - NEVER_MEANT
 
 
 async def test_unknown_and_malformed_credentials_get_the_same_response(stage: Stage) -> None:
     bodies = {
         (await answered(stage.post(headers=headers))).body
-        for headers in ({}, {"api-key": "x"}, {"api-key": "nobody/ann"}, {"openai-event-code": "a/b/c"})
+        for headers in ({}, {"api-key": "x"}, {"api-key": "unknown/ann"}, {"openai-event-code": "a/b/c"})
     }
     assert len(bodies) == 1
 
@@ -408,11 +408,11 @@ async def test_an_invalid_policy_member_is_refused_by_the_proxy(
     assert not stage.simulator.calls
 
 
-@pytest.mark.parametrize("asked", [10**6, 2**31, 2**63, 10**30])
-async def test_a_huge_output_cap_never_fails_here(stage: Stage, asked: int) -> None:
+@pytest.mark.parametrize("requested", [10**6, 2**31, 2**63, 10**30])
+async def test_a_huge_output_cap_never_fails_here(stage: Stage, requested: int) -> None:
     capped = await stage.add_event(max_output_tokens=100)
     got = await answered(
-        stage.post(headers={"api-key": f"{capped}/ann"}, json=QUESTION | {"max_tokens": asked})
+        stage.post(headers={"api-key": f"{capped}/ann"}, json=QUESTION | {"max_tokens": requested})
     )
     assert got.status in {200, 400}
     if got.status == 200:

@@ -179,17 +179,17 @@ async def test_the_event_shows_the_user_and_the_limits(stage: Stage, path: str) 
     code = await stage.add_event(starts_at=starts, ends_at=ends, organizer="Ada", max_output_tokens=300)
     got = await stage.http.get(stage.url + path, headers={"api-key": f"{code.upper()}/Ann"})
     assert got.status == 200
-    told = await got.json()
-    assert {name: told[name] for name in ("event_code", "user", "name", "organizer", "open")} == {
+    event = await got.json()
+    assert {name: event[name] for name in ("event_code", "user", "name", "organizer", "open")} == {
         "event_code": code,
         "user": "ann",
         "name": "Demo hackathon",
         "organizer": "Ada",
         "open": True,
     }
-    assert [datetime.fromisoformat(told[name]) for name in ("starts_at", "ends_at")] == [starts, ends]
-    assert told["models"] == [MODEL, OTHER]
-    assert (told["default_model"], told["max_output_tokens"]) == (MODEL, 300)
+    assert [datetime.fromisoformat(event[name]) for name in ("starts_at", "ends_at")] == [starts, ends]
+    assert event["models"] == [MODEL, OTHER]
+    assert (event["default_model"], event["max_output_tokens"]) == (MODEL, 300)
 
 
 async def test_a_closed_event_still_shows_its_times(stage: Stage) -> None:
@@ -230,11 +230,12 @@ async def test_api_key_comes_before_event_code_and_event_code_before_bearer(stag
     order = ["api-key", "openai-event-code", "authorization"]
     for place, first in enumerate(order):
         later = {
-            name: "Bearer nobody/x" if name == "authorization" else "nobody/x" for name in order[place + 1 :]
+            name: "Bearer unknown/x" if name == "authorization" else "unknown/x"
+            for name in order[place + 1 :]
         }
         assert (await ask(stage, "/v1/event", {first: HEADERS[first]} | later)).status == 200
         for second in order[place + 1 :]:
-            wrong = "Bearer nobody/x" if first == "authorization" else "nobody/x"
+            wrong = "Bearer unknown/x" if first == "authorization" else "unknown/x"
             assert (await ask(stage, "/v1/event", {first: wrong, second: HEADERS[second]})).status == 401
 
 
@@ -307,7 +308,7 @@ async def test_a_path_without_v1_is_a_404_in_the_envelope_for_every_method(stage
     await is_not_found(stage, f"{path}?x=1", f"'{path}' lacks /v1: it should be '/v1{path}'.")
 
 
-async def is_not_found(stage: Stage, target: str, told: str) -> None:
+async def is_not_found(stage: Stage, target: str, words: str) -> None:
     """In the envelope, for every method."""
     for method in METHODS:
         got = await on_the_wire(
@@ -316,7 +317,7 @@ async def is_not_found(stage: Stage, target: str, told: str) -> None:
         assert (got.status, got.headers["content-type"]) == (404, "application/json"), method
         if method != "HEAD":
             assert got.error["code"] == "not_found"
-            assert told in got.error["message"]
+            assert words in got.error["message"]
     assert not stage.simulator.calls
 
 
@@ -372,13 +373,15 @@ async def test_both_prefixes_respond_alike(stage: Stage) -> None:
         "/event",
         "/nothing",
     ):
-        told = []
+        responses = []
         for prefix in PREFIXES:
             got = await answered(stage.http.get(stage.url + prefix + path.format(OTHER), headers=HEADERS))
             dated = {"date", "x-request-id", "content-length"}
             body = got.body.replace(prefix.encode() + path.format(OTHER).encode(), b"PATH")
-            told.append((got.status, body, {name: got.headers[name] for name in got.headers.keys() - dated}))
-        assert told[0] == told[1]
+            responses.append(
+                (got.status, body, {name: got.headers[name] for name in got.headers.keys() - dated})
+            )
+        assert responses[0] == responses[1]
 
 
 async def test_healthz_touches_nothing_else(cut_off: tuple[Stage, TableTap]) -> None:

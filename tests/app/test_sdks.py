@@ -168,7 +168,7 @@ async def test_raw_responses_show_the_ids(stage: Stage) -> None:
 
 
 async def test_an_unknown_code_is_an_authentication_error_for_every_form(stage: Stage, form: Make) -> None:
-    async with form(ASYNC, stage.url, api_key="nobody/ann") as sdk:
+    async with form(ASYNC, stage.url, api_key="unknown/ann") as sdk:
         with pytest.raises(openai.AuthenticationError, match="organiser") as refused:
             await sdk.chat.completions.create(model=MODEL, messages=MESSAGES)
         assert (refused.value.code, bool(refused.value.request_id)) == ("invalid_event_token", True)
@@ -301,18 +301,18 @@ async def _run(python: Path, script: str, *arguments: str) -> dict[str, Any]:
     )
     output, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
-    told: dict[str, Any] = json.loads(output)
-    return told
+    results: dict[str, Any] = json.loads(output)
+    return results
 
 
 async def test_openai_1x_works_in_every_form(stage: Stage, old_python: Path) -> None:
-    told = await _run(old_python, "openai_1x.py", stage.url, CREDENTIAL, MODEL)
-    assert told.pop("version") == OLD[0].removeprefix("openai==")
-    assert told.pop("async") is True
-    assert told.pop("no model") == ["NotFoundError", 404, "model_not_found", True]
-    refusals = [told.pop(name) for name in list(told) if name.endswith(" refused")]
+    results = await _run(old_python, "openai_1x.py", stage.url, CREDENTIAL, MODEL)
+    assert results.pop("version") == OLD[0].removeprefix("openai==")
+    assert results.pop("async") is True
+    assert results.pop("no model") == ["NotFoundError", 404, "model_not_found", True]
+    refusals = [results.pop(name) for name in list(results) if name.endswith(" refused")]
     assert refusals == [["AuthenticationError", 401, "invalid_event_token", True]] * 4
-    assert list(told.values()) == [[True, True, True]] * 4
+    assert list(results.values()) == [[True, True, True]] * 4
 
 
 RETRIED: dict[str, list[Any]] = {
@@ -341,8 +341,8 @@ async def test_retries_of_the_sdk_and_ours_together_leave_no_error(
     models.append(await stage.add_deployment(deployment_name=f"o3-mini-{models[0]}"))
     code = await stage.add_event(models=tuple(models))
     python = Path(sys.executable) if version == "new" else old_python
-    told = await _run(python, "openai_retries.py", stage.url, f"{code}/ann", *models)
-    assert told.pop("version").startswith("1.") == (version == "1.x")
-    assert {name: got[:2] for name, got in told.items()} == {name: [True, True] for name in models}
+    results = await _run(python, "openai_retries.py", stage.url, f"{code}/ann", *models)
+    assert results.pop("version").startswith("1.") == (version == "1.x")
+    assert {name: got[:2] for name, got in results.items()} == {name: [True, True] for name in models}
     # The earliest recovery was waited for, by the client.
-    assert told[models[0]][2] >= 0.6
+    assert results[models[0]][2] >= 0.6

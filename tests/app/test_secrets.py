@@ -35,7 +35,7 @@ from tools.simulator import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-USER = "user-nobody-may-log"
+USER = "user-that-is-never-logged"
 PROMPT = "Prompt-nobody-may-log"
 COMPLETION = "Completion-nobody-may-log"
 QUERY = "query-nobody-may-log"
