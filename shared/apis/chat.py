@@ -9,12 +9,11 @@ from typing import Annotated, Any
 import msgspec
 
 from ..core.errors import InvalidJson, InvalidRequest
-from ..core.models import API_V1, Deployment, Ways
+from ..core.models import API_V1, OUTPUT_FIELDS, Deployment, Ways
 from .json_edit import DuplicateMember, edit, members, without
 from .json_faults import fault
 
 MAX_CHOICES = 128
-OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens")
 _POLICY_NAMES = ("model", "stream", "stream_options", *OUTPUT_FIELDS, "n")
 _quoted_names = re.compile(f'"(?:{"|".join(_POLICY_NAMES)})"'.encode()).findall
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -14,6 +12,7 @@ import msgspec
 
 from ..apis import chat as request
 from ..core.errors import InternalError, InvalidEventToken, ProxyError, StoreUnavailable
+from ..core.ids import new_id
 from ..core.models import Credential, Event, Usage
 from ..core.turns import Turns
 from ..events import events
@@ -31,13 +30,6 @@ Headers = Mapping[bytes, bytes]
 """A client's headers: names in lower case, values as they came."""
 
 _JSON = {b"content-type": b"application/json"}
-_instance = os.urandom(8).hex()
-_numbers = itertools.count(1)
-
-
-def new_id() -> str:
-    """A request id that no other instance gives either."""
-    return f"{_instance}-{next(_numbers)}"
 
 
 class Reply(msgspec.Struct, frozen=True):

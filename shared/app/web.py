@@ -19,12 +19,13 @@ from ..core.errors import (
     RequestTooLarge,
     StoreUnavailable,
 )
+from ..core.ids import new_id
 from ..core.settings import Settings, SettingsError
 from ..functions import process
 from ..functions.http import Receive, Request, Response, Send
 from ..upstream.relay import ClientDeaf, Relay
 from .page import page
-from .proxy import Reply, new_id, refuse
+from .proxy import Reply, refuse
 from .wiring import Wiring
 
 _log = logging.getLogger(__name__)

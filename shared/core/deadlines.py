@@ -1,4 +1,4 @@
-"""Limits in time for what awaits: one timer for all that may take equally long, not one for each."""
+"""Deadlines that share a timer: all blocks with the same time limit need only one."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from typing import Protocol
 
 
 class Waiting(Protocol):
-    """What is told when it has taken its time."""
+    """Has a deadline."""
 
-    def is_late(self) -> None: ...
+    def is_late(self) -> None:
+        """The deadline has passed."""
 
 
 class Overdue:
-    """Tells whoever has been here for `seconds`, once. It belongs to the loop in which it is first used."""
+    """Calls `is_late` once for each member after `seconds`. Belongs to the event loop that first uses it."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._due: dict[Waiting, float] = {}
-        """The oldest first: it is also the first to be late."""
+        """The oldest first, which is also the first to be late."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """Kept: up to Python 3.11 asyncio makes a system call to find it out."""
+        """Kept, because `get_running_loop` makes a system call up to Python 3.11."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         return self._loop
@@ -53,19 +54,19 @@ class Overdue:
 
 
 class Deadlines:
-    """Makes blocks that may take `seconds`; one that takes longer ends by the error that `late` makes."""
+    """Gives blocks of code a time limit of `seconds`. A late block ends with the error from `late`."""
 
     def __init__(self, seconds: float, late: Callable[[], Exception]) -> None:
         self.late = late
         self.overdue = Overdue(seconds)
 
     def block(self) -> Block:
-        """For `with`, around what awaits."""
+        """A context manager for the code that has the time limit."""
         return Block(self)
 
 
 class Block:
-    """What `asyncio.timeout` promises of cancellation, this does too."""
+    """Handles cancellation as `asyncio.timeout` does."""
 
     __slots__ = ("_cancelling", "_deadlines", "_is_late", "_task")
 
@@ -77,7 +78,7 @@ class Block:
         overdue = self._deadlines.overdue
         task = asyncio.current_task(overdue.loop)
         if task is None:
-            raise RuntimeError("a deadline needs a task to end")
+            raise RuntimeError("a deadline can only be used inside a task")
         self._task = task
         self._cancelling = task.cancelling()
         overdue.enter(self)

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from admin.tables import Tables
+from tests.seeded_tables import Tables
 from shared.core.models import Counts
 from tests.admin.manage import created, manage
 from tests.conftest import KEY, Stage, serve

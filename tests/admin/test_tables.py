@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 from azure.data.tables.aio import TableServiceClient
 
-from admin.tables import Tables
 from shared.core.models import Health
 from shared.tables.service import DEPLOYMENTS, AlreadyExists
+from tests.seeded_tables import Tables
 from tests.tables.stored import (
     HOUR,
     code,

@@ -1,4 +1,4 @@
-"""Limits in time: what is late ends, what is not does not, and nobody else's cancellation is swallowed."""
+"""Deadlines end late blocks only, and keep cancellations from outside."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Late(Exception):
     pass
 
 
-async def test_what_takes_too_long_ends_by_its_own_error() -> None:
+async def test_a_late_block_ends_with_the_given_error() -> None:
     with pytest.raises(Late), Deadlines(SHORT, Late).block():
         await asyncio.sleep(30)
 
 
-async def test_what_is_in_time_is_left_alone_afterwards() -> None:
+async def test_a_block_that_ended_in_time_is_not_interrupted_later() -> None:
     deadlines = Deadlines(SHORT, Late)
     for _ in range(3):
         with deadlines.block():
@@ -28,7 +28,7 @@ async def test_what_is_in_time_is_left_alone_afterwards() -> None:
     await asyncio.sleep(SHORT * 4)
 
 
-async def test_each_block_has_its_whole_time() -> None:
+async def test_each_block_has_its_full_time() -> None:
     deadlines, order = Deadlines(0.3, Late), []
 
     async def takes(name: int, seconds: float) -> None:
@@ -42,12 +42,12 @@ async def test_each_block_has_its_whole_time() -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(takes(1, 30))
         await asyncio.sleep(0.2)
-        group.create_task(takes(2, 0.2))  # would be late, were it told together with the first
+        group.create_task(takes(2, 0.2))  # would be late if it shared the first one's deadline
         group.create_task(takes(3, 30))
     assert order == [(1, "late"), (2, "in time"), (3, "late")]
 
 
-async def test_a_cancellation_from_outside_stays_one() -> None:
+async def test_a_cancellation_from_outside_is_kept() -> None:
     async def block() -> None:
         with Deadlines(30, Late).block():
             await asyncio.sleep(30)
@@ -59,7 +59,7 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
         await task
 
 
-async def test_a_cancellation_from_outside_wins_over_a_deadline_of_the_same_moment() -> None:
+async def test_a_cancellation_from_outside_wins_over_a_simultaneous_deadline() -> None:
     deadlines = Deadlines(30, Late)
 
     async def block() -> None:
@@ -75,7 +75,7 @@ async def test_a_cancellation_from_outside_wins_over_a_deadline_of_the_same_mome
         await task
 
 
-async def test_an_error_of_the_block_passes_and_leaves_no_cancellation_behind() -> None:
+async def test_an_error_in_a_late_block_is_raised_without_a_pending_cancellation() -> None:
     async def block() -> None:
         try:
             with Deadlines(SHORT, Late).block():
@@ -89,7 +89,7 @@ async def test_an_error_of_the_block_passes_and_leaves_no_cancellation_behind() 
     await asyncio.create_task(block())
 
 
-async def test_a_block_may_stand_within_another() -> None:
+async def test_blocks_can_be_nested() -> None:
     with pytest.raises(Late), Deadlines(SHORT, Late).block(), Deadlines(30, ValueError).block():
         await asyncio.sleep(30)
     with pytest.raises(Late), Deadlines(30, ValueError).block(), Deadlines(SHORT, Late).block():

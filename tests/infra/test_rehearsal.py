@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web as http
 
-from admin.tables import Tables
+from tests.seeded_tables import Tables
 from shared.tables.service import open_service
 from tests.conftest import Stage, serve
 from tools.azurite import Azurite

@@ -13,7 +13,6 @@ from itertools import count
 import pytest
 from azure.data.tables.aio import TableServiceClient
 
-from admin.tables import Tables
 from function_app import create_app
 from shared.app.web import Web
 from shared.core.models import Counts, UsageRow
@@ -23,6 +22,7 @@ from shared.quota.standing import TOTAL_ROW
 from shared.tables.retention import Retention
 from shared.tables.service import open_service
 from tests.conftest import EVENT, TableTap
+from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 from tools.functions_host import FunctionsHost
 

@@ -9,7 +9,7 @@ import azure.core.exceptions
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
 
-from admin.tables import Tables
+from tests.seeded_tables import Tables
 from shared.app.wiring import TABLES_KEEP_ALIVE_SECONDS, table_session
 from shared.core.errors import StoreUnavailable
 from shared.core.turns import Turns

@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from azure.data.tables import EdmType, EntityProperty
 from azure.data.tables.aio import TableServiceClient
+from shared.tables.rows import EVENT_ROW, deployment_from_row, deployment_to_row, event_to_row
 
-from admin.tables import Tables
 from shared.core.errors import StoreUnavailable
 from shared.core.models import Counts, Deployment, Event, Health, UsageRow
-from shared.tables.rows import EVENT_ROW, deployment_from_row, deployment_to_row, event_to_row
 from shared.tables.service import DEPLOYMENTS, EVENTS, open_service
+from tests.seeded_tables import Tables
 from tests.tables.stored import (
     END,
     HOUR,

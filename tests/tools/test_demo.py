@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from admin.tables import Tables
+from tests.seeded_tables import Tables
 from shared.core.models import Deployment, Event
 from shared.tables.service import open_service
 from tools.azurite import Azurite

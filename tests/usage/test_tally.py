@@ -11,7 +11,7 @@ from itertools import count, pairwise
 
 import pytest
 
-from admin.tables import Tables
+from tests.seeded_tables import Tables
 from shared.core import errors
 from shared.core.errors import ProxyError, StoreUnavailable
 from shared.core.models import Counts, Credential, Usage, UsageRow

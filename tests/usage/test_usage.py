@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from admin.tables import Tables
+from tests.seeded_tables import Tables
 from shared.core.models import Counts, UsageRow
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Key
