@@ -22,14 +22,6 @@ from tests.tables.stored import (
 )
 
 
-async def test_putting_replaces_the_whole_event(tables: Tables) -> None:
-    event = full_event()
-    await tables.put_event(event)
-    changed = replace(plain_event(), code=event.code)
-    await tables.put_event(changed)
-    assert await tables.event(event.code) == changed
-
-
 async def test_adding_an_event_whose_code_is_taken_changes_nothing(tables: Tables) -> None:
     event = full_event()
     await tables.add_event(event)

@@ -57,9 +57,7 @@ async def blocked_load(store: Store, cache: Cache[str, str]) -> asyncio.Task[str
     return task
 
 
-async def test_a_fresh_value_is_loaded_once(
-    cache: Cache[str, str], store: Store, clock: Clock
-) -> None:
+async def test_a_fresh_value_is_loaded_once(cache: Cache[str, str], store: Store, clock: Clock) -> None:
     store.values["a"] = "1"
     assert await cache.get("a") == "1"
     clock.seconds += SECONDS - 0.001
@@ -67,9 +65,7 @@ async def test_a_fresh_value_is_loaded_once(
     assert store.loads == ["a"]
 
 
-async def test_an_expired_value_is_loaded_again(
-    cache: Cache[str, str], store: Store, clock: Clock
-) -> None:
+async def test_an_expired_value_is_loaded_again(cache: Cache[str, str], store: Store, clock: Clock) -> None:
     store.values["a"] = "1"
     await cache.get("a")
     store.values["a"] = "2"

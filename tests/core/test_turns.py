@@ -136,9 +136,7 @@ class NoEvents:
 
 
 @pytest.mark.parametrize(("body", "turns"), [(b'{"stream":true}', 3), (b"{}", 1)], ids=["streams", "plain"])
-async def test_simultaneous_streams_begin_in_separate_turns(
-    body: bytes, turns: int
-) -> None:
+async def test_simultaneous_streams_begin_in_separate_turns(body: bytes, turns: int) -> None:
     """Otherwise the chunks of running streams would wait for all new ones."""
 
     async def call(code: str) -> None:

@@ -17,13 +17,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.seeded_tables import Tables
 from shared.core.models import Counts, UsageRow
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Key
 from shared.tables.service import open_service
 from tests.conftest import EVENT, QUESTION, Answered, Stage, TableTap, answered, serve
 from tests.quota.test_quota_processes import process
+from tests.seeded_tables import Tables
 from tests.wire import Peer, speaking
 from tools.azurite import Azurite
 from tools.simulator import (
