@@ -1,4 +1,4 @@
-"""The log of calls: one line of JSON for each, several in a record."""
+"""The log of calls: one line of JSON for each call, several lines in a record."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def every_level(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="shared.usage.call_log")
 
 
-async def test_calls_that_end_together_share_a_record(caplog: pytest.LogCaptureFixture) -> None:
+async def test_calls_that_end_at_about_the_same_time_share_a_record(caplog: pytest.LogCaptureFixture) -> None:
     meter = Meter()
     for number in range(3):
         count(meter, f"id-{number}")
@@ -50,7 +50,7 @@ async def test_calls_that_end_together_share_a_record(caplog: pytest.LogCaptureF
     )
 
 
-async def test_no_record_is_longer_than_application_insights_takes(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_record_fits_into_application_insights(caplog: pytest.LogCaptureFixture) -> None:
     meter = Meter()
     for number in range(150):
         count(meter, f"{number:064}")
@@ -61,7 +61,9 @@ async def test_no_record_is_longer_than_application_insights_takes(caplog: pytes
     assert max(len(message) for message in caplog.messages) < 32_768
 
 
-async def test_a_failed_call_is_a_warning_of_its_own_at_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_call_is_logged_at_once_as_a_separate_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     meter = Meter()
     count(meter, "fine")
     count(meter, "failed", status=502)

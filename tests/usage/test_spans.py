@@ -1,4 +1,4 @@
-"""Calls as spans in Application Insights: against a loopback ingestion endpoint that takes what really comes."""
+"""Calls as spans in Application Insights, sent to an ingestion endpoint on this machine."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 
 from shared.core.trace import Trace
 from shared.usage.call_log import Metered
@@ -26,7 +27,7 @@ QUIET = (
     "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED",
     "APPLICATIONINSIGHTS_OPENTELEMETRY_RESOURCE_METRIC_DISABLED",
 )
-"""What the exporter would send and fetch besides; the deployment sets them too."""
+"""Turns off everything else that the exporter sends and fetches. The deployment sets them too."""
 
 ROOT = Path(__file__).parents[2]
 KEY = "00000000-0000-4000-8000-000000000000"
@@ -40,7 +41,7 @@ def trace(parent: str, state: str | None = None) -> Trace:
 
 
 class Ingestion:
-    """Application Insights, as far as it takes telemetry."""
+    """The ingestion endpoint of Application Insights."""
 
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []
@@ -85,7 +86,7 @@ def data(item: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-async def test_a_call_arrives_as_a_dependency_with_its_trace_and_its_log_line(
+async def test_a_call_is_sent_as_a_dependency_with_its_trace_and_log_line(
     stage: Stage, environment: dict[str, str], ingestion: Ingestion
 ) -> None:
     settings = environment | {
@@ -100,15 +101,15 @@ async def test_a_call_arrives_as_a_dependency_with_its_trace_and_its_log_line(
         headers = {"api-key": f"{code}/secretive-ann", "traceparent": TRACE}
         got = await answered(own.post(headers=headers))
         assert got.status == 200
-    (item,) = await ingestion.until(1)  # what was waiting is sent when the app closes
+    (item,) = await ingestion.until(1)  # waiting spans are sent when the app closes
     assert item["iKey"] == KEY
     assert item["data"]["baseType"] == "RemoteDependencyData"
     assert item["tags"]["ai.operation.id"] == TRACE[3:35]
     assert item["tags"]["ai.operation.parentId"] == TRACE[36:52]
     assert item["tags"]["ai.cloud.role"] == "func-of-the-event"
-    told = data(item)
-    properties = told["properties"]
-    assert (told["name"], told["success"], properties["proxy.status"]) == (f"chat {model}", True, "200")
+    sent = data(item)
+    properties = sent["properties"]
+    assert (sent["name"], sent["success"], properties["proxy.status"]) == (f"chat {model}", True, "200")
     assert properties["proxy.request_id"] == got.headers["x-request-id"]
     assert (properties["proxy.attempts"], properties["proxy.deployment"]) == ("2", f"{model}-b")
     assert int(properties["gen_ai.usage.output_tokens"]) == json.loads(got.body)["usage"]["completion_tokens"]
@@ -116,21 +117,10 @@ async def test_a_call_arrives_as_a_dependency_with_its_trace_and_its_log_line(
         assert secret not in json.dumps(item)
 
 
-async def test_a_call_that_failed_is_told_as_failed(ingestion: Ingestion) -> None:
+async def test_a_failed_call_is_sent_as_failed(ingestion: Ingestion) -> None:
     telemetry = Telemetry(ingestion.connection_string, "role", 0.05)
     telemetry.put(LINE, trace(TRACE))
-    failed = Metered(
-        *[
-            *(getattr(LINE, name) for name in LINE.__struct_fields__[:6]),
-            502,
-            "upstream_error",
-            1,
-            None,
-            3,
-            0,
-            0,
-        ]
-    )
+    failed = replace(LINE, status=502, ending="upstream_error", first_byte_ms=None)
     telemetry.put(failed, trace(TRACE, "a=1"))
     first, second = await ingestion.until(2)
     assert (data(first)["success"], data(second)["success"]) == (True, False)
@@ -138,7 +128,7 @@ async def test_a_call_that_failed_is_told_as_failed(ingestion: Ingestion) -> Non
     await asyncio.to_thread(telemetry.close)
 
 
-async def test_a_trace_that_its_client_does_not_sample_is_not_sent(ingestion: Ingestion) -> None:
+async def test_a_trace_that_the_client_does_not_sample_is_not_sent(ingestion: Ingestion) -> None:
     telemetry = Telemetry(ingestion.connection_string, "role", 0.05)
     telemetry.put(LINE, trace(TRACE[:-2] + "00"))
     telemetry.put(LINE, trace(TRACE))
@@ -146,7 +136,7 @@ async def test_a_trace_that_its_client_does_not_sample_is_not_sent(ingestion: In
     assert len(ingestion.items) == 1
 
 
-async def test_nothing_grows_and_nothing_fails_while_nobody_takes_the_spans(
+async def test_spans_that_cannot_be_sent_are_dropped_above_a_limit(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     telemetry = Telemetry("no connection string at all", "role", 0.01)
@@ -158,8 +148,8 @@ async def test_nothing_grows_and_nothing_fails_while_nobody_takes_the_spans(
 
 
 @pytest.mark.parametrize("setting", ["", "InstrumentationKey=x;IngestionEndpoint=http://127.0.0.1:1/"])
-def test_nothing_of_it_is_imported_before_a_call_has_ended(setting: str) -> None:
-    """With the setting, too: cold start counts, and the cloud always has it."""
+def test_opentelemetry_is_not_imported_before_a_call_ends(setting: str) -> None:
+    """Not even with the setting, which every deployment has: the import would slow down a cold start."""
     program = (
         "import asyncio, sys, function_app\n"
         "from shared.core.settings import Settings\n"

@@ -1,4 +1,4 @@
-"""The usage that an organiser sees: through the app, it is what the model reported and what the quota charged."""
+"""Usage through the whole app: it equals what the model reported and what the quota was charged."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from shared.tables.service import open_service
 from tests.conftest import EVENT, QUESTION, Answered, Stage, TableTap, answered, serve
 from tests.quota.test_quota_processes import process
 from tests.seeded_tables import Tables
+from tests.usage.polling import until
 from tests.wire import Peer, speaking
 from tools.azurite import Azurite
 from tools.simulator import (
@@ -50,7 +51,7 @@ LIMITS = {"requests_per_day": 1000, "tokens_per_day": 1_000_000}
 
 @dataclass(frozen=True)
 class Desk:
-    """An event with a model of its own, its attendees, and the organiser who looks at the rows."""
+    """An event with its own model, its attendees, and the rows that an organiser reads."""
 
     stage: Stage
     code: str
@@ -69,38 +70,34 @@ class Desk:
 
     @property
     def reported(self) -> Counts:
-        """What the model told of its calls."""
-        told = self.stage.simulator.total(self.model)
-        return Counts(told.calls, told.prompt_tokens, told.completion_tokens)
+        """The usage that the model reported."""
+        total = self.stage.simulator.total(self.model)
+        return Counts(total.calls, total.prompt_tokens, total.completion_tokens)
 
-    async def rows_when(self, true: Callable[[Counts], bool]) -> list[UsageRow]:
-        """The rows, as soon as it is so of their sum: within a bounded number of looks."""
+    @property
+    def amys_quota(self) -> Key:
+        """The key of her row of today."""
+        return Key(self.code, f"amy:{datetime.now(UTC).date().isoformat()}")
+
+    async def rows_when(self, is_reached: Callable[[Counts], bool]) -> list[UsageRow]:
+        """The rows, as soon as their sum is reached. Fails after about 20 seconds."""
         for _ in range(400):
             rows = await self.stage.tables.usage(self.code)
-            if true(total(rows)):
+            if is_reached(total(rows)):
                 return rows
             await asyncio.sleep(0.05)
         raise AssertionError(rows)
 
     async def agreed(self, requests: int) -> Counts:
-        """The counts of so many requests of amy's, which are what her quota was charged."""
+        """The counts of amy's requests, as soon as her quota was charged the same."""
         counts = total(await self.rows_when(lambda counts: counts.requests == requests))
         charged = Amount(requests, counts.prompt_tokens + counts.completion_tokens)
-        key = Key(self.code, f"amy:{datetime.now(UTC).date().isoformat()}")
         for _ in range(400):
-            row = await self.stage.tables.read(key)
+            row = await self.stage.tables.read(self.amys_quota)
             if row.granted == row.used == charged:
                 return counts
             await asyncio.sleep(0.05)
         raise AssertionError((counts, row))
-
-
-async def until(true: Callable[[], bool]) -> None:
-    for _ in range(400):
-        if true():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError
 
 
 def total(rows: list[UsageRow]) -> Counts:
@@ -109,7 +106,7 @@ def total(rows: list[UsageRow]) -> Counts:
 
 @pytest.fixture(scope="module")
 async def own(running: Stage, environment: dict[str, str]) -> AsyncIterator[Stage]:
-    """An instance that gives back soon, so that the rows of the quota are what was used."""
+    """An instance that returns unused quota quickly, so that the quota's rows show the usage."""
     settings = environment | {"PROXY_QUOTA_IDLE_SECONDS": "0.1", "PROXY_UPSTREAM_TIMEOUT_SECONDS": "1"}
     async with serve(running.tables, running.simulator, settings) as stage:
         yield stage
@@ -123,7 +120,7 @@ async def open_desk(stage: Stage, **changes: object) -> Desk:
 
 @pytest.fixture
 async def desk(own: Stage, stage: Stage) -> Desk:
-    """`stage` leaves nothing of the test before in the simulator that all share."""
+    """`stage` resets the shared simulator."""
     return await open_desk(own, **LIMITS)
 
 
@@ -131,10 +128,10 @@ def names(value: object) -> str:
     return type(value).__name__
 
 
-# ---- calls that were forwarded
+# ---- forwarded calls
 
 
-async def test_plain_and_streamed_calls_count_as_the_model_reported(desk: Desk) -> None:
+async def test_plain_and_streamed_calls_count_the_reported_usage(desk: Desk) -> None:
     bodies: list[dict[str, Any]] = [
         {},
         STREAM,
@@ -147,7 +144,7 @@ async def test_plain_and_streamed_calls_count_as_the_model_reported(desk: Desk) 
     assert min(desk.reported[:3]) > 0
 
 
-async def test_each_user_and_model_has_a_row_of_its_own_for_the_hour(desk: Desk) -> None:
+async def test_each_user_and_model_has_a_row_for_the_hour(desk: Desk) -> None:
     begun = datetime.now(UTC)
     for user, model in (("amy", desk.model), ("amy", desk.model), ("amy", "gpt-4o"), ("bob", "gpt-4o")):
         assert (await desk.ask(user, model=model)).status == 200
@@ -161,7 +158,7 @@ async def test_each_user_and_model_has_a_row_of_its_own_for_the_hour(desk: Desk)
 
 
 @pytest.mark.parametrize("behaviour", [CutStream(after=5), StreamError(after=5)], ids=names)
-async def test_a_stream_that_was_cut_is_a_request_and_an_error(desk: Desk, behaviour: Behaviour) -> None:
+async def test_a_cut_stream_is_a_request_and_an_error(desk: Desk, behaviour: Behaviour) -> None:
     desk.behave(behaviour)
     assert (await desk.ask(**STREAM)).status == 200
     counts = await desk.agreed(1)
@@ -170,7 +167,7 @@ async def test_a_stream_that_was_cut_is_a_request_and_an_error(desk: Desk, behav
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_call_that_its_client_left_before_the_first_byte_counts_with_its_prompt(
+async def test_a_call_whose_client_disconnects_before_the_first_byte_counts_its_prompt(
     desk: Desk, stream: bool
 ) -> None:
     gate = desk.stage.simulator.gate(desk.model, WORDS)
@@ -188,7 +185,7 @@ async def test_a_call_that_its_client_left_before_the_first_byte_counts_with_its
     [(RateLimited(), 0), (Failure(500), 0), (Failure(401), 0), (ResetBeforeHeaders(), 1), (Garbage(), 1)],
     ids=["busy", "failed", "refused", "reset", "garbage"],
 )
-async def test_a_call_that_its_client_left_between_two_tries_counts_where_the_first_may_have_worked_on_it(
+async def test_a_call_whose_client_disconnects_between_tries_counts_if_the_first_may_have_used_tokens(
     stage: Stage, first: Behaviour, requests: int
 ) -> None:
     desk = await open_desk(stage, **LIMITS)
@@ -206,7 +203,7 @@ async def test_a_call_that_its_client_left_between_two_tries_counts_where_the_fi
     assert (json.loads(event.body)["tokens"]["used"] > 0) == bool(requests)
 
 
-async def test_a_stream_that_its_client_left_counts_with_what_was_relayed(desk: Desk) -> None:
+async def test_a_stream_whose_client_disconnects_counts_the_relayed_tokens(desk: Desk) -> None:
     gate = desk.stage.simulator.gate(desk.model, WORDS)
     gate.open(4)
     async with aiohttp.ClientSession() as http:
@@ -225,7 +222,7 @@ async def test_a_stream_that_its_client_left_counts_with_what_was_relayed(desk: 
 
 
 @pytest.mark.parametrize("behaviour", [FilteredPrompt(), TooLong()], ids=names)
-async def test_what_the_model_refused_as_wrong_is_a_request_without_tokens(
+async def test_a_request_that_the_model_rejects_counts_without_tokens(
     desk: Desk, behaviour: Behaviour
 ) -> None:
     desk.behave(behaviour)
@@ -233,29 +230,27 @@ async def test_what_the_model_refused_as_wrong_is_a_request_without_tokens(
     assert await desk.agreed(1) == Counts(requests=1)
 
 
-async def test_two_instances_write_rows_of_their_own_and_the_sum_is_the_models(
+async def test_rows_of_two_instances_add_up_to_the_reported_usage(
     desk: Desk, environment: dict[str, str]
 ) -> None:
     async with serve(desk.stage.tables, desk.stage.simulator, environment) as other:
-        asked = [
+        calls = [
             desk.ask(user, url=url, stream=stream)
             for url in (desk.stage.url, other.url)
             for user in ("amy", "bob")
             for stream in (False, True)
             for _ in range(5)
         ]
-        assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
+        assert {response.status for response in await asyncio.gather(*calls)} == {200}
         rows = await desk.rows_when(lambda counts: counts.requests == 40)
     assert total(rows) == desk.reported
     assert Counter(row.user for row in rows)["amy"] >= 2
 
 
-# ---- calls that got no answer
+# ---- failed calls
 
 
-async def test_refusals_of_ours_count_with_their_user_and_with_the_model_where_it_is_known(
-    own: Stage, stage: Stage
-) -> None:
+async def test_the_proxys_refusals_count_for_their_user_and_known_model(own: Stage, stage: Stage) -> None:
     desk = await open_desk(own, max_output_tokens=100)
     limited = await open_desk(own, requests_per_day=0)
     hasty = await open_desk(own, requests_per_minute=1)
@@ -272,7 +267,7 @@ async def test_refusals_of_ours_count_with_their_user_and_with_the_model_where_i
         (soon, {}, 403, ""),
     ):
         before = total(await own.tables.usage(one.code)).refusals
-        # The event is known from its first call on, also to what is refused before it is looked up.
+        # After this call the instance knows the event, so refusals before the lookup count too.
         await answered(own.http.get(f"{own.url}/v1/event", headers={"api-key": f"{one.code}/amy"}))
         assert (await one.ask(**body)).status == status
         rows = await one.rows_when(lambda counts, now=before + 1: counts.refusals == now)  # type: ignore[misc]
@@ -284,9 +279,7 @@ async def test_refusals_of_ours_count_with_their_user_and_with_the_model_where_i
 
 
 @pytest.mark.parametrize(("body", "status"), [(b"{not json", 400), (b" " * 8_000_000, 413)])
-async def test_a_body_that_is_refused_counts_where_the_event_is_known(
-    desk: Desk, body: bytes, status: int
-) -> None:
+async def test_a_refused_body_counts_if_the_event_is_known(desk: Desk, body: bytes, status: int) -> None:
     async def post(code: str) -> int:
         call = desk.stage.post(headers={"api-key": f"{code}/amy"}, data=BytesIO(body))
         return (await answered(call)).status
@@ -300,13 +293,13 @@ async def test_a_body_that_is_refused_counts_where_the_event_is_known(
     assert await desk.stage.tables.usage(unknown) == []
 
 
-async def test_a_401_is_nobodys(desk: Desk) -> None:
+async def test_a_401_is_not_counted(desk: Desk) -> None:
     unknown = f"no-{desk.code}"
     for credential in (f"{unknown}/amy", desk.code, "/amy", ""):
-        got = await answered(desk.stage.post(headers={"api-key": credential}))
-        assert got.status == 401
+        response = await answered(desk.stage.post(headers={"api-key": credential}))
+        assert response.status == 401
     assert (await desk.ask()).status == 200
-    await desk.rows_when(lambda counts: counts.requests == 1)  # by now those would be written too
+    await desk.rows_when(lambda counts: counts.requests == 1)  # by now, the 401s would be written too
     assert await desk.stage.tables.usage(unknown) == []
     assert total(await desk.stage.tables.usage(desk.code)) == desk.reported
 
@@ -323,18 +316,14 @@ async def test_a_401_is_nobodys(desk: Desk) -> None:
     ],
     ids=names,
 )
-async def test_what_the_upstream_failed_at_is_an_error_and_no_request(
+async def test_a_failure_of_the_upstream_is_an_error_and_not_a_request(
     desk: Desk, behaviour: Behaviour, status: int
 ) -> None:
     desk.behave(behaviour)
     assert (await desk.ask()).status == status
     (row,) = await desk.rows_when(lambda counts: counts.errors > 0)
     assert (row.user, row.model, row.counts) == ("amy", desk.model, Counts(errors=1))
-    assert (await desk.stage.tables.read(_today(desk))).used == Amount()
-
-
-def _today(desk: Desk) -> Key:
-    return Key(desk.code, f"amy:{datetime.now(UTC).date().isoformat()}")
+    assert (await desk.stage.tables.read(desk.amys_quota)).used == Amount()
 
 
 async def test_a_model_that_takes_too_long_is_an_error(desk: Desk) -> None:
@@ -346,7 +335,7 @@ async def test_a_model_that_takes_too_long_is_an_error(desk: Desk) -> None:
 # ---- the tables
 
 
-async def test_what_is_counted_while_the_tables_are_down_is_written_when_they_are_back(
+async def test_calls_during_an_outage_are_written_after_it(
     shared_simulator: Simulator,
     environment: dict[str, str],
     tmp_path: Path,
@@ -362,16 +351,16 @@ async def test_what_is_counted_while_the_tables_are_down_is_written_when_they_ar
             await desk.rows_when(lambda counts: counts.requests == 1)
             azurite.stop()
             for number in range(10):
-                answer = await desk.ask(f"user-{number}", stream=number % 2 == 0)
-                assert answer.status == 200
-            await until(lambda: "the usage could not be written yet" in caplog.text)
+                response = await desk.ask(f"user-{number}", stream=number % 2 == 0)
+                assert response.status == 200
+            await until(lambda: "usage will be written later" in caplog.text)
             azurite.start()
             rows = await desk.rows_when(lambda counts: counts.requests == 11)
         assert total(rows) == desk.reported
         await tables.close()
 
 
-async def test_a_call_is_answered_while_a_write_of_usage_waits_for_the_tables(
+async def test_a_call_does_not_wait_for_a_write_of_usage(
     azurite: Azurite, stage: Stage, environment: dict[str, str]
 ) -> None:
     tap = TableTap(target=azurite.port)
@@ -382,14 +371,14 @@ async def test_a_call_is_answered_while_a_write_of_usage_waits_for_the_tables(
             assert (await desk.ask()).status == 200
             tap.passing.clear()
             await until(lambda: tap.reads_of("$batch") > 0)
-            answers = [(await desk.ask(stream=stream)).status for stream in (False, True)]
-            assert answers == [200, 200] and not tap.passing.is_set()
+            statuses = [(await desk.ask(stream=stream)).status for stream in (False, True)]
+            assert statuses == [200, 200] and not tap.passing.is_set()
             tap.passing.set()
             rows = await desk.rows_when(lambda counts: counts.requests == 3)
     assert total(rows) == desk.reported
 
 
-async def test_what_is_counted_last_is_written_when_the_instance_closes(
+async def test_an_instance_that_closes_writes_its_last_counts(
     stage: Stage, environment: dict[str, str]
 ) -> None:
     settings = environment | {"PROXY_USAGE_FLUSH_SECONDS": "600"}
@@ -400,7 +389,7 @@ async def test_what_is_counted_last_is_written_when_the_instance_closes(
     assert total(await stage.tables.usage(desk.code)) == desk.reported
 
 
-async def test_a_process_that_is_killed_loses_what_it_had_not_written_at_most(
+async def test_a_killed_process_loses_only_unwritten_counts(
     stage: Stage, environment: dict[str, str]
 ) -> None:
     desk = await open_desk(stage)
@@ -413,10 +402,10 @@ async def test_a_process_that_is_killed_loses_what_it_had_not_written_at_most(
         child.kill()
     requests = total(await stage.tables.usage(desk.code)).requests
     assert 5 <= requests <= 8
-    _log.info("a kill cost %s of 8 requests", 8 - requests)
+    _log.info("the kill lost %s of 8 requests", 8 - requests)
 
 
-async def test_a_steady_run_with_metering_costs_a_tenth_of_a_table_call_for_each_request(
+async def test_steady_load_needs_at_most_one_table_call_for_ten_requests(
     azurite: Azurite, stage: Stage, environment: dict[str, str]
 ) -> None:
     tap = TableTap(target=azurite.port)
@@ -437,4 +426,4 @@ async def test_a_steady_run_with_metering_costs_a_tenth_of_a_table_call_for_each
             calls, written = len(tap.requests), tap.reads_of("$batch")
     assert Counter(status for batch in batches for status in batch) == {200: 800}
     assert 1 <= written <= calls <= 0.1 * 800
-    _log.info("%.4f table calls for each request, %d of them for the usage", calls / 800, written)
+    _log.info("%.4f table calls for each request; %d writes of usage in all", calls / 800, written)
