@@ -10,8 +10,7 @@ import pytest
 
 from shared.core.hashing import hashed
 from shared.core.models import Credential, Usage
-from shared.usage import call_log as metering
-from shared.usage.call_log import Meter
+from shared.usage.call_log import LOG_SECONDS, Meter
 
 TRACE = {b"traceparent": b"00-%b-%b-01" % (b"a" * 32, b"b" * 16)}
 
@@ -37,12 +36,12 @@ async def test_calls_that_end_at_about_the_same_time_share_a_record(caplog: pyte
     for number in range(3):
         count(meter, f"id-{number}")
     assert caplog.records == []
-    await asyncio.sleep(metering.LOG_SECONDS * 2)
+    await asyncio.sleep(LOG_SECONDS * 2)
     (record,) = caplog.records
     assert record.levelno == logging.INFO
     assert ids(record) == ["id-0", "id-1", "id-2"]
     count(meter, "id-3")
-    await asyncio.sleep(metering.LOG_SECONDS * 2)
+    await asyncio.sleep(LOG_SECONDS * 2)
     assert caplog.messages[1] == (
         f'call {{"request_id":"id-3","trace_id":"{"a" * 32}",'
         f'"event":"{hashed("e")}","user":"{hashed("u")}","model":"m","deployment":"d","status":200,'

@@ -32,7 +32,21 @@ QUIET = (
 ROOT = Path(__file__).parents[2]
 KEY = "00000000-0000-4000-8000-000000000000"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-LINE = Metered("id", TRACE[3:35], "e", "u", "gpt-4o", "east", 200, "finished", 2, 40, 100, 7, 9)
+LINE = Metered(
+    request_id="id",
+    trace_id=TRACE[3:35],
+    event="e",
+    user="u",
+    model="gpt-4o",
+    deployment="east",
+    status=200,
+    ending="finished",
+    attempts=2,
+    first_byte_ms=40,
+    total_ms=100,
+    prompt_tokens=7,
+    completion_tokens=9,
+)
 
 
 def trace(parent: str, state: str | None = None) -> Trace:

@@ -50,14 +50,14 @@ LIMITS = {"requests_per_day": 1000, "tokens_per_day": 1_000_000}
 
 
 @dataclass(frozen=True)
-class Desk:
+class MeteredEvent:
     """An event with its own model, its attendees, and the rows that an organiser reads."""
 
     stage: Stage
     code: str
     model: str
 
-    async def ask(self, user: str = "amy", *, url: str | None = None, **body: object) -> Answered:
+    async def chat(self, user: str = "amy", *, url: str | None = None, **body: object) -> Answered:
         call = self.stage.http.post(
             f"{url or self.stage.url}/v1/chat/completions",
             headers={"api-key": f"{self.code}/{user}"},
@@ -112,16 +112,16 @@ async def own(running: Stage, environment: dict[str, str]) -> AsyncIterator[Stag
         yield stage
 
 
-async def open_desk(stage: Stage, **changes: object) -> Desk:
+async def open_event(stage: Stage, **changes: object) -> MeteredEvent:
     model = await stage.add_deployment()
     fields: dict[str, object] = {"models": (model, "gpt-4o"), "default_model": model}
-    return Desk(stage, await stage.add_event(**(fields | changes)), model)
+    return MeteredEvent(stage, await stage.add_event(**(fields | changes)), model)
 
 
 @pytest.fixture
-async def desk(own: Stage, stage: Stage) -> Desk:
+async def metered(own: Stage, stage: Stage) -> MeteredEvent:
     """`stage` resets the shared simulator."""
-    return await open_desk(own, **LIMITS)
+    return await open_event(own, **LIMITS)
 
 
 def names(value: object) -> str:
@@ -131,7 +131,7 @@ def names(value: object) -> str:
 # ---- forwarded calls
 
 
-async def test_plain_and_streamed_calls_count_the_reported_usage(desk: Desk) -> None:
+async def test_plain_and_streamed_calls_count_the_reported_usage(metered: MeteredEvent) -> None:
     bodies: list[dict[str, Any]] = [
         {},
         STREAM,
@@ -139,43 +139,43 @@ async def test_plain_and_streamed_calls_count_the_reported_usage(desk: Desk) -> 
         {"n": 2},
     ]
     for body in bodies:
-        assert (await desk.ask(**body)).status == 200
-    assert await desk.agreed(4) == desk.reported
-    assert min(desk.reported[:3]) > 0
+        assert (await metered.chat(**body)).status == 200
+    assert await metered.agreed(4) == metered.reported
+    assert min(metered.reported[:3]) > 0
 
 
-async def test_each_user_and_model_has_a_row_for_the_hour(desk: Desk) -> None:
+async def test_each_user_and_model_has_a_row_for_the_hour(metered: MeteredEvent) -> None:
     begun = datetime.now(UTC)
-    for user, model in (("amy", desk.model), ("amy", desk.model), ("amy", "gpt-4o"), ("bob", "gpt-4o")):
-        assert (await desk.ask(user, model=model)).status == 200
-    rows = await desk.rows_when(lambda counts: counts.requests == 4)
+    for user, model in (("amy", metered.model), ("amy", metered.model), ("amy", "gpt-4o"), ("bob", "gpt-4o")):
+        assert (await metered.chat(user, model=model)).status == 200
+    rows = await metered.rows_when(lambda counts: counts.requests == 4)
     hours = {at.replace(minute=0, second=0, microsecond=0) for at in (begun, datetime.now(UTC))}
     assert {row.hour for row in rows} <= hours
     requests: Counter[tuple[str, str]] = Counter()
     for row in rows:
         requests[row.user, row.model] += row.counts.requests
-    assert requests == {("amy", desk.model): 2, ("amy", "gpt-4o"): 1, ("bob", "gpt-4o"): 1}
+    assert requests == {("amy", metered.model): 2, ("amy", "gpt-4o"): 1, ("bob", "gpt-4o"): 1}
 
 
 @pytest.mark.parametrize("behaviour", [CutStream(after=5), StreamError(after=5)], ids=names)
-async def test_a_cut_stream_is_a_request_and_an_error(desk: Desk, behaviour: Behaviour) -> None:
-    desk.behave(behaviour)
-    assert (await desk.ask(**STREAM)).status == 200
-    counts = await desk.agreed(1)
+async def test_a_cut_stream_is_a_request_and_an_error(metered: MeteredEvent, behaviour: Behaviour) -> None:
+    metered.behave(behaviour)
+    assert (await metered.chat(**STREAM)).status == 200
+    counts = await metered.agreed(1)
     assert min(counts.prompt_tokens, counts.completion_tokens) > 0
     assert (counts.refusals, counts.errors) == (0, 1)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_call_whose_client_disconnects_before_the_first_byte_counts_its_prompt(
-    desk: Desk, stream: bool
+    metered: MeteredEvent, stream: bool
 ) -> None:
-    gate = desk.stage.simulator.gate(desk.model, WORDS)
-    call = asyncio.create_task(desk.ask(stream=stream))
+    gate = metered.stage.simulator.gate(metered.model, WORDS)
+    call = asyncio.create_task(metered.chat(stream=stream))
     await gate.arrived()
     call.cancel()
-    await desk.stage.simulator.until(lambda calls: calls[-1].left)
-    counts = await desk.agreed(1)
+    await metered.stage.simulator.until(lambda calls: calls[-1].left)
+    counts = await metered.agreed(1)
     assert counts.prompt_tokens > 0
     assert counts == Counts(1, counts.prompt_tokens)
 
@@ -188,62 +188,62 @@ async def test_a_call_whose_client_disconnects_before_the_first_byte_counts_its_
 async def test_a_call_whose_client_disconnects_between_tries_counts_if_the_first_may_have_used_tokens(
     stage: Stage, first: Behaviour, requests: int
 ) -> None:
-    desk = await open_desk(stage, **LIMITS)
-    desk.behave(first)
+    metered = await open_event(stage, **LIMITS)
+    metered.behave(first)
     async with speaking(Peer.left) as silent:
         endpoint = f"https://127.0.0.1:{silent.port}"  # its handshake never ends
-        await desk.stage.add_deployment(model=desk.model, priority=2, endpoint=endpoint)
-        call = asyncio.create_task(desk.ask())
+        await metered.stage.add_deployment(model=metered.model, priority=2, endpoint=endpoint)
+        call = asyncio.create_task(metered.chat())
         await silent.until(lambda wire: wire.connections)
         call.cancel()
         await silent.all_closed()
-    headers = {"api-key": f"{desk.code}/amy"}
-    event = await answered(desk.stage.http.get(f"{desk.stage.url}/v1/event", headers=headers))
+    headers = {"api-key": f"{metered.code}/amy"}
+    event = await answered(metered.stage.http.get(f"{metered.stage.url}/v1/event", headers=headers))
     assert json.loads(event.body)["requests"]["used"] == requests
     assert (json.loads(event.body)["tokens"]["used"] > 0) == bool(requests)
 
 
-async def test_a_stream_whose_client_disconnects_counts_the_relayed_tokens(desk: Desk) -> None:
-    gate = desk.stage.simulator.gate(desk.model, WORDS)
+async def test_a_stream_whose_client_disconnects_counts_the_relayed_tokens(metered: MeteredEvent) -> None:
+    gate = metered.stage.simulator.gate(metered.model, WORDS)
     gate.open(4)
     async with aiohttp.ClientSession() as http:
         response = await http.post(
-            f"{desk.stage.url}/v1/chat/completions",
-            headers={"api-key": f"{desk.code}/amy"},
+            f"{metered.stage.url}/v1/chat/completions",
+            headers={"api-key": f"{metered.code}/amy"},
             json=QUESTION | STREAM,
         )
         for _ in range(4):
             await response.content.readuntil(b"\n\n")
         response.close()
-    await desk.stage.simulator.until(lambda calls: calls[-1].left)
-    counts = await desk.agreed(1)
+    await metered.stage.simulator.until(lambda calls: calls[-1].left)
+    counts = await metered.agreed(1)
     assert counts.prompt_tokens > 0 and 1 <= counts.completion_tokens <= 4
     assert (counts.refusals, counts.errors) == (0, 0)
 
 
 @pytest.mark.parametrize("behaviour", [FilteredPrompt(), TooLong()], ids=names)
 async def test_a_request_that_the_model_rejects_counts_without_tokens(
-    desk: Desk, behaviour: Behaviour
+    metered: MeteredEvent, behaviour: Behaviour
 ) -> None:
-    desk.behave(behaviour)
-    assert (await desk.ask()).status == 400
-    assert await desk.agreed(1) == Counts(requests=1)
+    metered.behave(behaviour)
+    assert (await metered.chat()).status == 400
+    assert await metered.agreed(1) == Counts(requests=1)
 
 
 async def test_rows_of_two_instances_add_up_to_the_reported_usage(
-    desk: Desk, environment: dict[str, str]
+    metered: MeteredEvent, environment: dict[str, str]
 ) -> None:
-    async with serve(desk.stage.tables, desk.stage.simulator, environment) as other:
+    async with serve(metered.stage.tables, metered.stage.simulator, environment) as other:
         calls = [
-            desk.ask(user, url=url, stream=stream)
-            for url in (desk.stage.url, other.url)
+            metered.chat(user, url=url, stream=stream)
+            for url in (metered.stage.url, other.url)
             for user in ("amy", "bob")
             for stream in (False, True)
             for _ in range(5)
         ]
         assert {response.status for response in await asyncio.gather(*calls)} == {200}
-        rows = await desk.rows_when(lambda counts: counts.requests == 40)
-    assert total(rows) == desk.reported
+        rows = await metered.rows_when(lambda counts: counts.requests == 40)
+    assert total(rows) == metered.reported
     assert Counter(row.user for row in rows)["amy"] >= 2
 
 
@@ -251,16 +251,16 @@ async def test_rows_of_two_instances_add_up_to_the_reported_usage(
 
 
 async def test_the_proxys_refusals_count_for_their_user_and_known_model(own: Stage, stage: Stage) -> None:
-    desk = await open_desk(own, max_output_tokens=100)
-    limited = await open_desk(own, requests_per_day=0)
-    hasty = await open_desk(own, requests_per_minute=1)
-    closed = await open_desk(own, active=False)
-    over = await open_desk(own, ends_at=EVENT.starts_at)
-    soon = await open_desk(own, starts_at=EVENT.ends_at, ends_at=EVENT.ends_at + timedelta(days=1))
+    metered = await open_event(own, max_output_tokens=100)
+    limited = await open_event(own, requests_per_day=0)
+    hasty = await open_event(own, requests_per_minute=1)
+    closed = await open_event(own, active=False)
+    over = await open_event(own, ends_at=EVENT.starts_at)
+    soon = await open_event(own, starts_at=EVENT.ends_at, ends_at=EVENT.ends_at + timedelta(days=1))
     for one, body, status, model in (
-        (desk, {"model": "no-such"}, 404, ""),
-        (desk, {"stream": "yes"}, 400, ""),
-        (desk, {"n": 101}, 400, ""),
+        (metered, {"model": "no-such"}, 404, ""),
+        (metered, {"stream": "yes"}, 400, ""),
+        (metered, {"n": 101}, 400, ""),
         (limited, {}, 429, limited.model),
         (closed, {}, 403, ""),
         (over, {}, 403, ""),
@@ -269,39 +269,41 @@ async def test_the_proxys_refusals_count_for_their_user_and_known_model(own: Sta
         before = total(await own.tables.usage(one.code)).refusals
         # After this call the instance knows the event, so refusals before the lookup count too.
         await answered(own.http.get(f"{own.url}/v1/event", headers={"api-key": f"{one.code}/amy"}))
-        assert (await one.ask(**body)).status == status
+        assert (await one.chat(**body)).status == status
         rows = await one.rows_when(lambda counts, now=before + 1: counts.refusals == now)  # type: ignore[misc]
         assert {(row.user, row.model) for row in rows} == {("amy", model)}
         assert total(rows) == Counts(refusals=before + 1)
-    assert [(await hasty.ask()).status for _ in range(3)] == [200, 429, 429]
+    assert [(await hasty.chat()).status for _ in range(3)] == [200, 429, 429]
     counts = total(await hasty.rows_when(lambda counts: counts.refusals == 2))
     assert counts == hasty.reported._replace(refusals=2)
 
 
 @pytest.mark.parametrize(("body", "status"), [(b"{not json", 400), (b" " * 8_000_000, 413)])
-async def test_a_refused_body_counts_if_the_event_is_known(desk: Desk, body: bytes, status: int) -> None:
+async def test_a_refused_body_counts_if_the_event_is_known(
+    metered: MeteredEvent, body: bytes, status: int
+) -> None:
     async def post(code: str) -> int:
-        call = desk.stage.post(headers={"api-key": f"{code}/amy"}, data=BytesIO(body))
+        call = metered.stage.post(headers={"api-key": f"{code}/amy"}, data=BytesIO(body))
         return (await answered(call)).status
 
-    unknown = f"no-{desk.code}"
+    unknown = f"no-{metered.code}"
     assert await post(unknown) == status
-    assert (await desk.ask()).status == 200
-    assert await post(desk.code) == status
-    counts = total(await desk.rows_when(lambda counts: counts.refusals == 1))
-    assert counts == desk.reported._replace(refusals=1)
-    assert await desk.stage.tables.usage(unknown) == []
+    assert (await metered.chat()).status == 200
+    assert await post(metered.code) == status
+    counts = total(await metered.rows_when(lambda counts: counts.refusals == 1))
+    assert counts == metered.reported._replace(refusals=1)
+    assert await metered.stage.tables.usage(unknown) == []
 
 
-async def test_a_401_is_not_counted(desk: Desk) -> None:
-    unknown = f"no-{desk.code}"
-    for credential in (f"{unknown}/amy", desk.code, "/amy", ""):
-        response = await answered(desk.stage.post(headers={"api-key": credential}))
+async def test_a_401_is_not_counted(metered: MeteredEvent) -> None:
+    unknown = f"no-{metered.code}"
+    for credential in (f"{unknown}/amy", metered.code, "/amy", ""):
+        response = await answered(metered.stage.post(headers={"api-key": credential}))
         assert response.status == 401
-    assert (await desk.ask()).status == 200
-    await desk.rows_when(lambda counts: counts.requests == 1)  # by now, the 401s would be written too
-    assert await desk.stage.tables.usage(unknown) == []
-    assert total(await desk.stage.tables.usage(desk.code)) == desk.reported
+    assert (await metered.chat()).status == 200
+    await metered.rows_when(lambda counts: counts.requests == 1)  # by now, the 401s would be written too
+    assert await metered.stage.tables.usage(unknown) == []
+    assert total(await metered.stage.tables.usage(metered.code)) == metered.reported
 
 
 @pytest.mark.parametrize(
@@ -317,19 +319,19 @@ async def test_a_401_is_not_counted(desk: Desk) -> None:
     ids=names,
 )
 async def test_a_failure_of_the_upstream_is_an_error_and_not_a_request(
-    desk: Desk, behaviour: Behaviour, status: int
+    metered: MeteredEvent, behaviour: Behaviour, status: int
 ) -> None:
-    desk.behave(behaviour)
-    assert (await desk.ask()).status == status
-    (row,) = await desk.rows_when(lambda counts: counts.errors > 0)
-    assert (row.user, row.model, row.counts) == ("amy", desk.model, Counts(errors=1))
-    assert (await desk.stage.tables.read(desk.amys_quota)).used == Amount()
+    metered.behave(behaviour)
+    assert (await metered.chat()).status == status
+    (row,) = await metered.rows_when(lambda counts: counts.errors > 0)
+    assert (row.user, row.model, row.counts) == ("amy", metered.model, Counts(errors=1))
+    assert (await metered.stage.tables.read(metered.amys_quota)).used == Amount()
 
 
-async def test_a_model_that_takes_too_long_is_an_error(desk: Desk) -> None:
-    desk.stage.simulator.gate(desk.model, calls=None)
-    assert (await desk.ask()).status == 504
-    assert total(await desk.rows_when(lambda counts: counts.errors > 0)) == Counts(errors=1)
+async def test_a_model_that_takes_too_long_is_an_error(metered: MeteredEvent) -> None:
+    metered.stage.simulator.gate(metered.model, calls=None)
+    assert (await metered.chat()).status == 504
+    assert total(await metered.rows_when(lambda counts: counts.errors > 0)) == Counts(errors=1)
 
 
 # ---- the tables
@@ -346,17 +348,17 @@ async def test_calls_during_an_outage_are_written_after_it(
         await tables.create_tables()
         settings = environment | {"PROXY_TABLES": azurite.connection_string, "PROXY_CACHE_SECONDS": "600"}
         async with serve(tables, shared_simulator, settings) as stage:
-            desk = await open_desk(stage)
-            assert (await desk.ask()).status == 200
-            await desk.rows_when(lambda counts: counts.requests == 1)
+            metered = await open_event(stage)
+            assert (await metered.chat()).status == 200
+            await metered.rows_when(lambda counts: counts.requests == 1)
             azurite.stop()
             for number in range(10):
-                response = await desk.ask(f"user-{number}", stream=number % 2 == 0)
+                response = await metered.chat(f"user-{number}", stream=number % 2 == 0)
                 assert response.status == 200
             await until(lambda: "usage will be written later" in caplog.text)
             azurite.start()
-            rows = await desk.rows_when(lambda counts: counts.requests == 11)
-        assert total(rows) == desk.reported
+            rows = await metered.rows_when(lambda counts: counts.requests == 11)
+        assert total(rows) == metered.reported
         await tables.close()
 
 
@@ -367,15 +369,15 @@ async def test_a_call_does_not_wait_for_a_write_of_usage(
     async with tap.open():
         settings = {"PROXY_TABLES": tap.connection_string, "PROXY_CACHE_SECONDS": "600"}
         async with serve(stage.tables, stage.simulator, environment | settings) as instance:
-            desk = await open_desk(instance)
-            assert (await desk.ask()).status == 200
+            metered = await open_event(instance)
+            assert (await metered.chat()).status == 200
             tap.passing.clear()
             await until(lambda: tap.reads_of("$batch") > 0)
-            statuses = [(await desk.ask(stream=stream)).status for stream in (False, True)]
+            statuses = [(await metered.chat(stream=stream)).status for stream in (False, True)]
             assert statuses == [200, 200] and not tap.passing.is_set()
             tap.passing.set()
-            rows = await desk.rows_when(lambda counts: counts.requests == 3)
-    assert total(rows) == desk.reported
+            rows = await metered.rows_when(lambda counts: counts.requests == 3)
+    assert total(rows) == metered.reported
 
 
 async def test_an_instance_that_closes_writes_its_last_counts(
@@ -383,24 +385,24 @@ async def test_an_instance_that_closes_writes_its_last_counts(
 ) -> None:
     settings = environment | {"PROXY_USAGE_FLUSH_SECONDS": "600"}
     async with serve(stage.tables, stage.simulator, settings) as instance:
-        desk = await open_desk(instance)
-        assert (await desk.ask()).status == 200
-        assert await stage.tables.usage(desk.code) == []
-    assert total(await stage.tables.usage(desk.code)) == desk.reported
+        metered = await open_event(instance)
+        assert (await metered.chat()).status == 200
+        assert await stage.tables.usage(metered.code) == []
+    assert total(await stage.tables.usage(metered.code)) == metered.reported
 
 
 async def test_a_killed_process_loses_only_unwritten_counts(
     stage: Stage, environment: dict[str, str]
 ) -> None:
-    desk = await open_desk(stage)
+    metered = await open_event(stage)
     async with process(environment | {"PROXY_USAGE_FLUSH_SECONDS": "2"}, "the victim") as (child, url):
         for _ in range(5):
-            assert (await desk.ask(url=url)).status == 200
-        await desk.rows_when(lambda counts: counts.requests == 5)
+            assert (await metered.chat(url=url)).status == 200
+        await metered.rows_when(lambda counts: counts.requests == 5)
         for _ in range(3):
-            assert (await desk.ask(url=url)).status == 200
+            assert (await metered.chat(url=url)).status == 200
         child.kill()
-    requests = total(await stage.tables.usage(desk.code)).requests
+    requests = total(await stage.tables.usage(metered.code)).requests
     assert 5 <= requests <= 8
     _log.info("the kill lost %s of 8 requests", 8 - requests)
 
@@ -416,13 +418,13 @@ async def test_steady_load_needs_at_most_one_table_call_for_ten_requests(
             "PROXY_USAGE_FLUSH_SECONDS": "2",
         }
         async with serve(stage.tables, stage.simulator, environment | settings) as instance:
-            desk = await open_desk(instance, requests_per_day=10_000, tokens_per_day=10_000_000)
+            metered = await open_event(instance, requests_per_day=10_000, tokens_per_day=10_000_000)
 
             async def client(number: int) -> list[int]:
-                return [(await desk.ask(f"user-{number}")).status for _ in range(100)]
+                return [(await metered.chat(f"user-{number}")).status for _ in range(100)]
 
             batches = await asyncio.gather(*map(client, range(8)))
-            await desk.rows_when(lambda counts: counts.requests == 800)
+            await metered.rows_when(lambda counts: counts.requests == 800)
             calls, written = len(tap.requests), tap.reads_of("$batch")
     assert Counter(status for batch in batches for status in batch) == {200: 800}
     assert 1 <= written <= calls <= 0.1 * 800
