@@ -117,8 +117,8 @@ async def test_only_the_request_for_a_stream_is_urgent(body: bytes, is_urgent: b
     forwarding = Forwarding(cast(Upstream, upstream), Timeouts(10, 20), monotonic)
     deployment = Deployment("gpt-4o", "east", "http://127.0.0.1:1", "gpt-4o")
     routes = Routes([Candidate(deployment, monotonic, lambda *_: None)])
-    request, now, ann = parse(body), datetime.now(UTC), Credential("hackathon", "ann")
-    call = forwarding.begin("id", now, ann, EVENT, "gpt-4o", request, {}, body, 1, routes, monotonic())
+    asked, now, ann = parse(body), datetime.now(UTC), Credential("hackathon", "ann")
+    call = forwarding.begin("id", now, ann, EVENT, "gpt-4o", asked, {}, body, 1, routes, monotonic())
     with pytest.raises(UpstreamError):
         await forwarding.send(call, None)
     assert upstream.urgent == [is_urgent]
