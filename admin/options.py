@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import click
 
+from shared.core.models import LIMITS
+
 CACHE_TIME: Final = "the app's PROXY_CACHE_SECONDS (30, unless set)"
 LARGEST_LIMIT: Final = 10**12
-LIMITS: Final = {
+_LIMIT_HELP: Final = {
     "requests_per_day": "Of each attendee; the day begins at midnight in the event's time zone.",
     "tokens_per_day": "Of each attendee: prompt and completion tokens together.",
     "requests_per_minute": "Of each attendee.",
@@ -74,10 +76,11 @@ def _debug() -> click.Option:
 
 def limits(command: Callable[..., None]) -> Callable[..., None]:
     """An option for each limit of an event."""
-    for name, told in reversed(LIMITS.items()):
+    for name in reversed(LIMITS):
         lowest = 1 if name == "max_output_tokens" else 0
         kind = Number(int, lowest, LARGEST_LIMIT)
-        command = click.option(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=told)(command)
+        option, text = f"--{name.replace('_', '-')}", _LIMIT_HELP[name]
+        command = click.option(option, type=kind, metavar="N", help=text)(command)
     return command
 
 

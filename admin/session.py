@@ -89,7 +89,7 @@ def why(error: StoreUnavailable) -> str:  # noqa: PLR0911 - one line for each
         ServiceResponseTimeoutError,
     )
 
-    from shared.tables.rows import UNREADABLE
+    from shared.tables.columns import UNREADABLE
 
     cause = error.__cause__
     code = getattr(cause, "error_code", None) or ""

@@ -14,18 +14,14 @@ from azure.data.tables.aio import TableClient, TableServiceClient
 
 from shared.core.errors import StoreUnavailable
 from shared.core.models import Deployment, Event, Health, UsageRow
-from shared.tables.rows import (
-    EVENT_ROW,
-    Row,
+from shared.tables.columns import Row
+from shared.tables.deployment_rows import (
     changed_deployment_to_row,
     deployment_from_row,
     deployment_to_row,
-    event_from_row,
-    event_to_row,
     health_from_row,
-    usage_from_row,
-    usage_rows_before,
 )
+from shared.tables.event_rows import EVENT_ROW, event_from_row, event_to_row
 from shared.tables.service import (
     DEPLOYMENTS,
     EVENTS,
@@ -37,6 +33,7 @@ from shared.tables.service import (
     translated,
 )
 from shared.tables.stores import Tables as ProxyTables
+from shared.tables.usage_rows import usage_from_row, usage_rows_before
 
 TABLES: Final = (EVENTS, DEPLOYMENTS, QUOTAS, USAGE)
 CHANGE_TRIES: Final = 20
@@ -81,11 +78,6 @@ class Tables(ProxyTables):
         async with translated():
             await self._event_rows.create_entity(event_to_row(event))
 
-    async def put_event(self, event: Event) -> None:
-        """Add or replace an event."""
-        async with translated():
-            await self._event_rows.upsert_entity(event_to_row(event), mode=UpdateMode.REPLACE)
-
     async def change_event(self, code: str, change: Callable[[Event], Event]) -> Event | None:
         """Change an event, and return it; None when there is none.
 
@@ -117,11 +109,6 @@ class Tables(ProxyTables):
         """
         async with translated():
             await self._deployment_rows.create_entity(deployment_to_row(deployment))
-
-    async def put_deployment(self, deployment: Deployment) -> None:
-        """Add or replace a deployment."""
-        async with translated():
-            await self._deployment_rows.upsert_entity(deployment_to_row(deployment), mode=UpdateMode.REPLACE)
 
     async def change_deployment(
         self, deployment: Deployment, change: Callable[[Deployment], Deployment]

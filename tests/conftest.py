@@ -16,11 +16,11 @@ import aiohttp
 import pytest
 from azure.data.tables.aio import TableServiceClient
 
-from admin.tables import Tables
 from function_app import create_app
 from shared.app.web import Web
 from shared.core.models import Deployment, Event
 from shared.tables.service import open_service
+from tests.seeded_tables import Tables
 from tools.azurite import ACCOUNT, Azurite
 from tools.azurite import KEY as TABLES_KEY
 from tools.functions_host import FunctionsHost

@@ -50,7 +50,9 @@ async def _seed(endpoint: str | None, key_setting: str) -> None:
             return
         for model in MODELS:
             await _deploy(tables, Deployment(model, "simulated", endpoint, model, auth=key_setting))
-        await tables.put_event(_opened(await tables.event(CODE), datetime.now(UTC)))
+        now = datetime.now(UTC)
+        if await tables.change_event(CODE, lambda event: _reopened(event, now)) is None:
+            await tables.add_event(_new(now))
     finally:
         await tables.close()
 
@@ -63,23 +65,24 @@ async def _deploy(tables: Tables, one: Deployment) -> None:
         await tables.add_deployment(one)
 
 
-def _opened(event: Event | None, now: datetime) -> Event:
-    starts_at, ends_at = now - timedelta(days=1), now + _OPEN_FOR
-    if event is None:
-        return Event(
-            CODE,
-            "Demo hackathon",
-            starts_at,
-            ends_at,
-            models=MODELS,
-            default_model=MODELS[0],
-            max_output_tokens=800,
-            requests_per_day=200,
-            tokens_per_day=100_000,
-        )
-    return replace(
-        event, active=True, starts_at=min(event.starts_at, starts_at), ends_at=max(event.ends_at, ends_at)
+def _new(now: datetime) -> Event:
+    return Event(
+        CODE,
+        "Demo hackathon",
+        now - timedelta(days=1),
+        now + _OPEN_FOR,
+        models=MODELS,
+        default_model=MODELS[0],
+        max_output_tokens=800,
+        requests_per_day=200,
+        tokens_per_day=100_000,
     )
+
+
+def _reopened(event: Event, now: datetime) -> Event:
+    """Open from yesterday for `_OPEN_FOR` at least. The organiser's other changes stay."""
+    starts_at, ends_at = min(event.starts_at, now - timedelta(days=1)), max(event.ends_at, now + _OPEN_FOR)
+    return replace(event, active=True, starts_at=starts_at, ends_at=ends_at)
 
 
 if __name__ == "__main__":

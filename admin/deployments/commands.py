@@ -18,12 +18,11 @@ from admin.options import CACHE_TIME, Group, Number, as_json, yes
 from admin.printing import confirm, listed, note, tell
 from admin.session import run
 from admin.target import Target, find
-from shared.core.models import Deployment, Health
+from shared.core.models import OUTPUT_FIELDS, Deployment, Health
 
 if TYPE_CHECKING:
     from admin.tables import Tables
 
-OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens")
 PUTS = 5
 
 

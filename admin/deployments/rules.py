@@ -103,7 +103,7 @@ def _check_name(what: str, name: str) -> None:
 
 
 def _setting(name: str) -> str:
-    from shared.tables.rows import PRIVATE_SETTINGS
+    from shared.tables.deployment_rows import PRIVATE_SETTINGS
 
     if not _SETTING.fullmatch(name) or _KEY.fullmatch(name):
         raise Fault("--key-env takes the name of the setting that holds the key, never the key itself.")

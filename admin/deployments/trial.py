@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from admin.faults import Fault
-from shared.core.models import API_V1, MANAGED_IDENTITY, Deployment
+from shared.core.models import API_V1, MANAGED_IDENTITY, OUTPUT_FIELDS, Deployment
 from shared.core.settings import DEFAULT_SCOPE, UPSTREAM_SCOPE
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ async def tried(deployment: Deployment, environment: Mapping[str, str], *, may_s
     if isinstance(headers, str):
         return Tried(deployment, False, headers)
     answer = await _call(deployment, headers)
-    other = "max_tokens" if deployment.output_field == "max_completion_tokens" else "max_completion_tokens"
+    (other,) = {*OUTPUT_FIELDS} - {deployment.output_field}
     if _refuses(answer, deployment.output_field):
         if not may_switch:
             raise Fault(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import asdict, replace
 from urllib.parse import urlsplit
 
@@ -15,8 +14,8 @@ from admin.faults import Failed, Fault
 from admin.options import Command, as_json
 from admin.printing import tell
 from admin.target import find_url
+from shared.events.credentials import is_user
 
-_USER = re.compile(r"[a-z0-9._@+-]{1,64}")
 _MARKS = {True: "ok  ", False: "FAIL", None: "-   "}
 
 
@@ -36,7 +35,7 @@ def check_event(code: str, user: str, url: str | None, as_json: bool) -> None:
     status is 1 when a step fails.
     """
     event_code, name = checked(code), user.strip().lower()
-    if not _USER.fullmatch(name):
+    if not is_user(name):
         raise Fault(f"{user!r} cannot be a user: 1 to 64 letters, digits, '-', '_', '.', '@' or '+'.")
     address = _address(url)
     found = asyncio.run(rehearsed(address, f"{event_code}/{name}"))

@@ -14,11 +14,11 @@ from admin.events import rules as event_rules
 from admin.events import text as event_text
 from admin.events.check import check_event
 from admin.faults import Fault
-from admin.options import CACHE_TIME, LIMITS, Group, as_json, limits, yes
+from admin.options import CACHE_TIME, Group, as_json, limits, yes
 from admin.printing import confirm, listed, note, tell
 from admin.session import run
 from admin.target import find
-from shared.core.models import Event
+from shared.core.models import LIMITS, Event
 from shared.events.credentials import is_event_code
 
 if TYPE_CHECKING:

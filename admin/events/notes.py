@@ -7,8 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from admin.events import text as event_text
-from admin.options import LIMITS
-from shared.core.models import Event
+from shared.core.models import LIMITS, Event
 
 _ONE_WORD = b'{"messages":[{"role":"user","content":"Hi"}]}'
 

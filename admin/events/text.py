@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from admin import times
-from admin.options import LIMITS
-from shared.core.models import Event
+from shared.core.models import LIMITS, Event
 
 _HELLO = 'messages=[{"role": "user", "content": "Hello"}]'
 UNKNOWN_URL = "https://YOUR-APP.azurewebsites.net"

@@ -9,11 +9,10 @@ from typing import Annotated, Any
 import msgspec
 
 from ..core.errors import InvalidJson, InvalidRequest
-from ..core.models import API_V1, Deployment, Quirks
+from ..core.models import API_V1, OUTPUT_FIELDS, Deployment, Quirks
 from .json_problems import problem
 
 MAX_CHOICES = 128
-OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens")
 
 _UNSET = (None, msgspec.Raw(b"null"), msgspec.Raw(b"false"))
 _mismatch = re.compile(r"Expected `(\w+)(?: \| null)?`, got `(\w+)`").match

@@ -12,6 +12,7 @@ from typing import Any
 from ..apis import chat
 from ..apis.chat import ChatRequest
 from ..core.errors import InternalError, InvalidEventToken, ProxyError, StoreUnavailable
+from ..core.ids import new_id
 from ..core.models import Credential, Event, Usage
 from ..core.trace import trace_headers
 from ..core.turns import Turns
@@ -25,7 +26,7 @@ from ..upstream.forwarding import Call, Forwarded, Forwarding, Progress
 from ..upstream.relay import Ending, Relay, Relayed, StreamLimits
 from ..upstream.routing import Routes, Routing
 from .records import Records
-from .responses import StreamResponse, json_response, new_id, refusal
+from .responses import StreamResponse, json_response, refusal
 
 Headers = Mapping[bytes, bytes]
 """A client's headers: names in lower case, values as they came."""

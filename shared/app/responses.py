@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from ..core.errors import ProxyError
+from ..core.ids import new_id
 from ..functions.http import Receive, Response, Send
 from ..upstream.relay import ClientNotReading, Relay
 from .departure import ClientLeft, Departure, Watch
 
 JSON: Final = {b"content-type": b"application/json"}
 _NONE: Final[Mapping[bytes, bytes]] = {}
-_instance = os.urandom(8).hex()
-_numbers = itertools.count(1)
-
-
-def new_id() -> str:
-    """A request id that no other instance uses."""
-    return f"{_instance}-{next(_numbers)}"
 
 
 def json_response(value: Any, headers: Mapping[bytes, bytes] = _NONE) -> Response:

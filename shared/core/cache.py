@@ -1,4 +1,4 @@
-"""A short memory in front of the tables: values by key, each loaded once at a time."""
+"""Keeps values from the tables in memory for some seconds, and loads each key once at a time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 MISSING_SHARE = 1 / 6
-"""A key that was not found is asked for again sooner: its row may just have been made."""
+"""A missing key is looked up again sooner: its row may be new."""
 
 RETRY_SECONDS = 2.0
-"""While the tables do not answer, a known value serves, and the tables are asked again this often."""
+"""During an outage of the tables, the last known value is used and the tables are retried this often."""
 
 
 @dataclass(slots=True)
@@ -26,9 +26,10 @@ class _Entry(Generic[V]):
 
 
 class Cache(Generic[K, V]):
-    """Keeps what `load` gave, `None` ("there is none") for a shorter time, at most `limit` keys.
+    """Keeps the values that `load` returns, for at most `limit` keys.
 
-    `clock` gives seconds, and never goes back.
+    None means that the key does not exist, and is kept for less time. `clock` returns seconds and never goes
+    back.
     """
 
     def __init__(
@@ -46,28 +47,28 @@ class Cache(Generic[K, V]):
         self._loading: dict[K, asyncio.Task[V | None]] = {}
 
     def fresh(self, key: K) -> V | None:
-        """The value of `key` where it is in memory and fresh: what `get` gives, without an await."""
+        """The value of `key` if it is in memory and fresh. Faster than `get`, because it never awaits."""
         entry = self._entries.get(key)
         return entry.value if entry is not None and self._clock() < entry.fresh_until else None
 
     async def get(self, key: K) -> V | None:
-        """The value of `key`: from memory while fresh, else loaded; many callers wait for one load.
+        """The value of `key`, from memory if fresh, else loaded. Simultaneous callers share one load.
 
         Raises:
-            StoreUnavailable: when it cannot be loaded, and nothing older serves.
+            StoreUnavailable: the value cannot be loaded, and no older value is in memory.
         """
         entry = self._entries.get(key)
         if entry is not None and self._clock() < entry.fresh_until:
             return entry.value
         loading = self._loading.get(key)
         if loading is None:
-            # A task of its own: the caller that began it may leave, the others still wait.
+            # A separate task, so that the load continues for the others if its first caller is cancelled.
             loading = self._loading[key] = asyncio.create_task(self._refresh(key))
             loading.add_done_callback(lambda task: self._loaded(key, task))
         return await asyncio.shield(loading)
 
     def last(self, key: K) -> V | None:
-        """The value of `key` that was loaded last, fresh or not, if it is still in memory."""
+        """The value of `key` in memory, fresh or not."""
         entry = self._entries.get(key)
         return None if entry is None else entry.value
 
@@ -93,4 +94,4 @@ class Cache(Generic[K, V]):
     def _loaded(self, key: K, task: asyncio.Task[V | None]) -> None:
         self._loading.pop(key, None)
         if not task.cancelled():
-            task.exception()  # taken note of, also where every caller has left
+            task.exception()  # retrieved, or asyncio complains when every caller was cancelled

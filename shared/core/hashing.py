@@ -1,4 +1,4 @@
-"""Event codes and users as the log may show them."""
+"""Hides event codes and user names in the log."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from functools import lru_cache
 
 @lru_cache(maxsize=4096)
 def hashed(name: str) -> str:
-    """A short hash of an event code or user: the same on every instance, and it does not reveal the name."""
+    """A short hash of an event code or user. The same on every instance; it does not reveal the name."""
     return hashlib.sha256(name.encode()).hexdigest()[:12]

@@ -43,6 +43,19 @@ class Event:
     tokens_total: int | None = None
 
 
+LIMITS = (
+    "requests_per_day",
+    "tokens_per_day",
+    "requests_per_minute",
+    "requests_total",
+    "tokens_total",
+    "max_output_tokens",
+)
+"""The limits of an event: its fields, columns in the table and options of the commands."""
+
+OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens")
+"""The fields of a request that can hold an output cap. Each deployment accepts one of them, or both."""
+
 MANAGED_IDENTITY = "managed-identity"
 """The value of a deployment's `auth` that means: no key, but a token of the app's own identity."""
 
@@ -66,7 +79,7 @@ class Deployment:
     prompt_price: float | None = None
     """Of 1,000,000 prompt tokens, in the organiser's currency; likewise for the completion."""
     completion_price: float | None = None
-    output_field: str = "max_completion_tokens"
+    output_field: str = OUTPUT_FIELDS[0]
     """The field in which this deployment takes an output cap; the other is `max_tokens`."""
     active: bool = True
 

@@ -1,15 +1,15 @@
-"""Settings, read once from a mapping; all faults are told together."""
+"""Reads the app's settings from a mapping, and reports all problems together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 
 class SettingsError(Exception):
-    """The settings cannot be used; `faults` has one sentence for each reason."""
+    """The settings cannot be used. `faults` has one sentence for each problem."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__(" ".join(faults))
@@ -18,13 +18,18 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A numeric setting: its name, default and bounds, and what it does, in one line."""
+    """A numeric setting, with its default and bounds."""
 
     name: str
     default: float
     minimum: float
     maximum: float
-    meaning: str
+    is_whole: bool = False
+
+    @property
+    def field(self) -> str:
+        """The field of `Settings` that holds it."""
+        return self.name.removeprefix("PROXY_").lower()
 
     def read(self, environment: Mapping[str, str], faults: list[str]) -> float:
         text = environment.get(self.name, "").strip()
@@ -38,7 +43,8 @@ class Number:
             faults.append(
                 f"{self.name} must be a number from {self.minimum:g} to {self.maximum:g}, not {text!r}."
             )
-        return value
+            return self.default
+        return int(value) if self.is_whole else value
 
 
 TABLES: Final = "PROXY_TABLES"
@@ -47,47 +53,43 @@ TABLES_CLIENT_ID: Final = "PROXY_TABLES__clientId"
 AZURE_CLIENT_ID: Final = "AZURE_CLIENT_ID"
 UPSTREAM_SCOPE: Final = "PROXY_UPSTREAM_SCOPE"
 DEFAULT_SCOPE: Final = "https://cognitiveservices.azure.com/.default"
-
 TELEMETRY: Final = "APPLICATIONINSIGHTS_CONNECTION_STRING"
 SITE: Final = "WEBSITE_SITE_NAME"
-"""The app's name, as the platform sets it."""
+"""The app's name, set by the platform."""
 
-TEXTS: Final = (TABLES, TABLES_URI, TABLES_CLIENT_ID, AZURE_CLIENT_ID, UPSTREAM_SCOPE, TELEMETRY)
-
-# The platform answers 502 by itself when nothing was answered within 230 s: all of ours stay below.
+# docs/configuration.md explains each one. The maximum times are below 230 s, when the platform returns 502.
+# The longest stream is below `functionTimeout` (host.json).
 NUMBERS: Final = (
-    Number("PROXY_CACHE_SECONDS", 30, 0, 3600, "how long events and deployments are kept in memory"),
-    Number("PROXY_MAX_BODY_BYTES", 7_500_000, 1024, 100_000_000, "the largest request body"),
-    Number("PROXY_LONGEST_BODY_SECONDS", 60, 0.1, 200, "for a request's body to arrive"),
-    Number("PROXY_UPSTREAM_TIMEOUT_SECONDS", 210, 0.1, 225, "from arrival to answer, all tries together"),
-    Number("PROXY_UPSTREAM_CONNECT_SECONDS", 5, 0.1, 60, "to connect to a deployment"),
-    Number("PROXY_UPSTREAM_FIRST_BYTE_SECONDS", 100, 0.1, 220, "for a deployment to begin a stream"),
-    Number("PROXY_UPSTREAM_IDLE_SECONDS", 120, 0.1, 225, "between two chunks of a stream"),
-    Number(
-        "PROXY_LONGEST_STREAM_SECONDS", 1500, 0.1, 3300, "for a stream, below functionTimeout (host.json)"
-    ),
-    Number("PROXY_DEFAULT_OUTPUT_TOKENS", 4096, 1, 1_000_000, "of output, where an event has no cap"),
-    Number("PROXY_QUOTA_IDLE_SECONDS", 15, 0.05, 600, "after which what is not used is given back"),
-    Number("PROXY_HEARTBEAT_SECONDS", 15, 0.05, 200, "of silence in a stream before a comment line is sent"),
-    Number("PROXY_USAGE_FLUSH_SECONDS", 5, 0.05, 600, "after which what was counted is written"),
-    Number("PROXY_KEEP_USAGE_DAYS", 90, 1, 3650, "after which rows of usage are removed"),
-    Number("PROXY_KEEP_QUOTA_DAYS", 30, 2, 3650, "after which rows of quotas are removed"),
+    Number("PROXY_CACHE_SECONDS", 30, 0, 3600),
+    Number("PROXY_MAX_BODY_BYTES", 7_500_000, 1024, 100_000_000, is_whole=True),
+    Number("PROXY_LONGEST_BODY_SECONDS", 60, 0.1, 200),
+    Number("PROXY_UPSTREAM_TIMEOUT_SECONDS", 210, 0.1, 225),
+    Number("PROXY_UPSTREAM_CONNECT_SECONDS", 5, 0.1, 60),
+    Number("PROXY_UPSTREAM_FIRST_BYTE_SECONDS", 100, 0.1, 220),
+    Number("PROXY_UPSTREAM_IDLE_SECONDS", 120, 0.1, 225),
+    Number("PROXY_LONGEST_STREAM_SECONDS", 1500, 0.1, 3300),
+    Number("PROXY_DEFAULT_OUTPUT_TOKENS", 4096, 1, 1_000_000, is_whole=True),
+    Number("PROXY_QUOTA_IDLE_SECONDS", 15, 0.05, 600),
+    Number("PROXY_HEARTBEAT_SECONDS", 15, 0.05, 200),
+    Number("PROXY_USAGE_FLUSH_SECONDS", 5, 0.05, 600),
+    Number("PROXY_KEEP_USAGE_DAYS", 90, 1, 3650),
+    Number("PROXY_KEEP_QUOTA_DAYS", 30, 2, 3650),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be set from outside. Seconds are seconds, bytes are bytes."""
+    """Everything that can be configured. Each number of `NUMBERS` has the field that its name gives."""
 
     tables: str | None = field(repr=False)
-    """A connection string; or `tables_uri` for the keyless way."""
+    """A connection string. Without it, `tables_uri` and the app's identity are used."""
     tables_uri: str | None
     tables_client_id: str | None
     upstream_scope: str
     telemetry: str | None = field(repr=False)
-    """The connection string of Application Insights; None: no spans are sent."""
+    """The connection string of Application Insights. Without it, no spans are sent."""
     site: str
-    """What this app is called there."""
+    """The app's name in Application Insights."""
     cache_seconds: float
     max_body_bytes: int
     longest_body_seconds: float
@@ -103,23 +105,21 @@ class Settings:
     keep_usage_days: float
     keep_quota_days: float
     environment: Mapping[str, str] = field(repr=False)
-    """Where the keys are that deployment rows name."""
+    """All settings, among them the keys that deployments name."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
         """Read and check every setting.
 
         Raises:
-            SettingsError: with every fault that was found, not only the first.
+            SettingsError: lists every problem.
         """
         faults: list[str] = []
-        numbers = [number.read(environment, faults) for number in NUMBERS]
+        numbers: dict[str, Any] = {number.field: number.read(environment, faults) for number in NUMBERS}
         tables, uri = _text(environment, TABLES), _text(environment, TABLES_URI)
         _check_tables(tables, uri, faults)
         if faults:
             raise SettingsError(faults)
-        cache, body, longest_body, timeout, connect, first_byte, idle, *others = numbers
-        longest_stream, output, quota_idle, heartbeat, usage_flush, keep_usage, keep_quota = others
         return cls(
             tables=tables,
             tables_uri=uri,
@@ -127,25 +127,12 @@ class Settings:
             upstream_scope=_text(environment, UPSTREAM_SCOPE) or DEFAULT_SCOPE,
             telemetry=_text(environment, TELEMETRY),
             site=_text(environment, SITE) or "azure-openai-event-proxy",
-            cache_seconds=cache,
-            max_body_bytes=int(body),
-            longest_body_seconds=longest_body,
-            upstream_timeout_seconds=timeout,
-            upstream_connect_seconds=connect,
-            upstream_first_byte_seconds=first_byte,
-            upstream_idle_seconds=idle,
-            longest_stream_seconds=longest_stream,
-            default_output_tokens=int(output),
-            quota_idle_seconds=quota_idle,
-            heartbeat_seconds=heartbeat,
-            usage_flush_seconds=usage_flush,
-            keep_usage_days=keep_usage,
-            keep_quota_days=keep_quota,
             environment=environment,
+            **numbers,
         )
 
     def key(self, name: str) -> str | None:
-        """The secret in the setting that a deployment row names; None when it is not set."""
+        """The value of the setting that holds a deployment's key. None if it is not set."""
         return _text(self.environment, name)
 
 
@@ -155,13 +142,13 @@ def _text(environment: Mapping[str, str], name: str) -> str | None:
 
 def _check_tables(tables: str | None, uri: str | None, faults: list[str]) -> None:
     if not tables and not uri:
-        faults.append(
-            f"Set {TABLES} (a connection string) or {TABLES_URI} (the address, for keyless access)."
-        )
+        faults.append(f"Set {TABLES} (a connection string) or {TABLES_URI} (an address, for keyless access).")
     if tables and not _is_connection_string(tables):
-        faults.append(f"{TABLES} is not a connection string, such as UseDevelopmentStorage=true.")
+        faults.append(f"{TABLES} is not a connection string. Use one such as UseDevelopmentStorage=true.")
     if uri and not _is_address(uri):
-        faults.append(f"{TABLES_URI} is not an address, such as https://ACCOUNT.table.core.windows.net.")
+        faults.append(
+            f"{TABLES_URI} is not an address. Use one such as https://ACCOUNT.table.core.windows.net."
+        )
 
 
 def _is_connection_string(text: str) -> bool:

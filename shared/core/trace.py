@@ -1,4 +1,4 @@
-"""The trace of a call, by which its line in the log, Azure's own and Application Insights are joined.
+"""The trace of a call. It connects the proxy's log line with Azure OpenAI's logs and Application Insights.
 
 Source: W3C Trace Context, sections "traceparent Header" and "tracestate Header".
 """
@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from random import Random
 
-_draw = Random().getrandbits  # noqa: S311 - ids, no secrets; seeded by the system, so that no two instances draw the same
+_draw = Random().getrandbits  # noqa: S311 - ids are not secrets; the system's seed differs on each instance
 
 _valid = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.DOTALL
@@ -17,11 +17,11 @@ _valid = re.compile(
 
 
 Trace = Mapping[bytes, bytes]
-"""The headers that carry a trace, names in lower case, values as they came."""
+"""The headers that carry a trace: names in lower case, values unchanged."""
 
 
 def trace_headers(client: Mapping[bytes, bytes]) -> Trace:
-    """The headers that carry the trace upstream: the client's own where they are valid, else new ones."""
+    """The trace headers for the upstream: the client's own if they are valid, else new ones."""
     parent = client.get(b"traceparent")
     if parent is None or not _valid(parent):
         return {b"traceparent": b"00-%032x-%016x-01" % (_draw(128), _draw(64))}
@@ -30,5 +30,5 @@ def trace_headers(client: Mapping[bytes, bytes]) -> Trace:
 
 
 def trace_id(trace: Trace) -> str:
-    """The 32 hexadecimal digits that all who take part have in common."""
+    """The trace's id: 32 hexadecimal digits, the same in every log."""
     return trace[b"traceparent"][3:35].decode()

@@ -1,4 +1,4 @@
-"""One in each turn of the loop: for what is short, but long beside what must not wait."""
+"""Spreads simultaneous calls over turns of the event loop, so that streams can continue in between."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections import deque
 
 
 class Turns:
-    """Lets one through in each turn of the loop, in the order in which they came; one alone does not wait.
+    """Lets one caller through in each turn of the event loop, in order of arrival.
 
-    So a hundred that come at once do not hold the loop together: between any two of them it does what else is
-    ready, such as passing on what a stream has brought (docs/decisions/0058 and 0059). It belongs to the loop
-    in which it is used.
+    A single caller does not wait. Without turns, a hundred simultaneous calls would block the loop together.
+    With them, the loop can pass on stream chunks between any two calls (docs/decisions/0058 and 0059). Each
+    `Turns` belongs to one event loop.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._is_taken = False
-        """Whether somebody has had this turn."""
+        """Whether a caller has used the current turn."""
 
     async def wait(self) -> None:
-        """Until it is our turn."""
+        """Wait for a free turn, and take it."""
         loop = asyncio.get_running_loop()
         if self._is_taken:
             ours = loop.create_future()
@@ -33,7 +33,7 @@ class Turns:
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._waiting:
             first = self._waiting.popleft()
-            if not first.done():  # it is where its caller was cancelled
+            if not first.done():  # a cancelled caller's future is done
                 first.set_result(None)
                 loop.call_soon(self._next, loop)
                 return

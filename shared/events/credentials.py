@@ -43,6 +43,11 @@ def is_event_code(text: str) -> bool:
     return _code(text) is not None
 
 
+def is_user(text: str) -> bool:
+    """Whether `text` can be a user: 1 to 64 lower-case letters, digits, `-`, `_`, `.`, `@`, `+`."""
+    return _user(text) is not None
+
+
 def _event_code(headers: Mapping[bytes, bytes]) -> bytes:
     return headers.get(b"openai-event-code", b"").strip()
 

@@ -8,17 +8,16 @@ give the same request away, and most calls need no table at all.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from enum import Enum, auto
-from itertools import count
 from math import inf
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
 from ..core.errors import StoreUnavailable
+from ..core.ids import new_id
 from .amounts import ENDLESS, NOTHING, Amount
 from .blocks import SHARE, Blocks
 from .ledger_row import Conflict, Key, LedgerStore, Row
@@ -30,8 +29,6 @@ REMEMBERED_SECONDS: Final = 1.0
 """An account that refuses is not looked at again sooner: a client in a loop costs no more table calls."""
 
 _CROWDED: Final = "Too many calls at once. Try again."
-_INSTANCE: Final = os.urandom(6).hex()
-_numbers = count(1)
 
 
 class Held(Struct, frozen=True, gc=False):
@@ -338,7 +335,7 @@ class Account:
         free = self.limit.minus(granted).at_least(NOTHING).where(self.limit)
         take = purpose is _Purpose.TAKE
         taken = self._next_block(free, self.spare.minus(returned)) if take else NOTHING
-        row = Row(granted.plus(taken), used, f"{_INSTANCE}-{next(_numbers)}", self.row.version)
+        row = Row(granted.plus(taken), used, new_id(), self.row.version)
         return _Change(row, returned, taken, self.spent, self.limit)
 
     def _next_block(self, free: Amount, kept: Amount) -> Amount:

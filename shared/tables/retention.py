@@ -1,4 +1,4 @@
-"""Removes what is kept no longer: old rows of the tables `usage` and `quotas`, once a day."""
+"""Deletes old rows of the tables `usage` and `quotas` once a day."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from ..core.errors import StoreUnavailable
-from .rows import quota_day, usage_rows_before
+from .quota_rows import quota_day
+from .row_keys import RowKey
 from .service import QUOTAS, USAGE
-from .stores import RowKey, Tables
+from .stores import Tables
+from .usage_rows import usage_rows_before
 
 _log = logging.getLogger(__name__)
 
 LONGEST_SECONDS: Final = 600.0
-"""What is left then waits for the next day. Well below the platform's functionTimeout (host.json)."""
+"""The rest is deleted the next day. Well below the platform's `functionTimeout` (host.json)."""
 
 
 class Retention:
-    """Any number of instances may do this at once: a row that is gone is no fault.
+    """Deletes old rows. Several instances may do this at once: each skips the rows that another has deleted.
 
-    `now` gives the time in UTC.
+    `now` returns the time in UTC.
     """
 
     def __init__(
@@ -35,48 +37,49 @@ class Retention:
         longest_seconds: float = LONGEST_SECONDS,
     ) -> None:
         self._tables = tables
+        self._row_keys = tables.row_keys
         self._usage_kept = timedelta(days=usage_days)
         self._quota_kept = timedelta(days=quota_days)
         self._now = now
         self._longest_seconds = longest_seconds
 
     async def remove_old_rows(self) -> None:
-        """Remove what is too old, within a bounded time; told in one line of the log, whatever comes."""
+        """Delete old rows within `longest_seconds`, and log the result in one line, also after an outage."""
         removed: Counter[str] = Counter()
-        ending = "all that was old"
+        ending = "no old rows are left"
         try:
             async with asyncio.timeout(self._longest_seconds):
                 await self._remove_usage(removed)
                 await self._remove_quotas(removed)
         except TimeoutError:
-            ending = "the rest waits for the next time"
+            ending = "out of time, the next run continues"
         except StoreUnavailable:
-            ending = "the tables do not answer: the rest waits for the next time"
-        _log.info("removed %d rows of usage and %d of quotas: %s", removed[USAGE], removed[QUOTAS], ending)
+            ending = "the tables are unavailable, the next run continues"
+        _log.info("deleted %d usage rows and %d quota rows: %s", removed[USAGE], removed[QUOTAS], ending)
 
     async def _remove_usage(self, removed: Counter[str]) -> None:
         before = usage_rows_before(self._now() - self._usage_kept)
-        async for event_code in self._tables.partitions(USAGE):
-            async for page in self._tables.keys(USAGE, event_code, before):
+        async for event_code in self._row_keys.partitions(USAGE):
+            async for page in self._row_keys.pages(USAGE, event_code, before):
                 await self._remove(USAGE, event_code, page, removed)
 
     async def _remove_quotas(self, removed: Counter[str]) -> None:
         before = self._now() - self._quota_kept
-        async for event_code in self._tables.partitions(QUOTAS):
-            async for page in self._tables.keys(QUOTAS, event_code):
+        async for event_code in self._row_keys.partitions(QUOTAS):
+            async for page in self._row_keys.pages(QUOTAS, event_code):
                 old = [row for row in page if await self._is_old(row, event_code, before)]
                 await self._remove(QUOTAS, event_code, old, removed)
 
     async def _remove(
         self, table: str, event_code: str, rows: Sequence[RowKey], removed: Counter[str]
     ) -> None:
-        await self._tables.delete_rows(table, event_code, [row.key for row in rows])
+        await self._row_keys.delete(table, event_code, [row.key for row in rows])
         removed[table] += len(rows)
 
     async def _is_old(self, row: RowKey, event_code: str, before: datetime) -> bool:
-        """A user's row by its day; the total of an event only once that has ended for as long.
+        """Whether a row of `quotas` is old: a user's row by its day, an event's total by the event's end.
 
-        An event that was removed may be made again, so its total is kept as long as if it ended then.
+        A deleted event can be created again. Its total is kept as if the event had ended at the last write.
         """
         day = quota_day(row.key)
         if day is not None:
@@ -86,5 +89,5 @@ class Retention:
         try:
             event = await self._tables.event(event_code)
         except StoreUnavailable:
-            return False  # spoilt by hand, and perhaps open
+            return False  # The event's row was damaged by hand; the event may still be open.
         return event is None or event.ends_at < before

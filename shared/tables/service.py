@@ -1,4 +1,4 @@
-"""Azure's table service: a client for it, and what goes wrong there as one of our own errors."""
+"""A client for Azure's table service. Its exceptions become the proxy's own errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from azure.data.tables.aio import TableServiceClient
 
 from ..core.errors import StoreUnavailable
 from ..core.turns import Turns
-from .rows import UNREADABLE, Row
+from .columns import UNREADABLE, Row
 
 _log = logging.getLogger(__name__)
 
@@ -28,11 +28,15 @@ EVENTS: Final = "events"
 DEPLOYMENTS: Final = "deployments"
 QUOTAS: Final = "quotas"
 USAGE: Final = "usage"
+
 CALL_SECONDS: Final = 5.0
-"""A table call that takes longer is given up: an attendee waits for it."""
+"""The time limit of a table call that an attendee waits for."""
 
 REPORT_SECONDS: Final = 60.0
-"""Likewise, where many rows are read or removed and no attendee waits."""
+"""The time limit of a call that reads or deletes many rows, when no attendee waits."""
+
+LARGEST_BATCH: Final = 100
+"""Rows in one transaction (Azure Table Storage, "Performing entity group transactions")."""
 
 _CLIENT_OPTIONS: Final[dict[str, Any]] = {
     "retry_total": 1,
@@ -46,13 +50,13 @@ T = TypeVar("T")
 
 
 class AlreadyExists(Exception):
-    """A row of that key is there."""
+    """A row with this key exists."""
 
 
 def open_service(
     connection_string: str | None, uri: str | None, credential: Any = None, session: Any = None
 ) -> TableServiceClient:
-    """A client for the account; nothing is sent yet. An aiohttp `session`, where given, is closed with it.
+    """A client for the account. It sends nothing yet, and closes the aiohttp `session` when it is closed.
 
     Raises:
         ValueError: the connection string cannot be read.
@@ -65,14 +69,15 @@ def open_service(
 
 @asynccontextmanager
 async def translated(seconds: float = CALL_SECONDS, turns: Turns | None = None) -> AsyncIterator[None]:
-    """Every exception of the tables, as one of ours. A test holds each of azure-core's against it.
+    """Runs a table call within `seconds`, and translates its exceptions. A test covers each of azure-core's.
 
-    With `turns` the call first waits for its own, which counts in its time: azure-data-tables takes up to a
-    millisecond to make one. Where the loop itself stands still for seconds, the tables are blamed for it.
+    With `turns`, the call first waits for its turn, because azure-data-tables takes up to a millisecond to
+    build a request. That wait counts towards `seconds`. If the event loop is blocked for that long, the call
+    fails as if the tables were unavailable.
 
     Raises:
-        AlreadyExists: a row of that key is there.
-        StoreUnavailable: any other, or the time is over.
+        AlreadyExists: a row with this key exists.
+        StoreUnavailable: any other error, or the time is up.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -82,35 +87,35 @@ async def translated(seconds: float = CALL_SECONDS, turns: Turns | None = None) 
     except ResourceExistsError as error:
         raise AlreadyExists from error
     except HttpResponseError as error:
-        _log.warning("the tables answered %s %s", error.status_code, getattr(error, "error_code", ""))
+        _log.warning("the table service returned %s %s", error.status_code, getattr(error, "error_code", ""))
         raise StoreUnavailable from error
     except (AzureError, SerializationError, DeserializationError, TimeoutError, OSError) as error:
-        _log.warning("the tables do not answer: %s", type(error).__name__)
+        _log.warning("the table service is unavailable: %s", type(error).__name__)
         raise StoreUnavailable from error
 
 
 def not_set_up() -> StoreUnavailable:
-    """What an attendee is told where a row cannot be read: to ask again soon would be of no use."""
-    return StoreUnavailable("This event is not set up correctly. Tell your organiser.", 30)
+    """The error for a row that cannot be read. A retry within 30 seconds would not help."""
+    return StoreUnavailable("This event is not set up correctly. Ask your organiser to fix it.", 30)
 
 
 def readable(read: Callable[[Row], T], row: Row) -> T:
-    """What `read` makes of the row.
+    """The value that `read` returns for the row.
 
     Raises:
-        StoreUnavailable: the row cannot be read; it is logged.
+        StoreUnavailable: the row cannot be read, which is logged.
     """
     try:
         return read(row)
     except UNREADABLE as error:
-        _log.exception("a row cannot be read")
+        _log.exception("cannot read a row")
         raise not_set_up() from error
 
 
 def readable_or_none(read: Callable[[Row], T], row: Row, table: str) -> T | None:
-    """What `read` makes of the row; None where it cannot be read, which is logged."""
+    """The value that `read` returns for the row. None if the row cannot be read, which is logged."""
     try:
         return read(row)
     except UNREADABLE:
-        _log.exception("a row of the table %s cannot be read", table)
+        _log.exception("cannot read a row of the table %s", table)
         return None

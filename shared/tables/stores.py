@@ -1,21 +1,15 @@
-"""The proxy's stores on Azure Table Storage: all that the running app reads, writes and removes there."""
+"""The tables of the proxy: what the running app reads and writes there."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from datetime import datetime
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import Final
 
 from azure.core import MatchConditions
-from azure.core.exceptions import (
-    HttpResponseError,
-    ResourceExistsError,
-    ResourceModifiedError,
-    ResourceNotFoundError,
-)
+from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableServiceClient
 
@@ -24,46 +18,31 @@ from ..core.models import Deployment, Event, Health, UsageRow
 from ..core.turns import Turns
 from ..quota.ledger_row import Conflict, Key
 from ..quota.ledger_row import Row as LedgerRow
-from .rows import (
-    EVENT_ROW,
-    UNREADABLE,
-    deployment_from_row,
-    event_from_row,
-    health_to_row,
-    ledger_from_row,
-    ledger_to_row,
-    usage_to_row,
-)
+from .columns import UNREADABLE
+from .deployment_rows import deployment_from_row, health_to_row
+from .event_rows import EVENT_ROW, event_from_row
+from .quota_rows import ledger_from_row, ledger_to_row
+from .row_keys import RowKeys
 from .service import (
-    CALL_SECONDS,
     DEPLOYMENTS,
     EVENTS,
+    LARGEST_BATCH,
     QUOTAS,
-    REPORT_SECONDS,
     USAGE,
     not_set_up,
     readable,
     readable_or_none,
     translated,
 )
+from .usage_rows import usage_to_row
 
 _log = logging.getLogger(__name__)
 
-NOT_FOUND: Final = 404
 TABLE_NOT_FOUND: Final = "TableNotFound"
-LARGEST_BATCH: Final = 100
-"""Rows in one entity-group transaction (Azure Table Storage, "Performing entity group transactions")."""
-
-
-class RowKey(NamedTuple):
-    """Of one row, and when it was last written."""
-
-    key: str
-    written_at: datetime | None
 
 
 class Tables:
-    """Every store of the proxy: of events, deployments and their health, the ledger and the usage."""
+    """Events, deployments and their health, the ledger of the quotas, and usage."""
 
     def __init__(self, service: TableServiceClient) -> None:
         self._service = service
@@ -72,36 +51,37 @@ class Tables:
         self._quotas = service.get_table_client(QUOTAS)
         self._usage = service.get_table_client(USAGE)
         self._turns = Turns()
+        self.row_keys = RowKeys(service, self._turns)
 
-    def _call(self, seconds: float = CALL_SECONDS) -> AbstractAsyncContextManager[None]:
-        """One call of a table; those that come together begin one in each turn of the loop.
+    def _call(self) -> AbstractAsyncContextManager[None]:
+        """One table call. Simultaneous calls begin in different turns of the event loop.
 
         Raises:
             AlreadyExists, StoreUnavailable: see `translated`.
         """
-        return translated(seconds, self._turns)
+        return translated(turns=self._turns)
 
     async def event(self, code: str) -> Event | None:
-        """The event of that code; None when there is none.
+        """The event with this code, or None if it does not exist.
 
         Raises:
-            StoreUnavailable: the table does not answer, or the row cannot be read.
+            StoreUnavailable: the table is unavailable, or the row cannot be read.
         """
         async with self._call():
             try:
                 row = await self._events.get_entity(code, EVENT_ROW)
             except ResourceNotFoundError as error:
                 if error.error_code == TABLE_NOT_FOUND:  # type: ignore[attr-defined] # set by azure-data-tables
-                    _log.error("the table %s is not there", EVENTS)
+                    _log.error("the table %s does not exist", EVENTS)
                     raise
                 return None
         return readable(event_from_row, row)
 
     async def deployments(self) -> list[Deployment]:
-        """Every deployment; a row that cannot be read is left out, and logged.
+        """Every deployment. A row that cannot be read is logged and left out.
 
         Raises:
-            StoreUnavailable: the table does not answer.
+            StoreUnavailable: the table is unavailable.
         """
         async with self._call():
             rows = [row async for row in self._deployments.list_entities()]
@@ -109,35 +89,34 @@ class Tables:
         return [deployment for deployment in found if deployment is not None]
 
     async def read(self, key: Key) -> LedgerRow:
-        """A row of the table `quotas`; an empty one where there is none.
+        """A row of the table `quotas`, empty if it does not exist.
 
         Raises:
-            StoreUnavailable: the table does not answer, or the row cannot be read.
+            StoreUnavailable: the table is unavailable, or the row cannot be read.
         """
         async with self._call():
             try:
-                row = await self._quotas.get_entity(*key)
+                row = await self._quotas.get_entity(key.event_code, key.row)
             except ResourceNotFoundError:
                 return LedgerRow()
         try:
             return ledger_from_row(row)
         except UNREADABLE as error:
             user, _, day = key.row.rpartition(":")
-            _log.exception(
-                "the row of event %s, user %s, day %s in the table %s cannot be read",
-                *(key.event_code, hashed(user), day, QUOTAS),
-            )
+            place = f"row of event {key.event_code}, user {hashed(user)}, day {day} in the table {QUOTAS}"
+            _log.exception("cannot read the %s", place)
             raise not_set_up() from error
 
     async def write(self, key: Key, row: LedgerRow) -> LedgerRow:
-        """Write a row of the table `quotas` if nobody has since it was read.
+        """Write a row of the table `quotas` if it has not changed since it was read.
 
-        Never sent twice, neither by Azure's library nor by aiohttp, which repeats a PUT (not a PATCH, which
-        MERGE is) on a connection that was closed: a second could meet its own first and call it a conflict.
+        The write is never repeated, because a second one could find the row of the first and report a
+        conflict. So `retry_total` is 0. An update is a merge, because aiohttp repeats a PUT on a closed
+        connection, but not the PATCH of a merge.
 
         Raises:
-            Conflict: somebody has.
-            StoreUnavailable: the table does not answer.
+            Conflict: the row has changed.
+            StoreUnavailable: the table is unavailable.
         """
         entity = ledger_to_row(key, row)
         async with self._call():
@@ -157,18 +136,18 @@ class Tables:
         return row._replace(version=written["etag"])
 
     async def check(self) -> None:
-        """Whether the tables answer.
+        """Check that the tables can be read.
 
         Raises:
-            StoreUnavailable: they do not.
+            StoreUnavailable: they cannot.
         """
         await self.event("-")
 
     async def write_health(self, deployment: Deployment, health: Health) -> None:
-        """Note beside a deployment how it was last seen; no matter if it is gone.
+        """Save the health of a deployment. Does nothing if the deployment has been deleted.
 
         Raises:
-            StoreUnavailable: the table does not answer.
+            StoreUnavailable: the table is unavailable.
         """
         row = health_to_row(deployment, health)
         async with self._call():
@@ -176,10 +155,10 @@ class Tables:
                 await self._deployments.update_entity(row, mode=UpdateMode.MERGE)
 
     async def write_usage(self, rows: Sequence[UsageRow], writer: str) -> None:
-        """Write what `writer` counted: whole rows that only it writes, so the same may be written again.
+        """Write the usage that `writer` counted. It can be repeated: no other writer has these rows.
 
         Raises:
-            StoreUnavailable: the table does not answer; some of the rows may be written.
+            StoreUnavailable: the table is unavailable. Some of the rows may be written.
         """
         for _, group in groupby(sorted(rows), key=lambda row: row.event_code):
             entities = [usage_to_row(row, writer) for row in group]
@@ -189,68 +168,6 @@ class Tables:
                     await self._usage.submit_transaction(
                         [("upsert", entity, {"mode": UpdateMode.REPLACE}) for entity in batch]
                     )
-
-    async def partitions(self, table: str) -> AsyncIterator[str]:
-        """Each partition key of the table, found by a query of its own: the rows between are not read.
-
-        Raises:
-            StoreUnavailable: the table does not answer.
-        """
-        client, last = self._service.get_table_client(table), ""
-        while True:
-            rows = client.query_entities(
-                "PartitionKey gt @last",
-                parameters={"last": last},
-                results_per_page=1,
-                select=["PartitionKey"],
-            )
-            async with self._call(REPORT_SECONDS):
-                row = await anext(rows, None)
-            if row is None:
-                return
-            last = row["PartitionKey"]
-            yield last
-
-    async def keys(
-        self, table: str, partition: str, before: str | None = None
-    ) -> AsyncIterator[list[RowKey]]:
-        """The keys of a partition's rows, those below `before`, in the pages in which the service gives them.
-
-        Raises:
-            StoreUnavailable: the table does not answer.
-        """
-        query, values = "PartitionKey eq @partition", {"partition": partition}
-        if before is not None:
-            query, values = f"{query} and RowKey lt @before", values | {"before": before}
-        client = self._service.get_table_client(table)
-        rows = client.query_entities(query, parameters=values, select=["RowKey", "Timestamp"])
-        pages = rows.by_page()
-        while True:
-            async with self._call(REPORT_SECONDS):
-                page = await anext(pages, None)
-                if page is None:
-                    return
-                found = [RowKey(row["RowKey"], row.metadata["timestamp"]) async for row in page]
-            yield found
-
-    async def delete_rows(self, table: str, partition: str, keys: Sequence[str]) -> None:
-        """Remove rows of one partition; no matter if some are gone.
-
-        Raises:
-            StoreUnavailable: the table does not answer; some of the rows may be removed.
-        """
-        client = self._service.get_table_client(table)
-        for first in range(0, len(keys), LARGEST_BATCH):
-            rows = [{"PartitionKey": partition, "RowKey": key} for key in keys[first : first + LARGEST_BATCH]]
-            async with self._call(REPORT_SECONDS):
-                try:
-                    await client.submit_transaction([("delete", row) for row in rows])
-                except HttpResponseError as error:
-                    if error.status_code != NOT_FOUND:
-                        raise
-                    # Somebody else removes too, and one row that is gone undoes a whole transaction.
-                    for row in rows:
-                        await client.delete_entity(row)
 
     async def close(self) -> None:
         await self._service.close()

@@ -1,7 +1,7 @@
-"""How much each user has used: counted in memory as calls end, and written down in the background.
+"""Counts what each user uses in memory, and writes the counts to the table in the background.
 
-A row of the table `usage` belongs to the one instance that writes it, and holds the whole of what that
-instance counted. So it can be written again without harm, and no call ever waits for it.
+A row of the table `usage` has one writer and holds everything that this writer counted. So a row can be
+written again at any time, and no call waits for a write.
 """
 
 from __future__ import annotations
@@ -9,61 +9,60 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from math import inf
 from typing import Final, Protocol
 
 from ..core.errors import ProxyError, StoreUnavailable, UpstreamBusy
+from ..core.ids import new_id
 from ..core.models import Counts, Credential, Usage, UsageRow
 
 _log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 5
-"""Rows in one write: to put more together at once would hold up the streams."""
+"""Rows in one write. Building a larger one would delay the streams."""
 
 PAUSE_SECONDS: Final = 0.05
-"""Between two writes, where there is time for it: each takes milliseconds in which no stream goes on."""
+"""The pause between two writes, if there is time. Each write blocks the streams for some milliseconds."""
 
 KEPT: Final = timedelta(minutes=90)
-"""A row stays in memory for so long after its hour began: the longest call takes an hour."""
+"""How long a row stays in memory after its hour began. The longest call takes less than an hour."""
 
 MOST_KEPT: Final = 10_000
+"""Rows that stay in memory after they are written."""
+
 MOST_COUNTED: Final = 20_000
-"""Anybody who knows an event's code can make up names. Beyond so many rows, new ones are counted together."""
+"""An attacker with an event code can invent user names. Above this number, new users share one row."""
 
 OTHERS: Final = ""
-"""Stands for the users beyond `MOST_COUNTED`: no user's own name is empty."""
+"""The user name of that shared row. A real user name is never empty."""
 
 DOUBT_SECONDS: Final = 60.0
-"""A write that was given up may still arrive, and put its older row in place of a newer one: so the newer one
-is written once more after this time. The service gives a request up after 30 s."""
+"""A write that timed out may still arrive and replace a newer row. So the newer row is written again after
+this time. The service itself ends a request after 30 s."""
 
 _HOUR: Final = timedelta(hours=1)
-_INSTANCE: Final = os.urandom(6).hex()
-_numbers = count(1)
 
 
 class UsageStore(Protocol):
     async def write_usage(self, rows: Sequence[UsageRow], writer: str) -> None:
-        """Write whole rows that only `writer` writes, in place of those that it wrote before.
+        """Write rows, and replace those that `writer` wrote before.
 
         Raises:
-            StoreUnavailable: the table does not answer: which rows it wrote is not known.
+            StoreUnavailable: the table is unavailable. Some of the rows may be written.
         """
 
 
 _Key = tuple[str, datetime, str, str]
-"""Event code, hour, user, model. Not a NamedTuple: one is made for each call."""
+"""Event code, hour, user, model. A plain tuple is cheaper to build, and each call builds one."""
 
 
 class _Row:
-    """One row of the table as this instance counts it; cheaper to add to than frozen `Counts`."""
+    """A row of the table, as this instance counts it. A mutable list is cheaper to add to than `Counts`."""
 
-    __slots__ = ("counts", "event_code", "failed_at", "hour", "is_changed", "key", "told_at", "writer")
+    __slots__ = ("counts", "event_code", "failed_at", "hour", "is_changed", "key", "writer", "written_at")
 
     def __init__(self, key: _Key, writer: str) -> None:
         self.key = key
@@ -71,16 +70,16 @@ class _Row:
         self.writer = writer
         self.counts = [0] * len(Counts._fields)
         self.is_changed = False
-        self.told_at = self.failed_at = -inf
+        self.written_at = self.failed_at = -inf
 
 
 _REQUESTS, _PROMPT_TOKENS, _COMPLETION_TOKENS, _REFUSALS, _ERRORS = range(len(Counts._fields))
 
 
 class Tally:
-    """Counts calls. What counts never awaits, so that no client that leaves can lose it.
+    """Counts calls. Counting never awaits, so a client that disconnects cannot prevent it.
 
-    `now` gives the time in UTC; `clock` gives seconds and never goes back.
+    `now` returns the time in UTC. `clock` returns seconds and never goes back.
     """
 
     def __init__(
@@ -94,38 +93,38 @@ class Tally:
         self._flush_seconds = flush_seconds
         self._now = now
         self._clock = clock
-        self._writer = _new_writer()
+        self._writer = new_id()
         self._hour = self._hour_ends = datetime.min.replace(tzinfo=UTC)
         self._rows: dict[_Key, _Row] = {}
         self._changed: list[_Row] = []
         self._doubtful: deque[_Row] = deque()
-        """Written, but soon after a write that failed and may still arrive."""
+        """Written soon after a failed write that may still arrive and replace them."""
         self._one_flush = asyncio.Lock()
         self._flushing: asyncio.Task[None] | None = None
 
     def forwarded(
-        self, who: Credential, model: str, began_at: datetime, usage: Usage, *, is_cut: bool = False
+        self, credential: Credential, model: str, began_at: datetime, usage: Usage, *, is_cut: bool = False
     ) -> None:
-        """A call that was forwarded and charged; where the upstream cut it, it is an error as well."""
-        counts = self._counts(who, model, began_at)
+        """Count a call that was forwarded and charged. A stream that the upstream cut is also an error."""
+        counts = self._counts(credential, model, began_at)
         counts[_REQUESTS] += 1
         counts[_PROMPT_TOKENS] += usage.prompt_tokens
         counts[_COMPLETION_TOKENS] += usage.completion_tokens
         if is_cut:
             counts[_ERRORS] += 1
 
-    def failed(self, who: Credential, model: str, began_at: datetime, error: ProxyError) -> None:
-        """A call to a known event that got no answer: refused by us, or an error that the user cannot mend.
+    def failed(self, credential: Credential, model: str, began_at: datetime, error: ProxyError) -> None:
+        """Count a failed call to a known event: a refusal of the proxy, or an error that is not the user's.
 
-        `model` is empty where none was chosen yet.
+        `model` is empty if none was chosen yet.
         """
         is_error = error.status >= 500 or isinstance(error, UpstreamBusy)
-        self._counts(who, model, began_at)[_ERRORS if is_error else _REFUSALS] += 1
+        self._counts(credential, model, began_at)[_ERRORS if is_error else _REFUSALS] += 1
 
     async def flush(self, seconds: float = 0.0) -> None:
-        """Write what has changed, with pauses between the writes that take `seconds` at most in all.
+        """Write the rows that have changed. The pauses between the writes add up to at most `seconds`.
 
-        What cannot be written stays, and comes after all else next time.
+        Rows that cannot be written are written last in the next flush.
         """
         async with self._one_flush:
             self._recall_doubtful()
@@ -138,29 +137,29 @@ class Tally:
                     if waiting:
                         await asyncio.sleep(pause_seconds)
             except StoreUnavailable:
-                _log.warning("the usage could not be written yet: the tables do not answer")
+                _log.warning("the tables are unavailable: usage will be written later")
             finally:
                 self._changed[:0] = [row for batch in waiting for row in batch]
             self._forget()
 
     async def close(self) -> None:
-        """Stop the timer, and write everything. What the tables do not take now is lost, and logged."""
+        """Stop the timer, and write everything. Rows that cannot be written now are lost, and logged."""
         if self._flushing is not None:
             self._flushing.cancel()
             await asyncio.wait([self._flushing])
         await self.flush()
         if self._changed:
-            _log.error("the usage in %d rows is lost: the tables do not answer", len(self._changed))
+            _log.error("the tables are unavailable: %d rows of usage are lost", len(self._changed))
 
-    def _counts(self, who: Credential, model: str, began_at: datetime) -> list[int]:
-        """What to count in; it will be written before long."""
-        # Nearly every call began within the same hour: one object for it is hashed only once.
+    def _counts(self, credential: Credential, model: str, began_at: datetime) -> list[int]:
+        """The counts to add to. Marks their row as changed, so that it is written soon."""
+        # Nearly all calls began in the same hour. The hash of one shared object is computed only once.
         if self._hour <= began_at < self._hour_ends:
             hour = self._hour
         else:
             hour = self._hour = began_at.replace(minute=0, second=0, microsecond=0)
             self._hour_ends = hour + _HOUR
-        key = (who.event_code, hour, who.user, model)
+        key = (credential.event_code, hour, credential.user, model)
         row = self._rows.get(key) or self._new_row(key)
         if not row.is_changed:
             self._mark(row)
@@ -179,7 +178,7 @@ class Tally:
             self._changed.append(row)
 
     def _start_flushing(self) -> None:
-        """The platform kills workers, it does not stop them: so counts are written while there is time."""
+        """Counts are written all the time, because the platform kills workers without a warning."""
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush_while_changed())
 
@@ -189,20 +188,20 @@ class Tally:
             await self.flush(self._flush_seconds / 2)
 
     async def _write(self, batch: list[_Row]) -> None:
-        """Write one batch; if that fails, its rows count as changed again, after all others."""
-        told = [UsageRow(*row.key, Counts(*row.counts)) for row in batch]
+        """Write one batch. If that fails, mark its rows as changed, after all others."""
+        rows = [UsageRow(*row.key, Counts(*row.counts)) for row in batch]
         for row in batch:
             row.is_changed = False
         try:
-            await self._store.write_usage(told, batch[0].writer)
+            await self._store.write_usage(rows, batch[0].writer)
         except BaseException:
             for row in batch:
                 row.failed_at = self._clock()
                 self._mark(row)
             raise
         for row in batch:
-            row.told_at = self._clock()
-            if row.told_at < row.failed_at + DOUBT_SECONDS:
+            row.written_at = self._clock()
+            if row.written_at < row.failed_at + DOUBT_SECONDS:
                 self._doubtful.append(row)
 
     def _recall_doubtful(self) -> None:
@@ -211,27 +210,23 @@ class Tally:
             self._mark(self._doubtful.popleft())
 
     def _forget(self) -> None:
-        """Let old rows go, and where there are too many, those that were written longest ago.
+        """Remove old rows from memory. If there are still too many, also those that were written longest ago.
 
-        Who is counted again after that gets rows of another writer: the table keeps both, to be summed.
+        Later calls of these users are counted in rows of a new writer. Reports add up all writers.
         """
         kept_from, over = self._now() - KEPT, len(self._rows) - MOST_KEPT
         written = [row for row in self._rows.values() if not row.is_changed]
         gone = [row for row in written if row.hour < kept_from]
         if len(gone) < over:
-            gone = heapq.nsmallest(over, written, key=lambda row: row.told_at)
+            gone = heapq.nsmallest(over, written, key=lambda row: row.written_at)
         for row in gone:
             del self._rows[row.key]
         if gone:
-            self._writer = _new_writer()
-
-
-def _new_writer() -> str:
-    return f"{_INSTANCE}-{next(_numbers)}"
+            self._writer = new_id()
 
 
 def _batches(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
-    """Rows that can be written together, in the order in which they came."""
+    """Groups rows that can be written together: of one event and one writer. Keeps their order."""
     groups: dict[tuple[str, str], list[_Row]] = {}
     for row in rows:
         groups.setdefault((row.event_code, row.writer), []).append(row)

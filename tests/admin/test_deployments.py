@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from admin.tables import Tables
 from shared.core.models import MANAGED_IDENTITY, Deployment, Health
 from tests.admin.manage import Said, created, manage
 from tests.conftest import KEY, MODEL, QUESTION, Stage
+from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 from tools.simulator import Deployment as Simulated
 from tools.simulator import Failure, Garbage, RateLimited, ResetBeforeHeaders, Simulator, WrongType

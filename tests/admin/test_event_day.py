@@ -16,10 +16,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from admin.tables import Tables
 from shared.core.models import Counts
 from tests.admin.manage import created, manage
 from tests.conftest import KEY, Stage, serve
+from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 from tools.simulator import Call, Simulator
 

@@ -15,14 +15,12 @@ from pathlib import Path
 import pytest
 
 from admin.faults import Fault
-from admin.options import LIMITS
-from admin.tables import Tables
 from admin.target import find
-from shared.core.models import Event
-from shared.tables import rows
+from shared.core.models import LIMITS, Event
 from shared.tables.service import open_service
 from tests.admin.manage import DATES, ROOT, created, manage, program
 from tests.conftest import EVENT, MODEL, QUESTION, Stage, TableTap, nothing_left_in_flight
+from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 
 DEAD = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;TableEndpoint=http://127.0.0.1:9/a;"
@@ -401,10 +399,6 @@ def test_help_is_quick_for_it_loads_nothing_heavy() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert ran.stdout.strip() == "[]"
-
-
-def test_the_limits_of_the_options_are_those_of_an_event() -> None:
-    assert sorted(LIMITS) == sorted(rows.LIMITS)
 
 
 @pytest.mark.parametrize("command", ["events", "deployments", "usage", "events create", "deployments update"])

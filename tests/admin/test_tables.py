@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 from azure.data.tables.aio import TableServiceClient
 
-from admin.tables import Tables
 from shared.core.models import Health
 from shared.tables.service import DEPLOYMENTS, AlreadyExists
+from tests.seeded_tables import Tables
 from tests.tables.stored import (
     HOUR,
     code,
@@ -20,14 +20,6 @@ from tests.tables.stored import (
     plain_deployment,
     plain_event,
 )
-
-
-async def test_putting_replaces_the_whole_event(tables: Tables) -> None:
-    event = full_event()
-    await tables.put_event(event)
-    changed = replace(plain_event(), code=event.code)
-    await tables.put_event(changed)
-    assert await tables.event(event.code) == changed
 
 
 async def test_adding_an_event_whose_code_is_taken_changes_nothing(tables: Tables) -> None:

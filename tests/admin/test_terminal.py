@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from admin.tables import Tables
 from shared.core.models import Counts, Deployment, UsageRow
 from tests.admin.manage import ROOT
 from tests.conftest import EVENT
+from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 
 if sys.platform == "win32":

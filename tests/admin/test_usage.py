@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from admin.tables import Tables
 from admin.usage import watch
 from admin.usage.commands import read
 from admin.usage.summary import summed
@@ -24,6 +23,7 @@ from shared.core.models import Counts, Deployment, UsageRow
 from shared.tables.service import open_service
 from tests.admin.manage import ROOT, manage
 from tests.conftest import EVENT, TableTap
+from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 
 KOLKATA = ZoneInfo("Asia/Kolkata")

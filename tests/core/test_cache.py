@@ -1,4 +1,4 @@
-"""The short memory in front of the tables, with a clock that only the test moves."""
+"""The cache in front of the tables."""
 
 from __future__ import annotations
 
@@ -8,33 +8,26 @@ import pytest
 
 from shared.core.cache import MISSING_SHARE, RETRY_SECONDS, Cache
 from shared.core.errors import StoreUnavailable
+from tests.clock import Clock
 
 SECONDS = 30.0
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
 class Store:
-    """Gives what it was told to; with `hold`, only when `release` is set."""
+    """A table in memory. While `is_blocked`, a load waits for `release`."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
         self.down = False
-        self.asked: list[str] = []
-        self.hold = False
+        self.loads: list[str] = []
+        self.is_blocked = False
         self.began = asyncio.Event()
         self.release = asyncio.Event()
 
     async def load(self, key: str) -> str | None:
-        self.asked.append(key)
+        self.loads.append(key)
         self.began.set()
-        if self.hold:
+        if self.is_blocked:
             await self.release.wait()
         if self.down:
             raise StoreUnavailable
@@ -56,27 +49,23 @@ def cache(store: Store, clock: Clock) -> Cache[str, str]:
     return Cache(store.load, SECONDS, clock)
 
 
-async def begun(store: Store, cache: Cache[str, str]) -> asyncio.Task[str | None]:
-    """A caller that waits in `load`."""
-    store.hold = True
+async def blocked_load(store: Store, cache: Cache[str, str]) -> asyncio.Task[str | None]:
+    """A caller that waits for the store."""
+    store.is_blocked = True
     task = asyncio.create_task(cache.get("a"))
     await store.began.wait()
     return task
 
 
-async def test_a_value_is_loaded_once_while_it_is_fresh(
-    cache: Cache[str, str], store: Store, clock: Clock
-) -> None:
+async def test_a_fresh_value_is_loaded_once(cache: Cache[str, str], store: Store, clock: Clock) -> None:
     store.values["a"] = "1"
     assert await cache.get("a") == "1"
     clock.seconds += SECONDS - 0.001
     assert await cache.get("a") == "1"
-    assert store.asked == ["a"]
+    assert store.loads == ["a"]
 
 
-async def test_a_value_is_loaded_again_once_its_time_is_over(
-    cache: Cache[str, str], store: Store, clock: Clock
-) -> None:
+async def test_an_expired_value_is_loaded_again(cache: Cache[str, str], store: Store, clock: Clock) -> None:
     store.values["a"] = "1"
     await cache.get("a")
     store.values["a"] = "2"
@@ -84,52 +73,52 @@ async def test_a_value_is_loaded_again_once_its_time_is_over(
     assert await cache.get("a") == "2"
 
 
-async def test_many_callers_wait_for_one_load(cache: Cache[str, str], store: Store) -> None:
+async def test_simultaneous_callers_share_one_load(cache: Cache[str, str], store: Store) -> None:
     store.values["a"] = "1"
-    callers = [await begun(store, cache), *(asyncio.create_task(cache.get("a")) for _ in range(20))]
+    callers = [await blocked_load(store, cache), *(asyncio.create_task(cache.get("a")) for _ in range(20))]
     store.release.set()
     assert await asyncio.gather(*callers) == ["1"] * 21
-    assert store.asked == ["a"]
+    assert store.loads == ["a"]
 
 
-async def test_different_keys_do_not_wait_for_one_another(cache: Cache[str, str], store: Store) -> None:
+async def test_a_load_does_not_delay_other_keys(cache: Cache[str, str], store: Store) -> None:
     store.values["b"] = "2"
-    first = await begun(store, cache)
-    store.hold = False
+    first = await blocked_load(store, cache)
+    store.is_blocked = False
     assert await cache.get("b") == "2"
     assert not first.done()
     store.release.set()
     assert await first is None
 
 
-async def test_a_first_caller_that_leaves_does_not_take_the_others_with_it(
+async def test_cancelling_the_first_caller_does_not_cancel_the_others(
     cache: Cache[str, str], store: Store
 ) -> None:
     store.values["a"] = "1"
-    first = await begun(store, cache)
+    first = await blocked_load(store, cache)
     others = [asyncio.create_task(cache.get("a")) for _ in range(3)]
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
     store.release.set()
     assert await asyncio.gather(*others) == ["1"] * 3
-    assert store.asked == ["a"]
+    assert store.loads == ["a"]
 
 
-async def test_a_load_that_everybody_left_still_fills_the_memory(
+async def test_a_load_continues_after_its_only_caller_is_cancelled(
     cache: Cache[str, str], store: Store
 ) -> None:
     store.values["a"] = "1"
-    first = await begun(store, cache)
+    first = await blocked_load(store, cache)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
     store.release.set()
     assert await cache.get("a") == "1"
-    assert store.asked == ["a"]
+    assert store.loads == ["a"]
 
 
-async def test_that_there_is_none_is_remembered_for_a_shorter_time(
+async def test_a_missing_key_is_kept_for_less_time(
     cache: Cache[str, str], store: Store, clock: Clock
 ) -> None:
     assert await cache.get("a") is None
@@ -140,7 +129,7 @@ async def test_that_there_is_none_is_remembered_for_a_shorter_time(
     assert await cache.get("a") == "1"
 
 
-async def test_an_old_value_serves_while_the_store_is_down_and_the_store_is_asked_again(
+async def test_an_old_value_is_used_during_an_outage_while_the_store_is_retried(
     cache: Cache[str, str], store: Store, clock: Clock
 ) -> None:
     store.values["a"] = "1"
@@ -149,16 +138,16 @@ async def test_an_old_value_serves_while_the_store_is_down_and_the_store_is_aske
     clock.seconds += SECONDS
     assert await cache.get("a") == "1"
     assert await cache.get("a") == "1"
-    assert store.asked == ["a"] * 2
+    assert store.loads == ["a"] * 2
     clock.seconds += RETRY_SECONDS
     assert await cache.get("a") == "1"
-    assert store.asked == ["a"] * 3
+    assert store.loads == ["a"] * 3
     store.down, store.values["a"] = False, "2"
     clock.seconds += RETRY_SECONDS
     assert await cache.get("a") == "2"
 
 
-async def test_without_an_old_value_the_outage_is_told_and_not_remembered(
+async def test_without_an_old_value_an_outage_is_raised_and_not_kept(
     cache: Cache[str, str], store: Store
 ) -> None:
     store.values["a"] = "1"
@@ -170,7 +159,7 @@ async def test_without_an_old_value_the_outage_is_told_and_not_remembered(
     assert await cache.get("a") == "1"
 
 
-async def test_that_there_was_none_does_not_serve_in_an_outage(
+async def test_an_expired_missing_key_raises_during_an_outage(
     cache: Cache[str, str], store: Store, clock: Clock
 ) -> None:
     await cache.get("a")
@@ -180,26 +169,26 @@ async def test_that_there_was_none_does_not_serve_in_an_outage(
         await cache.get("a")
 
 
-async def test_every_waiting_caller_is_told_of_the_outage(cache: Cache[str, str], store: Store) -> None:
+async def test_an_outage_is_raised_for_every_waiting_caller(cache: Cache[str, str], store: Store) -> None:
     store.down = True
-    callers = [await begun(store, cache), *(asyncio.create_task(cache.get("a")) for _ in range(3))]
+    callers = [await blocked_load(store, cache), *(asyncio.create_task(cache.get("a")) for _ in range(3))]
     store.release.set()
-    told = await asyncio.gather(*callers, return_exceptions=True)
-    assert [type(one) for one in told] == [StoreUnavailable] * 4
+    results = await asyncio.gather(*callers, return_exceptions=True)
+    assert [type(one) for one in results] == [StoreUnavailable] * 4
 
 
-async def test_beyond_the_limit_the_oldest_key_is_forgotten(store: Store, clock: Clock) -> None:
+async def test_above_the_limit_the_oldest_key_is_removed(store: Store, clock: Clock) -> None:
     cache = Cache(store.load, SECONDS, clock, limit=2)
     for key in "aabbcbc":
         await cache.get(key)
-    assert store.asked == ["a", "b", "c"]
+    assert store.loads == ["a", "b", "c"]
     await cache.get("a")
-    assert store.asked == ["a", "b", "c", "a"]
+    assert store.loads == ["a", "b", "c", "a"]
 
 
-async def test_no_seconds_mean_that_every_call_asks(store: Store, clock: Clock) -> None:
+async def test_with_zero_seconds_every_call_loads(store: Store, clock: Clock) -> None:
     cache = Cache(store.load, 0, clock)
     store.values["a"] = "1"
     await cache.get("a")
     await cache.get("a")
-    assert store.asked == ["a", "a"]
+    assert store.loads == ["a", "a"]

@@ -1,4 +1,4 @@
-"""What waits for its turn of the loop: answers for the end of one, table calls for one of their own each."""
+"""Turns of the event loop: responses wait for the end of one, and each table call gets its own."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ from tests.conftest import EVENT
 from tests.tools.sample_apps import call, host_of
 
 
-async def test_responses_that_are_ready_together_are_sent_after_all_of_them() -> None:
+async def test_responses_that_are_ready_in_the_same_turn_are_sent_after_it() -> None:
     seen, together = list[str](), asyncio.Barrier(3)
 
     class Seen(Response):
@@ -48,12 +48,12 @@ async def test_responses_that_are_ready_together_are_sent_after_all_of_them() ->
     assert seen == ["ready"] * 3 + ["sent"] * 3
 
 
-class Noted:
-    """In which turn of the loop something was done, and what."""
+class Recorder:
+    """Records actions, and the turn of the loop in which each happened."""
 
     def __init__(self) -> None:
         self.turn = 0
-        self.done: list[tuple[int, str]] = []
+        self.actions: list[tuple[int, str]] = []
         self.counting = asyncio.create_task(self.count())
 
     async def count(self) -> None:
@@ -61,27 +61,27 @@ class Noted:
             self.turn += 1
             await asyncio.sleep(0)
 
-    def note(self, what: str) -> None:
-        self.done.append((self.turn, what))
+    def record(self, action: str) -> None:
+        self.actions.append((self.turn, action))
 
     def turns(self, *expected: str) -> int:
-        """In how many turns these were done, in this order."""
+        """The number of turns in which the expected actions happened, in this order."""
         self.counting.cancel()
-        assert [what for _, what in self.done] == [*expected]
-        return len({turn for turn, _ in self.done})
+        assert [action for _, action in self.actions] == [*expected]
+        return len({turn for turn, _ in self.actions})
 
 
-async def test_those_that_come_together_get_one_turn_each_in_their_order() -> None:
+async def test_simultaneous_callers_get_one_turn_each_in_order() -> None:
     async def call(name: str) -> None:
         await turns.wait()
-        noted.note(name)
+        recorder.record(name)
 
-    turns, noted = Turns(), Noted()
+    turns, recorder = Turns(), Recorder()
     await asyncio.gather(*map(call, "abcd"))
-    assert noted.turns(*"abcd") == 4
+    assert recorder.turns("a", "b", "c", "d") == 4
 
 
-async def test_who_comes_alone_does_not_wait() -> None:
+async def test_a_single_caller_does_not_wait() -> None:
     turns = Turns()
     for _ in range(3):
         with pytest.raises(StopIteration):
@@ -89,7 +89,7 @@ async def test_who_comes_alone_does_not_wait() -> None:
         await asyncio.sleep(0)
 
 
-async def test_who_leaves_while_he_waits_takes_no_turn_from_others() -> None:
+async def test_waiting_caller_that_is_cancelled_frees_its_turn() -> None:
     turns = Turns()
     waiting = [asyncio.create_task(turns.wait()) for _ in range(5)]
     await asyncio.sleep(0)
@@ -101,22 +101,22 @@ async def test_who_leaves_while_he_waits_takes_no_turn_from_others() -> None:
         await turns.wait()
 
 
-class Noting:
-    """Stands for the upstream, which cannot be reached. Notes whether a request may wait for its turn."""
+class UnreachableUpstream:
+    """Records whether each request is urgent, then fails."""
 
     def __init__(self) -> None:
         self.urgent: list[bool] = []
 
     async def send(self, _: Deployment, body: Body, *__: object) -> UpstreamResponse:
         self.urgent.append(body.is_urgent)
-        raise UpstreamError("noted")
+        raise UpstreamError("unreachable")
 
 
 @pytest.mark.parametrize(
     ("body", "is_urgent"), [(b'{"stream":true}', True), (b'{"stream":false}', False), (b"{}", False)]
 )
-async def test_the_request_of_a_stream_is_urgent(body: bytes, is_urgent: bool) -> None:
-    upstream = Noting()
+async def test_only_the_request_for_a_stream_is_urgent(body: bytes, is_urgent: bool) -> None:
+    upstream = UnreachableUpstream()
     forwarding = Forwarding(cast(Upstream, upstream), Timeouts(10, 20), monotonic)
     deployment = Deployment("gpt-4o", "east", "http://127.0.0.1:1", "gpt-4o")
     routes = Routes([Candidate(deployment, monotonic, lambda *_: None)])
@@ -138,52 +138,50 @@ async def test_the_request_of_a_stream_is_urgent(body: bytes, is_urgent: bool) -
     assert upstream.urgent == [is_urgent]
 
 
-class Strangers:
-    """Stands for the events. Notes who asks for one; there are none."""
+class NoEvents:
+    """Records the event codes that are looked up. No event exists."""
 
-    def __init__(self, noted: Noted) -> None:
-        self.noted = noted
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
 
     async def find(self, code: str) -> Event:
-        self.noted.note(code)
+        self.recorder.record(code)
         raise InvalidEventToken
 
 
 @pytest.mark.parametrize(("body", "turns"), [(b'{"stream":true}', 3), (b"{}", 1)], ids=["streams", "plain"])
-async def test_only_streams_that_are_asked_for_together_begin_in_turns_of_their_own(
-    body: bytes, turns: int
-) -> None:
-    """Else the chunks of those under way would wait for all of them."""
+async def test_simultaneous_streams_begin_in_separate_turns(body: bytes, turns: int) -> None:
+    """Otherwise the chunks of running streams would wait for all new ones."""
 
     async def call(code: str) -> None:
         with pytest.raises(InvalidEventToken):
             await proxy.chat({b"api-key": f"{code}/ann".encode()}, body, None, 0.0)
 
-    noted, never = Noted(), cast(Any, None)
-    events = cast(Events, Strangers(noted))
+    recorder, never = Recorder(), cast(Any, None)
+    events = cast(Events, NoEvents(recorder))
     limits = Limits(StreamLimits(1, 1, 1), 1)
     proxy = Proxy(events, never, never, never, never, limits, partial(datetime.now, UTC))
     await asyncio.gather(*map(call, "abc"))
-    assert noted.turns(*"abc") == turns
+    assert recorder.turns("a", "b", "c") == turns
 
 
-class Account:
-    """Stands for azure-data-tables' clients. Notes the rows that are asked for; there are none."""
+class EmptyTables:
+    """Records the rows that are read. It replaces the clients of azure-data-tables, and has no rows."""
 
-    def __init__(self, noted: Noted) -> None:
-        self.noted = noted
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
 
-    def get_table_client(self, _: str) -> "Account":
+    def get_table_client(self, _: str) -> "EmptyTables":
         return self
 
     async def get_entity(self, _: str, row: str) -> None:
-        self.noted.note(row)
+        self.recorder.record(row)
         raise ResourceNotFoundError
 
 
-async def test_table_calls_that_come_together_begin_in_turns_of_their_own() -> None:
-    """Each takes azure-data-tables some tenths of a millisecond, in which no stream goes on."""
-    noted = Noted()
-    tables = Tables(cast(TableServiceClient, Account(noted)))
+async def test_simultaneous_table_calls_begin_in_separate_turns() -> None:
+    """azure-data-tables takes some tenths of a millisecond for each, which blocks the streams."""
+    recorder = Recorder()
+    tables = Tables(cast(TableServiceClient, EmptyTables(recorder)))
     await asyncio.gather(*(tables.read(Key("hackathon", row)) for row in "abc"))
-    assert noted.turns(*"abc") == 3
+    assert recorder.turns("a", "b", "c") == 3

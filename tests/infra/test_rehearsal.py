@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web as http
 
-from admin.tables import Tables
 from shared.tables.service import open_service
 from tests.conftest import Stage, serve
+from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 from tools.simulator import Simulator
 

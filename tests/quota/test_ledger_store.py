@@ -14,7 +14,7 @@ from azure.data.tables.aio import TableClient
 from shared.core.errors import StoreUnavailable
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Conflict, Key, LedgerStore, Row
-from shared.tables.rows import ledger_to_row
+from shared.tables.quota_rows import ledger_to_row
 from shared.tables.service import open_service
 from shared.tables.stores import Tables
 from tests.conftest import TableTap

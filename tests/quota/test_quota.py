@@ -16,12 +16,12 @@ from zoneinfo import ZoneInfo
 import openai
 import pytest
 
-from admin.tables import Tables
 from shared.core.models import Deployment
 from shared.quota.ledger_row import Key
 from shared.quota.standing import day_of
 from shared.tables.service import open_service
 from tests.conftest import EVENT, MODEL, QUESTION, Stage, calls_in_log, serve
+from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 from tools.simulator import Answer, CutStream, Failure, Raw, Simulator
 

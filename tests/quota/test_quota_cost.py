@@ -27,7 +27,7 @@ from shared.quota.ledger_row import Key, Row
 from shared.quota.minutes import MINUTE
 from shared.quota.quota import MOST_KEPT, SOONER, Need, Quota
 from shared.quota.standing import TOTAL_ROW
-from shared.tables.rows import ledger_to_row
+from shared.tables.quota_rows import ledger_to_row
 from shared.tables.service import open_service
 from tests.conftest import EVENT, QUESTION, Stage, TableTap, answered, serve
 from tests.fake_ledger import FakeLedger, Fault

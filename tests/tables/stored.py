@@ -1,4 +1,4 @@
-"""Events and deployments to be stored: with everything that one may have, and with no more than it must have."""
+"""Events and deployments for the tests: with every field set, or only the required ones."""
 
 from __future__ import annotations
 
@@ -65,4 +65,5 @@ def plain_deployment() -> Deployment:
 
 
 async def own_deployment(tables: Tables, deployment_id: str) -> Deployment | None:
+    """The deployment with this id. Other tests use the same table."""
     return next((one for one in await tables.deployments() if one.id == deployment_id), None)

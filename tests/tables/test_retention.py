@@ -1,4 +1,4 @@
-"""What is removed for its age and what stays, on a real table service."""
+"""The deletion of old rows, on a real table service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from itertools import count
 import pytest
 from azure.data.tables.aio import TableServiceClient
 
-from admin.tables import Tables
 from function_app import create_app
 from shared.app.web import Web
 from shared.core.models import Counts, UsageRow
@@ -23,6 +22,7 @@ from shared.quota.standing import TOTAL_ROW
 from shared.tables.retention import Retention
 from shared.tables.service import open_service
 from tests.conftest import EVENT, TableTap
+from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 from tools.functions_host import FunctionsHost
 
@@ -33,7 +33,7 @@ _codes = count(1)
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Azurite]:
-    """Tables of our own: others' rows would be removed as well."""
+    """A separate table service, because other tests' old rows would be deleted too."""
     with Azurite(None) as azurite:
         yield azurite
 
@@ -71,14 +71,14 @@ async def add_quota(tables: Tables, event_code: str, *names: str) -> None:
 
 
 async def quota_rows(tables: Tables, event_code: str) -> list[str]:
-    return [row.key async for page in tables.keys("quotas", event_code) for row in page]
+    return [row.key async for page in tables.row_keys.pages("quotas", event_code) for row in page]
 
 
 def days_ago(days: float) -> datetime:
     return NOW - timedelta(days=days)
 
 
-async def test_usage_is_kept_for_its_days_and_not_longer(tables: Tables) -> None:
+async def test_usage_rows_are_deleted_after_their_days(tables: Tables) -> None:
     one, other = code(), code()
     hours = [days_ago(0), days_ago(1), days_ago(USAGE_DAYS), days_ago(USAGE_DAYS + 1 / 24), days_ago(400)]
     for hour in hours:
@@ -91,7 +91,7 @@ async def test_usage_is_kept_for_its_days_and_not_longer(tables: Tables) -> None
     assert await tables.usage(other) == []
 
 
-async def test_a_users_quota_is_kept_for_its_days_and_not_longer(tables: Tables) -> None:
+async def test_a_users_quota_rows_are_deleted_after_their_days(tables: Tables) -> None:
     event_code = code()
     names = [f"amy:{days_ago(days).date()}" for days in (0, 1, QUOTA_DAYS, QUOTA_DAYS + 1, 400)]
     await add_quota(tables, event_code, *names)
@@ -99,7 +99,7 @@ async def test_a_users_quota_is_kept_for_its_days_and_not_longer(tables: Tables)
     assert set(await quota_rows(tables, event_code)) == set(names[:3])
 
 
-async def test_a_row_without_a_day_is_not_judged_by_one(tables: Tables) -> None:
+async def test_a_new_quota_row_without_a_valid_day_is_kept(tables: Tables) -> None:
     event_code = code()
     names = ["amy", "amy:2020-13-40", "2020-01-01x"]
     await add_quota(tables, event_code, *names)
@@ -110,16 +110,16 @@ async def test_a_row_without_a_day_is_not_judged_by_one(tables: Tables) -> None:
 @pytest.mark.parametrize(
     ("ends_after_days", "runs_after_days", "stays"),
     [
-        (400, 399, True),  # open, although nobody has called for long
+        (400, 399, True),  # open, although the last call was long ago
         (1, QUOTA_DAYS - 1, True),
         (1, QUOTA_DAYS + 0.9, True),
         (1, QUOTA_DAYS + 1.1, False),
-        (-400, QUOTA_DAYS - 1, True),  # ended long ago, but its row is new: somebody opened it again
-        (None, QUOTA_DAYS - 1, True),  # the event was removed, and may be made again
+        (-400, QUOTA_DAYS - 1, True),  # ended long ago, but reopened: its row is new
+        (None, QUOTA_DAYS - 1, True),  # the event was deleted, and may be created again
         (None, QUOTA_DAYS + 1, False),
     ],
 )
-async def test_an_events_total_lives_as_long_as_the_event_may_be_open(
+async def test_an_events_total_is_kept_while_the_event_may_be_open(
     tables: Tables, ends_after_days: float | None, runs_after_days: float, stays: bool
 ) -> None:
     event_code = code()
@@ -132,19 +132,17 @@ async def test_an_events_total_lives_as_long_as_the_event_may_be_open(
     assert await quota_rows(tables, event_code) == ([TOTAL_ROW] if stays else [])
 
 
-async def test_the_total_of_an_event_whose_row_is_spoilt_stays_and_the_rest_goes(
-    tables: Tables, service: TableServiceClient
-) -> None:
-    spoilt, other = code(), code()
-    for event_code in (spoilt, other):
+async def test_the_total_of_an_unreadable_event_is_kept(tables: Tables, service: TableServiceClient) -> None:
+    unreadable, other = code(), code()
+    for event_code in (unreadable, other):
         await add_quota(tables, event_code, TOTAL_ROW)
-    await service.get_table_client("events").upsert_entity({"PartitionKey": spoilt, "RowKey": "event"})
+    await service.get_table_client("events").upsert_entity({"PartitionKey": unreadable, "RowKey": "event"})
     await retention(tables, NOW + timedelta(days=400)).remove_old_rows()
-    assert await quota_rows(tables, spoilt) == [TOTAL_ROW]
+    assert await quota_rows(tables, unreadable) == [TOTAL_ROW]
     assert await quota_rows(tables, other) == []
 
 
-async def test_many_rows_are_removed_by_two_instances_at_once(
+async def test_two_instances_can_delete_many_rows_at_once(
     tables: Tables, own: Azurite, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -156,12 +154,14 @@ async def test_many_rows_are_removed_by_two_instances_at_once(
         await asyncio.gather(retention(tables).remove_old_rows(), retention(Tables(other)).remove_old_rows())
     assert len(await tables.usage(event_code)) == 3
     assert await quota_rows(tables, event_code) == []
-    told = [record.message for record in caplog.records if record.message.startswith("removed")]
-    assert len(told) == 2
-    assert all(message.endswith("all that was old") for message in told)
+    messages = [record.message for record in caplog.records if record.message.startswith("deleted")]
+    assert len(messages) == 2
+    assert all(message.endswith("no old rows are left") for message in messages)
 
 
-async def test_one_line_tells_what_was_removed(tables: Tables, caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_log_line_has_the_numbers_of_deleted_rows(
+    tables: Tables, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     await retention(tables).remove_old_rows()
     caplog.clear()
@@ -170,10 +170,10 @@ async def test_one_line_tells_what_was_removed(tables: Tables, caplog: pytest.Lo
     await add_quota(tables, event_code, f"amy:{days_ago(100).date()}", f"bob:{days_ago(0).date()}")
     await retention(tables).remove_old_rows()
     own_lines = [record.message for record in caplog.records if record.name == "shared.tables.retention"]
-    assert own_lines == ["removed 7 rows of usage and 1 of quotas: all that was old"]
+    assert own_lines == ["deleted 7 usage rows and 1 quota rows: no old rows are left"]
 
 
-async def test_tables_that_hang_end_it_within_its_time(
+async def test_deletion_stops_at_its_time_limit_while_the_tables_hang(
     tables: Tables, own: Azurite, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -184,21 +184,19 @@ async def test_tables_that_hang_end_it_within_its_time(
         tap.passing.clear()
         await retention(Tables(hanging), longest_seconds=0.2).remove_old_rows()
         tap.passing.set()
-    assert "removed 0 rows of usage and 0 of quotas: the rest waits for the next time" in caplog.text
+    assert "deleted 0 usage rows and 0 quota rows: out of time, the next run continues" in caplog.text
     await retention(tables).remove_old_rows()
     assert await tables.usage(event_code) == []
 
 
-async def test_tables_that_hang_up_end_it_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_outage_during_deletion_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with TableTap().open() as tap, open_service(tap.connection_string, None) as service:
         await retention(Tables(service)).remove_old_rows()
-    assert "the tables do not answer: the rest waits for the next time" in caplog.text
+    assert "the tables are unavailable, the next run continues" in caplog.text
 
 
-async def test_the_app_has_one_timer_which_runs_once_a_night_and_removes_old_rows(
-    tables: Tables, own: Azurite
-) -> None:
+async def test_the_apps_only_timer_deletes_old_rows_once_a_night(tables: Tables, own: Azurite) -> None:
     event_code = code()
     await add_usage(tables, event_code, days_ago(91))
     await add_usage(tables, event_code, days_ago(89))
@@ -213,7 +211,7 @@ async def test_the_app_has_one_timer_which_runs_once_a_night_and_removes_old_row
     assert len(await tables.usage(event_code)) == 1
 
 
-async def test_the_days_are_settings(tables: Tables, own: Azurite) -> None:
+async def test_the_days_can_be_configured(tables: Tables, own: Azurite) -> None:
     event_code = code()
     await add_usage(tables, event_code, days_ago(3))
     await add_quota(tables, event_code, f"amy:{days_ago(4).date()}")
@@ -225,8 +223,8 @@ async def test_the_days_are_settings(tables: Tables, own: Azurite) -> None:
     assert await quota_rows(tables, event_code) == []
 
 
-async def test_a_cancelled_removal_ends_as_any_other(tables: Tables, environment: dict[str, str]) -> None:
-    """After an exception that is no Exception, the Functions host waits for the end of a timer for ever."""
+async def test_a_cancelled_deletion_ends_normally(tables: Tables, environment: dict[str, str]) -> None:
+    """If a timer raises `CancelledError`, the Functions host waits for its end forever."""
     async with TableTap().open() as tap:
         tap.target = int(environment["PROXY_TABLES"].split("127.0.0.1:")[1].split("/")[0])
         tap.passing.clear()

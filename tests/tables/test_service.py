@@ -1,4 +1,4 @@
-"""The client for Azure's tables: every exception becomes one of ours, and idle connections are not trusted."""
+"""The client for Azure's tables: its exceptions are translated, and idle connections are not reused."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import azure.core.exceptions
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
 
-from admin.tables import Tables
 from shared.app.wiring import TABLES_KEEP_ALIVE_SECONDS, table_session
 from shared.core.errors import StoreUnavailable
 from shared.core.turns import Turns
 from shared.tables.service import AlreadyExists, open_service, translated
 from tests.conftest import TableTap
+from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 
 FOREIGN = [
@@ -24,7 +24,7 @@ FOREIGN = [
 ]
 
 
-def test_the_exceptions_of_azure_core_have_been_found() -> None:
+def test_all_exceptions_of_azure_core_are_covered() -> None:
     assert len(FOREIGN) > 15
     assert HttpResponseError in FOREIGN
 
@@ -32,8 +32,8 @@ def test_the_exceptions_of_azure_core_have_been_found() -> None:
 @pytest.mark.parametrize(
     "kind", [*FOREIGN, TimeoutError, ConnectionResetError], ids=lambda kind: kind.__name__
 )
-async def test_every_exception_of_azure_core_becomes_one_of_ours(kind: type[Exception]) -> None:
-    # Made without its constructor: what is mapped is the class, and the constructors want whole responses.
+async def test_each_exception_of_azure_core_is_translated(kind: type[Exception]) -> None:
+    # The constructor needs a whole response, and only the class matters.
     foreign = kind.__new__(kind)
     for name in ("status_code", "error_code"):
         setattr(foreign, name, None)
@@ -44,13 +44,13 @@ async def test_every_exception_of_azure_core_becomes_one_of_ours(kind: type[Exce
     assert caught.value.__cause__ is foreign
 
 
-async def test_a_fault_of_our_own_is_not_told_as_an_outage() -> None:
+async def test_a_bug_in_the_proxy_is_not_reported_as_an_outage() -> None:
     with pytest.raises(ZeroDivisionError):
         async with translated():
             raise ZeroDivisionError
 
 
-async def test_the_wait_for_a_turn_counts_in_a_calls_time() -> None:
+async def test_waiting_for_a_turn_counts_towards_the_time_limit() -> None:
     class Never(Turns):
         async def wait(self) -> None:
             await asyncio.Event().wait()
@@ -60,12 +60,12 @@ async def test_the_wait_for_a_turn_counts_in_a_calls_time() -> None:
             raise AssertionError
 
 
-@pytest.mark.parametrize(("kept_seconds", "connections"), [(0.1, 2), (60, 1)])
-async def test_a_connection_that_lay_idle_for_too_long_is_not_used_again(
-    azurite: Azurite, kept_seconds: float, connections: int
+@pytest.mark.parametrize(("keep_alive_seconds", "connections"), [(0.1, 2), (60, 1)])
+async def test_a_connection_is_not_reused_after_a_long_idle_time(
+    azurite: Azurite, keep_alive_seconds: float, connections: int
 ) -> None:
     async with TableTap(target=azurite.port).open() as tap:
-        tables = Tables(open_service(tap.connection_string, None, session=table_session(kept_seconds)))
+        tables = Tables(open_service(tap.connection_string, None, session=table_session(keep_alive_seconds)))
         await tables.create_tables()
         before = tap.connections
         await asyncio.sleep(0.3)
@@ -74,5 +74,5 @@ async def test_a_connection_that_lay_idle_for_too_long_is_not_used_again(
     assert tap.connections - before + 1 == connections
 
 
-def test_connections_are_kept_for_less_time_than_azurite_keeps_them() -> None:
+def test_connections_are_closed_before_azurite_closes_them() -> None:
     assert TABLES_KEEP_ALIVE_SECONDS < 5

@@ -1,4 +1,4 @@
-"""The stores, on a real table service: what is written, what administrators spoil by hand, and outages."""
+"""The stores on a real table service: reading and writing, rows damaged by hand, and outages."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import pytest
 from azure.data.tables import EdmType, EntityProperty
 from azure.data.tables.aio import TableServiceClient
 
-from admin.tables import Tables
 from shared.core.errors import StoreUnavailable
 from shared.core.models import Counts, Deployment, Event, Health, UsageRow
-from shared.tables.rows import EVENT_ROW, deployment_from_row, deployment_to_row, event_to_row
+from shared.tables.deployment_rows import deployment_from_row, deployment_to_row
+from shared.tables.event_rows import EVENT_ROW, event_to_row
 from shared.tables.service import DEPLOYMENTS, EVENTS, open_service
+from tests.seeded_tables import Tables
 from tests.tables.stored import (
     END,
     HOUR,
@@ -31,12 +32,12 @@ from tests.tables.stored import (
 )
 from tools.azurite import Azurite
 
-Spoil = Callable[[dict[str, Any]], Awaitable[None]]
+WriteRow = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 @pytest.mark.parametrize("event", [full_event(), plain_event()], ids=["full", "plain"])
-async def test_an_event_comes_back_as_it_was_put(tables: Tables, event: Event) -> None:
-    await tables.put_event(event)
+async def test_an_event_is_read_as_it_was_written(tables: Tables, event: Event) -> None:
+    await tables.add_event(event)
     read = await tables.event(event.code)
     assert read == event
     assert read is not None
@@ -44,20 +45,20 @@ async def test_an_event_comes_back_as_it_was_put(tables: Tables, event: Event) -
 
 
 @pytest.mark.parametrize("deployment", [full_deployment(), plain_deployment()], ids=["full", "plain"])
-async def test_a_deployment_comes_back_as_it_was_put(
+async def test_a_deployment_is_read_as_it_was_written(
     tables: Tables, service: TableServiceClient, deployment: Deployment
 ) -> None:
-    await tables.put_deployment(deployment)
+    await tables.add_deployment(deployment)
     assert await own_deployment(tables, deployment.id) == deployment
     await service.get_table_client(DEPLOYMENTS).delete_entity(deployment.model, deployment.id)
 
 
 @pytest.mark.parametrize("code", ["unknown", ".", "..", "-", "_", "a" * 64])
-async def test_an_event_that_is_not_there_is_none(tables: Tables, code: str) -> None:
+async def test_a_missing_event_is_none(tables: Tables, code: str) -> None:
     assert await tables.event(code) is None
 
 
-GOOD_EDITS: list[tuple[str, Any, str, object]] = [
+VALID_EDITS: list[tuple[str, Any, str, object]] = [
     ("starts_at", "2026-03-28T22:30:00Z", "starts_at", START),
     ("starts_at", "2026-03-28T23:30:00+01:00", "starts_at", START),
     ("starts_at", "2026-03-28 22:30", "starts_at", START),
@@ -72,23 +73,23 @@ GOOD_EDITS: list[tuple[str, Any, str, object]] = [
 ]
 
 
-@pytest.mark.parametrize(("field", "value", "name", "expected"), GOOD_EDITS)
-async def test_what_a_person_would_type_is_understood(
-    tables: Tables, service: TableServiceClient, field: str, value: object, name: str, expected: object
+@pytest.mark.parametrize(("column", "value", "name", "expected"), VALID_EDITS)
+async def test_a_valid_edit_by_hand_is_accepted(
+    tables: Tables, service: TableServiceClient, column: str, value: object, name: str, expected: object
 ) -> None:
     event = plain_event()
-    await service.get_table_client(EVENTS).upsert_entity({**event_to_row(event), field: value})
+    await service.get_table_client(EVENTS).upsert_entity({**event_to_row(event), column: value})
     assert await tables.event(event.code) == replace(event, **{name: expected})  # type: ignore[arg-type]
 
 
-async def test_only_the_times_of_an_event_are_required(tables: Tables, service: TableServiceClient) -> None:
+async def test_an_event_row_needs_only_its_times(tables: Tables, service: TableServiceClient) -> None:
     event = plain_event()
     row = {"PartitionKey": event.code, "RowKey": EVENT_ROW, "starts_at": START, "ends_at": END}
     await service.get_table_client(EVENTS).upsert_entity(row)
     assert await tables.event(event.code) == event
 
 
-BAD_EDITS: list[tuple[str, Any]] = [
+INVALID_EDITS: list[tuple[str, Any]] = [
     ("starts_at", "soon"),
     ("starts_at", 5),
     ("starts_at", True),
@@ -117,8 +118,8 @@ BAD_EDITS: list[tuple[str, Any]] = [
 
 
 @pytest.fixture
-async def spoil(service: TableServiceClient) -> AsyncIterator[Spoil]:
-    """Writes the row of an event. It is gone after the test: where one cannot be read, events cannot be listed."""
+async def write_row(service: TableServiceClient) -> AsyncIterator[WriteRow]:
+    """Writes an event's row, and deletes it after the test. One unreadable row makes listing events fail."""
     client = service.get_table_client(EVENTS)
     written = []
 
@@ -131,28 +132,30 @@ async def spoil(service: TableServiceClient) -> AsyncIterator[Spoil]:
         await client.delete_entity(name, EVENT_ROW)
 
 
-@pytest.mark.parametrize(("field", "value"), BAD_EDITS)
-async def test_an_event_spoilt_by_hand_is_unavailable_and_not_unknown(
-    tables: Tables, spoil: Spoil, field: str, value: object
+@pytest.mark.parametrize(("column", "value"), INVALID_EDITS)
+async def test_an_unreadable_event_is_unavailable_and_not_missing(
+    tables: Tables, write_row: WriteRow, column: str, value: object
 ) -> None:
     event = full_event()
-    await spoil({**event_to_row(event), field: value})
+    await write_row({**event_to_row(event), column: value})
     with pytest.raises(StoreUnavailable) as caught:
         await tables.event(event.code)
-    assert caught.value.message == "This event is not set up correctly. Tell your organiser."
+    assert caught.value.message == "This event is not set up correctly. Ask your organiser to fix it."
 
 
 @pytest.mark.parametrize("missing", ["starts_at", "ends_at"])
-async def test_an_event_without_its_times_is_unavailable(tables: Tables, spoil: Spoil, missing: str) -> None:
+async def test_an_event_without_its_times_is_unavailable(
+    tables: Tables, write_row: WriteRow, missing: str
+) -> None:
     row = event_to_row(full_event())
     del row[missing]
-    await spoil(row)
+    await write_row(row)
     with pytest.raises(StoreUnavailable):
         await tables.event(row["PartitionKey"])
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "name", "expected"),
+    ("column", "value", "name", "expected"),
     [
         ("priority", EntityProperty(7, EdmType.INT64), "priority", 7),
         ("weight", "7", "weight", 7),
@@ -165,19 +168,19 @@ async def test_an_event_without_its_times_is_unavailable(tables: Tables, spoil: 
         ("output_field", "", "output_field", "max_completion_tokens"),
     ],
 )
-async def test_a_deployment_edited_by_hand_is_understood(
-    tables: Tables, service: TableServiceClient, field: str, value: object, name: str, expected: object
+async def test_a_valid_edit_of_a_deployment_is_accepted(
+    tables: Tables, service: TableServiceClient, column: str, value: object, name: str, expected: object
 ) -> None:
     deployment = plain_deployment()
     client = service.get_table_client(DEPLOYMENTS)
-    await client.upsert_entity({**deployment_to_row(deployment), field: value})
+    await client.upsert_entity({**deployment_to_row(deployment), column: value})
     read = await own_deployment(tables, deployment.id)
     await client.delete_entity(deployment.model, deployment.id)
     assert read == replace(deployment, **{name: expected})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("column", "value"),
     [
         ("endpoint", "one.openai.azure.com"),
         ("endpoint", "https://"),
@@ -198,23 +201,23 @@ async def test_a_deployment_edited_by_hand_is_understood(
         ("active", "yes"),
     ],
 )
-async def test_a_deployment_spoilt_by_hand_is_left_out_and_the_others_stay(
-    tables: Tables, service: TableServiceClient, field: str, value: object
+async def test_an_unreadable_deployment_is_left_out_and_the_others_stay(
+    tables: Tables, service: TableServiceClient, column: str, value: object
 ) -> None:
-    spoilt, sound = full_deployment(), full_deployment()
+    unreadable, valid = full_deployment(), full_deployment()
     client = service.get_table_client(DEPLOYMENTS)
-    await client.upsert_entity({**deployment_to_row(spoilt), field: value})
-    await client.upsert_entity(deployment_to_row(sound))
+    await client.upsert_entity({**deployment_to_row(unreadable), column: value})
+    await client.upsert_entity(deployment_to_row(valid))
     read = {one.id for one in await tables.deployments()}
-    for one in (spoilt, sound):
+    for one in (unreadable, valid):
         await client.delete_entity(one.model, one.id)
-    assert sound.id in read
-    assert spoilt.id not in read
+    assert valid.id in read
+    assert unreadable.id not in read
 
 
 @pytest.fixture(scope="module")
 async def own() -> AsyncIterator[tuple[Azurite, Tables]]:
-    """A table service of our own, to be ill-treated."""
+    """A separate table service, which the tests stop and kill."""
     with Azurite(None) as azurite:
         tables = Tables(open_service(azurite.connection_string, None))
         yield azurite, tables
@@ -223,33 +226,33 @@ async def own() -> AsyncIterator[tuple[Azurite, Tables]]:
 
 @pytest.fixture(scope="module")
 async def bare() -> AsyncIterator[Tables]:
-    """A table service with no tables in it."""
+    """A table service without tables."""
     with Azurite(None) as azurite:
         tables = Tables(open_service(azurite.connection_string, None))
         yield tables
         await tables.close()
 
 
-async def test_missing_tables_are_an_outage_and_no_unknown_event(bare: Tables) -> None:
+async def test_reading_a_missing_table_is_an_outage(bare: Tables) -> None:
     for read in (bare.event("demo"), bare.deployments(), bare.check()):
         with pytest.raises(StoreUnavailable):
             await read
 
 
 @pytest.mark.parametrize("setting", ["PROXY_TABLES", "AzureWebJobsStorage", "AZURE_CLIENT_SECRET"])
-def test_a_row_cannot_name_one_of_the_apps_own_settings_as_its_key(setting: str) -> None:
+def test_a_deployment_cannot_use_the_apps_own_settings_as_its_key(setting: str) -> None:
     row = deployment_to_row(replace(full_deployment(), auth=setting))
     with pytest.raises(ValueError, match="own"):
         deployment_from_row(row)
 
 
-async def test_what_cannot_be_written_because_a_table_is_missing_is_unavailable(bare: Tables) -> None:
-    for write in (bare.put_event(full_event()), bare.put_deployment(full_deployment())):
+async def test_writing_to_a_missing_table_is_an_outage(bare: Tables) -> None:
+    for write in (bare.add_event(full_event()), bare.add_deployment(full_deployment())):
         with pytest.raises(StoreUnavailable):
             await write
 
 
-async def test_a_wrong_key_is_an_outage_and_no_unknown_event(own: tuple[Azurite, Tables]) -> None:
+async def test_a_wrong_account_key_is_an_outage(own: tuple[Azurite, Tables]) -> None:
     azurite, _ = own
     start, key, end = azurite.connection_string.partition("AccountKey=")
     tables = Tables(open_service(f"{start}{key}d3Jvbmc=;{end.partition(';')[2]}", None))
@@ -259,7 +262,7 @@ async def test_a_wrong_key_is_an_outage_and_no_unknown_event(own: tuple[Azurite,
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGSTOP on Windows")
-async def test_tables_that_do_not_answer_are_an_outage(own: tuple[Azurite, Tables]) -> None:
+async def test_tables_that_hang_are_an_outage(own: tuple[Azurite, Tables]) -> None:
     azurite, tables = own
     await tables.create_tables()
     azurite.suspend()
@@ -271,7 +274,7 @@ async def test_tables_that_do_not_answer_are_an_outage(own: tuple[Azurite, Table
     assert await tables.event("demo") is None
 
 
-async def test_killed_tables_are_an_outage_until_they_are_back(own: tuple[Azurite, Tables]) -> None:
+async def test_killed_tables_are_an_outage_until_they_restart(own: tuple[Azurite, Tables]) -> None:
     azurite, tables = own
     azurite.kill()
     for call in (
@@ -280,8 +283,7 @@ async def test_killed_tables_are_an_outage_until_they_are_back(own: tuple[Azurit
         tables.check(),
         tables.create_tables(),
         tables.add_event(full_event()),
-        tables.put_event(full_event()),
-        tables.put_deployment(full_deployment()),
+        tables.add_deployment(full_deployment()),
     ):
         with pytest.raises(StoreUnavailable):
             await call
@@ -296,7 +298,7 @@ def usage_row(event_code: str, user: str = "amy", **counts: int) -> UsageRow:
     return UsageRow(event_code, HOUR, user, "gpt-4o", Counts(**counts))
 
 
-async def test_usage_comes_back_as_it_was_written_by_each_writer(tables: Tables) -> None:
+async def test_each_writers_usage_is_read_as_it_was_written(tables: Tables) -> None:
     event, other = code(), code()
     row = UsageRow(event, HOUR, "a.b+c@d-e_f", "", Counts(1, 2, 2**40, 4, 5))
     await tables.write_usage([row, usage_row(event, requests=1), usage_row(other, requests=9)], "one")
@@ -305,33 +307,33 @@ async def test_usage_comes_back_as_it_was_written_by_each_writer(tables: Tables)
     assert sorted(await tables.usage(event)) == sorted(expected)
 
 
-async def test_the_same_usage_written_again_counts_once(tables: Tables) -> None:
+async def test_rewritten_usage_counts_once(tables: Tables) -> None:
     event = code()
     await tables.write_usage([usage_row(event, requests=1)], "one")
     await tables.write_usage([usage_row(event, requests=3)], "one")
     assert await tables.usage(event) == [usage_row(event, requests=3)]
 
 
-async def test_more_usage_than_fits_one_batch_is_written_whole(tables: Tables) -> None:
+async def test_usage_that_needs_several_batches_is_written_completely(tables: Tables) -> None:
     event = code()
     rows = [usage_row(event, f"user-{number}", requests=number) for number in range(250)]
     await tables.write_usage(rows, "one")
     assert sorted(await tables.usage(event)) == sorted(rows)
 
 
-async def test_health_stands_beside_a_deployment_and_changes_nothing_else(tables: Tables) -> None:
+async def test_writing_health_keeps_the_rest_of_the_deployment(tables: Tables) -> None:
     deployment = Deployment(code(), "one", "https://one.example", "one")
-    await tables.put_deployment(deployment)
+    await tables.add_deployment(deployment)
     key = (deployment.model, deployment.id)
     assert key not in await tables.health()
-    ill = Health(HOUR, "429", HOUR + timedelta(seconds=60))
-    for health in (ill, Health(HOUR + timedelta(seconds=61), "ok")):
+    cooling = Health(HOUR, "429", HOUR + timedelta(seconds=60))
+    for health in (cooling, Health(HOUR + timedelta(seconds=61), "ok")):
         await tables.write_health(deployment, health)
         assert (await tables.health())[key] == health
         assert deployment in await tables.deployments()
 
 
-async def test_health_of_a_deployment_that_is_gone_is_not_kept(tables: Tables) -> None:
-    gone = Deployment(code(), "one", "https://one.example", "one")
-    await tables.write_health(gone, Health(HOUR, "ok"))
-    assert (gone.model, gone.id) not in await tables.health()
+async def test_health_of_a_deleted_deployment_is_not_written(tables: Tables) -> None:
+    deleted = Deployment(code(), "one", "https://one.example", "one")
+    await tables.write_health(deleted, Health(HOUR, "ok"))
+    assert (deleted.model, deleted.id) not in await tables.health()

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from admin.tables import Tables
 from shared.core.models import Deployment, Event
 from shared.tables.service import open_service
+from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 from tools.processes import ROOT
 

@@ -13,7 +13,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from admin.tables import Tables
 from shared.core.models import Deployment
 from shared.tables.service import open_service
 from tests.conftest import (
@@ -28,6 +27,7 @@ from tests.conftest import (
     answered,
     serve,
 )
+from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 from tools.ports import free
 from tools.simulator import (

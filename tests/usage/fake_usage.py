@@ -1,4 +1,4 @@
-"""The table `usage` in memory, held to the same contract as the real one, with faults on order."""
+"""The table `usage` in memory. It passes the same tests as the real one, and can fail on demand."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from tests.fake_ledger import Fault
 
 @dataclass
 class FakeUsage:
-    """`faults` are for the next writes, in order; `always` is for those after them."""
+    """Each write takes the next of `faults`. When they are used up, `always` applies."""
 
     rows: dict[tuple[object, ...], UsageRow] = field(default_factory=dict)
     writes: list[tuple[list[UsageRow], str]] = field(default_factory=list)
-    """Each that was tried, and by which writer."""
+    """Every attempt, with its writer."""
     written_at: list[float] = field(default_factory=list)
-    """By the loop's clock."""
+    """The time of each attempt, by the loop's clock."""
     faults: deque[Fault] = field(default_factory=deque)
     always: Fault = Fault.NONE
     poison: str | None = None
-    """A write with a row of this user is never taken."""
+    """A write with a row of this user always fails."""
     passing: asyncio.Event = field(default_factory=asyncio.Event)
-    """Clear it, and writes wait."""
+    """Clear it to make writes wait."""
     late: list[tuple[list[UsageRow], str]] = field(default_factory=list)
+    """Writes that timed out and have not arrived yet."""
 
     def __post_init__(self) -> None:
         self.passing.set()
@@ -52,12 +53,12 @@ class FakeUsage:
     async def usage(self, event_code: str) -> list[UsageRow]:
         return [row for row in self.rows.values() if row.event_code == event_code]
 
-    def deliver(self, which: int = 0) -> None:
-        """Let a write that was given up arrive after all."""
-        self._arrive(*self.late.pop(which))
+    def deliver(self, index: int = 0) -> None:
+        """Let a write that timed out arrive."""
+        self._arrive(*self.late.pop(index))
 
     def total(self, user: str | None = None) -> Counts:
-        """The sum over all writers."""
+        """The sum of all writers' rows."""
         counts = [row.counts for row in self.rows.values() if user in {None, row.user}]
         return reduce(Counts.plus, counts, Counts())
 
@@ -66,5 +67,5 @@ class FakeUsage:
 
 
 def _is_a_store(fake: FakeUsage) -> UsageStore:
-    """For the type checker."""
+    """Checked by mypy."""
     return fake

@@ -1,4 +1,4 @@
-"""The log of calls: one line of JSON for each, several in a record."""
+"""The log of calls: one line of JSON for each call, several lines in a record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls as spans in Application Insights: against a loopback ingestion endpoint that takes what really comes."""
+"""Calls as spans in Application Insights, sent to an ingestion endpoint on this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUIET = (
     "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED",
     "APPLICATIONINSIGHTS_OPENTELEMETRY_RESOURCE_METRIC_DISABLED",
 )
-"""What the exporter would send and fetch besides; the deployment sets them too."""
+"""Turns off everything else that the exporter sends and fetches. The deployment sets them too."""
 
 ROOT = Path(__file__).parents[2]
 KEY = "00000000-0000-4000-8000-000000000000"
@@ -55,7 +55,7 @@ def trace(parent: str, state: str | None = None) -> Trace:
 
 
 class Ingestion:
-    """Application Insights, as far as it takes telemetry."""
+    """The ingestion endpoint of Application Insights."""
 
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []
@@ -100,7 +100,7 @@ def data(item: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-async def test_a_call_arrives_as_a_dependency_with_its_trace_and_its_log_line(
+async def test_a_call_is_sent_as_a_dependency_with_its_trace_and_log_line(
     stage: Stage, environment: dict[str, str], ingestion: Ingestion
 ) -> None:
     settings = environment | {
@@ -115,7 +115,7 @@ async def test_a_call_arrives_as_a_dependency_with_its_trace_and_its_log_line(
         headers = {"api-key": f"{code}/secretive-ann", "traceparent": TRACE}
         got = await answered(own.post(headers=headers))
         assert got.status == 200
-    (item,) = await ingestion.until(1)  # what was waiting is sent when the app closes
+    (item,) = await ingestion.until(1)  # waiting spans are sent when the app closes
     assert item["iKey"] == KEY
     assert item["data"]["baseType"] == "RemoteDependencyData"
     assert item["tags"]["ai.operation.id"] == TRACE[3:35]

@@ -1,17 +1,16 @@
-"""The tally of the usage: nothing is lost, nothing counts twice, and a call never waits for the table."""
+"""The tally: no call is lost or counted twice, and no call waits for the table."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from itertools import count, pairwise
 
 import pytest
 
-from admin.tables import Tables
 from shared.core import errors
 from shared.core.errors import ProxyError, StoreUnavailable
 from shared.core.models import Counts, Credential, Usage, UsageRow
@@ -25,25 +24,15 @@ from shared.usage.tally import (
     PAUSE_SECONDS,
     Tally,
 )
+from tests.clock import NOON, Clock
 from tests.fake_ledger import Fault
+from tests.seeded_tables import Tables
 from tests.usage.fake_usage import FakeUsage
+from tests.usage.polling import until
 
-NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 AMY, BOB = Credential("hackathon", "amy"), Credential("hackathon", "bob")
 MODEL = "gpt-4o"
 _events = count(1)
-
-
-class Clock:
-    """Moved by hand; gives both the time and the seconds."""
-
-    seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-    def now(self) -> datetime:
-        return NOON + timedelta(seconds=self.seconds)
 
 
 @pytest.fixture
@@ -58,7 +47,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def tally(store: FakeUsage, clock: Clock) -> AsyncIterator[Tally]:
-    """One that only writes when it is told to."""
+    """A tally that writes only when a test flushes it."""
     tally = Tally(store, 600, clock.now, clock)
     yield tally
     store.always, store.poison = Fault.NONE, None
@@ -66,11 +55,17 @@ async def tally(store: FakeUsage, clock: Clock) -> AsyncIterator[Tally]:
     await tally.close()
 
 
-def call(tally: Tally, who: Credential = AMY, at: datetime = NOON, tokens: tuple[int, int] = (2, 3)) -> None:
-    tally.forwarded(who, MODEL, at, Usage(*tokens))
+def call(tally: Tally, credential: Credential = AMY, at: datetime = NOON) -> None:
+    tally.forwarded(credential, MODEL, at, Usage(2, 3))
 
 
-# ---- the contract of the store, which the fake and the real one keep
+def call_as_users(tally: Tally, number_of_users: int) -> None:
+    """One call of each user."""
+    for number in range(number_of_users):
+        call(tally, Credential("hackathon", f"user-{number}"))
+
+
+# ---- the contract of the fake and the real store
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -78,7 +73,7 @@ async def either(request: pytest.FixtureRequest, store: FakeUsage, tables: Table
     return store if request.param == "fake" else tables
 
 
-async def test_a_row_written_again_takes_the_place_of_the_same_writers_only(
+async def test_a_row_replaces_only_the_same_writers_row(
     either: FakeUsage | Tables,
 ) -> None:
     event = f"tally-{next(_events)}"
@@ -89,7 +84,7 @@ async def test_a_row_written_again_takes_the_place_of_the_same_writers_only(
     assert sorted(await either.usage(event)) == [one, two]
 
 
-async def test_rows_differ_by_each_part_of_their_key(either: FakeUsage | Tables) -> None:
+async def test_each_part_of_the_key_makes_a_separate_row(either: FakeUsage | Tables) -> None:
     event, other = f"tally-{next(_events)}", f"tally-{next(_events)}"
     base = UsageRow(event, NOON, "amy", MODEL, Counts(1))
     rows = [
@@ -104,7 +99,7 @@ async def test_rows_differ_by_each_part_of_their_key(either: FakeUsage | Tables)
     assert sorted(await either.usage(event) + await either.usage(other)) == sorted(rows)
 
 
-# ---- what is counted
+# ---- counting
 
 
 async def test_a_forwarded_call_counts_with_its_tokens(store: FakeUsage, tally: Tally) -> None:
@@ -132,12 +127,12 @@ ERRORS = {"upstream_busy", "upstream_error", "upstream_timeout", "internal_error
 UNCOUNTED = {"invalid_event_token", "not_found", "method_not_allowed"}
 
 
-def test_each_refusal_is_counted_as_one_kind() -> None:
+def test_each_error_code_has_one_kind() -> None:
     assert {kind.code for kind in errors.every_refusal()} == REFUSALS | ERRORS | UNCOUNTED
 
 
 @pytest.mark.parametrize("kind", list(errors.every_refusal()), ids=lambda kind: kind.code)
-async def test_a_refusal_of_ours_and_a_failure_are_told_apart(
+async def test_refusals_and_errors_are_counted_separately(
     store: FakeUsage, tally: Tally, kind: type[ProxyError]
 ) -> None:
     if kind.code in UNCOUNTED:
@@ -149,7 +144,7 @@ async def test_a_refusal_of_ours_and_a_failure_are_told_apart(
 
 
 @pytest.mark.parametrize("minutes", [0, 1, 59, 60, 61, -1, -60])
-async def test_a_call_counts_in_the_hour_in_which_it_began(
+async def test_a_call_counts_in_the_hour_of_its_beginning(
     store: FakeUsage, tally: Tally, minutes: int
 ) -> None:
     began_at = NOON + timedelta(minutes=minutes, microseconds=999_999)
@@ -162,10 +157,10 @@ async def test_a_call_counts_in_the_hour_in_which_it_began(
     assert hours == ({NOON: 3} if own == NOON else {NOON: 2, own: 1})
 
 
-# ---- when it is written
+# ---- writing
 
 
-async def test_counting_alone_writes_nothing_and_starts_the_timer(store: FakeUsage, clock: Clock) -> None:
+async def test_counting_writes_nothing_and_starts_the_timer(store: FakeUsage, clock: Clock) -> None:
     tally = Tally(store, 600, clock.now, clock)
     assert not has_task(tally)
     for number in range(1000):
@@ -178,7 +173,7 @@ async def test_counting_alone_writes_nothing_and_starts_the_timer(store: FakeUsa
     assert not has_task(tally)
 
 
-async def test_what_was_counted_is_written_by_itself_and_then_no_task_is_left(
+async def test_counts_are_written_in_the_background_and_then_the_task_ends(
     store: FakeUsage, clock: Clock
 ) -> None:
     tally = Tally(store, 0.01, clock.now, clock)
@@ -193,15 +188,7 @@ def has_task(tally: Tally) -> bool:
     return tally._flushing is not None and not tally._flushing.done()
 
 
-async def until(true: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if true():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError
-
-
-async def test_only_rows_that_have_changed_are_written_again(store: FakeUsage, tally: Tally) -> None:
+async def test_only_changed_rows_are_written_again(store: FakeUsage, tally: Tally) -> None:
     call(tally, AMY)
     call(tally, BOB)
     await tally.flush()
@@ -213,7 +200,7 @@ async def test_only_rows_that_have_changed_are_written_again(store: FakeUsage, t
     assert (row.user, row.counts.requests) == ("bob", 2)
 
 
-async def test_a_write_has_rows_of_one_event_and_no_more_than_a_few(store: FakeUsage, tally: Tally) -> None:
+async def test_a_write_has_a_few_rows_of_one_event(store: FakeUsage, tally: Tally) -> None:
     for number in range(200):
         call(tally, Credential(f"event-{number % 3}", f"user-{number}"))
     await tally.flush()
@@ -223,9 +210,7 @@ async def test_a_write_has_rows_of_one_event_and_no_more_than_a_few(store: FakeU
     assert store.total().requests == 200
 
 
-async def test_a_call_that_is_counted_while_its_row_is_written_is_written_next(
-    store: FakeUsage, tally: Tally
-) -> None:
+async def test_a_call_during_a_write_is_written_next(store: FakeUsage, tally: Tally) -> None:
     call(tally)
     store.passing.clear()
     writing = asyncio.create_task(tally.flush())
@@ -238,9 +223,8 @@ async def test_a_call_that_is_counted_while_its_row_is_written_is_written_next(
     assert store.total().requests == 2
 
 
-async def test_writes_stand_apart_where_there_is_time(store: FakeUsage, tally: Tally) -> None:
-    for number in range(3 * AT_ONCE):
-        call(tally, Credential("hackathon", f"user-{number}"))
+async def test_writes_have_pauses_if_there_is_time(store: FakeUsage, tally: Tally) -> None:
+    call_as_users(tally, 3 * AT_ONCE)
     await tally.flush(seconds=600)
     assert store.total().requests == 3 * AT_ONCE
     assert len(store.written_at) == 3
@@ -248,9 +232,8 @@ async def test_writes_stand_apart_where_there_is_time(store: FakeUsage, tally: T
     assert min(pauses) >= PAUSE_SECONDS * 0.9
 
 
-async def test_the_pauses_end_in_the_time_that_there_is(store: FakeUsage, tally: Tally) -> None:
-    for number in range(200 * AT_ONCE):
-        call(tally, Credential("hackathon", f"user-{number}"))
+async def test_all_pauses_together_fit_into_the_given_time(store: FakeUsage, tally: Tally) -> None:
+    call_as_users(tally, 200 * AT_ONCE)
     await tally.flush(seconds=0.1)
     assert len(store.written_at) == 200
     assert store.written_at[-1] - store.written_at[0] < 200 * PAUSE_SECONDS / 2
@@ -258,17 +241,15 @@ async def test_the_pauses_end_in_the_time_that_there_is(store: FakeUsage, tally:
 
 async def test_the_timer_writes_with_pauses(store: FakeUsage, clock: Clock) -> None:
     tally = Tally(store, 0.5, clock.now, clock)
-    for number in range(3 * AT_ONCE):
-        call(tally, Credential("hackathon", f"user-{number}"))
+    call_as_users(tally, 3 * AT_ONCE)
     await until(lambda: len(store.written_at) == 3)
     assert min(later - sooner for sooner, later in pairwise(store.written_at)) >= PAUSE_SECONDS * 0.9
     await tally.close()
 
 
-async def test_what_waits_between_two_writes_is_written_on_closing(store: FakeUsage, clock: Clock) -> None:
+async def test_closing_during_a_pause_writes_the_rest(store: FakeUsage, clock: Clock) -> None:
     tally = Tally(store, 0.2, clock.now, clock)
-    for number in range(9 * AT_ONCE):
-        call(tally, Credential("hackathon", f"user-{number}"))
+    call_as_users(tally, 9 * AT_ONCE)
     await until(lambda: len(store.writes) > 1)
     await tally.close()
     assert store.total().requests == 9 * AT_ONCE
@@ -288,11 +269,11 @@ async def test_one_flush_runs_at_a_time(store: FakeUsage, tally: Tally) -> None:
     assert [rows[0].counts.requests for rows, _ in store.writes] == [1, 2]
 
 
-# ---- the table in trouble
+# ---- outages
 
 
 @pytest.mark.parametrize("fault", [Fault.BEFORE, Fault.AFTER])
-async def test_a_write_that_failed_is_tried_again_and_counts_once(
+async def test_a_failed_write_is_repeated_and_counts_once(
     store: FakeUsage, tally: Tally, fault: Fault
 ) -> None:
     store.faults.extend([fault] * 3)
@@ -303,9 +284,8 @@ async def test_a_write_that_failed_is_tried_again_and_counts_once(
     assert store.total().requests == 4
 
 
-async def test_an_outage_is_asked_about_once_for_each_flush(store: FakeUsage, tally: Tally) -> None:
-    for number in range(10 * AT_ONCE):
-        call(tally, Credential("hackathon", f"user-{number}"))
+async def test_during_an_outage_each_flush_tries_one_write(store: FakeUsage, tally: Tally) -> None:
+    call_as_users(tally, 10 * AT_ONCE)
     store.always = Fault.BEFORE
     for turn in range(1, 4):
         await tally.flush()
@@ -315,7 +295,7 @@ async def test_an_outage_is_asked_about_once_for_each_flush(store: FakeUsage, ta
     assert store.total().requests == 10 * AT_ONCE
 
 
-async def test_a_write_that_arrives_late_does_not_undo_a_newer_one_for_long(
+async def test_a_row_that_a_late_write_replaced_is_written_again(
     store: FakeUsage, clock: Clock, tally: Tally
 ) -> None:
     call(tally)
@@ -324,19 +304,17 @@ async def test_a_write_that_arrives_late_does_not_undo_a_newer_one_for_long(
     call(tally)
     await tally.flush()
     store.deliver()
-    assert store.total().requests == 1, "so it is, for a while"
+    assert store.total().requests == 1, "the late write has replaced the row"
     clock.seconds += DOUBT_SECONDS
     await tally.flush()
     assert store.total().requests == 2
     writes = len(store.writes)
     clock.seconds += 10 * DOUBT_SECONDS
     await tally.flush()
-    assert len(store.writes) == writes, "once is enough"
+    assert len(store.writes) == writes, "written again only once"
 
 
-async def test_a_row_that_is_never_taken_does_not_keep_the_others_from_being_written(
-    store: FakeUsage, tally: Tally
-) -> None:
+async def test_a_row_that_always_fails_does_not_stop_the_others(store: FakeUsage, tally: Tally) -> None:
     store.poison = "mallory"
     for event in range(5):
         for name in ("mallory", "amy") if event == 0 else ("amy",):
@@ -349,9 +327,8 @@ async def test_a_row_that_is_never_taken_does_not_keep_the_others_from_being_wri
     assert store.total().requests == 6
 
 
-async def test_a_flush_that_is_broken_off_loses_nothing(store: FakeUsage, tally: Tally) -> None:
-    for number in range(3 * AT_ONCE):
-        call(tally, Credential("hackathon", f"user-{number}"))
+async def test_a_cancelled_flush_loses_nothing(store: FakeUsage, tally: Tally) -> None:
+    call_as_users(tally, 3 * AT_ONCE)
     store.passing.clear()
     flush = asyncio.create_task(tally.flush())
     await until(lambda: bool(store.writes))
@@ -362,9 +339,7 @@ async def test_a_flush_that_is_broken_off_loses_nothing(store: FakeUsage, tally:
     assert store.total().requests == 3 * AT_ONCE
 
 
-async def test_closing_writes_what_is_left_also_in_the_middle_of_a_write(
-    store: FakeUsage, clock: Clock
-) -> None:
+async def test_closing_during_a_write_writes_the_rest(store: FakeUsage, clock: Clock) -> None:
     tally = Tally(store, 0.01, clock.now, clock)
     call(tally, AMY)
     store.passing.clear()
@@ -377,7 +352,7 @@ async def test_closing_writes_what_is_left_also_in_the_middle_of_a_write(
     assert store.total().requests == 2
 
 
-async def test_closing_without_tables_ends_and_says_what_is_lost(
+async def test_closing_during_an_outage_logs_the_lost_rows(
     store: FakeUsage, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     tally = Tally(store, 600, clock.now, clock)
@@ -385,13 +360,13 @@ async def test_closing_without_tables_ends_and_says_what_is_lost(
     call(tally, BOB)
     store.always = Fault.BEFORE
     await tally.close()
-    assert "the usage in 2 rows is lost" in caplog.text
+    assert "2 rows of usage are lost" in caplog.text
 
 
 # ---- memory
 
 
-async def test_a_row_that_was_forgotten_and_is_counted_again_is_not_overwritten(
+async def test_a_user_who_returns_gets_a_row_of_a_new_writer(
     store: FakeUsage, clock: Clock, tally: Tally
 ) -> None:
     for _ in range(5):
@@ -406,7 +381,7 @@ async def test_a_row_that_was_forgotten_and_is_counted_again_is_not_overwritten(
     assert len({writer for _, writer in store.writes}) == 2
 
 
-async def test_a_call_that_ends_in_the_next_hour_finds_its_row(
+async def test_a_call_that_ends_in_the_next_hour_uses_the_same_row(
     store: FakeUsage, clock: Clock, tally: Tally
 ) -> None:
     call(tally, at=NOON + timedelta(minutes=59))
@@ -419,7 +394,7 @@ async def test_a_call_that_ends_in_the_next_hour_finds_its_row(
     assert {row.counts.requests for row in store.rows.values() if row.user == "amy"} == {2}
 
 
-async def test_what_was_not_written_is_not_forgotten(store: FakeUsage, clock: Clock, tally: Tally) -> None:
+async def test_an_unwritten_row_stays_in_memory(store: FakeUsage, clock: Clock, tally: Tally) -> None:
     call(tally)
     store.faults.append(Fault.BEFORE)
     clock.seconds += 10 * KEPT.total_seconds()
@@ -428,13 +403,12 @@ async def test_what_was_not_written_is_not_forgotten(store: FakeUsage, clock: Cl
     assert store.total().requests == 1
 
 
-async def test_names_that_somebody_makes_up_do_not_stay_in_memory(
+async def test_memory_is_limited_when_many_user_names_are_invented(
     store: FakeUsage, clock: Clock, tally: Tally
 ) -> None:
     call(tally, BOB)
     await tally.flush()
-    for number in range(MOST_KEPT + 500):
-        call(tally, Credential("hackathon", f"nobody-{number}"))
+    call_as_users(tally, MOST_KEPT + 500)
     clock.seconds += 5
     call(tally, AMY)
     await tally.flush()
@@ -446,13 +420,10 @@ async def test_names_that_somebody_makes_up_do_not_stay_in_memory(
     assert store.total().requests == MOST_KEPT + 504
 
 
-async def test_names_made_up_while_the_tables_are_down_are_counted_together(
-    store: FakeUsage, tally: Tally
-) -> None:
+async def test_users_above_the_limit_share_a_row_during_an_outage(store: FakeUsage, tally: Tally) -> None:
     store.always = Fault.BEFORE
     call(tally, AMY)
-    for number in range(MOST_COUNTED + 500):
-        call(tally, Credential("hackathon", f"nobody-{number}"))
+    call_as_users(tally, MOST_COUNTED + 500)
     call(tally, AMY)
     await tally.flush()
     assert len(tally._rows) == MOST_COUNTED + 1
@@ -467,7 +438,7 @@ async def test_names_made_up_while_the_tables_are_down_are_counted_together(
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_whatever_happens_the_sum_of_the_rows_is_what_was_counted(
+async def test_the_rows_add_up_after_any_sequence_of_calls_and_faults(
     store: FakeUsage, clock: Clock, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
@@ -483,7 +454,7 @@ async def test_whatever_happens_the_sum_of_the_rows_is_what_was_counted(
                 step = choose.choice([1.0, 30.0, 1800.0, 7200.0])
                 clock.seconds += step
                 if step >= DOUBT_SECONDS / 2:
-                    store.late.clear()  # the service has given them up by then
+                    store.late.clear()  # by then the service has ended them
             case 2:
                 await tally.flush()
             case 3 if store.late:
@@ -492,10 +463,10 @@ async def test_whatever_happens_the_sum_of_the_rows_is_what_was_counted(
                 tally.failed(AMY, MODEL, clock.now(), StoreUnavailable())
                 counted = counted.plus(Counts(errors=1))
             case _:
-                who = Credential(f"event-{choose.randrange(2)}", f"user-{choose.randrange(30)}")
+                user = Credential(f"event-{choose.randrange(2)}", f"user-{choose.randrange(30)}")
                 began_at = clock.now() - timedelta(minutes=choose.randrange(30))
                 usage = Usage(choose.randrange(100), choose.randrange(100))
-                tally.forwarded(who, choose.choice([MODEL, "other"]), began_at, usage)
+                tally.forwarded(user, choose.choice([MODEL, "other"]), began_at, usage)
                 counted = counted.plus(Counts(1, *usage))
     store.faults.clear()
     for tally in instances:

@@ -64,8 +64,8 @@ async def seed(connection_string: str, upstream_port: int) -> None:
     tables = Tables(open_service(connection_string, None))
     try:
         await tables.create_tables()
-        await tables.put_event(event)
-        await tables.put_deployment(deployment)
+        await tables.add_event(event)
+        await tables.add_deployment(deployment)
     finally:
         await tables.close()
 
