@@ -16,8 +16,11 @@ from ..apis import chat as request
 from ..core.errors import InternalError, InvalidEventToken, ProxyError, StoreUnavailable
 from ..core.models import Credential, Event, Usage
 from ..core.turns import Turns
-from ..events import events
+from ..events import listing
+from ..events.admission import admit, output_cap
 from ..events.credentials import credential
+from ..events.lookup import Events
+from ..events.model_choice import choose_model
 from ..quota.estimate import prompt_tokens
 from ..quota.quota import Hold, Need, Quota
 from ..upstream import routing
@@ -53,7 +56,7 @@ class Proxy:
 
     def __init__(
         self,
-        events: events.Events,
+        events: Events,
         quota: Quota,
         routing: routing.Routing,
         forwarding: Forwarding,
@@ -93,8 +96,8 @@ class Proxy:
         event = await self._events.find(who.event_code)
         routes = await self._routing.routes()
         try:
-            events.admit(event, arrived_at)
-            model = events.choose_model(event, deployment or asked.model, routes.models)
+            admit(event, arrived_at)
+            model = choose_model(event, deployment or asked.model, routes.models)
             tokens = prompt_tokens(body)
             call = self._forwarding.begin(
                 new_id(), arrived_at, who, event, model, asked, headers, body, tokens, routes, came_at
@@ -124,7 +127,7 @@ class Proxy:
         Raises:
             ProxyError: any refusal.
         """
-        return await self._of_open_event(headers, events.listing)
+        return await self._of_open_event(headers, listing.model_list)
 
     async def model(self, headers: Headers, name: str) -> Reply:
         """One of these models, as the list has it.
@@ -134,7 +137,7 @@ class Proxy:
         """
         return await self._of_open_event(
             headers,
-            lambda event, deployed: events.entry(event, events.choose_model(event, name, deployed)),
+            lambda event, deployed: listing.model_entry(event, choose_model(event, name, deployed)),
         )
 
     async def _of_open_event(self, headers: Headers, tell: Callable[[Event, frozenset[str]], Any]) -> Reply:
@@ -143,7 +146,7 @@ class Proxy:
         event = await self._events.find(who.event_code)
         told = await self._standing_headers(who, event)
         try:
-            events.admit(event, self._now())
+            admit(event, self._now())
             reply = self._json(tell(event, (await self._routing.routes()).models))
         except ProxyError as error:
             error.headers |= told
@@ -161,7 +164,7 @@ class Proxy:
         event = await self._events.find(who.event_code)
         routes, now = await self._routing.routes(), self._now()
         standing = await self._quota.standing(who, event, now)
-        described = events.described(who, event, routes.models, now)
+        described = listing.event_description(who, event, routes.models, now)
         reply = self._json(described | standing.figures())
         reply.headers.update(standing.headers(now))
         return reply
@@ -180,7 +183,7 @@ class Proxy:
         Raises:
             InvalidRequest: more choices than the event allows tokens.
         """
-        asked, allowed = call.asked.output_tokens, events.output_cap(call.event, call.asked.choices)
+        asked, allowed = call.asked.output_tokens, output_cap(call.event, call.asked.choices)
         if asked is None or allowed is None:
             cap = asked or allowed or self._default_output_tokens
         else:

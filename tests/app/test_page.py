@@ -68,7 +68,7 @@ async def sign_in(opened: browser.Page, code: str, user: str) -> None:
     await opened.evaluate(
         f"document.getElementById('code').value = {json.dumps(code)};"
         f"document.getElementById('user').value = {json.dumps(user)};"
-        "document.querySelector('#who button').click()"
+        "document.querySelector('#sign-in button').click()"
     )
 
 
@@ -77,7 +77,7 @@ async def test_an_attendee_sees_the_event_asks_and_sees_what_is_left(
 ) -> None:
     code = await stage.add_event(name="<b>Winter</b> hack", requests_per_day=5, organizer="Ann")
     await opened.open(f"{stage.url}/#{code}/amy")
-    await opened.evaluate("document.querySelector('#who button').click()")
+    await opened.evaluate("document.querySelector('#sign-in button').click()")
     assert await text_when(opened, "name", "hack") == "<b>Winter</b> hack"
     facts = await text_when(opened, "facts", "5 of 5 left")
     assert "Ann" in facts and MODEL in facts
@@ -98,12 +98,12 @@ async def test_a_wrong_code_and_a_used_up_quota_are_told_in_the_proxys_own_words
     code = await stage.add_event(requests_per_day=0)
     await opened.open(stage.url)
     await sign_in(opened, "no-such-event", "amy")
-    await text_when(opened, "trouble", "with the event code that your organiser gave you")
+    await text_when(opened, "problem", "Check the event code with your organiser.")
     await sign_in(opened, code, "amy")
     await text_when(opened, "facts", "0 of 0 left")
     await opened.evaluate("document.getElementById('ask').click()")
     await text_when(opened, "answer", "They are renewed at")
-    assert await opened.evaluate("document.getElementById('trouble').hidden")
+    assert await opened.evaluate("document.getElementById('problem').hidden")
 
 
 async def test_an_event_whose_total_is_used_is_told_before_anybody_asks(
@@ -112,18 +112,18 @@ async def test_an_event_whose_total_is_used_is_told_before_anybody_asks(
     code = await stage.add_event(requests_total=0)
     await opened.open(stage.url)
     await sign_in(opened, code, "amy")
-    await text_when(opened, "state", "the event has used all that it may: ask your organiser")
+    await text_when(opened, "state", "the event has used its whole quota. Ask your organiser.")
 
 
 NAMES = [
-    ("hackathon", "J\u00fcrgen", "Your GitHub name has \u201c\u00fc\u201d in it."),
-    ("hackathon", "\u674e\u96f7", "Your GitHub name has \u201c\u674e\u201d in it."),
-    ("hackathon", "amy\U0001f600", "Your GitHub name has \u201c\U0001f600\u201d in it."),
-    ("hackathon", "amy lee", "Your GitHub name has \u201c \u201d in it."),
-    ("hackathon/amy", "amy", "The event code has \u201c/\u201d in it."),
-    ("h\u00e4ckathon", "amy", "The event code has \u201c\u00e4\u201d in it."),
+    ("hackathon", "J\u00fcrgen", "Your GitHub name cannot contain \u201c\u00fc\u201d."),
+    ("hackathon", "\u674e\u96f7", "Your GitHub name cannot contain \u201c\u674e\u201d."),
+    ("hackathon", "amy\U0001f600", "Your GitHub name cannot contain \u201c\U0001f600\u201d."),
+    ("hackathon", "amy lee", "Your GitHub name cannot contain spaces."),
+    ("hackathon/amy", "amy", "The event code cannot contain \u201c/\u201d."),
+    ("h\u00e4ckathon", "amy", "The event code cannot contain \u201c\u00e4\u201d."),
     (" ", "amy", "The event code is missing."),
-    ("hackathon", "a" * 65, "Your GitHub name is longer than 64 characters."),
+    ("hackathon", "a" * 65, "Your GitHub name is too long."),
 ]
 
 
@@ -133,13 +133,13 @@ async def test_a_name_that_the_proxy_cannot_take_is_told_so_and_one_with_all_tha
     await opened.open(stage.url)
     for code, user, says in NAMES:
         await sign_in(opened, code, user)
-        await text_when(opened, "trouble", says)
-    assert "EVENT_CODE/YOUR_GITHUB_NAME" in await text_when(opened, "sample", stage.url)
+        await text_when(opened, "problem", says)
+    assert "EVENT-CODE/YOUR-NAME" in await text_when(opened, "sample", stage.url)
     assert not [url for url in opened.requested if url.endswith("/v1/event")]
     code = await stage.add_event(name="Winter hack")
     await sign_in(opened, f" {code.upper()} ", "Az09._@+-")
     await text_when(opened, "name", "Winter hack")
-    assert await opened.evaluate("document.getElementById('trouble').hidden")
+    assert await opened.evaluate("document.getElementById('problem').hidden")
     assert opened.complaints == []
 
 
@@ -147,7 +147,7 @@ async def test_a_stream_that_is_cut_is_told_beneath_what_came(stage: Stage, open
     code = await stage.add_event()
     stage.simulator.always(MODEL, CutStream(after=4))
     await opened.open(f"{stage.url}/#{code}/amy")
-    await opened.evaluate("document.querySelector('#who button').click()")
+    await opened.evaluate("document.querySelector('#sign-in button').click()")
     await text_when(opened, "state", "Open now.")
     await opened.evaluate("document.getElementById('ask').click()")
     await text_when(opened, "answer", "was cut off")
@@ -156,7 +156,7 @@ async def test_a_stream_that_is_cut_is_told_beneath_what_came(stage: Stage, open
 
 async def show_and_ask(stage: Stage, opened: browser.Page, code: str) -> None:
     await opened.open(f"{stage.url}/#{code}/amy")
-    await opened.evaluate("document.querySelector('#who button').click()")
+    await opened.evaluate("document.querySelector('#sign-in button').click()")
     await text_when(opened, "state", "Open now.")
     await opened.evaluate("document.getElementById('ask').click()")
 
@@ -198,7 +198,7 @@ async def test_after_a_cut_stream_the_numbers_are_those_that_it_has_left(
 
 async def test_a_chosen_model_stays_chosen_after_an_answer(stage: Stage, opened: browser.Page) -> None:
     await opened.open(f"{stage.url}/#{await stage.add_event(requests_per_day=5)}/amy")
-    await opened.evaluate("document.querySelector('#who button').click()")
+    await opened.evaluate("document.querySelector('#sign-in button').click()")
     await text_when(opened, "state", "Open now.")
     await opened.evaluate(
         "document.getElementById('model').value = 'gpt-4o';"
