@@ -105,8 +105,8 @@ def _count_ids(scope: Scope) -> int:
 def _forget_stale_flag() -> None:
     """Let a specialized worker check again whether the app has an HTTP extension.
 
-    With `PYTHON_ENABLE_INIT_INDEXING` set on the placeholder, the worker of Python 3.11 and 3.12 checks before
-    the app is loaded, and keeps the result. Every path would return 404.
+    With `PYTHON_ENABLE_INIT_INDEXING` on the placeholder, the worker of Python 3.11 and 3.12 checks before it
+    loads the app, and keeps the result. Every path would return 404.
     """
     registry = getattr(sys.modules.get("azure_functions_worker.http_v2"), "HttpV2Registry", None)
     if getattr(registry, "_http_v2_enabled_checked", False) and not getattr(

@@ -14,8 +14,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from .http import WHOLE
 
 KEEP_ALIVE_SECONDS: Final = 75
-"""Longer than the 60 s after which the host drops an idle connection. If the app closed it first, a request that
-the host sends at that moment would be lost."""
+"""Longer than the 60 s after which the host drops an idle connection. Otherwise the
+app could close one while a request is on its way."""
 
 
 class _Exchange(RequestResponseCycle):
