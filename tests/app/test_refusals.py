@@ -177,7 +177,9 @@ ROWS = {
         ("4 May 2090, 20:30 Europe/Berlin (18:30 UTC)", "Try again then"),
         type="permission_error",
     ),
-    "ended": Row(403, "event_ended", after_its_end, ("2 Jan 2020, 03:04 UTC", "Ada"), type="permission_error"),
+    "ended": Row(
+        403, "event_ended", after_its_end, ("2 Jan 2020, 03:04 UTC", "Ada"), type="permission_error"
+    ),
     "inactive": Row(403, "event_inactive", stopped, ("stopped", "Ada"), type="permission_error"),
     "not-its-model": Row(
         404, "model_not_found", not_its_model, ("'gpt-4o'", f"Use one of: {MODEL}."), param="model"
