@@ -36,7 +36,7 @@ import msgspec
 
 
 class ProxyError(Exception):
-    """An error response. Raised anywhere; `web.py` turns it into a response."""
+    """An error for the client. Raised anywhere; `web.py` makes the response of it."""
 
     status: ClassVar[int]
     code: ClassVar[str]

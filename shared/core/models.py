@@ -76,7 +76,7 @@ class Deployment:
 
     @property
     def target(self) -> tuple[str, str, str, str]:
-        """What is called, and how. Health belongs to a target: a changed row starts with good health."""
+        """What is called, and how. A row that changes its target forgets its health."""
         return self.endpoint, self.deployment_name, self.api_version, self.auth
 
 
