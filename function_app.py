@@ -1,8 +1,8 @@
 """The Functions triggers: routes and nothing else.
 
-The host tries routes in the order of the functions' names, so the one that catches the rest is named last
-(`z_`). Every trigger lists its methods: the worker's HTTP server refuses unknown ones, and so their
-invocations would have no request.
+The host matches routes in the order of the functions' names, so the catch-all has the last name (`z_`). Every
+trigger lists its methods. The worker's HTTP server rejects unknown ones, so that their invocations would wait
+for a request that never arrives.
 """
 
 import os
@@ -15,7 +15,7 @@ from shared.app.web import Web
 from shared.functions.http import Request, Response
 
 PREFIXES = {"v1": "v1", "api_v1": "api/v1"}
-"""Both are the same everywhere: function name prefix, and route prefix."""
+"""Prefix of a function's name, and of its route. All routes have both prefixes."""
 
 CHAT_ROUTES = {
     "chat": "chat/completions",
@@ -25,12 +25,12 @@ CHAT_ROUTES = {
 }
 MODEL_ROUTES = {"models": "models", "models_azure": "openai/models", "models_azure_v1": "openai/v1/models"}
 NIGHTLY = "0 17 3 * * *"
-"""Second, minute, hour, day, month, day of the week: at 03:17 UTC."""
+"""Every day at 03:17 UTC."""
 EVERY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 
 def create_app(web: Web) -> func.FunctionApp:
-    """All triggers, with the handlers of `web`."""
+    """All triggers, with the handlers in `web`."""
     app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
     def add(name: str, route: str, handler: Callable[[Request], Awaitable[Response]], *methods: str) -> None:

@@ -1,4 +1,4 @@
-"""A real browser without a window, spoken to in its own protocol (Chrome DevTools Protocol)."""
+"""A headless browser for tests, driven by the Chrome DevTools Protocol."""
 
 from __future__ import annotations
 
@@ -23,30 +23,37 @@ _PLACES = (
     r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe",
 )
 _FLAGS = (
-    *("--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--remote-debugging-port=0", "--window-size=1000,1400"),
+    "--headless",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-port=0",
+    "--window-size=1000,1400",
 )
 REQUIRED = "TESTS_NEED_BROWSER"
-"""Set where a browser must be there, as in CI: then its lack is a failure, and never passed over."""
+"""Set where a browser must be installed, as in CI: without one, the tests fail in place of being skipped."""
 
 
 def find() -> str:
-    """The browser on this machine; without one the test is skipped, or fails where `REQUIRED` is set."""
+    """The browser on this machine. Without one, skip the test, or fail where `REQUIRED` is set."""
     found = next(filter(None, map(shutil.which, (*_NAMES, *_PLACES))), None)
     if found:
         return found
-    told = "there is no Chromium or Chrome on this machine (Debian: `apt install chromium`)"
+    reason = "Chromium or Chrome is not installed (on Debian: `apt install chromium`)."
     if os.environ.get(REQUIRED):
-        pytest.fail(f"{told}, and {REQUIRED} is set")
-    pytest.skip(told)
+        pytest.fail(f"{reason} {REQUIRED} requires it.")
+    pytest.skip(reason)
 
 
 class Page:
-    """One page. `requested` has the address of everything that it asked for, `complaints` what it logged."""
+    """One page. `requested` has the URL of each request, `complaints` the browser's log and dialogs."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
-        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._results: dict[int, asyncio.Future[Any]] = {}
         self._loaded = asyncio.Event()
         self._numbers = count(1)
         self.requested: list[str] = []
@@ -54,14 +61,14 @@ class Page:
 
     async def listen(self) -> None:
         async for message in self._socket:
-            told = message.json()
-            if (waiting := self._answers.pop(told.get("id", 0), None)) is not None:
-                waiting.set_result(told)
-            match told.get("method"):
+            received = message.json()
+            if (waiting := self._results.pop(received.get("id", 0), None)) is not None:
+                waiting.set_result(received)
+            match received.get("method"):
                 case "Network.requestWillBeSent":
-                    self.requested.append(told["params"]["request"]["url"])
+                    self.requested.append(received["params"]["request"]["url"])
                 case "Log.entryAdded":
-                    self.complaints.append(told["params"]["entry"]["text"])
+                    self.complaints.append(received["params"]["entry"]["text"])
                 case "Page.javascriptDialogOpening":
                     self.complaints.append("a dialog was opened")
                 case "Page.loadEventFired":
@@ -69,15 +76,15 @@ class Page:
 
     async def send(self, method: str, **parameters: Any) -> Any:
         number = next(self._numbers)
-        self._answers[number] = asyncio.get_running_loop().create_future()
+        self._results[number] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": number, "method": method, "params": parameters})
         async with asyncio.timeout(60):
-            answer = await self._answers[number]
-        assert "error" not in answer, answer
-        return answer["result"]
+            received = await self._results[number]
+        assert "error" not in received, received
+        return received["result"]
 
     async def open(self, url: str) -> None:
-        """Returns when all of it is loaded."""
+        """Open the URL, and wait until the page is loaded."""
         self._loaded.clear()
         for domain in ("Network", "Page", "Log"):
             await self.send(f"{domain}.enable")
@@ -86,19 +93,23 @@ class Page:
             await self._loaded.wait()
 
     async def evaluate(self, expression: str) -> Any:
-        """By the tool, not by the page: whatever the page forbids itself."""
-        answer = await self.send("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
+        """The value of a JavaScript expression. The page's content security policy does not apply."""
+        result = await self.send("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
 
 
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[Page]:
     """A page of a new browser, whose profile is in `folder`."""
     program = find()
-    inside = ["--no-sandbox"] if sys.platform == "linux" and os.geteuid() == 0 else []
+    sandbox = ["--no-sandbox"] if sys.platform == "linux" and os.geteuid() == 0 else []
     process = await asyncio.create_subprocess_exec(
-        *(program, *_FLAGS, *inside, f"--user-data-dir={folder}", "about:blank"),
+        program,
+        *_FLAGS,
+        *sandbox,
+        f"--user-data-dir={folder}",
+        "about:blank",
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
@@ -116,14 +127,14 @@ async def opened(folder: Path) -> AsyncIterator[Page]:
         await process.wait()
 
 
-async def _address(http: aiohttp.ClientSession, announced: Path) -> str:
-    """Of the first page's socket, when the browser has said where it listens."""
+async def _address(http: aiohttp.ClientSession, port_file: Path) -> str:
+    """The address of the first page's web socket. Waits until the browser has written its port."""
     async with asyncio.timeout(60):
         while True:
-            lines = await asyncio.to_thread(_words, announced)
+            lines = await asyncio.to_thread(_words, port_file)
             if lines:
-                async with http.get(f"http://127.0.0.1:{lines[0]}/json") as answer:
-                    pages = [one for one in await answer.json() if one["type"] == "page"]
+                async with http.get(f"http://127.0.0.1:{lines[0]}/json") as response:
+                    pages = [one for one in await response.json() if one["type"] == "page"]
                 if pages:
                     return str(pages[0]["webSocketDebuggerUrl"])
             await asyncio.sleep(0.05)

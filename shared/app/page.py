@@ -1,4 +1,4 @@
-"""The attendee's page: one file, with nothing loaded from elsewhere."""
+"""The attendee's page: one file that loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _inline = {kind: re.compile(f"<{kind}>(.*?)</{kind}>", re.DOTALL) for kind in ("
 
 @cache
 def page() -> Response:
-    """The page, and headers that allow it what it has in itself and calls to this proxy: nothing else."""
+    """The page. Its headers allow only its own script and style, and requests to this proxy."""
     text = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     policy = (
         "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -32,6 +32,6 @@ def page() -> Response:
 
 
 def _hashes(text: str, kind: str) -> str:
-    """As "Content Security Policy Level 3" wants them: of what stands between the tags, to the byte."""
+    """The hash of every element of this kind, as "Content Security Policy Level 3" defines it."""
     digests = (hashlib.sha256(part.encode()).digest() for part in _inline[kind].findall(text))
     return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)

@@ -16,8 +16,11 @@ from ..core.ids import new_id
 from ..core.models import Credential, Event, Usage
 from ..core.trace import trace_headers
 from ..core.turns import Turns
-from ..events import events
+from ..events import listing
+from ..events.admission import admit, output_cap
 from ..events.credentials import credential
+from ..events.lookup import Events
+from ..events.model_choice import choose_model
 from ..functions.http import Response
 from ..quota.estimate import prompt_tokens
 from ..quota.quota import Hold, Need, Quota
@@ -46,7 +49,7 @@ class Proxy:
 
     def __init__(
         self,
-        events: events.Events,
+        events: Events,
         routing: Routing,
         quota: Quota,
         forwarding: Forwarding,
@@ -78,8 +81,8 @@ class Proxy:
         event = await self._events.find(caller.event_code)
         routes = await self._routing.routes()
         try:
-            events.admit(event, arrived_at)
-            model = events.choose_model(event, deployment or request.model, routes.models)
+            admit(event, arrived_at)
+            model = choose_model(event, deployment or request.model, routes.models)
             call = Call(
                 id=new_id(),
                 arrived_at=arrived_at,
@@ -125,7 +128,7 @@ class Proxy:
         Raises:
             ProxyError: any refusal.
         """
-        return await self._of_open_event(headers, events.listing)
+        return await self._of_open_event(headers, listing.model_list)
 
     async def model(self, headers: Headers, name: str) -> Response:
         """One of these models, as in the list.
@@ -135,7 +138,7 @@ class Proxy:
         """
         return await self._of_open_event(
             headers,
-            lambda event, deployed: events.entry(event, events.choose_model(event, name, deployed)),
+            lambda event, deployed: listing.model_entry(event, choose_model(event, name, deployed)),
         )
 
     async def _of_open_event(
@@ -146,7 +149,7 @@ class Proxy:
         event = await self._events.find(caller.event_code)
         standing = await self._standing_headers(caller, event)
         try:
-            events.admit(event, self._now())
+            admit(event, self._now())
             return json_response(describe(event, (await self._routing.routes()).models), standing)
         except ProxyError as error:
             return refusal(error, standing)
@@ -161,7 +164,7 @@ class Proxy:
         event = await self._events.find(caller.event_code)
         routes, now = await self._routing.routes(), self._now()
         standing = await self._quota.standing(caller, event, now)
-        described = events.described(caller, event, routes.models, now)
+        described = listing.event_description(caller, event, routes.models, now)
         return json_response(described | standing.figures(), standing.headers(now))
 
     async def _standing_headers(self, caller: Credential, event: Event) -> dict[bytes, bytes]:
@@ -178,7 +181,7 @@ class Proxy:
         Raises:
             InvalidRequest: more choices than the event allows tokens.
         """
-        requested, allowed = call.request.output_tokens, events.output_cap(call.event, call.request.choices)
+        requested, allowed = call.request.output_tokens, output_cap(call.event, call.request.choices)
         if requested is None or allowed is None:
             cap = requested or allowed or self._limits.default_output_tokens
         else:

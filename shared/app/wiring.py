@@ -10,7 +10,7 @@ from functools import partial
 import aiohttp
 
 from ..core.settings import Settings
-from ..events.events import Events
+from ..events.lookup import Events
 from ..quota.quota import Quota
 from ..tables.retention import Retention
 from ..tables.service import open_service

@@ -1,4 +1,4 @@
-"""The closed list of refusals: every error that a client can meet, each with its status and code.
+"""Every error that the proxy returns to a client, with its status and code.
 
     ProxyError
     ├── InvalidJson                  400  invalid_json
@@ -22,7 +22,7 @@
     ├── StoreUnavailable             503  store_unavailable
     └── UpstreamTimeout              504  upstream_timeout
 
-Only text written here or passed to these classes reaches a client: never a foreign exception's message.
+A client sees only texts written here or passed to these classes, never a foreign exception's message.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _NO_HEADERS: Final[Mapping[bytes, bytes]] = MappingProxyType({})
 
 
 class ProxyError(Exception):
-    """A refusal: raised anywhere, answered by `web.py` as `{"error": {message, type, param, code}}`."""
+    """An error for the client. Raised anywhere; `web.py` makes the response of it."""
 
     status: ClassVar[int]
     code: ClassVar[str]
@@ -54,7 +54,7 @@ class ProxyError(Exception):
         self.headers = headers
 
     def body(self) -> bytes:
-        """The JSON body, in the shape that every OpenAI SDK reads."""
+        """The JSON body, in the form that the OpenAI SDKs read."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return msgspec.json.encode({"error": error})
 
@@ -68,15 +68,14 @@ class InvalidRequest(ProxyError):
 
 
 class InvalidEventToken(ProxyError):
-    """The credential is missing, malformed, or of no event: one wording, so that nothing can be probed."""
+    """The credential is missing or malformed, or its event is unknown. One text for all, against probing."""
 
     status, code, type = 401, "invalid_event_token", "authentication_error"
 
     def __init__(self) -> None:
         super().__init__(
-            "The event code is missing or not known. Send EVENT_CODE/YOUR_GITHUB_NAME, such as "
-            "hackathon/gloveboxes, as the API key (header api-key, openai-event-code, or "
-            "Authorization: Bearer), with the event code that your organiser gave you.",
+            "Your API key is missing or not valid. Use EVENT-CODE/YOUR-NAME, for example hackathon/anna. "
+            "Check the event code with your organiser.",
             headers={b"www-authenticate": b'Bearer realm="event"'},
         )
 
@@ -113,7 +112,7 @@ class RequestTooLarge(ProxyError):
 
 
 class _Retry(ProxyError):
-    """A refusal that says when to retry."""
+    """An error that says when to retry."""
 
     def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message, headers=self._retry_headers(retry_after_seconds))
@@ -124,10 +123,10 @@ class _Retry(ProxyError):
 
 
 class QuotaExceeded(ProxyError):
-    """A quota is used up. The SDKs must not repeat the call: `x-should-retry` stops them.
+    """A quota is used up. `x-should-retry: false` stops the SDKs from retrying.
 
-    `running` says that only calls still running hold the rest: then a retry soon does make sense. Without
-    `retry_after_seconds` no waiting helps.
+    `running` means that running requests hold the rest of the quota, so a retry may succeed soon. Leave out
+    `retry_after_seconds` where waiting does not help.
     """
 
     status, type = 429, "insufficient_quota"
@@ -169,23 +168,28 @@ class UpstreamBusy(_RetryPrecisely):
 
 
 class InternalError(ProxyError):
-    """A fault of the proxy itself; what it was is in the log only."""
+    """A fault in the proxy. Only the log has the details."""
 
     status, code, type = 500, "internal_error", "server_error"
 
     def __init__(self) -> None:
-        super().__init__("The proxy failed to answer. Try again; if it stays so, tell your organiser.")
+        super().__init__(
+            "The proxy has an internal error. Try again. If it happens again, contact your organiser."
+        )
 
 
 class UpstreamError(ProxyError):
     status, code, type = 502, "upstream_error", "server_error"
 
 
+_STORE_UNAVAILABLE: Final = "The proxy cannot reach its storage. Try again in a few seconds."
+
+
 class StoreUnavailable(_Retry):
     status, code, type = 503, "store_unavailable", "server_error"
 
     def __init__(self, message: str | None = None, retry_after_seconds: float = 5) -> None:
-        super().__init__(message or "The event's tables do not answer. Try again soon.", retry_after_seconds)
+        super().__init__(message or _STORE_UNAVAILABLE, retry_after_seconds)
 
 
 class UpstreamTimeout(ProxyError):
@@ -193,7 +197,7 @@ class UpstreamTimeout(ProxyError):
 
 
 def every_refusal() -> Iterator[builtins.type[ProxyError]]:
-    """Each class that has a code of its own, for the documentation's test."""
+    """Each class with a code of its own. A test compares them with docs/errors.md."""
     waiting = [ProxyError]
     while waiting:
         for kind in waiting.pop().__subclasses__():

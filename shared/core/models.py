@@ -1,6 +1,6 @@
-"""The values that stages hand to one another. Frozen: nothing of one request can leak into another.
+"""The values that stages pass to each other. Frozen, so that nothing of one request leaks into another.
 
-Times end in `_at` and are aware, in UTC. `None` in a limit means that the event sets none.
+Times end in `_at` and are aware, in UTC. A limit of `None` means no limit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ UTC_ZONE = ZoneInfo("UTC")
 
 
 class Credential(NamedTuple):
-    """What an attendee presents as `EVENT_CODE/USER`, both parts in lower case."""
+    """The two parts of `EVENT_CODE/USER`, in lower case."""
 
     event_code: str
     user: str
@@ -33,7 +33,7 @@ class Event:
     organizer: str = ""
     time_zone: ZoneInfo = UTC_ZONE
     models: tuple[str, ...] = ()
-    """The models that may be used; empty means every one that is deployed."""
+    """The models that the event allows. Empty: all deployed models."""
     default_model: str | None = None
     max_output_tokens: int | None = None
     requests_per_day: int | None = None
@@ -57,10 +57,10 @@ OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens")
 """The fields of a request that can hold an output cap. Each deployment accepts one of them, or both."""
 
 MANAGED_IDENTITY = "managed-identity"
-"""The value of a deployment's `auth` that means: no key, but a token of the app's own identity."""
+"""The value of `Deployment.auth` for a token of the app's own identity in place of a key."""
 
 API_V1 = "v1"
-"""Azure's versionless form; any other `api_version` is the deployments form with that version."""
+"""Azure's API without versions. Any other `api_version` means the deployments API with that version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,53 +73,54 @@ class Deployment:
     deployment_name: str
     api_version: str = API_V1
     auth: str = MANAGED_IDENTITY
-    """`managed-identity`, or the name of the setting that holds the key (never the key)."""
+    """`managed-identity`, or the name of the setting that holds the key. Never the key itself."""
     priority: int = 1
     weight: int = 1
     prompt_price: float | None = None
-    """Of 1,000,000 prompt tokens, in the organiser's currency; likewise for the completion."""
+    """For 1,000,000 prompt tokens, in the organiser's currency. `completion_price` likewise."""
     completion_price: float | None = None
     output_field: str = OUTPUT_FIELDS[0]
-    """The field in which this deployment takes an output cap; the other is `max_tokens`."""
+    """The field for the output cap: one of `OUTPUT_FIELDS`."""
     active: bool = True
 
     def __hash__(self) -> int:
-        """By its key in the table: each call looks its target up by it."""
+        """By its key in the table. Every request hashes a deployment, and all fields would take longer."""
         return hash((self.model, self.id))
 
     @property
     def target(self) -> tuple[str, str, str, str]:
-        """What is called, and how: what was seen of one target tells nothing of another."""
+        """What is called, and how. A row that changes its target forgets its health."""
         return self.endpoint, self.deployment_name, self.api_version, self.auth
 
 
 class Trouble(StrEnum):
-    """Why a deployment gave no answer that could be passed on."""
+    """Why a deployment returned no response that can be passed on."""
 
     BUSY = "busy"
-    """429: it says itself for how long."""
+    """It returned 429, and says for how long it is busy."""
     FAILED = "failed"
-    """It answered, but with a fault of its own: 408, 5xx, or what is no answer."""
+    """It returned 408, 5xx or an invalid response."""
     SILENT = "silent"
-    """No answer came: not reached, cut before the status, or too slow."""
+    """It could not be reached, closed the connection before the status, or was too slow."""
     REFUSED = "refused"
-    """It refuses our key, role or name: somebody has to mend that."""
+    """It refuses the key, the role or the deployment's name. An administrator has to fix that."""
 
 
 class Quirks(NamedTuple):
-    """What a deployment has refused before, so that its requests are written in another form."""
+    """What a deployment has refused, so that later requests avoid it."""
 
     output_field: str | None = None
-    """The only field in which it takes an output cap; None: whichever the client used."""
+    """The only field that it takes for the output cap. None: the field that the client uses."""
     stream_options: bool = True
-    """Whether it takes `stream_options`; old versions of the API do not."""
+    """Whether it takes `stream_options`. Old versions of the API do not."""
 
 
 NO_QUIRKS = Quirks()
+"""For a deployment that has refused nothing."""
 
 
 class Usage(NamedTuple):
-    """LLM tokens as the upstream reported them, or as estimated where it could not."""
+    """LLM tokens, as the upstream reports them, or estimated where it does not."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -130,19 +131,19 @@ class Usage(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What was counted: calls that were forwarded and charged, their tokens, and calls that got no answer.
+    """Requests that were charged, their tokens, and requests that were refused or failed.
 
-    A stream that was cut stands in `requests` and in `errors`; a call that failed before its first byte is
-    charged nothing and stands in `errors` alone. So `requests` and tokens are what the quotas say too.
+    `requests` and the tokens agree with the quotas. A stream that is cut counts in `requests` and `errors`; a
+    request that fails before its first byte is not charged, and counts in `errors` alone.
     """
 
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     refusals: int = 0
-    """By the proxy itself: a quota, a closed event, a model that the event may not use."""
+    """By the proxy: a used-up quota, a closed event, a model that the event does not allow."""
     errors: int = 0
-    """Not the user's: the upstream was not reached, busy, too slow or cut in the middle, or we failed."""
+    """Not the user's fault: the upstream was unreachable, busy, too slow or cut, or the proxy failed."""
 
     def plus(self, other: Counts) -> Counts:
         return Counts(*(one + another for one, another in zip(self, other, strict=True)))
@@ -153,17 +154,17 @@ class UsageRow(NamedTuple):
 
     event_code: str
     hour: datetime
-    """The beginning of the hour, UTC, in which the calls began."""
+    """The start of the hour, in UTC, in which the requests arrived."""
     user: str
     model: str
-    """As the event knows it; empty where a call was refused before a model was chosen."""
+    """The event's name for it. Empty where a request was refused before a model was chosen."""
     counts: Counts
 
 
 class Health(NamedTuple):
-    """How one instance last saw a deployment."""
+    """The last result that one instance had from a deployment."""
 
     seen_at: datetime
     status: str
-    """`ok`, or what was wrong, in a word or two for an operator, such as `429` or `unreachable`."""
+    """`ok`, or the problem in a word or two, such as `429` or `unreachable`."""
     cooling_until: datetime | None = None

@@ -1,4 +1,4 @@
-"""The credential `EVENT_CODE/USER`, from whichever header the client's SDK uses."""
+"""Reads the credential `EVENT_CODE/USER` from the headers."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from functools import lru_cache
 from ..core.errors import InvalidEventToken
 from ..core.models import Credential
 
-_code = re.compile(r"[a-z0-9._-]{1,64}").fullmatch
-_user = re.compile(r"[a-z0-9._@+-]{1,64}").fullmatch
+_is_code = re.compile(r"[a-z0-9._-]{1,64}").fullmatch
+_is_user = re.compile(r"[a-z0-9._@+-]{1,64}").fullmatch
 
 MAX_BYTES = 512
 
 
 def credential(headers: Mapping[bytes, bytes]) -> Credential:
-    """The caller's credential, from `api-key`, else `openai-event-code`, else `Authorization: Bearer`.
+    """The credential in `api-key`, else `openai-event-code`, else `Authorization: Bearer`.
 
     Raises:
-        InvalidEventToken: when it is missing or malformed.
+        InvalidEventToken: it is missing or malformed.
     """
     return parse(headers.get(b"api-key", b"").strip() or _event_code(headers) or _bearer(headers))
 
 
 @lru_cache(maxsize=4096)
 def parse(text: bytes) -> Credential:
-    """Trim, lower and check both parts. Whatever passes is safe as a table key.
+    """Both parts, trimmed and in lower case. They are safe as keys of table rows.
 
     Raises:
-        InvalidEventToken: see `credential`.
+        InvalidEventToken: `text` is malformed.
     """
     code, slash, user = text[: MAX_BYTES + 1].decode("latin-1").partition("/")
     code, user = code.strip(" \t").lower(), user.strip(" \t").lower()
-    if not slash or len(text) > MAX_BYTES or not _code(code) or not _user(user):
+    if not slash or len(text) > MAX_BYTES or not _is_code(code) or not _is_user(user):
         raise InvalidEventToken
     return Credential(code, user)
 
 
 def is_event_code(text: str) -> bool:
-    """Whether `text` can be the code of an event: 1 to 64 lower-case letters, digits, `-`, `_`, `.`."""
-    return _code(text) is not None
+    """Whether `text` has the form of an event code: 1 to 64 lower-case letters, digits, `-`, `_`, `.`."""
+    return _is_code(text) is not None
 
 
 def is_user(text: str) -> bool:
-    """Whether `text` can be a user: 1 to 64 lower-case letters, digits, `-`, `_`, `.`, `@`, `+`."""
-    return _user(text) is not None
+    """Whether `text` has the form of a user name: 1 to 64 lower-case letters, digits, `-`, `_`, `.`, `@`, `+`."""
+    return _is_user(text) is not None
 
 
 def _event_code(headers: Mapping[bytes, bytes]) -> bytes:

@@ -1,1 +1,1 @@
-"""Where Azure Functions ends and the proxy begins: the HTTP extension, and what its worker needs."""
+"""The edge to Azure Functions: the HTTP extension, and settings of the worker's process."""

@@ -1,10 +1,10 @@
-"""The app's own HTTP extension: how the Functions worker serves HTTP for this app.
+"""The app's own HTTP extension, with which the Functions worker serves HTTP.
 
-The worker finds this module by the classes that it derives from `azurefunctions.extensions.base`, and uses
-two of them by name: `WebApp` and `WebServer`. The Functions host sends each call twice: as an invocation over
-gRPC, and as an HTTP request to `WebServer`. The worker joins the two by the header `x-ms-invocation-id`.
+The worker finds it by its classes that derive from `azurefunctions.extensions.base`, and uses two of them by
+name: `WebApp` and `WebServer`. The Functions host sends each call as two halves: an invocation over gRPC, and
+an HTTP request to `WebServer`. The worker joins them by the header `x-ms-invocation-id`.
 
-Only names of base 1.0 are used: a specialized worker of Python 3.11 or 3.12 brings that version of its own.
+It uses only names of base 1.0, the version that a specialized worker of Python 3.11 or 3.12 brings along.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class _ResponseType(metaclass=base.ResponseTrackerMeta):  # type: ignore[metacla
 
 
 class WebApp(base.WebApp):  # type: ignore[misc] # base has no types
-    """An ASGI application around the one function that the worker gives to `route`."""
+    """An ASGI application around the function that the worker passes to `route`."""
 
     def route(
         self, catch_all: Callable[[Request], Awaitable[object]]
     ) -> Callable[[Request], Awaitable[object]]:
-        """Take the worker's function: it waits until the invocation of a request returns its response."""
+        """Keep the worker's function. It waits for a request's invocation, and returns its response."""
         self._catch_all = catch_all
         self.invocations = Invocations(sys.modules.get(catch_all.__module__))
         return catch_all
@@ -68,21 +68,21 @@ class WebApp(base.WebApp):  # type: ignore[misc] # base has no types
         if is_doubled or not _is_guid(invocation_id) or not self.invocations.begin(invocation_id):
             await _BAD_ID.send_to(receive, send)
             return
-        request.headers[_ID_AS_TEXT] = invocation_id  # the worker looks it up as text
+        request.headers[_ID_AS_TEXT] = invocation_id  # the worker looks it up as text, not bytes
         try:
             response = await self._catch_all(request)
         except Exception:
             _log.exception("An invocation failed.")
             response = _FAILED
-        self.invocations.end(invocation_id)  # not after a cancellation: the invocation still runs
+        self.invocations.end(invocation_id)  # not reached after a cancellation: the invocation still runs
         await (response if isinstance(response, Response) else _FAILED).send_to(receive, send)
 
 
 class WebServer(base.WebServer):  # type: ignore[misc] # base has no types
     """Serves the app on the port that the worker chose.
 
-    The port is taken at once, before the worker reports it to the host: `serve` runs later, when a request or
-    another process may have come first.
+    Takes the port at once, before the worker reports it to the host. `serve` runs later: by then the host may
+    have sent a request, or another process may have taken the port.
     """
 
     def __init__(self, hostname: str, port: int, web_app: WebApp) -> None:
@@ -103,10 +103,10 @@ def _count_ids(scope: Scope) -> int:
 
 
 def _forget_stale_flag() -> None:
-    """Let a specialized worker look again whether the app has an HTTP extension.
+    """Let a specialized worker check again whether the app has an HTTP extension.
 
-    With `PYTHON_ENABLE_INIT_INDEXING` set on the placeholder, the worker of Python 3.11 and 3.12 has looked
-    before the app was there, and keeps the result: every path would be a 404.
+    With `PYTHON_ENABLE_INIT_INDEXING` on the placeholder, the worker of Python 3.11 and 3.12 checks before it
+    loads the app, and keeps the result. Every path would return 404.
     """
     registry = getattr(sys.modules.get("azure_functions_worker.http_v2"), "HttpV2Registry", None)
     if getattr(registry, "_http_v2_enabled_checked", False) and not getattr(

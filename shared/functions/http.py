@@ -1,4 +1,4 @@
-"""A request and a response, as the HTTP extension hands them to a trigger and takes them back."""
+"""The request that a trigger receives, and the response that it returns."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ Send = Callable[[Message], Awaitable[None]]
 """The four types of ASGI 3.0, "HTTP Connection Scope"."""
 
 WHOLE = "http.response.whole"
-"""The type of a message of our own: a response's status, headers and body. ASGI needs two messages for it."""
+"""A message type of our own with status, headers and body. ASGI needs two messages for them."""
 
 INVOCATION_ID = b"x-ms-invocation-id"
 """The header by which the worker joins a request and its invocation."""
 
 
 class Request:
-    """One HTTP request. Its body is read from `receive`, an ASGI callable; read it from one place only."""
+    """One HTTP request. Read its body from `receive`, an ASGI callable, and only in one place."""
 
     __slots__ = ("headers", "path_params", "receive", "scope")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
         self.headers: dict[Any, Any] = dict(scope["headers"])
-        """Names in lower case, values as they came; of a repeated name, the last. One key is text."""
+        """Names in lower case, values unchanged. The last of repeated headers wins. One key is text."""
         self.path_params: Mapping[str, str] = {}
-        """The route's parameters. The worker sets them; one that is optional may be missing."""
+        """The route's parameters, set by the worker. Optional ones may be missing."""
         self.receive = receive
 
     @property
@@ -44,7 +44,7 @@ class Request:
 
 
 class Response:
-    """A whole response. Subclass it and override `send_to` to send a body piece by piece."""
+    """A whole response. Override `send_to` to send the body piece by piece."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -54,10 +54,10 @@ class Response:
         self.body = body
 
     async def send_to(self, receive: Receive, send: Send) -> None:
-        """Send status, headers and body. `receive` reports when the client leaves."""
+        """Send status, headers and body. `receive` reports that the client disconnects."""
         await send({"type": WHOLE, "status": self.status, "headers": self.headers, "body": self.body})
 
 
 def refused(error: ProxyError) -> Response:
-    """The response for a call that reaches no trigger."""
+    """The response to a request that reaches no trigger."""
     return Response(error.status, {b"content-type": b"application/json"}, error.body())

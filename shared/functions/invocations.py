@@ -1,9 +1,9 @@
-"""Removes finished calls from the worker's record, and ends calls that would wait for ever.
+"""Removes finished calls from the worker's record, and ends calls that would wait forever.
 
-The host sends each call twice, as an invocation and as an HTTP request. Where one of the two never arrives,
-the other waits for ever, and at `functionTimeout` the host kills the worker with all that runs in it. It
-happens when a client leaves within some milliseconds, sends a header value that the host cannot forward, or
-sends an `x-ms-invocation-id` of its own.
+The host sends each call as two halves: an invocation and an HTTP request. Where one half never arrives, the
+other waits until `functionTimeout`, and then the host kills the worker with everything that runs in it. This
+happens when a client disconnects within a few milliseconds, sends a header value that the host cannot
+forward, or sends an `x-ms-invocation-id` of its own.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ _log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 1.0
 LOOKS: Final = 5
-"""After so many looks without its other half, a call is ended. Counted in looks: while the loop is blocked,
-neither half can arrive."""
+"""A call that lacks a half for longer than this is ended. Counted in looks, not seconds, because neither half
+can arrive while the loop is blocked."""
 MOST_AT_A_LOOK: Final = 5000
-"""The oldest calls come first, so later looks reach the rest."""
+"""Limits the time of a look, which blocks the loop. Later looks reach the rest, as the oldest come first."""
 KEEP_SECONDS: Final = 8.0
-"""How long an ended invocation stays in the record, for a request that arrives late."""
+"""An ended invocation stays in the record for this long, in case its request arrives late."""
 
 UNKNOWN_ID: Final = refused(InvalidRequest("The header x-ms-invocation-id is not known. Remove it."))
 
 _NOT_KNOWN: Final = (
-    "This version does not know the Functions worker's record of invocations. Memory may grow with each "
-    "call, and clients that leave early may stop the worker. Update the proxy."
+    "This version of the proxy does not support this version of the Functions worker: memory may grow with "
+    "each call, and clients that disconnect early may stop the worker. Update the proxy."
 )
 
 
 class Invocations:
-    """The worker's record of invocations. Its parts are private to the worker, so each may be missing."""
+    """The worker's record of calls. It is private to the worker, so another version may lack parts of it."""
 
     def __init__(self, http_v2: ModuleType | None) -> None:
-        """`http_v2` is the worker's module that holds the record."""
+        """`http_v2` is the worker's module with the record."""
         self._coordinator: Any = getattr(http_v2, "http_coordinator", None)
         references = getattr(self._coordinator, "_context_references", None)
         self._is_known = isinstance(references, dict)
@@ -53,20 +53,20 @@ class Invocations:
         self._looks: dict[str, int] = {}
 
     def begin(self, invocation_id: str) -> bool:
-        """A request with this id has arrived. False: another one with the same id is being served."""
+        """Note that a request with this id has arrived. False if another one with the same id is running."""
         if invocation_id in self._arrived:
             return False
         self._arrived.add(invocation_id)
         return True
 
     def end(self, invocation_id: str) -> None:
-        """Remove a call that has its response. The worker would keep its 2 KB for ever."""
+        """Remove a call that has its response. The worker would keep its 2 KB forever."""
         self._arrived.discard(invocation_id)
         self._references.pop(invocation_id, None)
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """End calls that lack one half, while the block runs."""
+        """End calls that lack a half for too long, while the block runs."""
         task = asyncio.get_running_loop().create_task(self._watch())
         try:
             yield
@@ -83,7 +83,7 @@ class Invocations:
                 self._is_known = False
 
     def look(self) -> None:
-        """Count the looks at which each call lacks one half, and end those that lack it for too long."""
+        """Find the calls that lack a half, and end those that have lacked it for too many looks."""
         seen, self._looks = self._looks, {}
         without_request = without_invocation = 0
         waiting = (item for item in list(self._references.items()) if _lacks_half(item[1]))
@@ -92,11 +92,11 @@ class Invocations:
             if looks <= LOOKS:
                 self._looks[key] = looks
             elif call.http_request_available_event.is_set():
-                call.http_request = None  # an invocation that arrives now must not take it
+                call.http_request = None  # so that an invocation that arrives now does not take it
                 self._coordinator.set_http_response(key, UNKNOWN_ID)
                 without_invocation += 1
             else:
-                # Without a request in it: the worker raises, and the trigger never runs.
+                # The worker finds no request, raises an exception, and the trigger does not run.
                 call.http_request_available_event.set()
                 asyncio.get_running_loop().call_later(KEEP_SECONDS, self._forget, key, call)
                 without_request += 1
@@ -108,14 +108,14 @@ class Invocations:
             )
 
     def _forget(self, key: str, call: Any) -> None:
-        """Remove an ended invocation. One that got its request after all is removed with its response."""
+        """Remove an ended invocation. If its request has arrived after all, `end` removes it."""
         is_same = self._references.get(key) is call
         if is_same and call.http_response_available_event.is_set():
             del self._references[key]
 
 
 def _lacks_half(call: Any) -> bool:
-    """Whether a call waits for its request, or for its invocation to take the request."""
+    """Whether the request has not arrived, or no invocation has taken it."""
     if call.http_response_available_event.is_set():
         return False
     return not call.http_request_available_event.is_set() or call.http_request is not None

@@ -1,4 +1,4 @@
-"""uvicorn, as the Functions host needs it: the same in the cloud, in `dev.py run` and in tests."""
+"""uvicorn, configured for the Functions host. The same in the cloud, in `dev.py run` and in tests."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from .http import WHOLE
 
 KEEP_ALIVE_SECONDS: Final = 75
-"""Longer than the 60 s after which the host drops an idle connection: if we closed one first, a request might
-be on its way."""
+"""Longer than the 60 s after which the host drops an idle connection. Otherwise the
+app could close one while a request is on its way."""
 
 
 class _Exchange(RequestResponseCycle):
     """One request and its response."""
 
     def send(self, message: Any) -> Coroutine[Any, Any, None]:
-        """Send a message of ASGI, or a whole response."""
+        """Send an ASGI message or a whole response."""
         return self._send_whole(message) if message["type"] == WHOLE else super().send(message)
 
     async def _send_whole(self, message: Any) -> None:
-        """Send a response in one system call, where uvicorn makes two."""
+        """Send a response with one system call. uvicorn needs two."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:
             return
         status, body = message["status"], message["body"]
         lines = [*self.default_headers, *message["headers"].items()]
-        if status != 204:  # HTTP forbids a length there
+        if status != 204:  # HTTP forbids a length for 204
             lines.append((b"content-length", b"%d" % len(body)))
         if not self.keep_alive:
             lines.append((b"connection", b"close"))
         head = STATUS_LINE[status] + b"\r\n".join(map(b": ".join, lines))
         if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
-            raise RuntimeError("A header has a line break in it.")
+            raise RuntimeError("A header contains a line break.")
         self.response_started = self.response_complete = True
         self.waiting_for_100_continue = False
         sent = b"" if self.scope["method"] == "HEAD" else body
@@ -52,12 +52,12 @@ class _Exchange(RequestResponseCycle):
 
 class _Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.__class__ = _Exchange  # uvicorn has no setting for it
+        cycle.__class__ = _Exchange  # uvicorn has no setting for this class
         super()._start_asgi_task(cycle, app)
 
 
 class Server(uvicorn.Server):
-    """Leaves the process's signals as they are."""
+    """Serves an ASGI application. Leaves the signals to the worker."""
 
     def __init__(self, app: Any) -> None:
         super().__init__(
@@ -77,21 +77,21 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """uvicorn would take SIGTERM and SIGINT from the worker."""
+        """Overrides uvicorn, which would take over SIGTERM and SIGINT."""
         yield
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that accepts connections from now on.
+    """A socket that accepts connections at once.
 
     Raises:
-        OSError: the port is in use, or may not be used.
+        OSError: the port is in use or not permitted.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only where the protocol is named; without it a response may wait for 40 ms.
+    # asyncio sets TCP_NODELAY only if the protocol is given. Without it, a response may wait for 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if os.name == "posix":  # elsewhere it would let two programs have one port
+        if os.name == "posix":  # on Windows it would let two programs share the port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(2048)

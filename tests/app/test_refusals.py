@@ -163,7 +163,7 @@ ROWS = {
         401,
         "invalid_event_token",
         no_credential,
-        ("EVENT_CODE/", "api-key", "openai-event-code", "Bearer", "organiser"),
+        ("API key", "EVENT-CODE/YOUR-NAME", "organiser"),
         {"www-authenticate": 'Bearer realm="event"'},
         "authentication_error",
     ),
@@ -174,13 +174,15 @@ ROWS = {
         403,
         "event_not_started",
         before_it_opens,
-        ("2090-05-04 18:30 UTC", "2090-05-04 20:30 Europe/Berlin", "Try again then"),
+        ("4 May 2090, 20:30 Europe/Berlin (18:30 UTC)", "Try again then"),
         type="permission_error",
     ),
-    "ended": Row(403, "event_ended", after_its_end, ("2020-01-02 03:04 UTC", "Ada"), type="permission_error"),
+    "ended": Row(
+        403, "event_ended", after_its_end, ("2 Jan 2020, 03:04 UTC", "Ada"), type="permission_error"
+    ),
     "inactive": Row(403, "event_inactive", stopped, ("stopped", "Ada"), type="permission_error"),
     "not-its-model": Row(
-        404, "model_not_found", not_its_model, ("'gpt-4o'", f"use: {MODEL}."), param="model"
+        404, "model_not_found", not_its_model, ("'gpt-4o'", f"Use one of: {MODEL}."), param="model"
     ),
     "no-such-path": Row(404, "not_found", nowhere, ("/v1/embeddings", "chat completions only")),
     "wrong-method": Row(405, "method_not_allowed", wrong_method, ("takes POST, not GET",), {"allow": "POST"}),

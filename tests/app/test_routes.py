@@ -131,7 +131,7 @@ async def test_a_model_that_the_event_may_not_use_is_a_404_that_lists_the_allowe
         stage.url, [f"GET {path}/{name} HTTP/1.1".encode(), b"api-key: " + CREDENTIAL.encode()]
     )
     assert (got.status, got.error["code"], got.error["param"]) == (404, "model_not_found", "model")
-    assert f"use: {MODEL}, {OTHER}." in got.error["message"]
+    assert f"Use one of: {MODEL}, {OTHER}." in got.error["message"]
 
 
 LIMITS = {"x-ratelimit-limit-requests", "x-ratelimit-remaining-requests"}

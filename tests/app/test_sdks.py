@@ -178,7 +178,7 @@ async def test_an_unknown_code_is_an_authentication_error_for_every_form(stage: 
 
 async def test_a_closed_event_is_a_permission_error(stage: Stage) -> None:
     code = await stage.add_event(ends_at=datetime(2026, 2, 1, tzinfo=UTC))
-    with pytest.raises(openai.PermissionDeniedError, match="2026-02-01 00:00 UTC") as refused:
+    with pytest.raises(openai.PermissionDeniedError, match="1 Feb 2026, 00:00 UTC") as refused:
         await ask(stage, api_key=f"{code}/ann", max_retries=2)
     assert (refused.value.code, refused.value.status_code) == ("event_ended", 403)
     assert refused.value.request_id

@@ -1,4 +1,4 @@
-"""The closed list of refusals: its statuses, codes, bodies and headers, as outsiders rely on them."""
+"""The statuses, codes, bodies and headers of all errors, on which clients rely."""
 
 from __future__ import annotations
 
@@ -56,21 +56,21 @@ EVERY = [
 ]
 
 
-def test_the_refusals_are_these_and_no_others() -> None:
+def test_table_lists_every_error() -> None:
     assert {(kind.status, kind.code, kind.type) for kind in every_refusal()} == TABLE
 
 
-def test_no_two_refusals_share_a_code() -> None:
+def test_each_error_has_a_code_of_its_own() -> None:
     codes = [kind.code for kind in every_refusal()]
     assert len(codes) == len(set(codes)) == len(TABLE)
 
 
-def test_each_refusal_has_an_instance_in_these_tests() -> None:
+def test_these_tests_have_an_instance_of_each_error() -> None:
     assert {type(error) for error in EVERY} == set(every_refusal())
 
 
 @pytest.mark.parametrize("error", EVERY, ids=lambda error: type(error).__name__)
-def test_each_body_has_exactly_the_four_members_of_an_openai_error(error: ProxyError) -> None:
+def test_body_has_exactly_the_four_members_of_an_openai_error(error: ProxyError) -> None:
     body = json.loads(error.body())
     assert set(body) == {"error"}
     assert body["error"] == {
@@ -84,7 +84,7 @@ def test_each_body_has_exactly_the_four_members_of_an_openai_error(error: ProxyE
 
 
 @pytest.mark.parametrize("error", EVERY, ids=lambda error: type(error).__name__)
-def test_every_header_can_go_on_the_wire(error: ProxyError) -> None:
+def test_headers_are_printable_ascii_with_lower_case_names(error: ProxyError) -> None:
     for name, value in error.headers.items():
         assert name == name.lower()
         assert value.isascii()
@@ -92,12 +92,12 @@ def test_every_header_can_go_on_the_wire(error: ProxyError) -> None:
 
 
 @pytest.mark.parametrize("kind", [k for k in every_refusal() if issubclass(k, errors.QuotaExceeded)])
-def test_a_used_up_quota_stops_the_sdks_from_repeating_the_call(kind: type[errors.QuotaExceeded]) -> None:
+def test_used_up_quota_stops_the_sdks_from_retrying(kind: type[errors.QuotaExceeded]) -> None:
     assert kind("No.", 59.2).headers == {b"retry-after": b"60", b"x-should-retry": b"false"}
 
 
 @pytest.mark.parametrize("kind", [k for k in every_refusal() if issubclass(k, errors.QuotaExceeded)])
-def test_a_quota_that_running_calls_hold_is_worth_a_retry(kind: type[errors.QuotaExceeded]) -> None:
+def test_quota_held_by_running_requests_lets_the_sdks_retry(kind: type[errors.QuotaExceeded]) -> None:
     assert kind("No.", 2, running=True).headers == {b"retry-after": b"2", b"x-should-retry": b"true"}
 
 
@@ -106,29 +106,29 @@ def test_a_quota_that_running_calls_hold_is_worth_a_retry(kind: type[errors.Quot
     ("seconds", "whole", "exact"),
     [(1.2, b"2", b"1200"), (0.0004, b"1", b"1"), (0, b"1", b"1"), (-5, b"1", b"1")],
 )
-def test_a_wait_is_told_in_seconds_and_milliseconds_and_never_too_short(
+def test_wait_is_rounded_up_to_seconds_and_to_milliseconds(
     kind: type[errors.RateLimited] | type[errors.UpstreamBusy], seconds: float, whole: bytes, exact: bytes
 ) -> None:
     assert kind("No.", seconds).headers == {b"retry-after": whole, b"retry-after-ms": exact}
 
 
-def test_an_outage_of_the_tables_says_when_to_come_back() -> None:
+def test_unavailable_storage_says_when_to_retry() -> None:
     assert errors.StoreUnavailable().headers == {b"retry-after": b"5"}
     assert errors.StoreUnavailable("No.", 30).headers == {b"retry-after": b"30"}
 
 
-def test_a_missing_credential_is_challenged_and_a_wrong_method_told_the_right_one() -> None:
+def test_401_has_a_challenge_and_405_has_the_allowed_method() -> None:
     assert errors.InvalidEventToken().headers == {b"www-authenticate": b'Bearer realm="event"'}
     assert errors.MethodNotAllowed("No.", "POST").headers == {b"allow": b"POST"}
 
 
-def test_the_drawn_tree_holds_each_code_with_its_class() -> None:
+def test_tree_in_the_docstring_has_each_class_with_its_code() -> None:
     for kind in every_refusal():
         assert re.search(rf"─ {kind.__name__} .*\b{kind.code}$", errors.__doc__ or "", re.MULTILINE)
 
 
-def test_the_documentation_has_a_row_for_each_code_with_its_status_and_no_other() -> None:
-    """Rows of its tables: a cell with the status, and a cell with one or more codes in backticks."""
+def test_documentation_has_one_row_for_each_error() -> None:
+    """A row is a cell with the status and a cell with one or more codes in backticks."""
     text = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
     documented = []
     for line in text.splitlines():

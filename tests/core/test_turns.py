@@ -15,7 +15,7 @@ from shared.app.proxy import Limits, Proxy
 from shared.core.errors import InvalidEventToken, UpstreamError
 from shared.core.models import Credential, Deployment, Event
 from shared.core.turns import Turns
-from shared.events.events import Events
+from shared.events.lookup import Events
 from shared.functions.http import Receive, Request, Response, Send
 from shared.quota.ledger_row import Key
 from shared.tables.stores import Tables

@@ -1,4 +1,4 @@
-"""The credential: three headers, one rule, and one answer to all that is wrong."""
+"""The credential: its three headers, its form, and one error for everything else."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CODE_LETTERS = string.ascii_lowercase + string.digits + "-_."
         {b"api-key": b"hackathon/gloveboxes", b"authorization": b"Bearer"},
     ],
 )
-def test_the_first_header_that_is_not_empty_counts(headers: dict[bytes, bytes]) -> None:
+def test_first_header_that_is_not_empty_holds_the_credential(headers: dict[bytes, bytes]) -> None:
     assert credential(headers) == GOOD
 
 
@@ -51,7 +51,7 @@ def test_the_first_header_that_is_not_empty_counts(headers: dict[bytes, bytes]) 
         {b"api-key": b"wrong", b"authorization": b"Bearer hackathon/gloveboxes"},
     ],
 )
-def test_without_a_credential_in_the_header_that_counts_nobody_comes_in(headers: dict[bytes, bytes]) -> None:
+def test_header_without_a_credential_is_refused(headers: dict[bytes, bytes]) -> None:
     with pytest.raises(InvalidEventToken):
         credential(headers)
 
@@ -66,7 +66,7 @@ def test_without_a_credential_in_the_header_that_counts_nobody_comes_in(headers:
         (b"c" * 64 + b"/" + b"u" * 64, Credential("c" * 64, "u" * 64)),
     ],
 )
-def test_both_parts_are_trimmed_and_lowered(text: bytes, expected: Credential) -> None:
+def test_both_parts_are_trimmed_and_put_in_lower_case(text: bytes, expected: Credential) -> None:
     assert parse(text) == expected
 
 
@@ -108,12 +108,12 @@ def test_both_parts_are_trimmed_and_lowered(text: bytes, expected: Credential) -
         b"c/u" * 100_000,
     ],
 )
-def test_what_is_malformed_is_refused(text: bytes) -> None:
+def test_malformed_credential_is_refused(text: bytes) -> None:
     with pytest.raises(InvalidEventToken):
         parse(text)
 
 
-def test_every_refusal_has_the_same_words() -> None:
+def test_all_refused_credentials_get_the_same_message() -> None:
     bodies = set()
     for headers in ({}, {b"api-key": b"x"}, {b"api-key": b"a b/c"}, {b"authorization": b"Basic x"}):
         with pytest.raises(InvalidEventToken) as caught:
@@ -123,14 +123,14 @@ def test_every_refusal_has_the_same_words() -> None:
 
 
 @given(st.text(CODE_LETTERS, min_size=1, max_size=64), st.text(CODE_LETTERS + "@+", min_size=1, max_size=64))
-def test_every_allowed_pair_is_read_back(code: str, user: str) -> None:
+def test_every_valid_pair_is_parsed(code: str, user: str) -> None:
     assert parse(f"{code}/{user}".encode()) == (code, user)
     assert parse(f"{code.upper()}/{user.upper()}".encode()) == (code, user)
     assert is_event_code(code)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=80).map(lambda text: text.encode(errors="replace")))
-def test_whatever_passes_has_only_letters_that_a_table_key_may_have(text: bytes) -> None:
+def test_parsed_credential_holds_only_characters_allowed_in_a_table_key(text: bytes) -> None:
     try:
         code, user = parse(text)
     except InvalidEventToken:
@@ -142,5 +142,5 @@ def test_whatever_passes_has_only_letters_that_a_table_key_may_have(text: bytes)
 
 
 @pytest.mark.parametrize("text", ["", "Hackathon", "a b", "a/b", "a@b", "é", "x" * 65, "a\n"])
-def test_these_are_no_event_codes(text: str) -> None:
+def test_text_of_another_form_is_not_an_event_code(text: str) -> None:
     assert not is_event_code(text)

@@ -1,4 +1,4 @@
-"""How the app's own server puts responses on the wire."""
+"""How the app's server sends responses."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ from tests.tools.sample_apps import host_of
 
 @asynccontextmanager
 async def client_of(response: Response) -> AsyncIterator[socket.socket]:
-    """A client that waits for this response."""
+    """A client that has sent a request and waits for this response."""
 
     async def handler(req: Request) -> Response:
         return response
@@ -29,29 +29,32 @@ async def client_of(response: Response) -> AsyncIterator[socket.socket]:
             yield client
 
 
-async def test_head_and_body_go_out_in_one_piece() -> None:
-    async with client_of(Response(200, {}, b"body")) as client:
-        piece = await asyncio.get_running_loop().sock_recv(client, 65536)
+async def first_piece(response: Response) -> bytes:
+    """The bytes that arrive together first."""
+    async with client_of(response) as client:
+        return await asyncio.get_running_loop().sock_recv(client, 65536)
+
+
+async def test_head_and_body_arrive_in_one_piece() -> None:
+    piece = await first_piece(Response(200, {}, b"body"))
     assert piece.startswith(b"HTTP/1.1 200 OK\r\n")
     assert piece.endswith(b"\r\n\r\nbody")
 
 
 @pytest.mark.parametrize("value", [b"a\r\nx-more: b", b"a\nb", b"a\rb"])
-async def test_a_header_with_a_line_break_is_not_sent(value: bytes) -> None:
-    async with client_of(Response(200, {b"x-any": value}, b"body")) as client:
-        piece = await asyncio.get_running_loop().sock_recv(client, 65536)
+async def test_header_with_a_line_break_is_not_sent(value: bytes) -> None:
+    piece = await first_piece(Response(200, {b"x-any": value}, b"body"))
     assert piece.startswith(b"HTTP/1.1 500 ")
     assert value not in piece
 
 
-async def test_no_content_has_no_length() -> None:
-    async with client_of(Response(204, {}, b"")) as client:
-        piece = await asyncio.get_running_loop().sock_recv(client, 65536)
+async def test_response_with_status_204_has_no_content_length() -> None:
+    piece = await first_piece(Response(204, {}, b""))
     assert piece.startswith(b"HTTP/1.1 204 ")
     assert b"content-length" not in piece
 
 
-async def test_a_response_is_not_held_back_to_be_joined_with_the_next() -> None:
+async def test_connections_send_without_delay() -> None:
     with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         accepted, _ = listener.accept()
         with accepted:
@@ -59,7 +62,7 @@ async def test_a_response_is_not_held_back_to_be_joined_with_the_next() -> None:
 
 
 class After(Response):
-    """Sent after something else."""
+    """Runs `before`, then sends a response."""
 
     def __init__(self, before: Callable[[], Awaitable[None]]) -> None:
         super().__init__(200, {}, b"body")
@@ -74,25 +77,25 @@ class After(Response):
 
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("turns", range(4))
-def test_a_response_whose_client_has_just_left_is_dropped(turns: int, reset: bool) -> None:
-    """uvloop's transports raise where they are closed; asyncio's do not."""
+def test_response_to_a_client_that_has_just_disconnected_is_dropped(turns: int, reset: bool) -> None:
+    """On uvloop, whose closed transports raise exceptions. asyncio's do not."""
     uvloop = pytest.importorskip("uvloop")
-    faults: list[object] = []
+    errors: list[object] = []
 
-    async def call_and_leave() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    async def call_and_disconnect() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
 
-        async def leave() -> None:
+        async def disconnect() -> None:
             if reset:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
             for _ in range(turns):
                 await asyncio.sleep(0)
 
-        response = After(leave)
+        response = After(disconnect)
         async with client_of(response) as client:
             await response.sent.wait()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(call_and_leave())
-    assert faults == []
+        runner.run(call_and_disconnect())
+    assert errors == []

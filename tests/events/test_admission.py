@@ -1,0 +1,90 @@
+"""When an event is open, and what its errors say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from shared.core.errors import EventEnded, EventInactive, EventNotStarted, InvalidRequest
+from shared.core.models import Event
+from shared.events.admission import admit, output_cap
+
+START = datetime(2026, 3, 28, 22, 30, tzinfo=UTC)
+END = datetime(2026, 3, 29, 12, 0, tzinfo=UTC)
+EVENT = Event("demo", "Demo", START, END, organizer="Dave")
+INSTANT = timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize(
+    "now", [START, START + INSTANT, END - INSTANT, START.astimezone(ZoneInfo("Asia/Tokyo"))]
+)
+def test_event_is_open_from_its_start_until_just_before_its_end(now: datetime) -> None:
+    admit(EVENT, now)
+
+
+@pytest.mark.parametrize("now", [START - INSTANT, START - timedelta(days=400)])
+def test_event_is_closed_before_its_start(now: datetime) -> None:
+    with pytest.raises(EventNotStarted) as caught:
+        admit(EVENT, now)
+    assert caught.value.message == "The event 'demo' starts on 28 Mar 2026, 22:30 UTC. Try again then."
+
+
+@pytest.mark.parametrize("now", [END, END + INSTANT, END.astimezone(ZoneInfo("America/Lima"))])
+def test_event_is_closed_from_its_end_on(now: datetime) -> None:
+    with pytest.raises(EventEnded) as caught:
+        admit(EVENT, now)
+    assert caught.value.message == (
+        "The event 'demo' ended on 29 Mar 2026, 12:00 UTC. Ask your organiser (Dave) to extend it."
+    )
+
+
+@pytest.mark.parametrize("now", [START - INSTANT, START, END])
+def test_stopped_event_is_closed_at_any_time(now: datetime) -> None:
+    with pytest.raises(EventInactive) as caught:
+        admit(replace(EVENT, active=False), now)
+    assert caught.value.message == "The event 'demo' is stopped. Ask your organiser (Dave) to resume it."
+
+
+def test_messages_give_local_time_and_utc_across_a_change_to_summer_time() -> None:
+    event = replace(EVENT, time_zone=ZoneInfo("Europe/Berlin"), organizer="")
+    with pytest.raises(EventNotStarted, match=r"on 28 Mar 2026, 23:30 Europe/Berlin \(22:30 UTC\)\."):
+        admit(event, START - INSTANT)
+    with pytest.raises(EventEnded) as caught:
+        admit(event, END)
+    assert caught.value.message == (
+        "The event 'demo' ended on 29 Mar 2026, 14:00 Europe/Berlin (12:00 UTC). "
+        "Ask your organiser to extend it."
+    )
+
+
+def test_message_gives_both_dates_where_they_differ() -> None:
+    event = replace(EVENT, time_zone=ZoneInfo("Asia/Tokyo"))
+    with pytest.raises(
+        EventNotStarted, match=r"on 29 Mar 2026, 07:30 Asia/Tokyo \(28 Mar 2026, 22:30 UTC\)\."
+    ):
+        admit(event, START - INSTANT)
+
+
+@pytest.mark.parametrize(
+    ("limit", "choices", "cap"), [(None, 5, None), (100, 1, 100), (100, 3, 33), (5, 5, 1)]
+)
+def test_all_choices_together_stay_within_the_output_limit(
+    limit: int | None, choices: int, cap: int | None
+) -> None:
+    assert output_cap(replace(EVENT, max_output_tokens=limit), choices) == cap
+
+
+@pytest.mark.parametrize(
+    ("limit", "choices", "advice"),
+    [(4, 5, "Send a smaller 'n'."), (0, 1, "Ask your organiser to raise the limit.")],
+)
+def test_more_choices_than_output_tokens_are_refused(limit: int, choices: int, advice: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        output_cap(replace(EVENT, max_output_tokens=limit), choices)
+    assert caught.value.param == "n"
+    assert caught.value.message == (
+        f"This event allows {limit} output tokens for a request, and n={choices} needs at least {choices}. {advice}"
+    )

@@ -1,0 +1,75 @@
+"""Which model serves a request."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from shared.core.errors import InvalidRequest, ModelNotFound
+from shared.core.models import Event
+from shared.events.model_choice import choose_model, usable_models
+from tests import conftest
+
+EVENT = replace(conftest.EVENT, models=(), default_model=None)
+DEPLOYED = frozenset({"gpt-4o", "gpt-4o-mini", "o3"})
+
+
+def test_event_without_models_allows_all_deployed_models_in_alphabetical_order() -> None:
+    assert usable_models(EVENT, DEPLOYED) == ["gpt-4o", "gpt-4o-mini", "o3"]
+
+
+def test_usable_models_are_the_deployed_ones_in_the_events_order() -> None:
+    assert usable_models(replace(EVENT, models=("o3", "gone", "gpt-4o")), DEPLOYED) == ["o3", "gpt-4o"]
+
+
+@pytest.mark.parametrize(
+    ("event", "requested", "chosen"),
+    [
+        (EVENT, "o3", "o3"),
+        (replace(EVENT, default_model="gpt-4o"), "o3", "o3"),
+        (replace(EVENT, default_model="gpt-4o"), None, "gpt-4o"),
+        (replace(EVENT, default_model="gpt-4o"), "", "gpt-4o"),
+        (replace(EVENT, models=("o3",)), None, "o3"),
+        (replace(EVENT, models=("o3", "gone")), None, "o3"),
+    ],
+)
+def test_model_is_the_requested_one_or_the_default_or_the_only_one(
+    event: Event, requested: str | None, chosen: str
+) -> None:
+    assert choose_model(event, requested, DEPLOYED) == chosen
+
+
+@pytest.mark.parametrize("requested", [None, ""])
+def test_request_must_name_a_model_where_the_event_has_several_and_no_default(requested: str | None) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        choose_model(EVENT, requested, DEPLOYED)
+    assert caught.value.param == "model"
+    assert caught.value.message == "The request names no model. Use one of: gpt-4o, gpt-4o-mini, o3."
+
+
+@pytest.mark.parametrize("requested", ["gpt-4o", "gpt-5", "O3", "o3 "])
+def test_error_for_a_model_that_the_event_does_not_allow_lists_the_usable_ones(requested: str) -> None:
+    with pytest.raises(ModelNotFound) as caught:
+        choose_model(replace(EVENT, models=("o3", "gpt-4o-mini")), requested, DEPLOYED)
+    assert caught.value.param == "model"
+    assert caught.value.message == f"You cannot use {requested!r} at this event. Use one of: o3, gpt-4o-mini."
+
+
+def test_default_model_that_is_not_deployed_is_not_found() -> None:
+    with pytest.raises(ModelNotFound):
+        choose_model(replace(EVENT, default_model="gone"), None, DEPLOYED)
+
+
+def test_error_says_so_where_no_model_is_deployed() -> None:
+    with pytest.raises(ModelNotFound, match=r"The event has no models yet\. Ask your organiser\."):
+        choose_model(EVENT, "o3", frozenset())
+    with pytest.raises(InvalidRequest, match=r"The event has no models yet\. Ask your organiser\."):
+        choose_model(EVENT, None, frozenset())
+
+
+def test_error_shortens_and_escapes_a_long_or_odd_model_name() -> None:
+    with pytest.raises(ModelNotFound) as caught:
+        choose_model(EVENT, "\n\x1b" + "x" * 10_000, DEPLOYED)
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 200
