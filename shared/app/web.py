@@ -1,4 +1,4 @@
-"""The handlers of the triggers: an HTTP request in, a response out, every failure in its envelope."""
+"""The handlers of the triggers: an HTTP request in, a response out, every failure as an error response."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _handler(
 ) -> Callable[[Web, Request], Awaitable[Response]]:
     """Make a handler of a method: every exception of the method becomes a response.
 
-    No exception may leave a handler: after a CancelledError, the host waits for the response for ever.
+    No exception may leave a handler: after a CancelledError, the host waits for the response without limit.
     """
 
     async def handle(self: Web, req: Request) -> Response:
@@ -54,7 +54,7 @@ def _handler(
 
 
 class Web:
-    """The handlers. Everything is built at the first request: nothing is opened at import."""
+    """The handlers. The proxy is built at the first request, not at import."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
@@ -107,19 +107,19 @@ class Web:
 
     @_handler
     async def unknown(self, req: Request) -> Response:
-        """A path that this proxy does not serve."""
+        """A path that the proxy does not serve."""
         raise NotFound(
-            f"Nothing is at {req.path[:100]!r}: this proxy serves chat completions only, "
-            "at /v1/chat/completions."
+            f"{req.path[:100]!r} is not supported here. The proxy serves chat completions only: "
+            "use /v1/chat/completions."
         )
 
     @_handler
     async def without_v1(self, req: Request) -> Response:
-        """A path of ours without its prefix."""
+        """One of our paths without its prefix."""
         path = req.path[:200]
         raise NotFound(
-            f"{path!r} lacks /v1: it should be {'/v1' + path!r}. "
-            "The base_url or azure_endpoint of an SDK ends in /v1."
+            f"{path!r} is missing /v1: use {'/v1' + path!r}. "
+            "In an SDK, let base_url or azure_endpoint end with /v1."
         )
 
     def method_not_allowed(self, allowed: str) -> Callable[[Request], Awaitable[Response]]:
@@ -127,7 +127,7 @@ class Web:
 
         @_handler
         async def refuse_method(_: Web, req: Request) -> Response:
-            raise MethodNotAllowed(f"{req.path[:100]!r} takes {allowed}, not {req.method}.", allowed)
+            raise MethodNotAllowed(f"{req.path[:100]!r} does not accept {req.method}. Use {allowed}.", allowed)
 
         async def handle(req: Request) -> Response:
             return await refuse_method(self, req)
@@ -142,7 +142,7 @@ class Web:
         """
         try:
             await self._open().retention.remove_old_rows()
-        except asyncio.CancelledError:  # the Functions host would wait for the end for ever
+        except asyncio.CancelledError:  # the Functions host would wait for the end without limit
             _log.warning("The platform cancelled the removal of old rows.")
 
     async def close(self) -> None:
@@ -160,7 +160,7 @@ class Web:
             except (SettingsError, ValueError, TypeError) as error:
                 _log.error("the settings cannot be used: %s", error)
                 raise StoreUnavailable(
-                    "The proxy is not set up correctly. Tell your organiser.", 30
+                    "The proxy is not set up correctly. Contact your organiser.", 30
                 ) from error
         return self._wiring
 

@@ -113,7 +113,7 @@ class Upstream:
                 deployment.id,
                 deployment.auth,
             )
-            raise NoKey("The proxy has no key for this model. Tell your organiser.")
+            raise NoKey("The proxy has no key for this model. Contact your organiser.")
         return secret
 
 

@@ -52,7 +52,7 @@ def failure(response: Response) -> Failure:
     """The failure that a response means, if `is_failure` or `refuses_us`."""
     status = response.status
     if status in REFUSALS_OF_US:
-        text = "The model refused the proxy's own key or deployment name. Tell your organiser."
+        text = "The model refused the proxy's own key or deployment name. Contact your organiser."
         return Failure(UpstreamError(text), Trouble.REFUSED, str(status))
     seconds = cool_down_seconds(response)
     if status == 429:

@@ -105,7 +105,7 @@ class Routes:
             return last
         if not waiting:
             return UpstreamError(
-                "The model refused the proxy's own key or deployment name. Tell your organiser."
+                "The model refused the proxy's own key or deployment name. Contact your organiser."
             )
         seconds = min(one.seconds_left() for one in waiting)
         return UpstreamBusy("The model is busy. Try again in a few seconds.", seconds)

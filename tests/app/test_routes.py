@@ -293,7 +293,7 @@ async def test_other_methods_get_405_with_the_allowed_one(stage: Stage, path: st
     ],
 )
 async def test_an_unknown_path_is_a_404_in_the_envelope_for_every_method(stage: Stage, path: str) -> None:
-    await is_not_found(stage, path, "serves chat completions only, at /v1/chat/completions.")
+    await is_not_found(stage, path, "serves chat completions only: use /v1/chat/completions.")
 
 
 WITHOUT_V1 = [
@@ -305,7 +305,7 @@ WITHOUT_V1 = [
 
 @pytest.mark.parametrize("path", WITHOUT_V1)
 async def test_a_path_without_v1_is_a_404_in_the_envelope_for_every_method(stage: Stage, path: str) -> None:
-    await is_not_found(stage, f"{path}?x=1", f"'{path}' lacks /v1: it should be '/v1{path}'.")
+    await is_not_found(stage, f"{path}?x=1", f"'{path}' is missing /v1: use '/v1{path}'.")
 
 
 async def is_not_found(stage: Stage, target: str, words: str) -> None:
@@ -337,13 +337,13 @@ async def is_not_found(stage: Stage, target: str, words: str) -> None:
 async def test_an_unknown_path_without_v1_is_not_sent_to_v1(stage: Stage, path: str) -> None:
     got = await answered(stage.post(path=path))
     assert (got.status, got.error["code"]) == (404, "not_found")
-    assert got.error["message"].startswith(f"Nothing is at '{path}': this proxy serves chat completions only")
+    assert got.error["message"].startswith(f"'{path}' is not supported here. The proxy serves chat completions only")
 
 
 async def test_a_long_path_without_v1_is_shown_whole(stage: Stage) -> None:
     path = f"/openai/deployments/{'m' * 64}/chat/completions"
     got = await answered(stage.post(path=path))
-    assert f"it should be '/v1{path}'." in got.error["message"]
+    assert f"use '/v1{path}'." in got.error["message"]
 
 
 @pytest.mark.parametrize(

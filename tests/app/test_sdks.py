@@ -212,7 +212,7 @@ async def test_an_address_without_v1_is_a_not_found_error_with_the_right_address
     given["azure_endpoint" if kind == "azure_endpoint" else "base_url"] = stage.url
     async with ASYNC[kind == "openai"](**given) as sdk:
         for call in (sdk.chat.completions.create(model=MODEL, messages=MESSAGES), sdk.models.list()):
-            with pytest.raises(openai.NotFoundError, match="lacks /v1") as refused:
+            with pytest.raises(openai.NotFoundError, match="is missing /v1") as refused:
                 await call
             assert refused.value.code == "not_found"
             assert refused.value.request_id
