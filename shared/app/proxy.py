@@ -108,6 +108,7 @@ class Proxy:
             hold = await self._quota.hold(who, event, need, arrived_at)
         except ProxyError as error:
             self._tally.failed(who, model, arrived_at, error)
+            error.headers |= self._quota.last_known(who, event, arrived_at).headers(arrived_at)
             raise
         return await self._forward(call, hold)
 

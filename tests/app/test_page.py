@@ -102,7 +102,7 @@ async def test_a_wrong_code_and_a_used_up_quota_are_told_in_the_proxys_own_words
     await sign_in(opened, code, "amy")
     await text_when(opened, "facts", "0 of 0 left")
     await opened.evaluate("document.getElementById('ask').click()")
-    await text_when(opened, "answer", "They are renewed at")
+    await text_when(opened, "answer", "Ask your organiser to raise it.")
     assert await opened.evaluate("document.getElementById('trouble').hidden")
 
 
