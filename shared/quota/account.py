@@ -55,7 +55,7 @@ class Account:
     spent: Amount = NOTHING
     """Used, and not yet reported to the row."""
     wanted: Amount = NOTHING
-    """What the calls that wait for a grant want."""
+    """What all calls that wait for a grant want, together."""
     granted_under: Amount = NO_LIMIT
     """The limit under which the spare amount was granted."""
     doubt: Change | None = None

@@ -48,7 +48,7 @@ class Minutes:
             raise
 
     def forget(self) -> None:
-        """Forget users who have not called for a minute."""
+        """Forget users without calls in the last minute."""
         now = self._clock()
         for credential, calls in list(self._calls.items()):
             if not calls or now - calls[-1] >= MINUTE:

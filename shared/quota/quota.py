@@ -128,7 +128,7 @@ class Quota:
         return _standing(event, user, total, day)
 
     async def sweep(self, *, everything: bool = False) -> None:
-        """Give back what lies idle, or `everything`, and forget users who have been away for long."""
+        """Give back what lies idle, or `everything`, and forget users without calls for long."""
         await self._accounts.give_back(everything=everything)
         self._accounts.forget()
         self._minutes.forget()

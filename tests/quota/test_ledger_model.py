@@ -44,7 +44,8 @@ class Machine(Fleet, RuleBasedStateMachine):
     @initialize(limit=LIMITS)
     def begin(self, limit: Amount) -> None:
         self.limit = self.highest_limit = limit
-        self.instances = [self.new_instance(60.0 * number) for number in range(INSTANCES)]  # no clocks agree
+        # No two clocks agree.
+        self.instances = [self.new_instance(60.0 * number) for number in range(INSTANCES)]
 
     # The events.
 
@@ -77,13 +78,13 @@ class Machine(Fleet, RuleBasedStateMachine):
 
     @precondition(lambda self: self.store.waiting)
     @rule()
-    def answer_waiting_operations(self) -> None:
+    def complete_waiting_operations(self) -> None:
         for _ in range(len(self.store.waiting)):
             self.resolve(0, Fault.NONE)
 
     @precondition(lambda self: self.store.waiting)
     @rule(which=st.integers(0, 20), outcome=st.sampled_from(Fault))
-    def answer_one_operation(self, which: int, outcome: Fault) -> None:
+    def complete_one_operation(self, which: int, outcome: Fault) -> None:
         self.resolve(which, outcome)
 
     @precondition(lambda self: self.store.waiting)
@@ -180,7 +181,7 @@ class Machine(Fleet, RuleBasedStateMachine):
             self.loop.run_until_complete(_cancel_all())
             self.loop.close()
 
-    def answer_all(self) -> None:
+    def complete_all(self) -> None:
         while self.store.late or self.store.waiting:
             if self.store.late:
                 self.store.deliver()
@@ -188,7 +189,7 @@ class Machine(Fleet, RuleBasedStateMachine):
                 self.resolve(0, Fault.NONE)
 
     def balance(self) -> None:
-        self.answer_all()
+        self.complete_all()
         for _ in range(3):
             for instance in self.instances:
                 for claim in instance.running:
@@ -196,7 +197,7 @@ class Machine(Fleet, RuleBasedStateMachine):
                     self.admitted = self.admitted.plus(Amount(1, claim.amount.tokens))
                 instance.running.clear()
                 self.start(instance, instance.exchange.give_back())
-                self.answer_all()
+                self.complete_all()
         assert all(one.exchange.can_be_forgotten and not one.tasks for one in self.instances)
         lost = self.row.granted.minus(self.admitted.plus(self.crashed))
         assert lost.plus(self.may_be_owed).covers(NOTHING), "given away"
