@@ -1,10 +1,9 @@
-"""The table `quotas` in memory, held to the same contract as the real one, with faults on order."""
+"""The table `quotas` in memory, with faults on request. It passes the same contract tests as the real table."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import count
@@ -14,59 +13,56 @@ from shared.quota.ledger_row import Conflict, Key, LedgerStore, Row
 
 
 class Fault(Enum):
-    """What becomes of one operation."""
+    """The outcome of one operation."""
 
     NONE = auto()
     CONFLICT = auto()
-    """A write is refused, as if another had just written. A read is answered."""
+    """A write is refused, as if another instance had just written. A read succeeds."""
     BEFORE = auto()
-    """Unavailable; nothing was done."""
+    """Unavailable, and nothing was done."""
     AFTER = auto()
-    """It was done, and the answer is lost."""
+    """The operation was done, and its response is lost."""
     LATE = auto()
-    """Unavailable; the write is still on its way, and arrives at `deliver`."""
+    """Unavailable. The write is still on its way, and arrives at `deliver`."""
 
 
 @dataclass
 class Operation:
-    """One that waits until somebody says what becomes of it."""
+    """An operation that waits for its outcome."""
 
     row: Row | None
-    """What it would write; None for a read."""
-    done: asyncio.Future[Fault]
+    """The row to write; None for a read."""
+    outcome: asyncio.Future[Fault]
 
 
 @dataclass
 class FakeLedger:
-    """`faults` are for the next operations, in order; `always` is for those after them."""
+    """`faults` are the outcomes of the next operations, in order; `always` is the outcome after them."""
 
     rows: dict[Key, Row] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     faults: deque[Fault] = field(default_factory=deque)
     always: Fault = Fault.NONE
     delay_seconds: float = 0.0
-    holding: bool = False
-    """From now on every operation waits in `held`."""
-    held: list[Operation] = field(default_factory=list)
+    paused: bool = False
+    """While set, every new operation waits in `waiting`."""
+    waiting: list[Operation] = field(default_factory=list)
     late: list[tuple[Key, Row]] = field(default_factory=list)
     history: list[tuple[Row, Row]] = field(default_factory=list)
-    """Each write that arrived: the row before, and after."""
+    """Each write that arrived: the row before it and after it."""
     _versions: count[int] = field(default_factory=lambda: count(1))
 
     @property
-    def total(self) -> int:
+    def total_calls(self) -> int:
         return sum(self.calls.values())
 
-    def order(self, faults: Iterable[Fault]) -> None:
-        self.faults.extend(faults)
-
     async def read(self, key: Key) -> Row:
-        if await self._fault("read") in {Fault.BEFORE, Fault.AFTER, Fault.LATE}:
+        if await self._outcome("read") in {Fault.BEFORE, Fault.AFTER, Fault.LATE}:
             raise StoreUnavailable
         return self.row(key)
 
     async def write(self, key: Key, row: Row) -> Row:
-        match await self._fault("write", row):
+        match await self._outcome("write", row):
             case Fault.CONFLICT:
                 raise Conflict
             case Fault.BEFORE:
@@ -75,7 +71,7 @@ class FakeLedger:
                 self.late.append((key, row))
                 raise StoreUnavailable
             case Fault.AFTER:
-                # That others were quicker stays unsaid too.
+                # A lost response hides a conflict too.
                 self._arrive(key, row)
                 raise StoreUnavailable
         if not self._arrive(key, row):
@@ -85,8 +81,15 @@ class FakeLedger:
     def row(self, key: Key) -> Row:
         return self.rows.get(key, Row())
 
+    def resume(self, outcome: Fault = Fault.NONE) -> None:
+        """End the pause, and give the one operation that waits its outcome."""
+        self.paused = False
+        (operation,) = self.waiting
+        self.waiting.clear()
+        operation.outcome.set_result(outcome)
+
     def deliver(self, which: int = 0) -> None:
-        """Let a write that was given up arrive after all."""
+        """Let a late write arrive."""
         self._arrive(*self.late.pop(which))
 
     def _arrive(self, key: Key, row: Row) -> bool:
@@ -97,16 +100,16 @@ class FakeLedger:
         self.history.append((before, self.rows[key]))
         return True
 
-    async def _fault(self, kind: str, row: Row | None = None) -> Fault:
+    async def _outcome(self, kind: str, row: Row | None = None) -> Fault:
         self.calls[kind] += 1
         await asyncio.sleep(self.delay_seconds)
-        if self.holding:
+        if self.paused:
             operation = Operation(row, asyncio.get_running_loop().create_future())
-            self.held.append(operation)
-            return await operation.done
+            self.waiting.append(operation)
+            return await operation.outcome
         return self.faults.popleft() if self.faults else self.always
 
 
 def _is_a_store(fake: FakeLedger) -> LedgerStore:
-    """For the type checker."""
+    """Lets the type checker compare the two."""
     return fake

@@ -127,7 +127,8 @@ class Web:
 
         @_handler
         async def refuse_method(_: Web, req: Request) -> Response:
-            raise MethodNotAllowed(f"{req.path[:100]!r} does not accept {req.method}. Use {allowed}.", allowed)
+            path = req.path[:100]
+            raise MethodNotAllowed(f"{path!r} does not accept {req.method}. Use {allowed}.", allowed)
 
         async def handle(req: Request) -> Response:
             return await refuse_method(self, req)

@@ -44,7 +44,7 @@ def is_event_code(text: str) -> bool:
 
 
 def is_user(text: str) -> bool:
-    """Whether `text` has the form of a user name: 1 to 64 lower-case letters, digits, `-`, `_`, `.`, `@`, `+`."""
+    """Whether `text` has the form of a user name: as an event code, and also with `@` and `+`."""
     return _is_user(text) is not None
 
 

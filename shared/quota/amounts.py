@@ -1,42 +1,40 @@
-"""How much: requests and LLM tokens together, so that neither is forgotten."""
+"""Amounts of requests and LLM tokens, counted together so that neither is forgotten."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-_new: Final = tuple.__new__
-"""Amounts are added up several times for each call: so without the function that a NamedTuple is made by."""
-
 
 class Amount(NamedTuple):
-    """Of requests and of LLM tokens."""
-
     requests: int = 0
     tokens: int = 0
 
     def plus(self, other: Amount) -> Amount:
-        return _new(Amount, (self[0] + other[0], self[1] + other[1]))
+        return Amount(self[0] + other[0], self[1] + other[1])
 
     def minus(self, other: Amount) -> Amount:
-        return _new(Amount, (self[0] - other[0], self[1] - other[1]))
+        return Amount(self[0] - other[0], self[1] - other[1])
 
     def covers(self, other: Amount) -> bool:
         return self[0] >= other[0] and self[1] >= other[1]
 
     def at_least(self, other: Amount) -> Amount:
-        return Amount(max(self.requests, other.requests), max(self.tokens, other.tokens))
+        """The larger of the two in each unit."""
+        return Amount(max(self[0], other[0]), max(self[1], other[1]))
 
     def at_most(self, other: Amount) -> Amount:
-        return Amount(min(self.requests, other.requests), min(self.tokens, other.tokens))
+        """The smaller of the two in each unit."""
+        return Amount(min(self[0], other[0]), min(self[1], other[1]))
 
-    def where(self, limited: Amount) -> Amount:
-        """This amount in the units that have a limit, and nothing in the others."""
-        requests, tokens = limited
-        if requests < ENDLESS and tokens < ENDLESS:
+    def in_limited_units(self, limit: Amount) -> Amount:
+        """This amount in the units that `limit` limits, and 0 in the others."""
+        requests, tokens = limit
+        if requests < UNLIMITED and tokens < UNLIMITED:
             return self
-        return Amount(self.requests if requests < ENDLESS else 0, self.tokens if tokens < ENDLESS else 0)
+        return Amount(self.requests if requests < UNLIMITED else 0, self.tokens if tokens < UNLIMITED else 0)
 
 
 NOTHING: Final = Amount()
-ENDLESS: Final = 2**62
-"""Stands for "no limit"; amounts are whole numbers, so that sums stay exact."""
+UNLIMITED: Final = 2**62
+"""Means "no limit". It is an integer, so that sums stay exact."""
+NO_LIMIT: Final = Amount(UNLIMITED, UNLIMITED)

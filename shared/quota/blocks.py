@@ -1,68 +1,64 @@
-"""How large a block an account takes from its row: as large as the pace of its calls asks for.
+"""The size of the next block that an account takes from its row: it follows the pace of the calls.
 
-Decision 7 says why (docs/decisions/0007-blocks-grow-with-the-pace.md).
+docs/decisions/0007-blocks-grow-with-the-pace.md explains why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import ceil
 from typing import Final
 
 from .amounts import NOTHING, Amount
 
 SHARE: Final = 16
-"""A block is this part of what remains: it shrinks to one as the limit comes near."""
+"""A block is at most this fraction of what remains, so blocks shrink to 1 near the limit."""
 
 QUICK_SECONDS: Final = 4.0
-"""A block that was used up sooner is followed by one that lasts twice as long as this at the same pace: so a
-fast caller costs few table calls, and a crash costs nobody more than some seconds of his own calls."""
+"""After a block that was used up faster than this, the next one lasts twice as long as this at the same pace.
+So a fast caller costs few table calls, and a crash costs a user only a few seconds of their own calls."""
 SLOW_SECONDS: Final = 16.0
-"""One that lasted longer is followed by one half as large; so is one that went back half unused."""
-FASTEST: Final = 16
-"""The most that blocks grow by that."""
+"""A block that lasted longer, or was returned half unused, is followed by one half as large."""
+MAX_GROWTH: Final = 16
 
 
 class Blocks:
-    """Those of one account. `largest` is as much as one holds while calls are slow.
+    """The blocks of one account. `largest` is the largest block while calls are slow.
 
-    `clock` gives seconds and never goes back.
+    Times are in seconds, of a clock that never goes back.
     """
 
-    __slots__ = ("_clock", "_growth", "_largest", "_latest", "_taken_at")
+    __slots__ = ("_growth", "_largest", "_latest", "_taken_at")
 
-    def __init__(self, largest: Amount, clock: Callable[[], float]) -> None:
+    def __init__(self, largest: Amount) -> None:
         self._largest = largest
-        self._clock = clock
         self._growth = 1
-        """By how much blocks have grown."""
         self._latest = NOTHING
-        """The one that was taken last; nothing, once its pace is known."""
+        """The block that was taken last; nothing once its pace is known."""
         self._taken_at = 0.0
 
     def share(self, free: Amount) -> Amount:
-        """The next block, where so much is free."""
+        """The size of the next block when the row has `free` left."""
         largest = Amount(self._largest.requests * self._growth, self._largest.tokens * self._growth)
         return Amount(free.requests // SHARE, free.tokens // SHARE).at_most(largest)
 
-    def took(self, block: Amount) -> None:
-        """A block has come, which may be larger than its share: as large as a call needs."""
-        self._latest, self._taken_at = block, self._clock()
+    def take(self, block: Amount, now: float) -> None:
+        """Note that `block` was taken. A call that needs more than a share makes it larger than the share."""
+        self._latest, self._taken_at = block, now
 
-    def used_up(self) -> None:
-        """The latest is used up: how long did it last?"""
+    def use_up(self, now: float) -> None:
+        """Note that the latest block is used up, and choose the growth of the next one."""
         if self._latest == NOTHING:
             return
-        lasted_seconds = self._clock() - self._taken_at
+        lasted_seconds = now - self._taken_at
         if lasted_seconds < QUICK_SECONDS:
             grown = self._growth * 2 * QUICK_SECONDS / max(lasted_seconds, 0.001)
-            self._growth = min(ceil(grown), FASTEST)
+            self._growth = min(ceil(grown), MAX_GROWTH)
         elif lasted_seconds > SLOW_SECONDS:
             self._slow_down()
         self._latest = NOTHING
 
-    def gave_back(self, unused: Amount) -> None:
-        """So much of the latest goes back."""
+    def give_back(self, unused: Amount) -> None:
+        """Note that `unused` of the latest block is given back."""
         if self._latest != NOTHING and unused.plus(unused).covers(self._latest):
             self._slow_down()
         self._latest = NOTHING

@@ -1,8 +1,9 @@
-"""One account's row in the table `quotas`, and what the ledger asks of its store."""
+"""One account's row in the table `quotas`, a write to it, and the interface of the store that keeps it."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from enum import Enum, auto
+from typing import Final, NamedTuple, Protocol
 
 from .amounts import NOTHING, Amount
 
@@ -15,13 +16,42 @@ class Key(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One account in the table. `version` is its ETag; None where there is no row yet."""
+    """One account in the table. `version` is its ETag, or None when there is no row yet."""
 
     granted: Amount = NOTHING
     used: Amount = NOTHING
     writer: str = ""
-    """Who wrote it last: tells after a lost answer whether the write arrived."""
+    """The name of the last write. When the response to a write is lost, this shows whether it arrived."""
     version: str | None = None
+
+
+NO_ROW: Final = Row()
+"""A row that is not in the table yet."""
+
+
+class Purpose(Enum):
+    """Why the row is written. Every write also reports what was spent, and takes what is owed."""
+
+    TAKE = auto()
+    """To take another block."""
+    REPORT = auto()
+    """To report a debt."""
+    GIVE_BACK = auto()
+    """To return what is spare."""
+
+
+class Change(NamedTuple):
+    """One write to the row. `limit` is the limit that it was planned under."""
+
+    row: Row
+    returned: Amount
+    taken: Amount
+    spent: Amount
+    limit: Amount
+
+    @property
+    def is_empty(self) -> bool:
+        return self.taken == self.returned and self.spent == NOTHING
 
 
 class Conflict(Exception):
@@ -30,16 +60,16 @@ class Conflict(Exception):
 
 class LedgerStore(Protocol):
     async def read(self, key: Key) -> Row:
-        """The row; an empty one where there is none.
+        """The row, or an empty one if there is none.
 
         Raises:
-            StoreUnavailable: the table does not answer.
+            StoreUnavailable: the table does not respond.
         """
 
     async def write(self, key: Key, row: Row) -> Row:
-        """Write if nobody has since `row.version`; returns the row with its new version.
+        """Write the row if it still has `row.version`; returns it with its new version.
 
         Raises:
-            Conflict: somebody has.
-            StoreUnavailable: the table does not answer: whether it wrote is not known.
+            Conflict: the row has another version.
+            StoreUnavailable: the table does not respond. The row may have been written.
         """

@@ -1,4 +1,4 @@
-"""The burst guard: how many calls a user may make within a minute, as this instance alone counts them."""
+"""The burst guard: limits how many calls a user makes within a minute, counted by this instance alone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 
 from ..core.errors import RateLimited
 from ..core.models import Credential
+from .refusals import plural
 
 MINUTE: Final = 60.0
 
@@ -25,18 +26,19 @@ class Minutes:
         return len(self._calls)
 
     @contextmanager
-    def counted(self, who: Credential, limit: int) -> Iterator[None]:
-        """Counts a call at once, so that calls that come together count one another; not one that is refused.
+    def count(self, credential: Credential, limit: int) -> Iterator[None]:
+        """Count a call, from its start. A call that raises inside the block is not counted.
 
         Raises:
-            RateLimited: there were as many as `limit` already.
+            RateLimited: the user has made `limit` calls already.
         """
-        calls, now = self._calls.setdefault(who, deque()), self._clock()
+        calls, now = self._calls.setdefault(credential, deque()), self._clock()
         while calls and now - calls[0] >= MINUTE:
             calls.popleft()
         if len(calls) >= limit:
             wait = MINUTE - (now - calls[-limit]) if limit else MINUTE
-            raise RateLimited(f"More than {limit} requests in a minute. Try again in {ceil(wait)} s.", wait)
+            again = f"Try again in {plural(ceil(wait), 'second')}."
+            raise RateLimited(f"Too many requests: the limit is {limit:,} per minute. {again}", wait)
         calls.append(now)
         try:
             yield
@@ -46,7 +48,8 @@ class Minutes:
             raise
 
     def forget(self) -> None:
-        """Whoever has not called for a minute."""
+        """Forget users without calls in the last minute."""
         now = self._clock()
-        for who in [who for who, calls in self._calls.items() if not calls or now - calls[-1] >= MINUTE]:
-            del self._calls[who]
+        for credential, calls in list(self._calls.items()):
+            if not calls or now - calls[-1] >= MINUTE:
+                del self._calls[credential]

@@ -84,7 +84,8 @@ class IdentityTokens:
             self._token = await self._credential.get_token(self._scope)
         except AzureError as error:
             _log.error("the app's identity gave no token for %s", self._scope)
-            raise UpstreamError("The proxy could not sign in to the model. Contact your organiser.") from error
+            text = "The proxy could not sign in to the model. Contact your organiser."
+            raise UpstreamError(text) from error
         return self._token
 
     async def close(self) -> None:

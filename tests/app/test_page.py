@@ -115,7 +115,7 @@ async def test_page_shows_the_proxys_messages_for_a_wrong_code_and_a_used_up_quo
     await sign_in(opened, code)
     await text_when(opened, "facts", "0 of 0 left")
     await click(opened, "ask")
-    await text_when(opened, "answer", "They are renewed at")
+    await text_when(opened, "answer", "Ask your organiser to raise it.")
     assert await opened.evaluate("document.getElementById('problem').hidden")
 
 

@@ -185,7 +185,9 @@ ROWS = {
         404, "model_not_found", not_its_model, ("'gpt-4o'", f"Use one of: {MODEL}."), param="model"
     ),
     "no-such-path": Row(404, "not_found", nowhere, ("/v1/embeddings", "chat completions only")),
-    "wrong-method": Row(405, "method_not_allowed", wrong_method, ("does not accept GET. Use POST.",), {"allow": "POST"}),
+    "wrong-method": Row(
+        405, "method_not_allowed", wrong_method, ("does not accept GET. Use POST.",), {"allow": "POST"}
+    ),
     "too-large": Row(
         413, "request_too_large", sends(b"x" * 7_500_001), ("larger than 7.5 MB", "smaller image")
     ),

@@ -337,7 +337,9 @@ async def is_not_found(stage: Stage, target: str, words: str) -> None:
 async def test_an_unknown_path_without_v1_is_not_sent_to_v1(stage: Stage, path: str) -> None:
     got = await answered(stage.post(path=path))
     assert (got.status, got.error["code"]) == (404, "not_found")
-    assert got.error["message"].startswith(f"'{path}' is not supported here. The proxy serves chat completions only")
+    assert got.error["message"].startswith(
+        f"'{path}' is not supported here. The proxy serves chat completions only"
+    )
 
 
 async def test_a_long_path_without_v1_is_shown_whole(stage: Stage) -> None:

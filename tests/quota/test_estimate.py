@@ -1,4 +1,4 @@
-"""The estimate of a prompt is from above in every language, and not absurdly so in English."""
+"""The estimate of a prompt is not too low in any language, and not far too high in English."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from shared.quota.estimate import INLINED_TOKENS, learned, prompt_tokens
+from shared.quota.estimate import INLINED_TOKENS, next_correction, prompt_tokens
 
-# A text, and how many characters of it make a token: fewer than is usual for the tokenizers of the gpt-4o and
-# gpt-4 families (prose 4 to 5, code about 3), so that what is assumed here is on the dense side.
+# A text, and its characters per token: fewer than usual for the tokenizers of the gpt-4o and gpt-4 families (prose
+# 4 to 5, code about 3), so that the assumed token counts are high.
 SAMPLES = {
     "prose": ("Glove boxes keep what must not meet the air away from it, and hands out of harm. ", 3.5),
     "code": ("def add(a: int, b: int) -> int:\n    return a + b  # {'x': [1, 2, 3]}\n", 2.2),
@@ -35,36 +35,36 @@ def body(content: Any, **members: Any) -> bytes:
 
 @pytest.mark.parametrize("name", SAMPLES)
 @pytest.mark.parametrize("times", [1, 50])
-def test_it_is_from_above(name: str, times: int) -> None:
+def test_estimate_is_not_too_low(name: str, times: int) -> None:
     text, characters_per_token = SAMPLES[name]
     assert prompt_tokens(body(text * times)) >= len(text * times) / characters_per_token
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_it_is_no_more_than_the_bytes(name: str) -> None:
-    """No tokenizer of this family makes more tokens than there are bytes."""
-    asked = body(SAMPLES[name][0] * 20)
-    assert prompt_tokens(asked) <= len(asked) + 1
+def test_estimate_is_at_most_the_number_of_bytes(name: str) -> None:
+    """No tokenizer of this family makes more tokens than bytes."""
+    request = body(SAMPLES[name][0] * 20)
+    assert prompt_tokens(request) <= len(request) + 1
 
 
-def test_escapes_count_for_no_less_than_what_they_stand_for() -> None:
+def test_escaped_text_counts_as_much_as_plain_text() -> None:
     text = SAMPLES["Chinese"][0] * 20
     escaped = json.dumps({"messages": [{"role": "user", "content": text}]}).encode()
     assert prompt_tokens(escaped) >= prompt_tokens(body(text)) * 0.9
 
 
-def test_english_is_not_taken_for_more_than_thrice_itself() -> None:
+def test_english_is_estimated_at_most_three_times_too_high() -> None:
     text = SAMPLES["prose"][0] * 50
     assert prompt_tokens(body(text)) <= 3 * len(text) / 4.5
 
 
-def test_every_message_has_its_few_tokens() -> None:
-    """Each costs about four more than its text (the OpenAI cookbook, "How to count tokens")."""
+def test_every_message_adds_a_few_tokens() -> None:
+    """About four beyond its text, according to the OpenAI cookbook, "How to count tokens"."""
     messages = [{"role": "user", "content": "a"}] * 100
     assert prompt_tokens(json.dumps({"messages": messages}).encode()) >= 100 * 5
 
 
-def test_tools_count_as_they_are_written() -> None:
+def test_tools_are_counted() -> None:
     tool = {"type": "function", "function": {"name": "find", "description": "Find glove boxes. " * 50}}
     assert prompt_tokens(body("a", tools=[tool])) - prompt_tokens(body("a")) >= 200
 
@@ -77,7 +77,7 @@ INLINED = "data:image/png;base64," + b64encode(bytes(range(256)) * 400).decode()
 
 
 @pytest.mark.parametrize("url", ["https://example.com/a.png", INLINED])
-def test_an_image_counts_as_a_fixed_figure(url: str) -> None:
+def test_image_counts_as_a_fixed_number_of_tokens(url: str) -> None:
     alone = prompt_tokens(body([{"type": "text", "text": "a"}]))
     one = prompt_tokens(body([{"type": "text", "text": "a"}, image(url)]))
     three = prompt_tokens(body([{"type": "text", "text": "a"}, *[image(url)] * 3]))
@@ -85,24 +85,24 @@ def test_an_image_counts_as_a_fixed_figure(url: str) -> None:
     assert 3 * INLINED_TOKENS <= three - alone <= 3 * (INLINED_TOKENS + 60)
 
 
-def test_a_sound_and_a_file_count_as_a_fixed_figure() -> None:
+def test_sound_and_file_count_as_a_fixed_number_of_tokens() -> None:
     data = INLINED.partition(",")[2]
     sound = {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
     file = {"type": "file", "file": {"file_data": INLINED, "filename": "a.pdf"}}
     assert 2 * INLINED_TOKENS <= prompt_tokens(body([sound, file])) <= 2 * INLINED_TOKENS + 200
 
 
-def test_base64_in_a_text_is_text() -> None:
+def test_base64_in_text_counts_as_text() -> None:
     data = INLINED.partition(",")[2]
     assert prompt_tokens(body(data)) >= len(data) / 2
     beside_an_image = body([{"type": "text", "text": data}, image("https://example.com/a.png")])
     assert prompt_tokens(beside_an_image) >= len(data) / 2 + INLINED_TOKENS
 
 
-def test_an_estimate_that_was_too_low_raises_the_next_at_once_and_right_ones_lower_it_again() -> None:
-    assert learned(1.0, estimated=100, reported=80) == 1.0
-    assert learned(1.0, estimated=100, reported=500) == 5.0
-    assert learned(5.0, estimated=100, reported=500) == 5.0
-    assert learned(5.0, estimated=100, reported=90) == 2.5
-    assert learned(2.5, estimated=100, reported=240) == 2.4
-    assert learned(1.2, estimated=100, reported=0) == 1.0
+def test_correction_rises_at_once_after_a_low_estimate_and_halves_after_good_ones() -> None:
+    assert next_correction(1.0, estimated=100, reported=80) == 1.0
+    assert next_correction(1.0, estimated=100, reported=500) == 5.0
+    assert next_correction(5.0, estimated=100, reported=500) == 5.0
+    assert next_correction(5.0, estimated=100, reported=90) == 2.5
+    assert next_correction(2.5, estimated=100, reported=240) == 2.4
+    assert next_correction(1.2, estimated=100, reported=0) == 1.0

@@ -1,4 +1,4 @@
-"""One contract for every ledger store: the fake of the tests, and the real one on Azurite."""
+"""The contract of a ledger store, for the fake one and for the real one on Azurite."""
 
 from __future__ import annotations
 
@@ -35,31 +35,31 @@ def key() -> Key:
     return Key("store", f"amy-{next(_numbers)}:2026-01-31")
 
 
-async def test_a_missing_row_is_an_empty_one(store: LedgerStore, key: Key) -> None:
+async def test_missing_row_reads_as_an_empty_one(store: LedgerStore, key: Key) -> None:
     assert await store.read(key) == Row()
 
 
-async def test_a_row_comes_back_as_it_was_written(store: LedgerStore, key: Key) -> None:
+async def test_row_reads_as_it_was_written(store: LedgerStore, key: Key) -> None:
     written = await store.write(key, FULL)
     assert written.version and written._replace(version=None) == FULL
     assert await store.read(key) == written
 
 
-async def test_every_write_has_a_version_of_its_own(store: LedgerStore, key: Key) -> None:
+async def test_every_write_has_its_own_version(store: LedgerStore, key: Key) -> None:
     first = await store.write(key, FULL)
     second = await store.write(key, first._replace(writer="instance-2"))
     assert second.version not in {first.version, None}
     assert await store.read(key) == second
 
 
-async def test_a_second_insert_is_a_conflict(store: LedgerStore, key: Key) -> None:
+async def test_second_insert_is_a_conflict(store: LedgerStore, key: Key) -> None:
     written = await store.write(key, FULL)
     with pytest.raises(Conflict):
         await store.write(key, FULL._replace(writer="instance-2"))
     assert await store.read(key) == written
 
 
-async def test_a_write_over_a_stale_version_is_a_conflict(store: LedgerStore, key: Key) -> None:
+async def test_write_over_a_stale_version_is_a_conflict(store: LedgerStore, key: Key) -> None:
     first = await store.write(key, FULL)
     second = await store.write(key, first._replace(writer="instance-2"))
     with pytest.raises(Conflict):
@@ -67,14 +67,14 @@ async def test_a_write_over_a_stale_version_is_a_conflict(store: LedgerStore, ke
     assert await store.read(key) == second
 
 
-async def test_an_update_of_a_row_that_is_gone_is_a_conflict(store: LedgerStore, key: Key) -> None:
+async def test_update_of_a_deleted_row_is_a_conflict(store: LedgerStore, key: Key) -> None:
     other = await store.write(Key(key.event_code, key.row + "-other"), FULL)
     with pytest.raises(Conflict):
         await store.write(key, other)
     assert await store.read(key) == Row()
 
 
-async def test_of_many_writers_at_once_exactly_one_wins(store: LedgerStore, key: Key) -> None:
+async def test_exactly_one_of_many_simultaneous_writers_wins(store: LedgerStore, key: Key) -> None:
     before = await store.write(key, FULL)
 
     async def write(number: int) -> Row | None:
@@ -94,7 +94,7 @@ async def test_accounts_do_not_share_a_row(store: LedgerStore, key: Key) -> None
 
 
 @pytest.mark.parametrize("fault", [Fault.BEFORE, Fault.AFTER, Fault.LATE])
-async def test_the_fake_says_no_more_of_a_failed_write_than_the_tables_can(fault: Fault, key: Key) -> None:
+async def test_failed_write_of_the_fake_hides_its_outcome_as_the_tables_do(fault: Fault, key: Key) -> None:
     fake = FakeLedger(always=fault)
     with pytest.raises(StoreUnavailable):
         await fake.write(key, FULL)
@@ -104,18 +104,18 @@ async def test_the_fake_says_no_more_of_a_failed_write_than_the_tables_can(fault
     assert (fake.row(key) != Row()) == (fault is not Fault.BEFORE)
 
 
-async def test_tables_that_do_not_answer_are_told_as_such(key: Key) -> None:
+async def test_tables_that_do_not_respond_are_unavailable(key: Key) -> None:
     async with TableTap(target=None).open() as tap:
-        away = Tables(open_service(tap.connection_string, None))
+        unavailable = Tables(open_service(tap.connection_string, None))
         with pytest.raises(StoreUnavailable):
-            await away.read(key)
+            await unavailable.read(key)
         with pytest.raises(StoreUnavailable):
-            await away.write(key, FULL)
-        await away.close()
+            await unavailable.write(key, FULL)
+        await unavailable.close()
 
 
-class _LosesAnswers(TableTap):
-    """Passes the next write on, and hangs up instead of answering it."""
+class _LosesResponses(TableTap):
+    """Forwards the next write, and hangs up instead of returning its response."""
 
     losing = False
 
@@ -128,19 +128,19 @@ class _LosesAnswers(TableTap):
 
 
 @pytest.mark.parametrize("version", ["insert", "update"])
-async def test_a_write_is_sent_once_even_where_its_connection_is_closed(
+async def test_write_is_sent_once_even_if_its_connection_is_closed(
     azurite: Azurite, tables: Tables, key: Key, version: str
 ) -> None:
     before = FULL if version == "insert" else await tables.write(key, FULL)
-    tap = _LosesAnswers(target=azurite.port)
+    tap = _LosesResponses(target=azurite.port)
     async with tap.open():
         through = Tables(open_service(tap.connection_string, None))
-        await through.read(key)  # the connection is one that was used before
+        await through.read(key)  # so that the write uses an open connection
         tap.losing = True
-        asked = len(tap.requests)
+        before_write = len(tap.requests)
         with pytest.raises(StoreUnavailable):
             await through.write(key, before._replace(writer="instance-9"))
-        assert len(tap.requests) - asked == 1
+        assert len(tap.requests) - before_write == 1
         await through.close()
     assert (await tables.read(key)).writer == "instance-9"
 
@@ -153,7 +153,7 @@ async def quotas(azurite: Azurite, tables: Tables) -> AsyncIterator[TableClient]
 
 
 @pytest.mark.parametrize(
-    "nonsense",
+    "invalid",
     [
         {"requests_granted": "many"},
         {"requests_granted": ""},
@@ -164,14 +164,14 @@ async def quotas(azurite: Azurite, tables: Tables) -> AsyncIterator[TableClient]
         {"tokens_used": None},
     ],
 )
-async def test_a_row_that_is_nonsense_is_never_taken_for_an_empty_one(
+async def test_invalid_row_is_never_read_as_an_empty_one(
     tables: Tables,
     quotas: TableClient,
     key: Key,
-    nonsense: dict[str, Any],
+    invalid: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    entity = ledger_to_row(key, FULL) | nonsense
+    entity = ledger_to_row(key, FULL) | invalid
     await quotas.upsert_entity({name: value for name, value in entity.items() if value is not None})
     with pytest.raises(StoreUnavailable):
         await tables.read(key)

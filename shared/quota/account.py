@@ -1,0 +1,223 @@
+"""The numbers of one account, as this instance knows them: arithmetic only, with no clock, table or await.
+
+`exchange.py` keeps them in step with the account's row in the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+from msgspec import Struct
+
+from .amounts import NO_LIMIT, NOTHING, Amount
+from .blocks import SHARE, Blocks
+from .ledger_row import NO_ROW, Change, Key, Purpose, Row
+
+REMEMBERED_SECONDS: Final = 1.0
+"""How long a row counts as fresh. A refused client in a loop costs no more table calls than this allows."""
+
+
+class Claim(Struct, frozen=True, gc=False):
+    """What one call holds in one account.
+
+    `drawn` is the part that comes out of a grant: units without a limit need no grant.
+    """
+
+    amount: Amount
+    drawn: Amount
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """What one instance has in hand of one account.
+
+    At all times the row's `granted` covers the row's `used` and what all instances have in hand: what is
+    spare, what is drawn for holds, and what is spent.
+    """
+
+    key: Key
+    blocks: Blocks
+    used_at: float
+    limit: Amount = NO_LIMIT
+    correction: float = 1.0
+    """The factor for prompt estimates, see `estimate.next_correction`. The quota maintains it."""
+    row: Row = NO_ROW
+    """As last seen. At first the row is assumed missing, so a first call is one insert without a read."""
+    seen_at: float = -inf
+    is_stale: bool = False
+    """Whether another instance has written since the row was seen."""
+    spare: Amount = NOTHING
+    """Granted to this instance and free. A negative amount is owed: a call cost more than its hold, or began
+    when there was no limit."""
+    held: Amount = NOTHING
+    spent: Amount = NOTHING
+    """Used, and not yet reported to the row."""
+    wanted: Amount = NOTHING
+    """What all calls that wait for a grant want, together."""
+    granted_under: Amount = NO_LIMIT
+    """The limit under which the spare amount was granted."""
+    doubt: Change | None = None
+    """A write that is under way, or whose outcome is unknown."""
+
+    def take(self, wanted: Amount, now: float) -> Claim | None:
+        """Hold `wanted` if the spare amount covers it.
+
+        After the limit was lowered, the spare amount must go back first: then the result is None.
+        """
+        self.used_at = now
+        limit, drawn = self.limit, wanted.in_limited_units(self.limit)
+        if not self.spare.in_limited_units(limit).covers(drawn):
+            return None
+        if limit is not self.granted_under and not limit.covers(self.granted_under):
+            return None
+        self.spare = self.spare.minus(drawn)
+        self.held = self.held.plus(wanted)
+        return Claim(wanted, drawn)
+
+    def take_rest(self, least: Amount, now: float) -> Claim | None:
+        """Hold the spare tokens if they are at least `least`."""
+        return self.take(Amount(least.requests, max(self.spare.tokens, least.tokens)), now)
+
+    def settle(self, claim: Claim, used: Amount, now: float) -> None:
+        """Replace a claim by what the call used. A call that used more than it drew leaves a debt."""
+        self.spare = self.spare.plus(claim.drawn).minus(used)
+        self.held = self.held.minus(claim.amount)
+        self.spent = self.spent.plus(used)
+        self.used_at = now
+
+    def is_fresh(self, now: float) -> bool:
+        return now - self.seen_at < REMEMBERED_SECONDS
+
+    def is_out_of(self, wanted: Amount, now: float) -> bool:
+        """Whether the row, seen a moment ago, cannot supply the missing units."""
+        if not (self.limit.covers(self.granted_under) and self.is_fresh(now)):
+            return False
+        missing = wanted.minus(self.spare).in_limited_units(self.limit)
+        free = self.limit.minus(self.row.granted.at_least(self.row.used)).at_least(NOTHING)
+        return all(lack <= 0 or left <= 0 for lack, left in zip(missing, free, strict=True))
+
+    @property
+    def remaining(self) -> Amount:
+        """What new calls can still use: in the row, as last seen, and in hand here.
+
+        Nothing while the row has not been seen, so that no figure promises more than there is.
+        """
+        if self.seen_at == -inf:
+            return NOTHING
+        (granted, granted_tokens), (used, used_tokens) = self.row.granted, self.row.used
+        requests, tokens = self.spare
+        limit, tokens_limit = self.limit
+        return Amount(
+            _left(limit, granted, used, requests),
+            _left(tokens_limit, granted_tokens, used_tokens, tokens),
+        )
+
+    @property
+    def used(self) -> Amount:
+        """What calls have used, as far as this instance knows; running calls count with their holds."""
+        return self.charged.plus(self.held)
+
+    @property
+    def charged(self) -> Amount:
+        """What ended calls have used, as far as this instance knows."""
+        in_doubt = self.doubt.spent if self.doubt else NOTHING
+        return self.row.used.plus(in_doubt).plus(self.spent)
+
+    @property
+    def owes(self) -> bool:
+        return not self.spare.in_limited_units(self.limit).covers(NOTHING)
+
+    @property
+    def needs_write(self) -> bool:
+        """Whether there is something to return or report, or a write whose outcome is unknown."""
+        return not (self.spare == self.spent == NOTHING and self.doubt is None)
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether other instances should not wait long for the next write.
+
+        So it is when more is spare here than a block's share of what remains (after a call that held much and
+        used little), when something is owed, or when the outcome of a write is unknown.
+        """
+        requests, tokens = self.spare.in_limited_units(self.limit)
+        is_large = not self.remaining.covers(Amount(requests * SHARE, tokens * SHARE))
+        return is_large or self.owes or self.doubt is not None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is in hand, held or wanted."""
+        return self.held == self.wanted == NOTHING and not self.needs_write
+
+    def plan(self, purpose: Purpose, writer: str) -> Change:
+        """The next write to the row, as last seen. `writer` is a name that no other write has."""
+        keeps = purpose is not Purpose.GIVE_BACK and self.limit.covers(self.granted_under)
+        returned = self.spare.at_most(NOTHING) if keeps else self.spare
+        used = self.row.used.plus(self.spent)
+        # Never below what was used, even if the row was edited by hand.
+        granted = self.row.granted.minus(returned).at_least(used)
+        free = self.limit.minus(granted).at_least(NOTHING).in_limited_units(self.limit)
+        taken = self._next_block(free, self.spare.minus(returned)) if purpose is Purpose.TAKE else NOTHING
+        row = Row(granted.plus(taken), used, writer, self.row.version)
+        return Change(row, returned, taken, self.spent, self.limit)
+
+    def _next_block(self, free: Amount, kept: Amount) -> Amount:
+        """What the waiting calls want; and for later calls, a share of what is free.
+
+        What is kept counts towards both. Otherwise the unit that lasts longer would pile up here.
+        """
+        missing = self.wanted.in_limited_units(self.limit).minus(kept)
+        share = self.blocks.share(free).minus(kept)
+        return share.at_least(missing).at_least(NOTHING).at_most(free)
+
+    def skip_write(self, change: Change) -> None:
+        """An empty change needs no write."""
+        self.granted_under = change.limit
+
+    def before_write(self, change: Change) -> None:
+        """Take out of hand what the write carries, so that no call can spend it meanwhile."""
+        self.doubt = change
+        self.spare = self.spare.minus(change.returned)
+        self.spent = self.spent.minus(change.spent)
+
+    def after_write(self, change: Change, row: Row, now: float) -> None:
+        """The write succeeded: `row` is in the table."""
+        self._see(row, now)
+        self._apply(change, now)
+
+    def after_conflict(self, change: Change) -> None:
+        """The first try of a write met a conflict: put back what it carried."""
+        self.doubt = None
+        self.spare = self.spare.plus(change.returned)
+        self.spent = self.spent.plus(change.spent)
+
+    def after_read(self, row: Row, now: float) -> None:
+        """`row` is in the table. It may show whether the write in doubt arrived."""
+        self._see(row, now)
+        change = self.doubt
+        if change is None or row.version == change.row.version:
+            return
+        if row.writer == change.row.writer:
+            self._apply(change, now)
+        else:
+            # Others wrote since, so the outcome cannot be known. At most one block is lost. What was owed
+            # is owed again, so that nothing is given away.
+            self.doubt = None
+            self.spare = self.spare.plus(change.returned.at_most(NOTHING))
+
+    def _see(self, row: Row, now: float) -> None:
+        self.row, self.seen_at, self.is_stale = row, now, False
+
+    def _apply(self, change: Change, now: float) -> None:
+        self.doubt = None
+        self.spare = self.spare.plus(change.taken)
+        self.granted_under = change.limit
+        if change.taken != NOTHING:
+            self.blocks.take(change.taken, now)
+
+
+def _left(limit: int, granted: int, used: int, spare: int) -> int:
+    gone = granted if granted > used else used
+    left = spare + limit - gone if limit > gone else spare
+    return 0 if left < 0 else left if left < limit else limit

@@ -1,0 +1,83 @@
+"""All accounts that this instance draws on. Idle ones give back what they have, and are forgotten later."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from ..core.errors import StoreUnavailable
+from .account import Account
+from .amounts import Amount
+from .blocks import Blocks
+from .exchange import Exchange
+from .ledger_row import Key, LedgerStore
+
+_log = logging.getLogger(__name__)
+
+KEPT_SECONDS: Final = 900.0
+MAX_KEPT: Final = 2000
+"""Beyond this number, idle accounts are forgotten at once: a client can invent any number of users."""
+WRITES_AT_ONCE: Final = 16
+URGENT_DIVISOR: Final = 3
+"""An urgent write waits for this fraction of the time that a grant may lie idle."""
+
+
+class Accounts:
+    """`clock` gives seconds and never goes back."""
+
+    def __init__(self, store: LedgerStore, idle_seconds: float, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._idle_seconds = idle_seconds
+        self._clock = clock
+        self._exchanges: dict[tuple[str, str], Exchange] = {}
+        """By `Key`, which equals a plain tuple: that is cheaper to build, and every call needs one."""
+
+    def __len__(self) -> int:
+        return len(self._exchanges)
+
+    def get(self, event_code: str, row: str, limit: Amount, largest_block: Amount) -> Exchange:
+        """The account with this key, under the limit of today."""
+        exchange = self._exchanges.get((event_code, row))
+        if exchange is None:
+            key = Key(event_code, row)
+            account = Account(key, Blocks(largest_block), self._clock())
+            exchange = self._exchanges[key] = Exchange(account, self._store, self._clock)
+        exchange.account.limit = limit
+        return exchange
+
+    async def give_back(self, *, everything: bool = False) -> None:
+        """Return and report what lies idle, or with `everything`, what all accounts have in hand."""
+        now = self._clock()
+        due = [
+            exchange
+            for exchange in self._exchanges.values()
+            if exchange.account.needs_write and (everything or self._is_due(exchange.account, now))
+        ]
+        for first in range(0, len(due), WRITES_AT_ONCE):
+            await asyncio.gather(*map(_give_back, due[first : first + WRITES_AT_ONCE]))
+
+    def forget(self) -> None:
+        """Forget accounts that were not used for long.
+
+        Until then they keep the version of their row, which saves a read when the user comes back.
+        """
+        now = self._clock()
+        kept_seconds = KEPT_SECONDS if len(self._exchanges) <= MAX_KEPT else self._idle_seconds
+        for key, exchange in list(self._exchanges.items()):
+            if exchange.can_be_forgotten and now - exchange.account.used_at >= kept_seconds:
+                del self._exchanges[key]
+
+    def _is_due(self, account: Account, now: float) -> bool:
+        unused_seconds = now - account.used_at
+        if unused_seconds >= self._idle_seconds:
+            return True
+        return unused_seconds >= self._idle_seconds / URGENT_DIVISOR and account.is_urgent
+
+
+async def _give_back(exchange: Exchange) -> None:
+    try:
+        await exchange.give_back()
+    except StoreUnavailable:
+        _log.warning("Cannot return unused quota: the tables do not respond. The next sweep tries again.")

@@ -1,0 +1,193 @@
+"""Keeps an account exact over all instances, with few table calls.
+
+The row in the table is the truth of what has been *granted*. An instance takes a block by a conditional
+write, spends it from memory, and gives back what lies idle. So no two instances can give the same request
+away, and most calls need no table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+from ..core.errors import StoreUnavailable
+from ..core.ids import new_id
+from .account import Account, Claim
+from .amounts import NOTHING, Amount
+from .ledger_row import Change, Conflict, LedgerStore, Purpose
+
+MAX_TRIES: Final = 20
+"""With the pauses between them about two seconds: an attendee waits for it."""
+
+_CROWDED: Final = "Too many requests at the same time. Try again in a second."
+
+
+class Exchange:
+    """The exchange of one account with its row. One table operation runs at a time, for all waiting calls.
+
+    `clock` gives seconds and never goes back; `sleep` waits before another try.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        store: LedgerStore,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.account = account
+        self._store = store
+        self._clock = clock
+        self._sleep = sleep
+        self._running: asyncio.Task[None] | None = None
+
+    async def hold(self, wanted: Amount, least: Amount) -> Claim | None:
+        """Hold `wanted`, or what is left if that is at least `least`; None if it is less.
+
+        Raises:
+            StoreUnavailable: the table does not respond, and what is in hand does not suffice.
+        """
+        account, now = self.account, self._clock()
+        if claim := account.take(wanted, now):
+            return claim
+        if account.is_out_of(wanted, now):
+            return account.take_rest(least, now)
+        account.wanted = account.wanted.plus(wanted)
+        try:
+            return await self._hold_after_grant(wanted, least)
+        finally:
+            account.wanted = account.wanted.minus(wanted)
+
+    def settle(self, claim: Claim, used: Amount) -> None:
+        """Replace what a call holds by what it used.
+
+        A debt is reported to the row at once, in the background, so that other instances give out less.
+        """
+        self.account.settle(claim, used, self._clock())
+        if not claim.drawn.covers(used):
+            self._report_debt()
+
+    def release(self, claim: Claim) -> None:
+        """Undo a hold."""
+        self.settle(claim, NOTHING)
+
+    async def refresh(self, *, remembered: bool = False) -> None:
+        """Read the row for figures that are true now, or with `remembered`, at most a second old.
+
+        Raises:
+            StoreUnavailable: the table does not respond.
+        """
+        if not (remembered and self.account.is_fresh(self._clock())):
+            await self._join(self._read)
+
+    async def give_back(self) -> None:
+        """Return what is spare, and report what was spent.
+
+        Raises:
+            StoreUnavailable: the table does not respond. Nothing is lost: call it again later.
+        """
+        while self._running is not None:
+            await asyncio.wait([self._running])
+        account = self.account
+        account.blocks.give_back(account.spare.in_limited_units(account.limit))
+        await self._join(lambda: self._exchange(Purpose.GIVE_BACK))
+
+    @property
+    def can_be_forgotten(self) -> bool:
+        """Whether the row has everything that this instance knows, and no call waits here."""
+        return self.account.is_settled and self._running is None
+
+    async def _hold_after_grant(self, wanted: Amount, least: Amount) -> Claim | None:
+        account = self.account
+        try:
+            # More than once: a write that was under way before this call came may not include it.
+            for _ in range(MAX_TRIES * 4):
+                await self._join(lambda: self._exchange(Purpose.TAKE))
+                now = self._clock()
+                if claim := account.take(wanted, now):
+                    return claim
+                if account.is_out_of(wanted, now):
+                    return account.take_rest(least, now)
+        except StoreUnavailable:
+            now = self._clock()
+            if rest := account.take(wanted, now) or account.take_rest(least, now):
+                return rest
+            raise
+        raise StoreUnavailable(_CROWDED, 1)
+
+    def _report_debt(self) -> None:
+        """Start a write, unless one is running: its end comes back here.
+
+        A write that fails is left to the next hold or sweep.
+        """
+        if self._running is None and self.account.owes:
+            self._start(self._exchange(Purpose.REPORT))
+
+    async def _join(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Wait for the running operation, or start `work` if there is none. It outlives its caller."""
+        running = self._running
+        if running is None or running.done():  # its callback may not have run yet
+            running = self._start(work())
+        await asyncio.shield(running)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        self._running = asyncio.create_task(work)
+        self._running.add_done_callback(self._end)
+        return self._running
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        if self._running is task:
+            self._running = None
+        # This also retrieves the exception when every caller has left.
+        if not task.cancelled() and task.exception() is None:
+            self._report_debt()
+
+    async def _exchange(self, purpose: Purpose) -> None:
+        """Return, report and take in one conditional write; again when another instance was faster."""
+        if purpose is Purpose.TAKE:
+            self.account.blocks.use_up(self._clock())
+        for attempt in range(MAX_TRIES):
+            try:
+                await self._catch_up()
+                return await self._write(await self._plan(purpose))
+            except Conflict:
+                self.account.is_stale = True
+                await self._sleep(random.random() * min(0.01 * 2**attempt, 0.25))  # noqa: S311 - jitter
+        raise StoreUnavailable(_CROWDED, 1)
+
+    async def _catch_up(self) -> None:
+        if self.account.is_stale or self.account.doubt is not None:
+            await self._read()
+        if (change := self.account.doubt) is not None:
+            # The write did not arrive, and still may. So send the same write again: the first to arrive
+            # counts, and the other meets a conflict.
+            await self._send(change)
+
+    async def _plan(self, purpose: Purpose) -> Change:
+        change = self.account.plan(purpose, new_id())
+        if purpose is not Purpose.TAKE or not change.is_empty or self.account.is_fresh(self._clock()):
+            return change
+        # The row had nothing left when it was last seen. Others may have given back since.
+        await self._read()
+        return self.account.plan(purpose, new_id())
+
+    async def _write(self, change: Change) -> None:
+        if change.is_empty:
+            self.account.skip_write(change)
+            return
+        self.account.before_write(change)
+        try:
+            await self._send(change)
+        except Conflict:
+            self.account.after_conflict(change)
+            raise
+
+    async def _read(self) -> None:
+        row = await self._store.read(self.account.key)
+        self.account.after_read(row, self._clock())
+
+    async def _send(self, change: Change) -> None:
+        row = await self._store.write(self.account.key, change.row)
+        self.account.after_write(change, row, self._clock())

@@ -1,0 +1,69 @@
+"""The refusals of a quota, in the words that attendees read."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from ..core.errors import EventQuotaExceeded, QuotaExceeded, RequestQuotaExceeded, TokenQuotaExceeded
+from ..core.models import Event
+from ..core.times import local_and_utc
+from .account import Account
+from .amounts import Amount
+from .standing import LEAST_CALL, TOTAL_ROW, Day
+
+RUNNING_RETRY_SECONDS: Final = 2
+
+_TOTAL_IS_HELD: Final = "Requests that are still running hold the rest of this event's tokens."
+_DAY_IS_HELD: Final = "Your requests that are still running hold the rest of your tokens."
+
+
+def refusal(
+    account: Account, least: Amount, choices: int, event: Event, day: Day, now: datetime
+) -> QuotaExceeded:
+    """The refusal of a call that needs `least` for its `choices`, which `account` does not have."""
+    is_total = account.key.row == TOTAL_ROW
+    kind = EventQuotaExceeded if is_total else TokenQuotaExceeded
+    if account.remaining.requests >= 1:
+        if least.tokens > account.limit.tokens and account.remaining.covers(LEAST_CALL):
+            return kind(_too_long(account, least, choices))
+        if account.remaining.plus(account.held).tokens >= least.tokens:
+            text = _TOTAL_IS_HELD if is_total else _DAY_IS_HELD
+            return kind(f"{text} Try again when they finish.", RUNNING_RETRY_SECONDS, running=True)
+    if is_total:
+        organizer = f" ({event.organizer})" if event.organizer else ""
+        return EventQuotaExceeded(f"This event has used its whole quota. Ask your organiser{organizer}.")
+    return _day_is_used(account, event, day, now)
+
+
+def _too_long(account: Account, least: Amount, choices: int) -> str:
+    owner = "this event's" if account.key.row == TOTAL_ROW else "your daily"
+    needs = f"it needs about {least.tokens:,} tokens, and {owner} limit is {account.limit.tokens:,}"
+    fewer = ", or ask for fewer answers (n)" if choices > 1 else ""
+    return f"Your message is too long: {needs}. Send a shorter one{fewer}."
+
+
+def _day_is_used(account: Account, event: Event, day: Day, now: datetime) -> QuotaExceeded:
+    """A day's quota comes back at midnight. Waiting does not help if a whole day's quota is too small."""
+    wait = max(1.0, (day.ends_at - now).total_seconds())
+    again = f"You can continue on {local_and_utc(day.ends_at, event.time_zone)}."
+    requests, tokens = account.remaining
+    limit = account.limit
+    if requests < 1:
+        return RequestQuotaExceeded(_requests_are_used(limit.requests, again), wait)
+    if not limit.covers(LEAST_CALL):
+        small = f"Your daily limit of {plural(limit.tokens, 'token')} is too small for any request"
+        return TokenQuotaExceeded(f"{small}. Ask your organiser to raise it.")
+    left = f"You have {tokens:,} of {limit.tokens:,} tokens left today, too few for this request"
+    return TokenQuotaExceeded(f"{left}. {again}", wait)
+
+
+def _requests_are_used(limit: int, again: str) -> str:
+    if limit == 0:
+        return "Your daily limit is 0 requests. Ask your organiser to raise it."
+    used = "your 1 request" if limit == 1 else f"all {limit:,} requests"
+    return f"You have used {used} for today. {again}"
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

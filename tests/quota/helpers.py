@@ -1,0 +1,94 @@
+"""Values, fakes and calls that several tests of the quota share."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.core.errors import ProxyError
+from shared.core.models import Credential, Event, Usage
+from shared.quota.ledger_row import Key
+from shared.quota.quota import Need, Quota
+from shared.quota.standing import TOTAL_ROW
+from tests.conftest import EVENT, QUESTION, Answered, Stage, answered
+
+IDLE_SECONDS = 600.0
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+AMY, BOB = Credential("hackathon", "amy"), Credential("hackathon", "bob")
+KEY = Key("hackathon", "amy:2026-01-31")
+TOTAL = Key("hackathon", TOTAL_ROW)
+NEED = Need(prompt_tokens=20, output_cap=100, choices=1)
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def no_sleep(_: float) -> None:
+    await asyncio.sleep(0)
+
+
+async def turn_loop() -> None:
+    """Let every task run until it waits for something."""
+    for _ in range(8):
+        await asyncio.sleep(0)
+
+
+def event_with(**limits: int | None) -> Event:
+    return replace(EVENT, **limits)  # type: ignore[arg-type]
+
+
+async def call(quota: Quota, event: Event, credential: Credential = AMY) -> str:
+    """Make a call that uses 50 tokens; returns "ok" or the code of the refusal."""
+    try:
+        hold = await quota.hold(credential, event, NEED, NOW)
+    except ProxyError as error:
+        return error.code
+    hold.settle(Usage(20, 30))
+    return "ok"
+
+
+def row_key(code: str, user: str = "amy") -> Key:
+    """The key of a user's row of today, in an event whose day is in UTC."""
+    return Key(code, f"{user}:{datetime.now(UTC).date().isoformat()}")
+
+
+async def post(stage: Stage, code: str, user: str = "amy", **body: object) -> Answered:
+    """One chat completion of a user of the event."""
+    return await answered(stage.post(headers={"api-key": f"{code}/{user}"}, json=QUESTION | body))
+
+
+async def post_many(stage: Stage, code: str, calls: int) -> list[int]:
+    """The statuses of several calls, one after another."""
+    return [(await post(stage, code)).status for _ in range(calls)]
+
+
+async def sweep(stage: Stage) -> None:
+    """Write everything that the instance knows to the table."""
+    assert stage.web._wiring is not None
+    await stage.web._wiring.quota.sweep(everything=True)
+
+
+async def get_event(stage: Stage, code: str, user: str = "amy") -> dict[str, Any]:
+    """The response to `GET /v1/event`."""
+    headers = {"api-key": f"{code}/{user}"}
+    response = await answered(stage.http.get(f"{stage.url}/v1/event", headers=headers))
+    event: dict[str, Any] = json.loads(response.body)
+    return event
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until the condition holds, for at most ten seconds."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the condition never held")

@@ -1,0 +1,147 @@
+"""What the quota does when the table fails, is slow, or is edited, and when calls come together."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+from shared.core.errors import RateLimited, RequestQuotaExceeded, StoreUnavailable, TokenQuotaExceeded
+from shared.core.models import Usage
+from shared.quota.amounts import Amount
+from shared.quota.exchange import MAX_TRIES
+from shared.quota.ledger_row import Key, Row
+from shared.quota.quota import Quota
+from shared.tables.quota_rows import ledger_to_row
+from shared.tables.service import open_service
+from tests.conftest import Stage
+from tests.fake_ledger import FakeLedger, Fault
+from tests.quota.helpers import AMY, BOB, KEY, NEED, NOW, call, event_with, post, row_key
+from tools.azurite import Azurite
+
+
+async def test_endless_conflicts_end_in_503_after_a_bounded_number_of_tries(
+    store: FakeLedger, quota: Quota
+) -> None:
+    store.always = Fault.CONFLICT
+    with pytest.raises(StoreUnavailable) as refused:
+        await quota.hold(AMY, event_with(requests_per_day=10), NEED, NOW)
+    assert int(refused.value.headers[b"retry-after"]) >= 1
+    assert store.total_calls <= 2 * MAX_TRIES
+
+
+async def test_figures_of_an_account_that_was_never_seen_promise_nothing(
+    store: FakeLedger, quota: Quota
+) -> None:
+    store.always = Fault.BEFORE
+    event = event_with(requests_per_day=10)
+    with pytest.raises(StoreUnavailable):
+        await quota.hold(AMY, event, NEED, NOW)
+    assert quota.last_known(AMY, event, NOW).headers(NOW)[b"x-ratelimit-remaining-requests"] == b"0"
+
+
+async def test_slow_tables_delay_only_calls_that_need_them(store: FakeLedger, quota: Quota) -> None:
+    event = event_with(requests_per_day=1000)
+    await call(quota, event)
+    store.paused = True
+    waiting = asyncio.create_task(call(quota, event, BOB))
+    await asyncio.sleep(0.01)
+    assert {await call(quota, event) for _ in range(30)} == {"ok"}
+    assert not waiting.done()
+    store.resume()
+    assert await waiting == "ok"
+
+
+async def test_refusal_carries_no_figures_of_a_user(store: FakeLedger, quota: Quota) -> None:
+    store.paused = True
+    event = event_with(requests_total=10)
+    calls = [asyncio.create_task(quota.hold(user, event, NEED, NOW)) for user in (AMY, BOB)]
+    await asyncio.sleep(0.01)
+    store.resume(Fault.BEFORE)
+    first, second = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(first, StoreUnavailable) and isinstance(second, StoreUnavailable)
+    assert first.headers == second.headers == {b"retry-after": b"5"}
+
+
+async def test_call_that_ends_on_the_next_day_is_charged_to_the_day_it_began(
+    store: FakeLedger, quota: Quota
+) -> None:
+    event = event_with(requests_per_day=1)
+    hold = await quota.hold(AMY, event, NEED, NOW)
+    tomorrow = NOW + timedelta(days=1)
+    next_day = await quota.hold(AMY, event, NEED, tomorrow)
+    hold.settle(Usage(20, 30))
+    next_day.release()
+    await quota.sweep(everything=True)
+    assert store.row(KEY).used == Amount(1, 50)
+    assert store.row(Key("hackathon", "amy:2026-02-01")).used == Amount()
+
+
+async def test_client_that_disconnects_while_it_waits_leaves_nothing_held(
+    store: FakeLedger, quota: Quota
+) -> None:
+    store.paused = True
+    waiting = asyncio.create_task(quota.hold(AMY, event_with(requests_per_day=100), NEED, NOW))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    await asyncio.sleep(0.01)
+    store.resume()
+    await asyncio.sleep(0.01)
+    await quota.sweep(everything=True)
+    assert store.row(KEY).granted == Amount()
+
+
+async def test_used_tokens_are_not_reported_as_used_requests(store: FakeLedger, quota: Quota) -> None:
+    event = event_with(requests_per_day=15, tokens_per_day=110)
+    hold = await quota.hold(AMY, event, NEED, NOW)
+    assert hold.output_cap == 90
+    with pytest.raises(TokenQuotaExceeded) as refused:
+        await quota.hold(AMY, event, NEED, NOW)
+    assert refused.value.headers[b"x-should-retry"] == b"true"
+    hold.settle(Usage(20, 30))
+    second = await quota.hold(AMY, event, NEED, NOW)
+    assert second.output_cap == 40, "released tokens are available within the same second"
+    second.settle(Usage(20, 40))
+    with pytest.raises(TokenQuotaExceeded) as refused:
+        await quota.hold(AMY, event, NEED, NOW)
+    assert refused.value.headers[b"x-should-retry"] == b"false"
+    assert quota.last_known(AMY, event, NOW).headers(NOW)[b"x-ratelimit-remaining-requests"] == b"13"
+
+
+async def test_simultaneous_calls_each_count_in_the_minute(store: FakeLedger, quota: Quota) -> None:
+    store.delay_seconds = 0.01
+    event = event_with(requests_per_minute=5, requests_per_day=100)
+    outcomes = await asyncio.gather(*(call(quota, event) for _ in range(20)))
+    assert Counter(outcomes) == {"ok": 5, "rate_limited": 15}
+
+
+async def test_call_that_the_quota_refuses_does_not_count_in_the_minute(
+    quota: Quota, store: FakeLedger
+) -> None:
+    for _ in range(3):
+        with pytest.raises(RequestQuotaExceeded):
+            await quota.hold(AMY, event_with(requests_per_minute=1, requests_per_day=0), NEED, NOW)
+    assert await call(quota, event_with(requests_per_minute=1)) == "ok"
+    with pytest.raises(RateLimited):
+        await quota.hold(AMY, event_with(requests_per_minute=1), NEED, NOW)
+
+
+@pytest.mark.parametrize("invalid", ["many", "", -1, 2.5])
+async def test_row_with_an_invalid_value_is_503_and_the_log_names_it(
+    azurite: Azurite, stage: Stage, invalid: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = await stage.add_event(requests_per_day=5)
+    key = row_key(code)
+    day = key.row.partition(":")[2]
+    service = open_service(azurite.connection_string, None)
+    row = ledger_to_row(key, Row())
+    await service.get_table_client("quotas").upsert_entity(row | {"requests_granted": invalid})
+    refused = await post(stage, code)
+    await service.close()
+    assert (refused.status, refused.error["code"]) == (503, "store_unavailable")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert not stage.simulator.calls
+    assert re.search(rf"row of event {code}, user [0-9a-f]+, day {day} in the table quotas", caplog.text)

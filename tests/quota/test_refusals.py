@@ -1,0 +1,125 @@
+"""What an attendee reads when a quota refuses a call, and whether to retry."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from tests.conftest import MODEL, Stage
+from tests.quota.helpers import post
+from tools.simulator import Answer
+
+
+def long_question(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text * 200}]
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        (0, "Your daily limit is 0 requests. Ask your organiser to raise it."),
+        (
+            1,
+            r"You have used your 1 request for today. You can continue on \d+ [A-Z][a-z]{2} \d{4}, 00:00 UTC.",
+        ),
+        (
+            2,
+            r"You have used all 2 requests for today. You can continue on \d+ [A-Z][a-z]{2} \d{4}, 00:00 UTC.",
+        ),
+    ],
+)
+async def test_used_requests_say_when_to_continue(stage: Stage, limit: int, message: str) -> None:
+    code = await stage.add_event(requests_per_day=limit)
+    for _ in range(limit):
+        await post(stage, code)
+    refused = await post(stage, code)
+    assert refused.status == 429 and re.fullmatch(message, refused.error["message"])
+
+
+async def test_used_tokens_say_when_to_continue(stage: Stage) -> None:
+    code = await stage.add_event(tokens_per_day=1_000)
+    stage.simulator.always(MODEL, Answer(prompt_tokens=30, completion_tokens=940))
+    assert (await post(stage, code)).status == 200
+    refused = await post(stage, code)
+    text = r"You have 30 of 1,000 tokens left today, too few for this request\. You can continue on .* UTC\."
+    assert re.fullmatch(text, refused.error["message"])
+    assert refused.headers["x-should-retry"] == "false" and "retry-after" in refused.headers
+
+
+@pytest.mark.parametrize("limit", ["tokens_per_day", "tokens_total"])
+async def test_call_that_can_never_fit_must_be_shorter_and_need_not_wait(stage: Stage, limit: str) -> None:
+    code = await stage.add_event(**{limit: 200})
+    assert (await post(stage, code)).status == 200
+    refused = await post(stage, code, messages=long_question("What is a glove box? "))
+    kind = "token_quota_exceeded" if limit == "tokens_per_day" else "event_quota_exceeded"
+    assert (refused.status, refused.error["code"]) == (429, kind)
+    owner = "your daily" if limit == "tokens_per_day" else "this event's"
+    assert re.fullmatch(
+        rf"Your message is too long: it needs about [\d,]+ tokens, and {owner} limit is 200\. "
+        r"Send a shorter one\.",
+        refused.error["message"],
+    )
+    assert refused.headers["x-should-retry"] == "false" and "retry-after" not in refused.headers
+    assert (await post(stage, code)).status == 200, "what is left is left"
+
+
+async def test_call_that_can_never_fit_its_many_answers_may_ask_for_fewer(stage: Stage) -> None:
+    code = await stage.add_event(tokens_per_day=1000)
+    refused = await post(stage, code, n=100)
+    assert refused.status == 429
+    assert refused.error["message"].endswith("Send a shorter one, or ask for fewer answers (n).")
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        (
+            "tokens_per_day",
+            "Your daily limit of 10 tokens is too small for any request. Ask your organiser to raise it.",
+        ),
+        ("tokens_total", "This event has used its whole quota. Ask your organiser."),
+    ],
+)
+async def test_limit_too_small_for_any_call_sends_to_the_organiser(
+    stage: Stage, limit: str, message: str
+) -> None:
+    code = await stage.add_event(**{limit: 10})
+    refused = await post(stage, code)
+    assert refused.status == 429 and "retry-after" not in refused.headers
+    assert refused.error["message"] == message
+
+
+async def test_long_call_after_the_event_total_is_used_sends_to_the_organiser(stage: Stage) -> None:
+    code = await stage.add_event(tokens_total=200, organizer="Kim")
+    stage.simulator.always(MODEL, Answer(text="word " * 300))
+    assert (await post(stage, code)).status == 200
+    refused = await post(stage, code, messages=long_question("glove box "))
+    assert refused.status == 429
+    assert refused.error["message"] == "This event has used its whole quota. Ask your organiser (Kim)."
+
+
+async def test_rest_held_by_the_users_running_calls_is_worth_a_retry(stage: Stage) -> None:
+    code = await stage.add_event(tokens_per_day=400, max_output_tokens=1000)
+    gate = stage.simulator.gate(MODEL)
+    first = asyncio.create_task(post(stage, code))
+    await gate.arrived()
+    refused = await post(stage, code)
+    assert refused.status == 429 and b"Your requests that are still running" in refused.body
+    assert (refused.headers["x-should-retry"], refused.headers["retry-after"]) == ("true", "2")
+    gate.open_all()
+    assert (await first).status == 200
+
+
+async def test_rest_held_by_running_calls_of_others_is_not_called_the_users(stage: Stage) -> None:
+    code = await stage.add_event(tokens_total=400, max_output_tokens=1000)
+    gate = stage.simulator.gate(MODEL)
+    first = asyncio.create_task(post(stage, code))
+    await gate.arrived()
+    refused = await post(stage, code, "bob")
+    assert refused.status == 429 and b"event_quota_exceeded" in refused.body
+    assert b"Your" not in refused.body
+    assert refused.headers["retry-after"] == "2"
+    gate.open_all()
+    assert (await first).status == 200
