@@ -72,23 +72,24 @@ class ChatRequest:
         first = {"choices": [], "created": 0, "id": "", "model": "", "object": ""}
         yield Chunk(azure.event({**first, "prompt_filter_results": _prompt_filter_results()}))
         role = {"content": "", "refusal": None, "role": "assistant"}
-        yield from self._each(role, {})
+        yield from self._for_each_choice(role, {})
         for word in words:
-            yield from self._each({"content": word}, azure.SAFE, tokens=1)
-        yield from self._each({}, azure.FILTERED if finish_reason == "content_filter" else {}, finish_reason)
+            yield from self._for_each_choice({"content": word}, azure.SAFE, tokens=1)
+        yield from self._for_each_choice(
+            {}, azure.FILTERED if finish_reason == "content_filter" else {}, finish_reason
+        )
         if self.include_usage and usage is not None:
             data = {"choices": [], **self._signature("chat.completion.chunk"), "usage": _usage(usage)}
             yield Chunk(azure.event(data), usage=usage)
         yield Chunk(b"data: [DONE]\n\n")
 
-    def _each(
+    def _for_each_choice(
         self,
         delta: dict[str, Any],
         filters: dict[str, Any],
         finish_reason: str | None = None,
         tokens: int = 0,
     ) -> Iterator[Chunk]:
-        """An event for each choice."""
         null = {"usage": None} if self.include_usage else {}
         for index in range(self.choices):
             choice = _choice(index, {"delta": delta}, filters, finish_reason)

@@ -1,8 +1,8 @@
 """The simulated Azure OpenAI: a server on loopback, and the controls for tests."""
 
 import secrets
+import time
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,17 +17,17 @@ from .orders import Orders
 from .wire import Gate, Response, send, strip_headers
 
 APIS: Mapping[str, Callable[[dict[str, Any], Context], ApiRequest]] = {"chat/completions": chat.parse}
-"""By path: what checks a body and makes the request of that API."""
+"""By path: the function that checks a body and returns the request of that API."""
 
 _HOST = "127.0.0.1"
 _MAX_BODY_BYTES = 64 * 2**20
 
 
 class Simulator:
-    """`deployments` None: any name exists.
+    """Accepts `keys` as `api-key` and `bearers` as `Authorization: Bearer`.
 
-    `keys` are accepted as `api-key`, `bearers` as `Authorization: Bearer`. `tokens_per_second` 0 is full
-    speed. With a seed, equal messages get equal ids; the clock gives `created`. `calls` has the last `keep`.
+    `deployments` None: any name exists. `tokens_per_second` 0: full speed. `repeatable`: equal messages get
+    equal responses. The journal keeps the last `keep` calls.
     """
 
     def __init__(
@@ -37,15 +37,14 @@ class Simulator:
         bearers: Collection[str] = (),
         deployments: Mapping[str, Deployment] | None = None,
         tokens_per_second: float = 0.0,
-        seed: int | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        repeatable: bool = False,
         keep: int = 5000,
         port: int = 0,
     ) -> None:
         self._keys, self._bearers = frozenset(keys), frozenset(bearers)
         self._deployments = deployments
         self._tokens_per_second = tokens_per_second
-        self._seed, self._clock = seed, clock
+        self._repeatable = repeatable
         self._journal, self._orders = Journal(keep), Orders()
         app = web.Application(client_max_size=_MAX_BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._handle)
@@ -141,9 +140,8 @@ class Simulator:
         fields = body.parse(entry.call.body)
         name = route.deployment or body.model(fields)
         entry.note(deployment=name)
-        context = Context(
-            name, self._deployment(name), route.api_version, int(self._clock().timestamp()), self._salt()
-        )
+        created, salt = (0, b"") if self._repeatable else (int(time.time()), secrets.token_bytes(16))
+        context = Context(name, self._deployment(name), route.api_version, created, salt)
         parsed = APIS[route.api](fields, context)
         behaviour = self._orders.take(name, parsed.prompt)
         entry.note(behaviour=behaviour)
@@ -155,9 +153,6 @@ class Simulator:
         if name not in self._deployments:
             raise Refused(azure.error(404))
         return self._deployments[name]
-
-    def _salt(self) -> bytes:
-        return secrets.token_bytes(16) if self._seed is None else str(self._seed).encode()
 
 
 def _call(request: web.Request) -> Call:

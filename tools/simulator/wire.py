@@ -127,9 +127,8 @@ def _prepared(response: Response) -> web.StreamResponse:
 
 async def _send_chunks(stream: web.StreamResponse, response: Response, entry: Entry) -> None:
     for number, chunk in enumerate(response.chunks, start=1):
-        await asyncio.sleep(
-            response.between_seconds if number > 1 else 0
-        )  # 0, too: each event is sent by itself
+        pause = response.between_seconds if number > 1 else 0.0
+        await asyncio.sleep(pause)  # even for 0 seconds, so that each event is sent by itself
         if response.gate is not None:
             await response.gate.admit(entry, number)
         await stream.write(chunk.data)
