@@ -141,6 +141,7 @@ async def test_path_version_and_credential_are_checked_as_azure_does(
         (chat("o3-mini", max_tokens=5), "max_tokens", "unsupported_parameter"),
         (chat("old", max_completion_tokens=5), "max_completion_tokens", "unsupported_parameter"),
         (chat(n=129), "n", "integer_above_max_value"),
+        (chat(content="word " * 128_000), "messages", "context_length_exceeded"),
         (chat(stream="yes"), "stream", "invalid_type"),
         (chat(stream_options={}), "stream_options", None),
         (chat(stream=True, stream_options=[]), "stream_options", "invalid_type"),

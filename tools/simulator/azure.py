@@ -124,6 +124,14 @@ def invalid_request(message: str, param: str | None = None, code: str | None = N
     return whole(400, Chunk(compact({"error": body})))
 
 
+def too_long(limit: int, tokens: int) -> Response:
+    message = (
+        f"This model's maximum context length is {limit} tokens. However, your messages resulted in {tokens} "
+        "tokens. Please reduce the length of the messages."
+    )
+    return invalid_request(message, "messages", "context_length_exceeded")
+
+
 def filtered_prompt() -> Response:
     result = {**FILTERED, "jailbreak": {"filtered": False, "detected": False}}
     body = {

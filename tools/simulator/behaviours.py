@@ -73,11 +73,7 @@ class TooLong:
     """400 `context_length_exceeded`."""
 
     def respond(self, _: ApiRequest) -> Response:
-        message = (
-            "This model's maximum context length is 8192 tokens. However, your messages resulted in 8193 "
-            "tokens. Please reduce the length of the messages."
-        )
-        return azure.invalid_request(message, "messages", "context_length_exceeded")
+        return azure.too_long(8192, 8193)
 
 
 @dataclass(frozen=True, slots=True)

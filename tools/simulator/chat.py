@@ -18,6 +18,7 @@ from .wire import Chunk, Response
 
 _TOKEN = re.compile(r"\s*\S+|\s+")
 _TOKENS_PER_MESSAGE, _TOKENS_PER_IMAGE = 4, 85
+_CONTEXT_TOKENS = 128_000
 _STREAM_OPTIONS_SINCE = "2024-09"
 _CAPS = ("max_tokens", "max_completion_tokens")
 
@@ -111,11 +112,14 @@ def parse(fields: dict[str, Any], context: Context) -> ChatRequest:
     messages = _messages(fields)
     stream = body.optional(fields, "stream", bool) or False
     options = _stream_options(fields, stream, context.api_version)
+    prompt_tokens = sum(map(_cost, messages))
+    if prompt_tokens > _CONTEXT_TOKENS:
+        raise Refused(azure.too_long(_CONTEXT_TOKENS, prompt_tokens))
     material = context.salt + repr([_texts(message) for message in messages]).encode()
     return ChatRequest(
         context=context,
         prompt=_prompt(messages),
-        prompt_tokens=sum(map(_cost, messages)),
+        prompt_tokens=prompt_tokens,
         choices=body.positive(fields, "n", most=128) or 1,
         cap=_cap(fields, context),
         stream=stream,
