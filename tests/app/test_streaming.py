@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
 from itertools import count
 
 import aiohttp
@@ -54,9 +53,8 @@ _users = count(1)
 @pytest.fixture(scope="module")
 async def repeating(running: Stage, environment: dict[str, str]) -> AsyncIterator[Stage]:
     """An upstream that gives equal answers to equal questions; `MODEL` there is a deployment of this stage."""
-    born = datetime(2026, 1, 1, tzinfo=UTC)
     async with (
-        Simulator(keys={KEY}, seed=1, clock=lambda: born) as simulator,
+        Simulator(keys={KEY}, repeatable=True) as simulator,
         serve(running.tables, simulator, environment) as stage,
     ):
         yield stage

@@ -1,9 +1,11 @@
-"""A simulated Azure OpenAI: chat completions on both API forms, misbehaviour on demand, a memory of calls.
+"""A simulated Azure OpenAI: it checks requests, responds as Azure does, fails on demand and keeps a journal.
 
 async with Simulator(keys={"sim-key"}) as simulator:
     simulator.behave("gpt-4o", RateLimited(retry_after_ms=500))
-    ...  # call simulator.url
+    ...  # send a request to simulator.url
     assert simulator.calls[-1].status == 429
+
+To add an API: write a module like chat.py, and add its path to `APIS` in server.py.
 """
 
 from .behaviours import (
@@ -16,7 +18,6 @@ from .behaviours import (
     FilteredAnswer,
     FilteredPrompt,
     Garbage,
-    Gated,
     RateLimited,
     Raw,
     RawSocket,
@@ -27,11 +28,10 @@ from .behaviours import (
     TooLong,
     WrongType,
 )
-from .deployments import Deployment
-from .gates import Gate
-from .journal import Call, Total
-from .plans import Usage
+from .gateway import Deployment
+from .journal import Call, Total, Usage
 from .server import Simulator
+from .wire import Gate
 
 __all__ = [
     "Answer",
@@ -46,7 +46,6 @@ __all__ = [
     "FilteredPrompt",
     "Garbage",
     "Gate",
-    "Gated",
     "RateLimited",
     "Raw",
     "RawSocket",

@@ -1,53 +1,100 @@
-"""What a deployment can be told to do. Each behaviour is one frozen value; those with `then` wrap another."""
+"""The behaviours that a test can choose for a deployment. Each is a frozen value that makes its response."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
 
-from .gates import Gate
+from . import azure
+from .gateway import Deployment
+from .wire import Chunk, Ending, Gate, Response
 
-Cut = Literal["close", "reset", "clean"]
-"""An end that comes too early: a close (FIN), a reset (TCP RST), or an orderly end of the encoding."""
+_HTML = b"<!doctype html><html><title>Sign in</title><body>Please sign in to the network.</body></html>"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an API needs to know about a request besides its body."""
+
+    deployment: str
+    settings: Deployment
+    api_version: str  # empty on the v1 form
+    created: int
+    salt: bytes  # goes into the response's id
+
+
+class ApiRequest(Protocol):
+    """A request that passed the checks of its API."""
+
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def stream(self) -> bool: ...
+    def respond(self, answer: "Answer") -> Response: ...
+
+
+class Behaviour(Protocol):
+    def respond(self, request: ApiRequest) -> Response: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A right answer. Without `text` it is made from the prompt; the token counts can be overridden."""
+    """A successful response. Without `text` it is about the prompt; without token counts they are counted."""
 
     text: str | None = None
-    finish_reason: str = "stop"
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    report_usage: bool = True  # False: a stream without its usage chunk, a plain answer with "usage": null
+    report_usage: bool = True  # False: a stream without its usage event, a whole body with "usage": null
+    filtered_after: int | None = None  # the content filter cuts the text after so many tokens
 
-
-@dataclass(frozen=True, slots=True)
-class FilteredPrompt:
-    """400 `content_filter`: the prompt was refused."""
+    def respond(self, request: ApiRequest) -> Response:
+        return request.respond(self)
 
 
 @dataclass(frozen=True, slots=True)
 class FilteredAnswer:
-    """200, cut by the filter after so many tokens: `finish_reason` is `content_filter`."""
+    """The content filter cuts the answer after so many tokens."""
 
     after: int = 3
+
+    def respond(self, request: ApiRequest) -> Response:
+        return request.respond(Answer(filtered_after=self.after))
+
+
+@dataclass(frozen=True, slots=True)
+class FilteredPrompt:
+    """400 `content_filter`: the prompt is refused."""
+
+    def respond(self, _: ApiRequest) -> Response:
+        return azure.filtered_prompt()
 
 
 @dataclass(frozen=True, slots=True)
 class TooLong:
     """400 `context_length_exceeded`."""
 
-    limit: int = 8192
+    def respond(self, _: ApiRequest) -> Response:
+        return azure.too_long(8192, 8193)
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimited:
-    """429, with those of Azure's headers that are given (none by default), exactly as given."""
+    """429 with those of Azure's headers that are given, exactly as given."""
 
     retry_after_ms: float | str | None = None
     retry_after: float | str | None = None
     reset_requests: float | str | None = None
     reset_tokens: float | str | None = None
+
+    def respond(self, _: ApiRequest) -> Response:
+        headers = {
+            "retry-after-ms": self.retry_after_ms,
+            "retry-after": self.retry_after,
+            "x-ratelimit-reset-requests": self.reset_requests,
+            "x-ratelimit-reset-tokens": self.reset_tokens,
+        }
+        return azure.error(
+            429, tuple((name, str(value)) for name, value in headers.items() if value is not None)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,46 +105,75 @@ class Failure:
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    def respond(self, _: ApiRequest) -> Response:
+        usual = azure.error(self.status) if self.body is None else azure.whole(self.status, Chunk(self.body))
+        return replace(usual, headers=(*usual.headers, *self.headers.items()))
+
 
 @dataclass(frozen=True, slots=True)
 class ResetBeforeHeaders:
-    """The connection ends and nothing was said."""
+    """The connection ends before the response begins."""
 
     cut: Literal["close", "reset"] = "reset"
+
+    def respond(self, _: ApiRequest) -> Response:
+        return Response(None, ending=self.cut)
 
 
 @dataclass(frozen=True, slots=True)
 class CutBody:
-    """A plain answer: the whole length is promised, half of it is sent."""
+    """The whole length is promised, half of it is sent; of a stream, half of the events."""
 
     cut: Literal["close", "reset"] = "close"
+
+    def respond(self, request: ApiRequest) -> Response:
+        whole = request.respond(Answer())
+        return _cut(whole, len(whole.chunks) // 2, self.cut)
 
 
 @dataclass(frozen=True, slots=True)
 class CutStream:
-    """A stream that ends after so many events, without `[DONE]`."""
+    """A stream that ends after so many events, without `[DONE]`. A whole body is cut in half."""
 
     after: int = 3
-    cut: Cut = "close"
+    cut: Ending = "close"
+
+    def respond(self, request: ApiRequest) -> Response:
+        return _cut(request.respond(Answer()), self.after, self.cut)
 
 
 @dataclass(frozen=True, slots=True)
 class StreamError:
-    """A stream that after so many events sends `data: {"error": ...}` and ends in good order."""
+    """A stream that sends an error event after so many events and ends in good order."""
 
     after: int = 3
-    code: str = "server_error"
     message: str = "The server had an error while processing your request. Sorry about that!"
+
+    def respond(self, request: ApiRequest) -> Response:
+        if not request.stream:
+            return azure.error(500)
+        whole = request.respond(Answer())
+        error = {"message": self.message, "type": "server_error", "param": None, "code": "server_error"}
+        return replace(whole, chunks=(*whole.chunks[: self.after], Chunk(azure.event({"error": error}))))
 
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """200 with invalid JSON; or, to a call for a stream, an event stream of nonsense."""
+    """200 with invalid JSON; if a stream was requested, invalid events."""
+
+    def respond(self, request: ApiRequest) -> Response:
+        if not request.stream:
+            return azure.whole(200, Chunk(b'{"choices":[{"message":{"content":"half a'))
+        events = (b"data: {not json\n\n", b"\x00\xff\xfe\n\n", b"event: what\ndata: 42\n\n", b": no end")
+        return azure.stream(tuple(map(Chunk, events)))
 
 
 @dataclass(frozen=True, slots=True)
 class WrongType:
-    """200 `text/html`: a page of somebody in the middle."""
+    """200 `text/html`: the page of a captive network."""
+
+    def respond(self, _: ApiRequest) -> Response:
+        return azure.whole(200, Chunk(_HTML), "text/html; charset=utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,71 +184,72 @@ class Raw:
     headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
     body: bytes = b""
 
+    def respond(self, _: ApiRequest) -> Response:
+        return Response(self.status, tuple(self.headers.items()), (Chunk(self.body),), length=len(self.body))
+
 
 @dataclass(frozen=True, slots=True)
 class RawStream:
-    """Exactly these pieces of bytes, each in one HTTP chunk, so many seconds apart."""
+    """Exactly these pieces of bytes, each in an HTTP chunk of its own."""
 
     pieces: tuple[bytes, ...]
-    delay_seconds: float = 0.0
-    status: int = 200
     headers: Mapping[str, str] = field(
         default_factory=lambda: {"content-type": "text/event-stream; charset=utf-8"}
     )
-    cut: Cut = "clean"
+    cut: Ending = "clean"
+
+    def respond(self, _: ApiRequest) -> Response:
+        return Response(200, tuple(self.headers.items()), tuple(map(Chunk, self.pieces)), ending=self.cut)
 
 
 @dataclass(frozen=True, slots=True)
 class RawSocket:
-    """These bytes on the socket in place of any HTTP, then the end of the connection."""
+    """These bytes on the socket without any HTTP, then the end of the connection."""
 
     data: bytes = b"not HTTP at all\r\n\r\n"
+
+    def respond(self, _: ApiRequest) -> Response:
+        return Response(None, chunks=(Chunk(self.data),), ending="close")
 
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """Another behaviour, late: before the status, between pieces, and once after `pause_after` pieces."""
+    """A successful response that waits before its status, and between the events of a stream."""
 
     headers_seconds: float = 0.0
     between_seconds: float = 0.0
-    pause_after: int = 0
-    pause_seconds: float = 0.0
-    then: "Behaviour" = field(default_factory=Answer)
+
+    def respond(self, request: ApiRequest) -> Response:
+        return replace(
+            request.respond(Answer()),
+            headers_seconds=self.headers_seconds,
+            between_seconds=self.between_seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """Another behaviour, piece by piece, as the gate allows."""
+    """Another behaviour, chunk by chunk as the gate allows."""
 
     gate: Gate
-    then: "Behaviour" = field(default_factory=Answer)
+    then: Behaviour
+
+    def respond(self, request: ApiRequest) -> Response:
+        return replace(self.then.respond(request), gate=self.gate)
 
 
 @dataclass(frozen=True, slots=True)
 class EveryOther:
-    """The fault on every second call to the deployment, beginning with the second."""
+    """The fault on every second call to a deployment, beginning with the second; orders.py counts them."""
 
-    fault: "Behaviour" = field(default_factory=RateLimited)
-    otherwise: "Behaviour" = field(default_factory=Answer)
+    fault: Behaviour
+
+    def respond(self, request: ApiRequest) -> Response:
+        return self.fault.respond(request)
 
 
-Behaviour = (
-    Answer
-    | FilteredPrompt
-    | FilteredAnswer
-    | TooLong
-    | RateLimited
-    | Failure
-    | ResetBeforeHeaders
-    | CutBody
-    | CutStream
-    | StreamError
-    | Garbage
-    | WrongType
-    | Raw
-    | RawStream
-    | RawSocket
-    | Slow
-    | Gated
-    | EveryOther
-)
+def _cut(whole: Response, after: int, ending: Ending) -> Response:
+    if whole.length is None:
+        return replace(whole, chunks=whole.chunks[: min(after, len(whole.chunks) - 1)], ending=ending)
+    half = Chunk(whole.chunks[0].data[: whole.length // 2])
+    return replace(whole, chunks=(half,), ending="close" if ending == "clean" else ending)

@@ -1,38 +1,38 @@
-"""What the simulator received and what became of it, for tests to read and to wait for."""
+"""The requests that the simulator received and what became of them, for tests to read and to wait for."""
 
 import asyncio
 import json
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
-from .access import Form
-from .behaviours import Behaviour
-from .bell import Bell
-from .plans import Headers, Piece, Usage
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    prompt_tokens: int
+    completion_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as it was received, and how far its answer has come."""
+    """One request as received, and how much of its response has been sent."""
 
-    number: int  # counts from 1
-    at: datetime
     method: str
     path: str
     query: str
     headers: Headers
     body: bytes = b""
     deployment: str | None = None
-    form: Form | None = None
-    behaviour: Behaviour | None = None  # None: it was refused before any was chosen
+    form: str | None = None  # "v1" or "deployments"
+    behaviour: object = None  # None: the request was refused
     status: int | None = None  # None: not sent (yet)
-    chunks: int = 0  # pieces sent: events of a stream, or 1 for a plain body
-    tokens: int = 0  # completion tokens in those pieces
-    usage: Usage | None = None  # what the client was told, if it was
-    finished: bool = False  # everything meant to be sent was sent, be it a cut
+    chunks: int = 0  # stream events sent, or 1 for a whole body
+    tokens: int = 0  # completion tokens in those chunks
+    usage: Usage | None = None  # the usage that the response reported
+    finished: bool = False  # everything that the behaviour sends was sent
     left: bool = False  # the client closed the connection before that
 
     @property
@@ -41,103 +41,91 @@ class Call:
 
     @property
     def json(self) -> Any:
-        """The body parsed, or None where it is not JSON."""
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            return None
+        return json.loads(self.body)
 
     def header(self, name: str) -> str | None:
-        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+        return next((value for key, value in self.headers if key.lower() == name), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """Of one deployment: its calls, those that reported usage, and the sums that they reported."""
+    """The calls of one deployment that were not refused, and the sums of the usage that they reported."""
 
-    calls: int = 0
-    answered: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Bell:
+    """Waiting without sleeping: each change rings, and each waiter looks again."""
+
+    def __init__(self) -> None:
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def ring(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        while not true():
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.discard(waiter)
 
 
 class Entry:
-    """The journal's side of a call under way. `call` is right when it is read."""
+    """The journal's record of one call, replaced at each change."""
 
-    def __init__(self, journal: "Journal", received: Call) -> None:
-        self._journal = journal
-        self._received = received
-        self._chunks = 0
-        self._tokens = 0
-
-    @property
-    def call(self) -> Call:
-        return replace(self._received, chunks=self._chunks, tokens=self._tokens)
+    def __init__(self, bell: Bell, call: Call) -> None:
+        self._bell = bell
+        self.call = call
 
     def note(self, **changes: Any) -> None:
-        """Change fields of the call by name."""
-        self._received = replace(self._received, **changes)
-        self._journal.bell.ring()
-
-    def sent(self, piece: Piece) -> None:
-        self._chunks += 1
-        self._tokens += piece.tokens
-        if piece.usage is not None:
-            self._received = replace(self._received, usage=piece.usage)
-            self._journal.add_usage(self._received.deployment or "", piece.usage)
-        self._journal.bell.ring()
+        self.call = replace(self.call, **changes)
+        self._bell.ring()
 
 
 class Journal:
     def __init__(self, keep: int) -> None:
         self.bell = Bell()
         self._entries: deque[Entry] = deque(maxlen=keep)
-        self._totals: dict[str, Total] = {}
-        self._count = 0
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        """The last calls, oldest first."""
         return tuple(entry.call for entry in self._entries)
 
     @property
     def totals(self) -> dict[str, Total]:
-        """By deployment, of all calls ever, those no longer in `calls` too."""
-        return dict(self._totals)
+        names = {call.deployment for call in self.calls if call.behaviour is not None}
+        return {name: self.total(name) for name in names if name is not None}
 
     def total(self, deployment: str) -> Total:
-        return self._totals.get(deployment, Total())
+        calls = [call for call in self.calls if call.deployment == deployment and call.behaviour is not None]
+        usages = [call.usage for call in calls if call.usage is not None]
+        return Total(
+            len(calls),
+            sum(usage.prompt_tokens for usage in usages),
+            sum(usage.completion_tokens for usage in usages),
+        )
 
-    def begin(self, at: datetime, method: str, path: str, query: str, headers: Headers) -> Entry:
-        self._count += 1
-        entry = Entry(self, Call(self._count, at, method, path, query, headers))
+    def begin(self, call: Call) -> Entry:
+        entry = Entry(self.bell, call)
         self._entries.append(entry)
         self.bell.ring()
         return entry
 
-    def add_call(self, deployment: str) -> int:
-        """Returns how many the deployment has had, this one included."""
-        total = self.total(deployment)
-        self._totals[deployment] = replace(total, calls=total.calls + 1)
-        return total.calls + 1
-
-    def add_usage(self, deployment: str, usage: Usage) -> None:
-        total = self.total(deployment)
-        self._totals[deployment] = Total(
-            total.calls,
-            total.answered + 1,
-            total.prompt_tokens + usage.prompt_tokens,
-            total.completion_tokens + usage.completion_tokens,
-        )
-
     def clear(self) -> None:
         self._entries.clear()
-        self._totals.clear()
 
-    async def until(self, true: Callable[[tuple[Call, ...]], bool], patience: float) -> tuple[Call, ...]:
+    async def until(self, true: Callable[[tuple[Call, ...]], bool], seconds: float) -> tuple[Call, ...]:
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(seconds):
                 await self.bell.until(lambda: true(self.calls))
         except TimeoutError:
-            raise TimeoutError(f"it did not come true; the calls are {self.calls}") from None
+            raise TimeoutError(f"The condition did not become true. The calls are {self.calls}") from None
         return self.calls

@@ -1,38 +1,71 @@
-"""Which behaviour the next call to a deployment gets."""
+"""Which behaviour the next request to a deployment gets."""
 
-from collections import deque
+import re
+from collections import Counter, defaultdict, deque
 
-from . import catalogue
-from .behaviours import Answer, Behaviour
-from .deployments import Deployment
+from .behaviours import (
+    Answer,
+    Behaviour,
+    CutStream,
+    EveryOther,
+    Failure,
+    FilteredPrompt,
+    Garbage,
+    RateLimited,
+    ResetBeforeHeaders,
+    Slow,
+    StreamError,
+    TooLong,
+)
+
+NAMED: dict[str, Behaviour] = {
+    "429": RateLimited(retry_after_ms=2000, retry_after=2),
+    "content-filter": FilteredPrompt(),
+    "context-length": TooLong(),
+    "slow": Slow(headers_seconds=2, between_seconds=0.5),
+    "reset": ResetBeforeHeaders(),
+    "cut": CutStream(after=8),
+    "stream-error": StreamError(after=8),
+    "garbage": Garbage(),
+}
+HELP = f"A message with sim:NAME chooses a behaviour. NAME is {', '.join(NAMED)} or a status from 400 to 599."
+
+_NAME = re.compile(r"\bsim:([a-z0-9-]+)", re.IGNORECASE)
+_STATUS = re.compile(r"[45]\d\d", re.ASCII)
 
 
 class Orders:
     def __init__(self) -> None:
-        self._next: dict[str, deque[Behaviour]] = {}
+        self._next: defaultdict[str, deque[Behaviour]] = defaultdict(deque)
         self._always: dict[str, Behaviour] = {}
+        self._taken: Counter[str] = Counter()
 
     def queue(self, deployment: str, behaviours: tuple[Behaviour, ...]) -> None:
-        self._next.setdefault(deployment, deque()).extend(behaviours)
+        self._next[deployment].extend(behaviours)
 
     def always(self, deployment: str, behaviour: Behaviour) -> None:
         self._always[deployment] = behaviour
 
-    def clear(self, deployment: str | None) -> None:
-        for orders in (self._next, self._always):
-            if deployment is None:
-                orders.clear()
-            else:
-                orders.pop(deployment, None)
+    def clear(self) -> None:
+        for orders in (self._next, self._always, self._taken):
+            orders.clear()
 
-    def take(self, name: str, deployment: Deployment, prompt: str) -> Behaviour:
-        """What was queued, else set for always, else what the message, the name or the deployment says."""
-        if waiting := self._next.get(name):
-            return waiting.popleft()
-        return (
-            self._always.get(name)
-            or catalogue.by_message(prompt)
-            or catalogue.by_deployment(name)
-            or deployment.behaviour
-            or Answer()
-        )
+    def take(self, deployment: str, prompt: str) -> Behaviour:
+        """The next in the queue, or else the permanent one, or else the one that the prompt names."""
+        self._taken[deployment] += 1
+        if queued := self._next[deployment]:
+            return queued.popleft()
+        behaviour = self._always.get(deployment) or _named(prompt)
+        if isinstance(behaviour, EveryOther) and self._taken[deployment] % 2:
+            return Answer()
+        return behaviour
+
+
+def _named(prompt: str) -> Behaviour:
+    found = _NAME.search(prompt)
+    if found is None:
+        return Answer()
+    name = found[1].lower()
+    if name in NAMED:
+        return NAMED[name]
+    return Failure(int(name)) if _STATUS.fullmatch(name) else Answer(text=HELP)

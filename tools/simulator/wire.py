@@ -1,93 +1,150 @@
-"""Carries out a plan on the socket, piece by piece."""
+"""A response, and how it goes over the wire chunk by chunk."""
 
 import asyncio
 import socket
 import struct
 import sys
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from aiohttp import web
 
-from .journal import Entry
-from .plans import Ending, Plan
+from .journal import Bell, Entry, Headers, Usage
+
+Ending = Literal["clean", "close", "reset"]
+"""How a response ends: in good order, or its connection is closed (FIN) or reset (TCP RST)."""
 
 _LINGER_ZERO = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # closing then sends RST, not FIN
-_BODILESS = (204, 304)
 _TYPED = web.ResponseKey("typed", bool)
 
 
-async def send(request: web.BaseRequest, plan: Plan, entry: Entry) -> web.StreamResponse:
+class Gate:
+    """Holds responses where a test wants them, so that no test has to guess with a sleep.
+
+    The status with the headers passes first, then chunk 1, 2, 3... A chunk is a stream event or a whole body.
+    """
+
+    def __init__(self, bell: Bell) -> None:
+        self._bell = bell
+        self._open = -1
+        self._entries: list[Entry] = []
+
+    def open(self, chunks: int) -> None:
+        """Let the status and the first `chunks` chunks of each response pass (0: only the status)."""
+        self._open = max(self._open, chunks)
+        self._bell.ring()
+
+    def open_all(self) -> None:
+        self.open(sys.maxsize)
+
+    async def arrived(self, calls: int = 1) -> None:
+        """Wait until that many calls are at the gate. Raises TimeoutError."""
+        async with asyncio.timeout(5):
+            await self._bell.until(lambda: len(self._entries) >= calls)
+
+    async def reached(self, chunks: int) -> None:
+        """Wait until a call has sent that many chunks (0: the status). Raises TimeoutError."""
+        async with asyncio.timeout(5):
+            await self._bell.until(lambda: any(_has_sent(entry, chunks) for entry in self._entries))
+
+    async def admit(self, entry: Entry, number: int) -> None:
+        """Wait until chunk `number` may pass (0: the status)."""
+        if number == 0:
+            self._entries.append(entry)
+            self._bell.ring()
+        await self._bell.until(lambda: self._open >= number)
+
+
+def _has_sent(entry: Entry, chunks: int) -> bool:
+    return entry.call.status is not None and entry.call.chunks >= chunks
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The bytes of one write, the completion tokens in them, and the usage that they report."""
+
+    data: bytes
+    tokens: int = 0
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """`status` None: no HTTP, the chunks go to the bare socket. `length` None: the response is a stream."""
+
+    status: int | None
+    headers: Headers = ()
+    chunks: tuple[Chunk, ...] = ()
+    length: int | None = None
+    ending: Ending = "clean"
+    headers_seconds: float = 0.0
+    between_seconds: float = 0.0
+    gate: Gate | None = None
+
+    def at_pace(self, tokens_per_second: float) -> "Response":
+        """The same, as slow as a model that writes so many tokens a second (0: full speed)."""
+        tokens = sum(chunk.tokens for chunk in self.chunks)
+        if not tokens or not tokens_per_second:
+            return self
+        if self.length is None:
+            return replace(self, between_seconds=self.between_seconds or 1 / tokens_per_second)
+        return replace(self, headers_seconds=self.headers_seconds + tokens / tokens_per_second)
+
+
+async def send(request: web.Request, response: Response, entry: Entry) -> web.StreamResponse:
     """Raises ConnectionError or CancelledError when the client has left."""
-    if plan.ending == "reset" and request.transport is not None:
+    if response.ending == "reset" and request.transport is not None:
         request.transport.set_write_buffer_limits(high=0)  # so that drain() waits for the last byte
-    await _before_headers(plan, entry)
-    response = _response(plan)
-    if plan.status is None:
-        _send_bare(request, plan, entry)
+    await asyncio.sleep(response.headers_seconds)
+    if response.gate is not None:
+        await response.gate.admit(entry, 0)
+    stream = _prepared(response)
+    if response.status is None:
+        _send_bare(request, response)
     else:
-        await response.prepare(request)
-        entry.note(status=plan.status)
-        if plan.gate is not None:
-            plan.gate.after_headers(entry)
-        await _send_pieces(request, response, plan, entry)
-    await _end(request, response, plan.ending, entry)
-    return response
+        await stream.prepare(request)
+        entry.note(status=response.status)
+        await _send_chunks(stream, response, entry)
+    await _end(request, stream, response.ending, entry)
+    return stream
 
 
-async def strip_headers(_request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Take out what aiohttp adds: the server's name always, the content type where the plan has none."""
-    response.headers.pop("Server", None)
-    if not response.get(_TYPED, True):
-        response.headers.pop("Content-Type", None)
+async def strip_headers(_request: web.BaseRequest, stream: web.StreamResponse) -> None:
+    """Remove the headers that aiohttp adds: the server's name, and the content type if we have none."""
+    stream.headers.pop("Server", None)
+    if not stream.get(_TYPED, True):
+        stream.headers.pop("Content-Type", None)
 
 
-def _response(plan: Plan) -> web.StreamResponse:
-    response = web.StreamResponse(status=plan.status or 200)
-    for name, value in plan.headers:
-        response.headers.add(name, value)
-    response[_TYPED] = "content-type" in response.headers
-    if plan.length is not None and "content-length" not in response.headers:
-        response.content_length = plan.length
-    return response
+def _prepared(response: Response) -> web.StreamResponse:
+    stream = web.StreamResponse(status=response.status or 200)
+    for name, value in response.headers:
+        stream.headers.add(name, value)
+    stream[_TYPED] = "content-type" in stream.headers
+    stream.content_length = response.length
+    return stream
 
 
-async def _before_headers(plan: Plan, entry: Entry) -> None:
-    if plan.headers_seconds:
-        await asyncio.sleep(plan.headers_seconds)
-    if plan.gate is not None:
-        await plan.gate.before_headers(entry)
+async def _send_chunks(stream: web.StreamResponse, response: Response, entry: Entry) -> None:
+    for number, chunk in enumerate(response.chunks, start=1):
+        pause = response.between_seconds if number > 1 else 0.0
+        await asyncio.sleep(pause)  # even for 0 seconds, so that each event is sent by itself
+        if response.gate is not None:
+            await response.gate.admit(entry, number)
+        await stream.write(chunk.data)
+        call = entry.call
+        entry.note(chunks=number, tokens=call.tokens + chunk.tokens, usage=chunk.usage or call.usage)
 
 
-async def _send_pieces(
-    request: web.BaseRequest, response: web.StreamResponse, plan: Plan, entry: Entry
-) -> None:
-    bodiless = request.method == "HEAD" or plan.status in _BODILESS
-    for number, piece in enumerate(() if bodiless else plan.pieces, start=1):
-        await _before_piece(plan, number)
-        await response.write(piece.data)
-        entry.sent(piece)
-        if plan.gate is not None:
-            plan.gate.after_piece(entry, number)
-
-
-async def _before_piece(plan: Plan, number: int) -> None:
-    pause = plan.pause_seconds if plan.pause_after and number == plan.pause_after + 1 else 0.0
-    between = plan.between_seconds if number > 1 else 0.0
-    if plan.length is None or pause or between:
-        await asyncio.sleep(pause + between)  # of 0 seconds, too: each event reaches the socket by itself
-    if plan.gate is not None:
-        await plan.gate.before_piece(number)
-
-
-def _send_bare(request: web.BaseRequest, plan: Plan, entry: Entry) -> None:
-    for piece in plan.pieces:
+def _send_bare(request: web.Request, response: Response) -> None:
+    for chunk in response.chunks:
         if request.transport is not None:
-            request.transport.write(piece.data)
-        entry.sent(piece)
+            request.transport.write(chunk.data)
 
 
-async def _end(request: web.BaseRequest, response: web.StreamResponse, ending: Ending, entry: Entry) -> None:
+async def _end(request: web.Request, stream: web.StreamResponse, ending: Ending, entry: Entry) -> None:
     if ending == "clean":
-        await response.write_eof()
+        await stream.write_eof()
         entry.note(finished=True)
         return
     if ending == "reset":
@@ -97,13 +154,13 @@ async def _end(request: web.BaseRequest, response: web.StreamResponse, ending: E
 
 
 def _close(transport: asyncio.Transport | None, ending: Ending) -> None:
-    """`close` sends what is in the buffer, then FIN; `reset` sends RST."""
+    """A close sends what is in the buffer first; a reset does not."""
     if transport is None:
         return
-    if ending == "reset":
-        raw: socket.socket | None = transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-        transport.abort()
-    else:
+    if ending == "close":
         transport.close()
+        return
+    raw: socket.socket | None = transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+    transport.abort()
