@@ -1,39 +1,33 @@
-"""The client for calls that an administrator makes."""
+"""The HTTP client of the commands that send test requests."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    import aiohttp
+import aiohttp
 
-LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
+from admin.target import LOCAL_HOSTS
 
 
-def opened(url: str, seconds: float) -> aiohttp.ClientSession:
-    """A session for calls to `url`, through the proxy that the environment names, where one is on the way."""
-    import aiohttp
-
+def open_session(url: str, seconds: float) -> aiohttp.ClientSession:
+    """A session for requests to `url`. It uses the environment's network proxy, but not for this machine."""
     return aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=seconds),
-        trust_env=urlsplit(url).hostname not in LOCAL,
+        trust_env=urlsplit(url).hostname not in LOCAL_HOSTS,
         cookie_jar=aiohttp.DummyCookieJar(),
     )
 
 
-def unreached(error: Exception, url: str) -> str:
-    """Why no answer came from `url`, in plain words."""
-    import aiohttp
-
+def explain(error: Exception, url: str) -> str:
+    """Why `url` sent no response."""
     match error:
         case aiohttp.ClientConnectorDNSError():
-            return f"there is no host of the name in {url}: is it written right?"
+            return f"cannot find the host of {url}"
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return f"{url} shows a certificate that this machine does not trust."
+            return f"this machine does not trust the certificate of {url}"
         case aiohttp.ClientConnectorError():
-            return f"{url} cannot be reached from here: is the network there, and no firewall between?"
+            return f"cannot connect to {url}"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
-            return f"{url} ended the connection without an answer."
+            return f"{url} closed the connection without a response"
         case _:
-            return f"what answers at {url} does not speak HTTP as it should ({type(error).__name__})."
+            return f"{url} does not send valid HTTP ({type(error).__name__})"
