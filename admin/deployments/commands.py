@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from admin.tables import Tables
 
 OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens")
-_PRICE = Number(float, 0, 1_000_000)
+_PRIORITY, _WEIGHT, _PRICE = Number(int, 0, 1000), Number(int, 1, 1000), Number(float, 0, 1_000_000)
 
 
 @click.group(cls=Group, short_help="Add, change and list Azure OpenAI deployments.")
@@ -36,16 +36,9 @@ _OPTIONS = (
     click.option("--managed-identity", is_flag=True, help="Use no key, but the app's identity in Azure."),
     click.option("--api-version", metavar="V", help="v1, or a version such as 2024-10-21."),
     click.option("--output-field", type=click.Choice(OUTPUT_FIELDS), help="The field for the output limit."),
-    click.option("--priority", type=Number(int, 0, 1000), metavar="N", help="Lower numbers are used first."),
-    click.option(
-        "--weight",
-        type=Number(int, 1, 1000),
-        metavar="N",
-        help="The share of requests among deployments of the same priority.",
-    ),
-    click.option(
-        "--prompt-price", type=_PRICE, metavar="P", help="Price of 1,000,000 prompt tokens, in your currency."
-    ),
+    click.option("--priority", type=_PRIORITY, metavar="N", help="Lower numbers are used first."),
+    click.option("--weight", type=_WEIGHT, metavar="N", help="Share among deployments of the same priority."),
+    click.option("--prompt-price", type=_PRICE, metavar="P", help="Price of 1,000,000 prompt tokens."),
     click.option(
         "--completion-price", type=_PRICE, metavar="P", help="Price of 1,000,000 completion tokens."
     ),
@@ -84,9 +77,8 @@ def add_deployment(
               --deployment gpt-4o-mini --managed-identity --prompt-price 0.15 --completion-price 0.60
     """
     default = rules.new_deployment(model, endpoint, deployment)
-    fresh = rules.apply_options(default, options)
     target = find_target()
-    existing = changes.find_same(run(target, lambda tables: tables.deployments()), fresh)
+    existing = changes.find_same(run(target, lambda tables: tables.deployments()), default)
     wanted = rules.change_deployment(existing or default, options)
     test = ""
     if not no_check:
@@ -95,7 +87,7 @@ def add_deployment(
     verb = "Updated" if existing else "Added"
     text = f"{verb} deployment {added.deployment_name!r} at {added.endpoint} for model {model!r}.{test}"
     print_result(asdict(added), as_json, lambda: text)
-    if existing and (kept := deployment_text.kept_properties(fresh, existing, wanted)):
+    if existing and (kept := deployment_text.kept_properties(default, existing, wanted)):
         print_note(f"The deployment was added before. It keeps {', '.join(kept)}.")
     if not added.active:
         print_note(f"The deployment is disabled. To enable it, use `deployments enable {model} {added.id}`.")

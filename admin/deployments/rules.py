@@ -26,11 +26,7 @@ _HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9a-f:]+")
 _PASTED_PATH = re.compile(r"/openai(/.*)?(\?.*)?/?$")
 """The path that the portal's "Target URI" adds to the address of the resource."""
 
-_EXCLUDING = (
-    ("key_env", "managed_identity"),
-    ("prompt_price", "no_price"),
-    ("completion_price", "no_price"),
-)
+_EXCLUDING = (("key_env", "managed_identity"), ("prompt_price", "no_price"), ("completion_price", "no_price"))
 
 
 def new_deployment(model: str, endpoint: str, deployment: str, taken: Collection[str] = ()) -> Deployment:
@@ -55,16 +51,8 @@ def change_deployment(deployment: Deployment, options: dict[str, Any]) -> Deploy
     """The deployment with these options; those that are None or False stay.
 
     Raises:
-        CommandError: the result is not valid.
+        CommandError: the options or the result are not valid.
     """
-    changed = apply_options(deployment, options)
-    if (changed.prompt_price is None) != (changed.completion_price is None):
-        raise CommandError("Use --prompt-price and --completion-price together.")
-    return changed
-
-
-def apply_options(deployment: Deployment, options: dict[str, Any]) -> Deployment:
-    """As `change_deployment`, but one of the two prices can be missing."""
     given = {name: value for name, value in options.items() if value is not None and value is not False}
     for one, other in _EXCLUDING:
         if one in given and other in given:
@@ -82,7 +70,10 @@ def apply_options(deployment: Deployment, options: dict[str, Any]) -> Deployment
         if not _VERSION.fullmatch(version):
             raise CommandError("--api-version must be v1 or a version such as 2024-10-21.")
         given.setdefault("output_field", _default_output_field(version))
-    return replace(deployment, **given)
+    changed = replace(deployment, **given)
+    if (changed.prompt_price is None) != (changed.completion_price is None):
+        raise CommandError("Use --prompt-price and --completion-price together.")
+    return changed
 
 
 def _check_name(kind: str, name: str) -> None:

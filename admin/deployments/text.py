@@ -80,8 +80,8 @@ def differences(before: Deployment, after: Deployment) -> list[str]:
     return [text for name, text in new.items() if text != old[name]]
 
 
-def kept_properties(fresh: Deployment, before: Deployment, after: Deployment) -> list[str]:
-    """The properties that `after` has from `before`, and that a `fresh` deployment would not have."""
-    default, old, new = _properties(fresh), _properties(before), _properties(after)
+def kept_properties(default: Deployment, before: Deployment, after: Deployment) -> list[str]:
+    """The properties that `after` has from `before`, and that a new deployment would not have."""
+    fresh, old, new = _properties(default), _properties(before), _properties(after)
     del new["endpoint"]  # it is how the deployment was found
-    return [text for name, text in new.items() if text == old[name] != default[name]]
+    return [text for name, text in new.items() if text == old[name] != fresh[name]]

@@ -14,7 +14,8 @@ from tools.simulator import Answer, CutStream, Failure, RateLimited
 
 async def check(stage: Stage | str, code: str, *more: str) -> Result:
     url = stage if isinstance(stage, str) else stage.url
-    return await manage(None, "events", "check", code, "--user", "ann", "--url", url, *more)
+    command = ("events", "check", code, "--user", "ann", "--url", url)
+    return await manage(None, *command, *more)
 
 
 def steps(result: Result) -> dict[str, bool | None]:
