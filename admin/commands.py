@@ -11,7 +11,7 @@ import click
 from admin.deployments.commands import deployments
 from admin.errors import Failure
 from admin.events.commands import events
-from admin.options import DEBUG, Group
+from admin.options import DEBUG, Group, debug
 from admin.usage.commands import usage
 
 
@@ -37,6 +37,7 @@ class _Program(Group):
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@debug
 @click.pass_context
 def main(context: click.Context) -> None:
     """Manage events and deployments, and see how much is used.

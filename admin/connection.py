@@ -40,7 +40,7 @@ async def open_tables(target: Target) -> AsyncIterator[Tables]:
         await tables.create_tables()
         yield tables
     except StoreUnavailable as error:
-        raise CommandError(explain(error)) from error
+        raise CommandError(explain(error, tables.url)) from error
     finally:
         await tables.close()
         if credential is not None:
@@ -64,12 +64,12 @@ _BY_CODE = {
 }
 
 
-def explain(error: StoreUnavailable) -> str:
+def explain(error: StoreUnavailable, url: str) -> str:
     """What is wrong with the tables, and what to do."""
-    return f"Cannot access the tables: {_explain(error.__cause__)}"
+    return f"Cannot access the tables: {_explain(error.__cause__, url)}"
 
 
-def _explain(cause: BaseException | None) -> str:  # noqa: PLR0911 - one line for each cause  # noqa: PLR0911 - one line for each cause
+def _explain(cause: BaseException | None, url: str) -> str:  # noqa: PLR0911 - one line for each cause  # noqa: PLR0911 - one line for each cause
     code = getattr(cause, "error_code", None) or ""
     code = str(getattr(code, "value", code))  # azure-data-tables has an enumeration for known codes
     match cause:
@@ -78,13 +78,13 @@ def _explain(cause: BaseException | None) -> str:  # noqa: PLR0911 - one line fo
         case HttpResponseError(status_code=403):
             return _BY_CODE.get(code, _BY_CODE["AuthorizationPermissionMismatch"])
         case HttpResponseError(status_code=status):
-            return _BY_CODE.get(code, f"the storage account returned {status} {code}. Try again.")
+            return _BY_CODE.get(code, f"{url} returned {status} {code}".rstrip() + ". Try again.")
         case TimeoutError() | ServiceRequestTimeoutError() | ServiceResponseTimeoutError():
-            return "the storage account did not respond in time. Try again."
+            return f"{url} did not respond in time. Try again."
         case ServiceResponseError():
-            return "the storage account closed the connection. Try again."
+            return f"{url} closed the connection. Try again."
         case ServiceRequestError():
-            return "cannot connect to the storage account. Check its address and your network."
+            return f"cannot connect to {url}. Check the address and your network."
         case None:
             return "the same row keeps changing. Try again."
         case _ if isinstance(cause, UNREADABLE):

@@ -50,7 +50,7 @@ def _remember(context: click.Context, _: click.Parameter, given: bool) -> None:
     context.meta[DEBUG] = given or context.meta.get(DEBUG, False)
 
 
-_debug = click.option(
+debug = click.option(
     "--debug",
     is_flag=True,
     expose_value=False,
@@ -60,25 +60,11 @@ _debug = click.option(
 )
 
 
-class Command(click.Command):
-    """A command with `--debug`."""
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        _debug(self)
-
-
 class Group(click.Group):
-    """A group with `--debug`, as all its commands."""
+    """A group that adds `--debug` to each of its commands."""
 
-    command_class = Command
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        _debug(self)
-
-
-Group.group_class = Group
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        super().add_command(debug(cmd), name)
 
 
 def option_name(name: str) -> str:

@@ -60,6 +60,11 @@ class Tables(ProxyTables):
         self._deployment_rows = service.get_table_client(DEPLOYMENTS)
         self._usage_rows = service.get_table_client(USAGE)
 
+    @property
+    def url(self) -> str:
+        """The address, without a signature."""
+        return str(self._account.url).partition("?")[0]
+
     async def create_tables(self) -> None:
         """Create the tables that are missing."""
         async with translated():

@@ -55,7 +55,9 @@ def _properties(command: Callable[..., None]) -> Callable[..., None]:
 
 @deployments.command("add", short_help="Add an Azure OpenAI deployment for MODEL.")
 @click.argument("model")
-@click.option("--endpoint", required=True, metavar="URL", help=f"Endpoint, such as {rules.EXAMPLE}.")
+@click.option(
+    "--endpoint", required=True, metavar="URL", help=f"Address of the resource, such as {rules.EXAMPLE}."
+)
 @click.option("--deployment", required=True, metavar="NAME", help="Name of the deployment in Azure.")
 @_properties
 @_no_check
@@ -69,7 +71,8 @@ def add_deployment(
     the setting VAR is also set here, or your own Azure sign-in.
 
     Defaults of a new deployment: managed identity, API version v1, priority 1, weight 1, no price. If the
-    deployment was added before, everything that you do not name stays as it is.
+    deployment was added before, everything that you do not name stays as it is. Prices can be in any one
+    currency.
 
     \b
     Example:
@@ -115,7 +118,7 @@ def _test(one: Deployment, target: Target, options: dict[str, Any], verb: str) -
 @deployments.command("update", short_help="Change a deployment, also while it is used.")
 @click.argument("model")
 @click.argument("deployment")
-@click.option("--endpoint", metavar="URL", help=f"Endpoint, such as {rules.EXAMPLE}.")
+@click.option("--endpoint", metavar="URL", help=f"Address of the resource, such as {rules.EXAMPLE}.")
 @_properties
 @click.option("--no-price", is_flag=True, help="Remove the prices.")
 @_no_check

@@ -12,7 +12,7 @@ import click
 
 from admin.errors import CommandError, Failure
 from admin.events.codes import parse_code
-from admin.options import Command, as_json
+from admin.options import as_json
 from admin.printing import print_result
 from admin.target import find_url
 
@@ -24,7 +24,7 @@ _USER = re.compile(r"[a-z0-9._@+-]{1,64}")
 _MARKS = {True: "ok  ", False: "FAIL", None: "-   "}
 
 
-@click.command("check", cls=Command, short_help="Test an event with real requests.")
+@click.command("check", short_help="Test an event with real requests.")
 @click.argument("code")
 @click.option(
     "--user", required=True, metavar="NAME", help="User name for the test, such as your GitHub name."

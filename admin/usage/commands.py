@@ -10,7 +10,7 @@ import click
 
 from admin.errors import CommandError
 from admin.events.codes import find_event, unknown_event
-from admin.options import Command, Number, as_json
+from admin.options import Number, as_json
 from admin.printing import print_result
 from admin.session import run
 from admin.target import find_target
@@ -33,7 +33,7 @@ class Used(NamedTuple):
     deployments: list[Deployment]
 
 
-@click.command("usage", cls=Command, short_help="Show how much an event used, and what it may cost.")
+@click.command("usage", short_help="Show how much an event used, and what it may cost.")
 @click.argument("code")
 @click.option("--by", type=click.Choice(BYS), default="user", show_default=True, help="One row for each.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV for a spreadsheet.")

@@ -73,7 +73,7 @@ async def refresh(tables: Tables, reading: Reading) -> Reading:
     try:
         rows = await tables.usage(used.event.code, since)
     except StoreUnavailable as error:
-        return reading._replace(error=explain(error))
+        return reading._replace(error=explain(error, tables.url))
     older = [row for row in used.rows if row.hour < since]
     return Reading(used._replace(rows=[*older, *rows]), now)
 
@@ -103,7 +103,7 @@ def _render(
     at = f"{reading.at.astimezone(event.time_zone):%H:%M:%S} {event.time_zone.key}"
     lines = [f"{event.name} ({event.code}), {at}.{hint}"]
     if reading.error:
-        lines.append(f"Last refresh failed. {reading.error}")
+        lines.append(f"Retrying. {reading.error}")
     hidden = len(summary.rows) - most if most is not None else 0
     more = [f"And {hidden} more {by}s, included in the total."] if hidden > 0 else []
     table = usage_text.fitting_table(summary, event, console, most)

@@ -27,7 +27,7 @@ async def test_debug_shows_the_traceback_wherever_it_is_given(azurite: Azurite) 
 async def test_unreachable_tables_are_an_error() -> None:
     result = await manage(UNREACHABLE, "events", "list")
     assert result.status == 2
-    assert result.error.startswith("Error: Cannot access the tables: cannot connect to the storage account")
+    assert result.error.startswith("Error: Cannot access the tables: cannot connect to http://127.0.0.1:9/a.")
 
 
 async def test_a_missing_sign_in_is_an_error() -> None:
