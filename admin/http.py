@@ -1,12 +1,54 @@
-"""The HTTP client of the commands that send test requests."""
+"""The HTTP requests of the commands that test a deployment or the app."""
 
 from __future__ import annotations
 
+import json
+from time import monotonic
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from admin.target import LOCAL_HOSTS
+
+
+class NoResponse(Exception):
+    """There was no response; the message says why."""
+
+
+class ApiError(NamedTuple):
+    """The error in a response. A member that is missing is empty."""
+
+    code: str
+    message: str
+    param: str
+
+
+class Response(NamedTuple):
+    status: int
+    content_type: str
+    text: str
+    seconds: float
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return parse_object(self.text)
+
+    @property
+    def error(self) -> ApiError:
+        error = self.json.get("error")
+        members = error if isinstance(error, dict) else {}
+        return ApiError(*(str(members.get(name) or "") for name in ApiError._fields))
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """The JSON object in `text`; empty if there is none."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def open_session(url: str, seconds: float) -> aiohttp.ClientSession:
@@ -18,16 +60,34 @@ def open_session(url: str, seconds: float) -> aiohttp.ClientSession:
     )
 
 
-def explain(error: Exception, url: str) -> str:
-    """Why `url` sent no response."""
+async def send(
+    session: aiohttp.ClientSession, url: str | URL, headers: dict[str, str], body: object = None
+) -> Response:
+    """POST `body`, or GET without one. Raises NoResponse."""
+    began = monotonic()
+    method = "GET" if body is None else "POST"
+    try:
+        async with session.request(
+            method, url, json=body, headers=headers, allow_redirects=False
+        ) as response:
+            text = (await response.read()).decode("utf-8", "replace")
+            return Response(response.status, response.content_type, text, monotonic() - began)
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        parts = urlsplit(str(url))
+        raise NoResponse(_explain(error, f"{parts.scheme}://{parts.netloc}")) from error
+
+
+def _explain(error: Exception, origin: str) -> str:
     match error:
+        case TimeoutError():
+            return f"{origin} did not respond in time"
         case aiohttp.ClientConnectorDNSError():
-            return f"cannot find the host of {url}"
+            return f"cannot find the host of {origin}"
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return f"this machine does not trust the certificate of {url}"
+            return f"this machine does not trust the certificate of {origin}"
         case aiohttp.ClientConnectorError():
-            return f"cannot connect to {url}"
+            return f"cannot connect to {origin}"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
-            return f"{url} closed the connection without a response"
+            return f"{origin} closed the connection without a response"
         case _:
-            return f"{url} does not send valid HTTP ({type(error).__name__})"
+            return f"{origin} does not send valid HTTP ({type(error).__name__})"

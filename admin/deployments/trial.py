@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-import aiohttp
 from azure.core.exceptions import AzureError
 
 from admin.errors import CommandError
-from admin.http import explain, open_session
+from admin.http import NoResponse, Response, open_session, send
 from shared.core.models import API_V1, MANAGED_IDENTITY, Deployment
 from shared.core.settings import DEFAULT_SCOPE, UPSTREAM_SCOPE
 from shared.upstream.client import chat_url
@@ -35,14 +33,6 @@ class TrialResult(NamedTuple):
     output_field: str
     """The field for the output limit that the deployment accepts."""
     text: str
-
-
-class _Response(NamedTuple):
-    status: int
-    is_json: bool
-    code: str = ""
-    message: str = ""
-    param: str = ""
 
 
 async def try_deployment(
@@ -98,7 +88,7 @@ async def _own_token(scope: str) -> str:
             ) from error
 
 
-async def _send(deployment: Deployment, headers: dict[str, str]) -> _Response:
+async def _send(deployment: Deployment, headers: dict[str, str]) -> Response:
     body = {
         "model": deployment.deployment_name,
         "messages": [{"role": "user", "content": "Say: ready"}],
@@ -106,39 +96,25 @@ async def _send(deployment: Deployment, headers: dict[str, str]) -> _Response:
     }
     try:
         async with open_session(deployment.endpoint, SECONDS) as session:
-            request = session.post(chat_url(deployment), json=body, headers=headers, allow_redirects=False)
-            async with request as response:
-                return _parse(response.status, await response.read())
-    except TimeoutError as error:
-        raise CommandError(f"{deployment.endpoint} did not respond within {SECONDS} s. Try again.") from error
-    except (aiohttp.ClientError, OSError) as error:
-        cause = explain(error, deployment.endpoint)
-        raise CommandError(f"{cause}. Check the address and your network.") from error
+            return await send(session, chat_url(deployment), headers, body)
+    except NoResponse as reason:
+        raise CommandError(f"{reason}. Check the address and your network.") from reason
 
 
-def _parse(status: int, content: bytes) -> _Response:
-    try:
-        body = json.loads(content)
-    except ValueError:
-        return _Response(status, is_json=False)
-    error = body.get("error") if isinstance(body, dict) else None
-    if isinstance(error, dict):
-        return _Response(status, True, *(str(error.get(name) or "") for name in ("code", "message", "param")))
-    return _Response(status, is_json=status != 200 or (isinstance(body, dict) and "choices" in body))
-
-
-def _refuses(response: _Response, field: str) -> bool:
-    text = f"{response.param} {response.message}"
-    is_unsupported = response.code == "unsupported_parameter" or "unsupported parameter" in text.lower()
+def _refuses(response: Response, field: str) -> bool:
+    code, message, param = response.error
+    text = f"{param} {message}"
+    is_unsupported = code == "unsupported_parameter" or "unsupported parameter" in text.lower()
     return response.status == 400 and field in text and (is_unsupported or "unrecognized" in text.lower())
 
 
-def _problem(response: _Response, deployment: Deployment) -> str | None:  # noqa: PLR0911  # noqa: PLR0911
+def _problem(response: Response, deployment: Deployment) -> str | None:  # noqa: PLR0911  # noqa: PLR0911
     """What is wrong and what to do; None if the deployment works."""
     name, endpoint = deployment.deployment_name, deployment.endpoint
-    text = f"{response.code} {response.message}".lower()
+    code, message, _ = response.error
+    text = f"{code} {message}".lower()
     match response.status:
-        case 200 if response.is_json:
+        case 200 if "choices" in response.json:
             return None
         case 400 if _OUTPUT_TOO_SHORT in text:
             return None
@@ -158,8 +134,7 @@ def _problem(response: _Response, deployment: Deployment) -> str | None:  # noqa
         case status if 200 <= status < 400:
             return f"{endpoint} is not an Azure OpenAI resource. Check the address."
         case status:
-            message = f" with the message: {response.message[:300]}" if response.message else "."
-            return f"the test request returned {status}{message}"
+            return f"the test request returned {status}" + (f": {message[:300]}" if message else ".")
 
 
 def _access_problem(deployment: Deployment, text: str) -> str:

@@ -98,7 +98,7 @@ async def day(tables: Tables, azurite: Azurite, azure: Simulator) -> AsyncIterat
 async def test_usage_by_user_model_and_hour_equals_what_azure_reported(
     day: str, tables: Tables, azurite: Azurite, azure: Simulator, environment: dict[str, str]
 ) -> None:
-    seen = Responses()
+    responses = Responses()
     async with AsyncExitStack() as stack:
         settings = environment | {"PROXY_CACHE_SECONDS": "30", "PROXY_USAGE_FLUSH_SECONDS": "1"}
         instances = [
@@ -106,18 +106,18 @@ async def test_usage_by_user_model_and_hour_equals_what_azure_reported(
             for _ in range(2)
         ]
         at_once = asyncio.Semaphore(AT_ONCE)
-        await asyncio.gather(*(attend(instances, number, at_once, seen) for number in range(USERS)))
+        await asyncio.gather(*(attend(instances, number, at_once, responses) for number in range(USERS)))
         calls = await azure.until(lambda calls: all(call.ended for call in calls), timeout=30)
         expected = expectation(calls)
         by_user = await settled(azurite, expected)
 
-    assert dict(seen.statuses) == {
+    assert dict(responses.statuses) == {
         200: sum(len(requests_of(n)) for n in range(USERS)) - len(GREEDY) * 2 - len(ASTRAY) - len(UNLUCKY),
         404: len(ASTRAY),
         429: len(GREEDY) * 2,
         502: len(UNLUCKY),
     }
-    await check_users(by_user, expected, calls, seen)
+    await check_users(by_user, expected, calls, responses)
     await check_models(await usage(azurite, "--by", "model"), by_user, calls)
     await check_hours(await usage(azurite, "--by", "hour"), by_user)
     result = await manage(azurite, "usage", CODE, "--by", "model", "--csv")
@@ -128,22 +128,22 @@ async def test_usage_by_user_model_and_hour_equals_what_azure_reported(
     assert total["cost"] == pytest.approx(cost / 1_000_000)
 
 
-async def attend(instances: list[Stage], number: int, at_once: asyncio.Semaphore, seen: Responses) -> None:
+async def attend(instances: list[Stage], number: int, at_once: asyncio.Semaphore, responses: Responses) -> None:
     """Send all requests of one user, to the two instances in turn."""
     for turn, (text, model, stream) in enumerate(requests_of(number)):
         async with at_once:
-            await send(instances[(number + turn) % 2], f"user-{number}", text, model, stream, seen)
+            await send(instances[(number + turn) % 2], f"user-{number}", text, model, stream, responses)
 
 
-async def send(stage: Stage, user: str, text: str, model: str, stream: bool, seen: Responses) -> None:
+async def send(stage: Stage, user: str, text: str, model: str, stream: bool, responses: Responses) -> None:
     body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": f"{user}: {text}"}]}
     async with stage.post(headers={"api-key": f"{CODE}/{user}"}, json=body) as response:
-        seen.statuses[response.status] += 1
+        responses.statuses[response.status] += 1
         if "leave" in text:
             await response.content.readuntil(b'"content"')
             response.close()
         elif "sim:cut" in text:
-            seen.pieces[user] += await content_chunks(response)
+            responses.pieces[user] += await content_chunks(response)
         else:
             await response.read()
 
@@ -197,7 +197,7 @@ async def settled(azurite: Azurite, expected: dict[str, Counts]) -> dict[str, An
 
 
 async def check_users(
-    found: dict[str, Any], expected: dict[str, Counts], calls: tuple[Call, ...], seen: Responses
+    found: dict[str, Any], expected: dict[str, Counts], calls: tuple[Call, ...], responses: Responses
 ) -> None:
     lines = {line["user"]: line for line in found["rows"]}
     assert len(lines) == USERS == len(expected)
@@ -212,8 +212,8 @@ async def check_users(
             assert tokens == (counts.prompt_tokens, counts.completion_tokens), user
     for user in (f"user-{number}" for number in CUT):
         # Azure reports no usage of a stream that it cuts: the chunks that arrived are counted.
-        assert seen.pieces[user] > 0
-        assert lines[user]["completion_tokens"] == expected[user].completion_tokens + seen.pieces[user]
+        assert responses.pieces[user] > 0
+        assert lines[user]["completion_tokens"] == expected[user].completion_tokens + responses.pieces[user]
         assert lines[user]["prompt_tokens"] > expected[user].prompt_tokens
     for user in (f"user-{number}" for number in LEAVING):
         (left,) = (call for call in calls if call.left and user_of(call) == user)
