@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -126,12 +126,19 @@ async def _check_credential(app: _App) -> str:
 async def _check_open(app: _App) -> str:
     dates = _dates(app.event)
     if not app.event.get("open"):
-        raise _Failed(
-            f"the event is closed; its dates are {dates}",
-            "To open it for a test, use `events update CODE --starts now`; to extend it, `--ends DATE`; "
-            "after a stop, `--resume`. Then wait 30 seconds.",
-        )
+        raise _Failed(f"the event is closed; its dates are {dates}", _ADVICE[_closed_code(app.event)])
     return dates
+
+
+def _closed_code(event: dict[str, Any]) -> str:
+    """The error code that attendees get."""
+    try:
+        starts, ends = (datetime.fromisoformat(str(event.get(name))) for name in ("starts_at", "ends_at"))
+    except ValueError:
+        return "event_inactive"
+    if datetime.now(UTC) < starts:
+        return "event_not_started"
+    return "event_ended" if ends <= datetime.now(UTC) else "event_inactive"
 
 
 def _dates(event: dict[str, Any]) -> str:
@@ -189,9 +196,9 @@ async def _check_stream(app: _App, model: str) -> str:
 _ADVICE = {
     "invalid_event_token": "Check the code with `events list`. A new event works within 30 seconds. "
     "Check that the app and this command use the same tables.",
-    "event_not_started": "Wait, or use `events update CODE --starts now`.",
-    "event_ended": "To extend it, use `events update CODE --ends DATE`.",
-    "event_inactive": "To reopen it, use `events update CODE --resume`.",
+    "event_not_started": "To open it for a test, use `events update CODE --starts now`, and wait 30 seconds.",
+    "event_ended": "To extend it, use `events update CODE --ends DATE`, and wait 30 seconds.",
+    "event_inactive": "It is stopped. To reopen it, use `events update CODE --resume`, and wait 30 seconds.",
     "model_not_found": "Compare `deployments list` with the models in `events show CODE`.",
     "request_quota_exceeded": "Use another --user, or `events update CODE --requests-per-day N`.",
     "token_quota_exceeded": "Use another --user, or `events update CODE --tokens-per-day N`.",

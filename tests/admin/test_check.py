@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -47,9 +48,13 @@ async def test_the_address_comes_from_the_environment(stage: Stage) -> None:
     assert result.status == 2 and "Use --url" in result.error
 
 
+DAY = timedelta(days=1)
+TOMORROW = datetime.now(UTC) + DAY
 Change = dict[str, Any]
 FAILING: dict[str, tuple[Change, Any, str, str]] = {
     "stopped": ({"active": False}, None, "event open", "--resume"),
+    "not open yet": ({"starts_at": TOMORROW, "ends_at": TOMORROW + DAY}, None, "event open", "--starts now"),
+    "ended": ({"starts_at": TOMORROW - 3 * DAY, "ends_at": TOMORROW - 2 * DAY}, None, "event open", "--ends"),
     "quota of 0": ({"requests_per_day": 0}, None, f"completion {MODEL}", "--requests-per-day"),
     "model without a deployment": (
         {"models": ("gone",), "default_model": "gone"},

@@ -128,7 +128,9 @@ async def test_usage_by_user_model_and_hour_equals_what_azure_reported(
     assert total["cost"] == pytest.approx(cost / 1_000_000)
 
 
-async def attend(instances: list[Stage], number: int, at_once: asyncio.Semaphore, responses: Responses) -> None:
+async def attend(
+    instances: list[Stage], number: int, at_once: asyncio.Semaphore, responses: Responses
+) -> None:
     """Send all requests of one user, to the two instances in turn."""
     for turn, (text, model, stream) in enumerate(requests_of(number)):
         async with at_once:
