@@ -131,7 +131,7 @@ async def _check_open(app: _App) -> str:
 
 
 def _closed_code(event: dict[str, Any]) -> str:
-    """The error code that attendees get."""
+    """Why the event is closed: by its dates, else it is stopped."""
     try:
         starts, ends = (datetime.fromisoformat(str(event.get(name))) for name in ("starts_at", "ends_at"))
     except ValueError:
