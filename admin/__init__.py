@@ -1,1 +1,1 @@
-"""What `manage.py` does. Never part of the deployed app."""
+"""The commands of `manage.py`. Not part of the deployed app."""

@@ -1,4 +1,4 @@
-"""The command line as a whole."""
+"""The `manage.py` command line."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import click
 
 from admin.deployments.commands import deployments
+from admin.errors import Failure
 from admin.events.commands import events
-from admin.faults import Failed
-from admin.options import DEBUG, Group
+from admin.options import DEBUG, Group, debug
 from admin.usage.commands import usage
 
 
 class _Program(Group):
-    """Tells every failure in a sentence; with `--debug`, after its trace."""
+    """Prints one message for every error; with `--debug`, the traceback first."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -27,32 +27,33 @@ class _Program(Group):
             click.echo("\nInterrupted.", err=True)
             raise click.exceptions.Exit(130) from None
         except Exception as error:
-            if context.meta.get(DEBUG) and not isinstance(error, Failed):
+            if context.meta.get(DEBUG) and not isinstance(error, Failure):
                 traceback.print_exception(error)
-            if isinstance(error, click.ClickException | OSError):  # click knows an output that was closed
+            if isinstance(error, click.ClickException | OSError):  # click handles a closed output
                 raise
-            raise Failed(
-                f"This should not happen ({type(error).__name__}: {error}): --debug shows where it does."
+            raise Failure(
+                f"Unexpected error ({type(error).__name__}: {error}). Add --debug to see where it happens."
             ) from error
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@debug
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Administers events and deployments, and tells what was used.
+    """Manage events and deployments, and see how much is used.
 
-    Talks to the tables that the environment, .env or local.settings.json name (PROXY_TABLES); with
-    nothing set, to those of the `python3 dev.py run` that is running here. Where several run, to the
-    latest's, and says so; PROXY_URL=ADDRESS chooses another of them.
+    The commands use the tables named in PROXY_TABLES or PROXY_TABLES__tableServiceUri. Set one of them in the
+    environment, .env or local.settings.json. If none is set, the commands use the running `python3 dev.py
+    run`. If several are running, they use the newest; choose another with PROXY_URL=ADDRESS.
 
     \b
-    A first event:
+    Your first event:
       python3 manage.py deployments add gpt-4o-mini \\
               --endpoint https://NAME.openai.azure.com --deployment gpt-4o-mini
       python3 manage.py events create --name "Winter Hack" --models gpt-4o-mini \\
               --starts "2026-12-01 09:00" --ends "2026-12-03 18:00" --time-zone Europe/Berlin \\
               --requests-per-day 200 --max-output-tokens 800
-      python3 manage.py events update CODE --starts now     # opens it for a rehearsal
+      python3 manage.py events update CODE --starts now     # opens it for a test
       python3 manage.py events check CODE --user YOUR-NAME
       python3 manage.py usage CODE --watch
     """

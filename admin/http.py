@@ -1,39 +1,93 @@
-"""The client for calls that an administrator makes."""
+"""The HTTP requests of the commands that test a deployment or the app."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from time import monotonic
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    import aiohttp
+import aiohttp
+from yarl import URL
 
-LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
+from admin.target import LOCAL_HOSTS
 
 
-def opened(url: str, seconds: float) -> aiohttp.ClientSession:
-    """A session for calls to `url`, through the proxy that the environment names, where one is on the way."""
-    import aiohttp
+class NoResponse(Exception):
+    """There was no response; the message says why."""
 
+
+class ApiError(NamedTuple):
+    """The error in a response. A member that is missing is empty."""
+
+    code: str
+    message: str
+    param: str
+
+
+class Response(NamedTuple):
+    status: int
+    content_type: str
+    text: str
+    seconds: float
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return parse_object(self.text)
+
+    @property
+    def error(self) -> ApiError:
+        error = self.json.get("error")
+        members = error if isinstance(error, dict) else {}
+        return ApiError(*(str(members.get(name) or "") for name in ApiError._fields))
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """The JSON object in `text`; empty if there is none."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def open_session(url: str, seconds: float) -> aiohttp.ClientSession:
+    """A session for requests to `url`. It uses the environment's network proxy, but not for this machine."""
     return aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=seconds),
-        trust_env=urlsplit(url).hostname not in LOCAL,
+        trust_env=urlsplit(url).hostname not in LOCAL_HOSTS,
         cookie_jar=aiohttp.DummyCookieJar(),
     )
 
 
-def unreached(error: Exception, url: str) -> str:
-    """Why no answer came from `url`, in plain words."""
-    import aiohttp
+async def send(
+    session: aiohttp.ClientSession, url: str | URL, headers: dict[str, str], body: object = None
+) -> Response:
+    """POST `body`, or GET without one. Raises NoResponse."""
+    began = monotonic()
+    method = "GET" if body is None else "POST"
+    try:
+        async with session.request(
+            method, url, json=body, headers=headers, allow_redirects=False
+        ) as response:
+            text = (await response.read()).decode("utf-8", "replace")
+            return Response(response.status, response.content_type, text, monotonic() - began)
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        parts = urlsplit(str(url))
+        raise NoResponse(_explain(error, f"{parts.scheme}://{parts.netloc}")) from error
 
+
+def _explain(error: Exception, origin: str) -> str:
     match error:
+        case TimeoutError():
+            return f"{origin} did not respond in time"
         case aiohttp.ClientConnectorDNSError():
-            return f"there is no host of the name in {url}: is it written right?"
+            return f"cannot find the host of {origin}"
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return f"{url} shows a certificate that this machine does not trust."
+            return f"this machine does not trust the certificate of {origin}"
         case aiohttp.ClientConnectorError():
-            return f"{url} cannot be reached from here: is the network there, and no firewall between?"
+            return f"cannot connect to {origin}"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
-            return f"{url} ended the connection without an answer."
+            return f"{origin} closed the connection without a response"
         case _:
-            return f"what answers at {url} does not speak HTTP as it should ({type(error).__name__})."
+            return f"{origin} does not send valid HTTP ({type(error).__name__})"

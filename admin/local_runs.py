@@ -1,4 +1,4 @@
-"""The `dev.py run`s of this checkout that serve now. Each keeps a file in `.local` while it serves."""
+"""The `dev.py run` processes of this checkout. Each keeps a file in `.local` while it runs."""
 
 import json
 import os
@@ -11,18 +11,18 @@ from admin import locks
 ROOT = Path(__file__).resolve().parents[1]
 LOCAL = ROOT / ".local"
 SIMULATOR_KEY, SIMULATOR_KEY_VALUE = "SIMULATOR_KEY", "key-of-the-simulator"
-"""The setting with the key of a run's simulated Azure OpenAI, and the key."""
+"""The name and value of the setting that holds the key of the simulated Azure OpenAI."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A `dev.py run` that serves now."""
+    """A `dev.py run` that is running."""
 
     pid: int
     url: str
     folder: str
     tables: str | None
-    """The connection string; None when `PROXY_TABLES__tableServiceUri` names the tables."""
+    """The connection string; None if `PROXY_TABLES__tableServiceUri` is set instead."""
     simulator_url: str | None
     started_at: str
 
@@ -32,13 +32,13 @@ class Run:
 
 
 def running(local: Path = LOCAL) -> list[Run]:
-    """The runs that serve now, the latest first."""
+    """The running ones, newest first."""
     found = [_read(path) for path in local.glob("run-*/run.json") if not _is_left_over(path)]
     return sorted((run for run in found if run), key=lambda run: run.started_at, reverse=True)
 
 
 def _is_left_over(path: Path) -> bool:
-    """Whether its run was killed: then the lock is free, whatever process may have its number now."""
+    """Whether its run was killed. Then the lock is free, even if another process has its number now."""
     lock = locks.take(path.with_name("lock"))
     if lock:
         lock.close()
@@ -48,5 +48,5 @@ def _is_left_over(path: Path) -> bool:
 def _read(path: Path) -> Run | None:
     try:
         return Run(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):  # it ended meanwhile, or an older version of us wrote it
+    except (OSError, ValueError, TypeError):  # the run has just ended, or an older version wrote the file
         return None

@@ -1,4 +1,4 @@
-"""Locks between processes, each on a file. The system opens them when their process ends, however it ends."""
+"""Locks between processes, each on a file. The system frees a lock when its process ends, even by a kill."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ _RETRY_SECONDS = 0.1
 
 
 class Lock:
-    """A lock that is held until `close`."""
+    """Held until `close`."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -21,7 +21,7 @@ class Lock:
 
 
 def take(path: Path) -> Lock | None:
-    """None when another process, or another call in this one, holds it."""
+    """Take the lock; None if it is held already, also by this process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -34,7 +34,7 @@ def take(path: Path) -> Lock | None:
 
 @contextmanager
 def held(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Waits for the lock; `on_wait` is called once when there is somebody to wait for."""
+    """Wait for the lock. If it is held, `on_wait` is called once."""
     lock = take(path)
     if not lock:
         on_wait()

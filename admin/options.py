@@ -1,4 +1,4 @@
-"""What the commands have in common."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ import click
 
 from shared.core.models import LIMITS
 
-CACHE_TIME: Final = "the app's PROXY_CACHE_SECONDS (30, unless set)"
+DEBUG: Final = f"{__name__}.debug"
+TAKES_EFFECT: Final = "The change takes effect within 30 seconds."
+"""The default of the app's setting PROXY_CACHE_SECONDS."""
+
 LARGEST_LIMIT: Final = 10**12
 _LIMIT_HELP: Final = {
-    "requests_per_day": "Of each attendee; the day begins at midnight in the event's time zone.",
-    "tokens_per_day": "Of each attendee: prompt and completion tokens together.",
-    "requests_per_minute": "Of each attendee.",
-    "requests_total": "Of all attendees, over the whole event.",
-    "tokens_total": "Likewise: what the event may cost at most.",
-    "max_output_tokens": "Of one call, all its answers (n) together. Longer wishes are lowered to it.",
+    "requests_per_day": "Requests per attendee and day. A day starts at midnight in the event's time zone.",
+    "tokens_per_day": "Tokens per attendee and day, prompt and completion together.",
+    "requests_per_minute": "Requests per attendee and minute.",
+    "requests_total": "Total requests for the whole event.",
+    "tokens_total": "Total tokens for the whole event. This limits what the event can cost.",
+    "max_output_tokens": "Maximum output of one request in tokens, all its answers (n) together. "
+    "Larger requests are reduced to this.",
 }
 
-DEBUG: Final = f"{__name__}.debug"
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-yes = click.option("--yes", is_flag=True, help="Do not ask.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 class Number(click.ParamType[int | float]):
-    """Within bounds, and with sentences that say how to write one."""
+    """A number from `lowest` to `highest`."""
 
     name = "number"
 
@@ -39,51 +41,46 @@ class Number(click.ParamType[int | float]):
             number = self._kind(value)
         except ValueError:
             kind, example = ("a whole number", "1000") if self._kind is int else ("a number", "0.15")
-            self.fail(f"{value!r} is not {kind}, such as {example}.", param, ctx)
+            self.fail(f"{value!r} is not {kind}. Example: {example}.", param, ctx)
         if not self._lowest <= number <= self._highest:
-            self.fail(f"{value} is not from {self._lowest} to {self._highest:,}.", param, ctx)
+            self.fail(f"{value} is out of range. Use {self._lowest} to {self._highest:,}.", param, ctx)
         return number
 
 
-class Command(click.Command):
-    """With `--debug`, which every command takes."""
+def _remember(context: click.Context, _: click.Parameter, given: bool) -> None:
+    context.meta[DEBUG] = given or context.meta.get(DEBUG, False)
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.params.append(_debug())
+
+debug = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_remember,
+    help="Show the traceback of an error.",
+)
 
 
 class Group(click.Group):
-    command_class = Command
+    """A group that adds `--debug` to each of its commands."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.params.append(_debug())
-
-
-Group.group_class = Group
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        super().add_command(debug(cmd), name)
 
 
-def _debug() -> click.Option:
-    def note(context: click.Context, _: click.Parameter, given: bool) -> None:
-        context.meta[DEBUG] = given or context.meta.get(DEBUG, False)
-
-    told = "Show the whole trace of a failure."
-    return click.Option(
-        ["--debug"], is_flag=True, expose_value=False, is_eager=True, callback=note, help=told
-    )
+def option_name(name: str) -> str:
+    """The option of a parameter: `tokens_total` gives `--tokens-total`."""
+    return f"--{name.replace('_', '-')}"
 
 
 def limits(command: Callable[..., None]) -> Callable[..., None]:
-    """An option for each limit of an event."""
-    for name in reversed(LIMITS):
-        lowest = 1 if name == "max_output_tokens" else 0
-        kind = Number(int, lowest, LARGEST_LIMIT)
-        option, text = f"--{name.replace('_', '-')}", _LIMIT_HELP[name]
-        command = click.option(option, type=kind, metavar="N", help=text)(command)
+    """Add an option for each limit of an event."""
+    for name, help_text in reversed([(name, _LIMIT_HELP[name]) for name in LIMITS]):
+        kind = Number(int, 1 if name == "max_output_tokens" else 0, LARGEST_LIMIT)
+        command = click.option(option_name(name), type=kind, metavar="N", help=help_text)(command)
     return command
 
 
-def names(text: str) -> tuple[str, ...]:
-    """Comma-separated ones, each once."""
+def split_names(text: str) -> tuple[str, ...]:
+    """The names in a comma-separated list, each once."""
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

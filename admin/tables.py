@@ -1,4 +1,4 @@
-"""What only administrators read and change in Azure Table Storage."""
+"""The reads and changes of the tables that only administrators make."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 
+from admin.errors import CommandError
 from shared.core.errors import StoreUnavailable
 from shared.core.models import Deployment, Event, Health, UsageRow
-from shared.tables.columns import Row
+from shared.tables.columns import UNREADABLE, Row
 from shared.tables.deployment_rows import (
     changed_deployment_to_row,
     deployment_from_row,
@@ -37,13 +38,16 @@ from shared.tables.usage_rows import usage_from_row, usage_rows_before
 
 TABLES: Final = (EVENTS, DEPLOYMENTS, QUOTAS, USAGE)
 CHANGE_TRIES: Final = 20
-"""How often a change is tried while others change the same row."""
+"""Tries to change a row that others change at the same time."""
 
 T = TypeVar("T")
 
 
 class Tables(ProxyTables):
-    """The proxy's tables, and what administrators do with them besides."""
+    """The proxy's tables, with the methods for administrators.
+
+    Every method raises StoreUnavailable if the tables cannot be used.
+    """
 
     def __init__(self, service: TableServiceClient) -> None:
         super().__init__(service)
@@ -52,124 +56,115 @@ class Tables(ProxyTables):
         self._deployment_rows = service.get_table_client(DEPLOYMENTS)
         self._usage_rows = service.get_table_client(USAGE)
 
+    @property
+    def url(self) -> str:
+        """The address, without a signature."""
+        return str(self._account.url).partition("?")[0]
+
     async def create_tables(self) -> None:
-        """Make the tables that are missing."""
+        """Create the tables that are missing."""
         async with translated():
             for name in TABLES:
                 await self._account.create_table_if_not_exists(name)
 
     async def events(self) -> list[Event]:
-        """Every event.
-
-        Raises:
-            StoreUnavailable: the table does not answer, or a row cannot be read.
-        """
+        """Raises CommandError if a row cannot be read."""
         async with translated():
             rows = [row async for row in self._event_rows.list_entities()]
-        return [readable(event_from_row, row) for row in rows]
+        return [_read_event(row) for row in rows]
 
     async def add_event(self, event: Event) -> None:
-        """Add an event.
-
-        Raises:
-            AlreadyExists: its code is taken.
-            StoreUnavailable: the table does not answer.
-        """
+        """Raises AlreadyExists if the code is taken."""
         async with translated():
             await self._event_rows.create_entity(event_to_row(event))
 
     async def change_event(self, code: str, change: Callable[[Event], Event]) -> Event | None:
-        """Change an event, and return it; None when there is none.
+        """Change an event and return it; None if it does not exist.
 
-        Where somebody else changes it meanwhile, `change` is asked again with what they wrote: neither change
-        is lost. What `change` raises is passed on, and nothing is written.
-
-        Raises:
-            StoreUnavailable: the table does not answer, or the event changes all the time.
+        If others change it at the same time, `change` is called again with their version, so that no change
+        is lost. If `change` raises an error, nothing is written.
         """
-        return await _changed(
-            self._event_rows,
-            (code, EVENT_ROW),
-            event_from_row,
-            change,
-            lambda _row, _before, now: event_to_row(now),
-        )
+
+        def to_row(_row: Row, _before: Event, after: Event) -> dict[str, Any]:
+            return event_to_row(after)
+
+        return await _change(self._event_rows, (code, EVENT_ROW), event_from_row, change, to_row)
 
     async def delete_event(self, code: str) -> None:
-        """Remove an event; no matter if there is none. Its quota and usage rows stay."""
+        """Delete an event, if it exists. Its quota and usage rows stay."""
         async with translated():
             await self._event_rows.delete_entity(code, EVENT_ROW)
 
     async def add_deployment(self, deployment: Deployment) -> None:
-        """Add a deployment.
-
-        Raises:
-            AlreadyExists: its id is taken.
-            StoreUnavailable: the table does not answer.
-        """
+        """Raises AlreadyExists if the id is taken."""
         async with translated():
             await self._deployment_rows.create_entity(deployment_to_row(deployment))
 
     async def change_deployment(
         self, deployment: Deployment, change: Callable[[Deployment], Deployment]
     ) -> Deployment | None:
-        """Change the deployment of that model and id, as `change_event` does; all else in its row stays.
-
-        Raises:
-            StoreUnavailable: the table does not answer, or the deployment changes all the time.
-        """
+        """As `change_event`. Other columns of the row stay as they are."""
         key = (deployment.model, deployment.id)
-        return await _changed(
+        return await _change(
             self._deployment_rows, key, deployment_from_row, change, changed_deployment_to_row
         )
 
     async def delete_deployment(self, deployment: Deployment) -> None:
-        """Remove a deployment; no matter if it is gone."""
+        """Delete a deployment, if it exists."""
         async with translated():
             await self._deployment_rows.delete_entity(deployment.model, deployment.id)
 
     async def health(self) -> dict[tuple[str, str], Health]:
-        """How each deployment was last seen, by model and id; those that never were are left out.
-
-        Raises:
-            StoreUnavailable: the table does not answer.
-        """
+        """The health of each deployment that was used, by model and id."""
         async with translated():
             rows = [row async for row in self._deployment_rows.list_entities()]
         found = {(row["PartitionKey"], row["RowKey"]): health_from_row(row) for row in rows}
         return {key: health for key, health in found.items() if health is not None}
 
     async def usage(self, event_code: str, since: datetime | None = None) -> list[UsageRow]:
-        """Every usage row of the event: one for each hour, user, model and writer, to be summed.
+        """The usage rows of the event: one for each hour, user, model and writer.
 
-        With `since`, those of that hour (UTC) and later. A row that cannot be read is left out, and logged.
-
-        Raises:
-            StoreUnavailable: the table does not answer.
+        With `since`, only the rows of that hour (UTC) and later. Rows that cannot be read are logged and
+        left out.
         """
         async with translated(REPORT_SECONDS):
-            rows = [
-                row
-                async for row in self._usage_rows.query_entities(
-                    "PartitionKey eq @event and RowKey ge @since",
-                    parameters={
-                        "event": event_code,
-                        "since": usage_rows_before(since) if since else "",
-                    },
-                )
-            ]
-        found = (readable_or_none(usage_from_row, row, USAGE) for row in rows)
-        return [usage for usage in found if usage is not None]
+            found = self._usage_rows.query_entities(
+                "PartitionKey eq @event and RowKey ge @since",
+                parameters={"event": event_code, "since": usage_rows_before(since) if since else ""},
+            )
+            rows = [row async for row in found]
+        usage = (readable_or_none(usage_from_row, row, USAGE) for row in rows)
+        return [one for one in usage if one is not None]
 
 
-async def _changed(
+def _read_event(row: Row) -> Event:
+    try:
+        return event_from_row(row)
+    except UNREADABLE as error:
+        column = next((name for name in row if _is_readable_without(name, row)), None)
+        value = f"{column} is {row[column]!r}" if column else str(error)
+        raise CommandError(
+            f"The event {row['PartitionKey']!r} has a value that cannot be read: {value}. "
+            f"Correct its row in the table {EVENTS!r}."
+        ) from error
+
+
+def _is_readable_without(column: str, row: Row) -> bool:
+    try:
+        event_from_row({name: value for name, value in row.items() if name != column})
+    except UNREADABLE:
+        return False
+    return True
+
+
+async def _change(
     table: TableClient,
     key: tuple[str, str],
     read: Callable[[Row], T],
     change: Callable[[T], T],
     write: Callable[[Row, T, T], dict[str, Any]],
 ) -> T | None:
-    """Change one row if nobody does meanwhile; else again, on what they wrote. See `Tables.change_event`."""
+    """Change one row by a conditional write; try again if it has changed. See `Tables.change_event`."""
     for _ in range(CHANGE_TRIES):
         async with translated():
             try:

@@ -1,4 +1,4 @@
-"""Which tables an administrator's command talks to, and where the proxy is."""
+"""Which tables a command works on, and where the app is."""
 
 from __future__ import annotations
 
@@ -14,83 +14,82 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 from admin import local_runs
-from admin.faults import Fault
+from admin.errors import CommandError
 from admin.local_runs import ROOT, Run
-from admin.printing import note
+from admin.printing import print_note
 from shared.core.settings import TABLES, TABLES_URI
 
 _LOOPBACK: Final = "127.0.0.1"
+LOCAL_HOSTS: Final = frozenset({_LOOPBACK, "localhost", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The tables' address, one way or the other, and the proxy's, where it is known."""
+    """The tables have a connection string or a URI. `url` is the app's address, if it is known."""
 
     connection_string: str | None
     uri: str | None
     url: str | None
     environment: Mapping[str, str]
-    """Where the settings are that deployments name, as far as they are at hand here."""
+    """The settings that are known here, among them the keys that deployments name."""
 
 
-def find(root: Path = ROOT) -> Target:
-    """Named by the environment, `.env` or `local.settings.json`; else those of a `dev.py run` here.
+def find_target(root: Path = ROOT) -> Target:
+    """The tables that the environment, `.env` or `local.settings.json` names, or those of a `dev.py run`.
 
     Raises:
-        Fault: none is named and none runs, or `local.settings.json` cannot be read.
+        CommandError: there are none, or `local.settings.json` cannot be read.
     """
-    named = _named(root)
-    if _names_tables(named):
-        return Target(named.get(TABLES) or None, named.get(TABLES_URI) or None, _url(named), named)
-    run = _running(root, _url(named))
+    settings = _settings(root)
+    if _names_tables(settings):
+        return Target(
+            settings.get(TABLES) or None, settings.get(TABLES_URI) or None, _app_url(settings), settings
+        )
+    run = _find_run(root, _app_url(settings))
     if run is None:
-        raise Fault(
-            f"No tables are named: start `python3 dev.py run`, or set {TABLES} or {TABLES_URI} "
+        raise CommandError(
+            f"No tables are set. Start `python3 dev.py run`, or set {TABLES} or {TABLES_URI} "
             "in the environment, .env or local.settings.json."
         )
     simulated = {local_runs.SIMULATOR_KEY: local_runs.SIMULATOR_KEY_VALUE} if run.simulator_url else {}
-    return Target(run.tables, None, run.url, ChainMap[str, str](simulated, dict(named)))
+    return Target(run.tables, None, run.url, ChainMap[str, str](simulated, dict(settings)))
 
 
 def find_url(root: Path = ROOT) -> str | None:
-    """The proxy's address alone, which may be known where no tables are."""
-    named = _named(root)
-    if url := _url(named):
+    """The app's address. It can be known where no tables are."""
+    settings = _settings(root)
+    if url := _app_url(settings):
         return url
-    run = None if _names_tables(named) else _running(root, None)
+    run = None if _names_tables(settings) else _find_run(root, None)
     return run.url if run else None
 
 
-def _running(root: Path, wanted: str | None) -> Run | None:
-    """The `dev.py run` that serves at this address; the latest where none is given, and a note of others.
+def _find_run(root: Path, url: str | None) -> Run | None:
+    """The `dev.py run` at `url`, or the newest without `url`. A note says if others are running.
 
-    A single one may be reached from elsewhere by an address that it does not know.
-
-    Raises:
-        Fault: none serves at this address.
+    A single run also takes an address of another host: it may be forwarded.
     """
     running = local_runs.running(root / local_runs.LOCAL.name)
     if not running:
         return None
-    latest, *others = running
-    if wanted:
-        for run in running:
-            if _place(run.url) == _place(wanted):
-                return run
-        if others or _place(wanted)[0] == _LOOPBACK:
-            serving = " and ".join(run.url for run in running)
-            raise Fault(f"No `dev.py run` serves at PROXY_URL={wanted}, but at {serving}.")
-        note(f"no `dev.py run` serves at {wanted}: this works on {latest.url}.")
+    newest, *others = running
+    if url:
+        if chosen := next((run for run in running if _place(run.url) == _place(url)), None):
+            return chosen
+        if others or _place(url)[0] == _LOOPBACK:
+            addresses = ", ".join(run.url for run in running)
+            raise CommandError(f"No `dev.py run` is running at PROXY_URL={url}. Use one of: {addresses}.")
+        print_note(f"No `dev.py run` is running at {url}. Using {newest.url}.")
     elif others:
-        note(
-            f"several `dev.py run`s serve here: this works on the latest, {latest.url}. "
-            f"PROXY_URL={others[0].url} chooses another."
+        print_note(
+            f"Several `dev.py run` are running. Using the newest, {newest.url}. "
+            f"To use another, set PROXY_URL={others[0].url}."
         )
-    return latest
+    return newest
 
 
 def _place(url: str) -> tuple[str | None, int | None, str]:
-    """Host, port and path: addresses of the same place have the same, with or without the `/v1` for SDKs."""
+    """Host, port and path, equal for all spellings of one address, with or without the `/v1` for SDKs."""
     parts = urlsplit(url if "://" in url else f"http://{url}")
     host = _LOOPBACK if parts.hostname == "localhost" else parts.hostname
     try:
@@ -100,16 +99,16 @@ def _place(url: str) -> tuple[str | None, int | None, str]:
     return host, port, parts.path.rstrip("/").removesuffix("/v1").removesuffix("/api")
 
 
-def _named(root: Path) -> Mapping[str, str]:
+def _settings(root: Path) -> Mapping[str, str]:
     return ChainMap[str, str](dict(os.environ), _dot_env(root), _local_settings(root))
 
 
-def _names_tables(named: Mapping[str, str]) -> bool:
-    return bool(named.get(TABLES) or named.get(TABLES_URI))
+def _names_tables(settings: Mapping[str, str]) -> bool:
+    return bool(settings.get(TABLES) or settings.get(TABLES_URI))
 
 
-def _url(named: Mapping[str, str]) -> str | None:
-    return (named.get("PROXY_URL") or named.get("SERVICE_API_URI") or "").rstrip("/") or None
+def _app_url(settings: Mapping[str, str]) -> str | None:
+    return (settings.get("PROXY_URL") or settings.get("SERVICE_API_URI") or "").rstrip("/") or None
 
 
 def _dot_env(root: Path) -> dict[str, str]:
@@ -124,4 +123,6 @@ def _local_settings(root: Path) -> dict[str, str]:
         values = json.loads(path.read_text(encoding="utf-8-sig")).get("Values", {})
         return {name: str(value) for name, value in values.items()}
     except (ValueError, AttributeError) as error:
-        raise Fault(f'{path.name} is not a JSON object with an object "Values": {error}.') from error
+        raise CommandError(
+            f'{path.name} must be a JSON object with an object "Values". Correct it: {error}.'
+        ) from error

@@ -1,4 +1,4 @@
-"""A deployment as programs and people read it."""
+"""A deployment as JSON and as text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from shared.core.models import MANAGED_IDENTITY, Deployment, Health
 
-COLUMNS = ("model", "deployment", "endpoint", "prio", "weight", "auth", "price", "active", "last seen")
-NUMBERS = ("prio", "weight")
+COLUMNS = ("model", "deployment", "endpoint", "priority", "weight", "auth", "price", "active", "last seen")
+NUMBERS = ("priority", "weight")
 
 
-def fields(one: Deployment, health: Health | None) -> dict[str, Any]:
-    """For JSON; times in UTC."""
+def to_fields(one: Deployment, health: Health | None) -> dict[str, Any]:
+    """For JSON. Times are in UTC."""
     return asdict(one) | {"health": None if health is None else _health_fields(health)}
 
 
@@ -22,10 +22,19 @@ def _health_fields(health: Health) -> dict[str, str | None]:
     return {"seen_at": health.seen_at.isoformat(), "status": health.status, "cooling_until": until}
 
 
-def line(one: Deployment, health: Health | None, now: datetime) -> tuple[str, ...]:
-    """What stands in `COLUMNS`."""
-    fixed = (one.model, one.deployment_name, one.endpoint, str(one.priority), str(one.weight))
-    return (*fixed, _auth(one), _price(one), "yes" if one.active else "no", _seen(health, now))
+def row(one: Deployment, health: Health | None, now: datetime) -> tuple[str, ...]:
+    """The cells of `COLUMNS`."""
+    return (
+        one.model,
+        one.deployment_name,
+        one.endpoint,
+        str(one.priority),
+        str(one.weight),
+        _auth(one),
+        _price(one),
+        "yes" if one.active else "no",
+        _last_seen(health, now),
+    )
 
 
 def _auth(one: Deployment) -> str:
@@ -38,14 +47,14 @@ def _price(one: Deployment) -> str:
     return f"{one.prompt_price:g} / {one.completion_price:g}"
 
 
-def _seen(health: Health | None, now: datetime) -> str:
+def _last_seen(health: Health | None, now: datetime) -> str:
     if health is None:
-        return "no call yet"
-    cooling = health.cooling_until is not None and health.cooling_until > now
-    return f"{health.status}, {_ago(health.seen_at, now)}" + (", cooling down" if cooling else "")
+        return "not used yet"
+    is_cooling = health.cooling_until is not None and health.cooling_until > now
+    return f"{health.status}, {_age(health.seen_at, now)}" + (", cooling down" if is_cooling else "")
 
 
-def _ago(at: datetime, now: datetime) -> str:
+def _age(at: datetime, now: datetime) -> str:
     seconds = max(0, int((now - at).total_seconds()))
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= size:
@@ -53,12 +62,12 @@ def _ago(at: datetime, now: datetime) -> str:
     return f"{seconds} s ago"
 
 
-def _particulars(one: Deployment) -> dict[str, str]:
-    """All but its name and place, in words."""
+def _properties(one: Deployment) -> dict[str, str]:
     return {
+        "endpoint": f"endpoint {one.endpoint}",
         "auth": _auth(one),
         "api_version": f"API version {one.api_version}",
-        "output_field": f"its output cap in {one.output_field}",
+        "output_field": f"output field {one.output_field}",
         "priority": f"priority {one.priority}",
         "weight": f"weight {one.weight}",
         "price": "no price" if one.prompt_price is None else f"price {_price(one)}",
@@ -66,13 +75,13 @@ def _particulars(one: Deployment) -> dict[str, str]:
 
 
 def differences(before: Deployment, after: Deployment) -> list[str]:
-    """What `after` has that `before` has not, in words."""
-    was, told = _particulars(before), _particulars(after)
-    moved = [after.endpoint] if before.endpoint != after.endpoint else []
-    return [*moved, *(text for name, text in told.items() if text != was[name])]
+    """The properties of `after` that `before` does not have."""
+    old, new = _properties(before), _properties(after)
+    return [text for name, text in new.items() if text != old[name]]
 
 
-def kept(fresh: Deployment, before: Deployment, after: Deployment) -> list[str]:
-    """What `after` has from `before`, and a `fresh` one would not have, in words."""
-    plain, was, told = _particulars(fresh), _particulars(before), _particulars(after)
-    return [text for name, text in told.items() if text == was[name] != plain[name]]
+def kept_properties(default: Deployment, before: Deployment, after: Deployment) -> list[str]:
+    """The properties that `after` has from `before`, and that a new deployment would not have."""
+    fresh, old, new = _properties(default), _properties(before), _properties(after)
+    del new["endpoint"]  # it is how the deployment was found
+    return [text for name, text in new.items() if text == old[name] != fresh[name]]

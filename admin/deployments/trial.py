@@ -1,198 +1,165 @@
-"""One small call to a deployment before it is added, and what its answer means in plain words."""
+"""A test request to a deployment, and what to do if it fails."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from admin.faults import Fault
-from shared.core.models import API_V1, MANAGED_IDENTITY, OUTPUT_FIELDS, Deployment
+from azure.core.exceptions import AzureError
+
+from admin.errors import CommandError
+from admin.http import NoResponse, Response, open_session, send
+from shared.core.models import API_V1, MANAGED_IDENTITY, Deployment
 from shared.core.settings import DEFAULT_SCOPE, UPSTREAM_SCOPE
-
-if TYPE_CHECKING:
-    import aiohttp
+from shared.upstream.client import chat_url
+from shared.upstream.identity import default_credential
 
 SECONDS = 60
 OUTPUT_TOKENS = 16
 OPENAI_ROLE = "Cognitive Services OpenAI User"
-
-
+_OTHER_FIELD = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 _REFUSING = {"max_tokens": "reasoning models", "max_completion_tokens": "old models and API versions"}
 
-
-class Tried(NamedTuple):
-    """How it went: the deployment as it turned out to work, or why it could not be tried."""
-
-    deployment: Deployment
-    worked: bool
-    told: str
+_OUTPUT_TOO_SHORT = "max_tokens or model output limit was reached"
+"""A reasoning model returns 400 with this text if it thinks longer than the test allows. It works."""
 
 
-class _Answer(NamedTuple):
-    status: int
-    code: str
-    message: str
-    param: str
+class NotTested(Exception):
+    """There is no key or sign-in here for a test request."""
 
 
-async def tried(deployment: Deployment, environment: Mapping[str, str], *, may_switch: bool) -> Tried:
-    """Call it once. With `may_switch`, where it refuses the field of the output cap, the other one is tried.
+class TrialResult(NamedTuple):
+    output_field: str
+    """The field for the output limit that the deployment accepts."""
+    text: str
+
+
+async def try_deployment(
+    deployment: Deployment, environment: Mapping[str, str], *, may_switch: bool
+) -> TrialResult:
+    """Send one request. With `may_switch`, the other field for the output limit is tried if one is refused.
 
     Raises:
-        Fault: it does not work; the message says what to do.
+        CommandError: the deployment does not work.
+        NotTested: no key or sign-in is known here.
     """
-    headers = await _headers(deployment, environment)
-    if isinstance(headers, str):
-        return Tried(deployment, False, headers)
-    answer = await _call(deployment, headers)
-    (other,) = {*OUTPUT_FIELDS} - {deployment.output_field}
-    if _refuses(answer, deployment.output_field):
+    headers = await _auth_headers(deployment, environment)
+    response = await _send(deployment, headers)
+    field = deployment.output_field
+    if _refuses(response, field):
         if not may_switch:
-            raise Fault(
-                f"{deployment.deployment_name} refuses {deployment.output_field}, as "
-                f"{_REFUSING[deployment.output_field]} do: give --output-field {other}."
+            raise CommandError(
+                f"{deployment.deployment_name} refuses {field}, as {_REFUSING[field]} do. "
+                f"Use --output-field {_OTHER_FIELD[field]}."
             )
-        deployment = replace(deployment, output_field=other)
-        answer = await _call(deployment, headers)
-    if fault := _fault(answer, deployment):
-        raise Fault(fault)
-    return Tried(deployment, True, _success(answer, deployment))
+        deployment = replace(deployment, output_field=_OTHER_FIELD[field])
+        response = await _send(deployment, headers)
+    if problem := _problem(response, deployment):
+        raise CommandError(problem)
+    is_busy = response.status == 429
+    text = "it is busy now (429)" if is_busy else f"it works with {deployment.output_field}"
+    return TrialResult(deployment.output_field, text)
 
 
-async def _headers(deployment: Deployment, environment: Mapping[str, str]) -> dict[str, str] | str:
-    """What to sign in with; or why there is nothing. Raises Fault where the key cannot be one."""
-    if deployment.auth != MANAGED_IDENTITY:
-        if key := environment.get(deployment.auth, "").strip():
-            if not (key.isascii() and key.isprintable()):
-                raise Fault(f"what {deployment.auth} holds cannot be a key: it has odd characters.")
-            return {"api-key": key}
-        return (
-            f"its key is in the app's setting {deployment.auth}, which is not set here: put it into your "
-            "environment to have it tried, or let `manage.py events check` try it through the app"
+async def _auth_headers(deployment: Deployment, environment: Mapping[str, str]) -> dict[str, str]:
+    if deployment.auth == MANAGED_IDENTITY:
+        token = await _own_token(environment.get(UPSTREAM_SCOPE) or DEFAULT_SCOPE)
+        return {"authorization": f"Bearer {token}"}
+    key = environment.get(deployment.auth, "").strip()
+    if not key:
+        raise NotTested(
+            f"the setting {deployment.auth} is not set here. Set it in your environment, "
+            "or test through the app with `manage.py events check`."
         )
-    return await _signed_in(environment.get(UPSTREAM_SCOPE) or DEFAULT_SCOPE)
+    if not (key.isascii() and key.isprintable()):
+        raise CommandError(f"the value of {deployment.auth} is not a valid key. Copy the key again.")
+    return {"api-key": key}
 
 
-async def _signed_in(scope: str) -> dict[str, str] | str:
-    from azure.core.exceptions import AzureError
-
-    from shared.upstream.identity import default_credential
-
+async def _own_token(scope: str) -> str:
     async with default_credential(None) as credential:
         try:
-            token = await credential.get_token(scope)
-        except AzureError:
-            return (
-                "you are not signed in to Azure here (`az login` or `azd auth login` does it); "
-                "`manage.py events check` tries it through the app, with the app's own identity"
-            )
-    return {"authorization": f"Bearer {token.token}"}
+            return (await credential.get_token(scope)).token
+        except AzureError as error:
+            raise NotTested(
+                "you are not signed in to Azure. Run `az login` or `azd auth login`, "
+                "or test through the app with `manage.py events check`."
+            ) from error
 
 
-async def _call(deployment: Deployment, headers: dict[str, str]) -> _Answer:
-    import aiohttp
-
-    from admin.http import opened, unreached
-    from shared.upstream.client import chat_url
-
+async def _send(deployment: Deployment, headers: dict[str, str]) -> Response:
     body = {
         "model": deployment.deployment_name,
         "messages": [{"role": "user", "content": "Say: ready"}],
         deployment.output_field: OUTPUT_TOKENS,
     }
     try:
-        async with opened(deployment.endpoint, SECONDS) as session:
-            call = session.post(chat_url(deployment), json=body, headers=headers, allow_redirects=False)
-            async with call as response:
-                return await _read(response)
-    except TimeoutError as error:
-        raise Fault(f"{deployment.endpoint} gave no answer within {SECONDS} s.") from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise Fault(unreached(error, deployment.endpoint)) from error
+        async with open_session(deployment.endpoint, SECONDS) as session:
+            return await send(session, chat_url(deployment), headers, body)
+    except NoResponse as reason:
+        raise CommandError(f"{reason}. Check the address and your network.") from reason
 
 
-async def _read(response: aiohttp.ClientResponse) -> _Answer:
-    content = await response.read()
-    try:
-        body = json.loads(content)
-    except ValueError:
-        return _Answer(response.status, "not-json", "", "")
-    error = body.get("error") if isinstance(body, dict) else None
-    if not isinstance(error, dict):
-        is_answer = isinstance(body, dict) and "choices" in body
-        return _Answer(response.status, "" if is_answer or response.status != 200 else "not-json", "", "")
-    code, message, param = (str(error.get(name) or "") for name in ("code", "message", "param"))
-    return _Answer(response.status, code, message, param)
+def _refuses(response: Response, field: str) -> bool:
+    code, message, param = response.error
+    text = f"{param} {message}"
+    is_unsupported = code == "unsupported_parameter" or "unsupported parameter" in text.lower()
+    return response.status == 400 and field in text and (is_unsupported or "unrecognized" in text.lower())
 
 
-def _refuses(answer: _Answer, field: str) -> bool:
-    told = f"{answer.param} {answer.message}"
-    known = answer.code == "unsupported_parameter" or "unsupported parameter" in told.lower()
-    return answer.status == 400 and field in told and (known or "unrecognized" in told.lower())
-
-
-_TOO_SHORT = "max_tokens or model output limit was reached"
-"""A reasoning model may think longer than a trial allows: it answers 400 then, and works."""
-
-
-def _fault(answer: _Answer, deployment: Deployment) -> str | None:  # noqa: PLR0911 - one line for each
+def _problem(response: Response, deployment: Deployment) -> str | None:  # noqa: PLR0911  # noqa: PLR0911
+    """What is wrong and what to do; None if the deployment works."""
     name, endpoint = deployment.deployment_name, deployment.endpoint
-    text = f"{answer.code} {answer.message}".lower()
-    match answer.status:
-        case 200 if answer.code != "not-json":
+    code, message, _ = response.error
+    text = f"{code} {message}".lower()
+    match response.status:
+        case 200 if "choices" in response.json:
             return None
-        case 400 if _TOO_SHORT in text:
+        case 400 if _OUTPUT_TOO_SHORT in text:
             return None
         case 429:
             return None
         case 401 | 403:
-            return _not_let_in(deployment, text)
-        case 404 if answer.code == "DeploymentNotFound" or "deployment" in text or "model" in text:
+            return _access_problem(deployment, text)
+        case 404 if "deployment" in text or "model" in text:
             return (
-                f"there is no deployment {name!r} at {endpoint}: take its own name from the Azure portal, "
-                "not the model's; a new one works after some minutes."
+                f"there is no deployment {name!r} at {endpoint}. Use the name of the deployment from the "
+                "Azure portal, not of the model. A new deployment takes some minutes to work."
             )
         case 404:
-            return _no_such_version(deployment)
+            return _version_problem(deployment)
         case 400 if "api version" in text or "api-version" in text:
-            return _no_such_version(deployment)
+            return _version_problem(deployment)
         case status if 200 <= status < 400:
-            return f"what answers at {endpoint} is not Azure OpenAI."
+            return f"{endpoint} is not an Azure OpenAI resource. Check the address."
         case status:
-            said = f": {answer.message[:300]}" if answer.message else ""
-            return f"it answered {status}{said}"
+            return f"the test request returned {status}" + (f": {message[:300]}" if message else ".")
 
 
-def _not_let_in(deployment: Deployment, text: str) -> str:
+def _access_problem(deployment: Deployment, text: str) -> str:
+    endpoint = deployment.endpoint
     if "firewall" in text or "virtual network" in text or "public access" in text:
         return (
-            f"the firewall of {deployment.endpoint} does not let this machine in; if the app is within its "
-            "network, give --no-check."
+            f"the firewall of {endpoint} blocks this machine. If the app can reach it over its own network, "
+            "use --no-check."
         )
     if deployment.auth != MANAGED_IDENTITY:
         if "disabled" in text:
-            return f"{deployment.endpoint} takes no keys: use --managed-identity."
-        return f"the key in {deployment.auth} is not one of {deployment.endpoint}: is it of another resource?"
+            return f"{endpoint} does not accept keys. Use --managed-identity."
+        return f"{endpoint} does not accept the key in {deployment.auth}. Use a key of this resource."
     return (
-        f"you may not call {deployment.endpoint}: your own sign-in lacks the role {OPENAI_ROLE}, or it was "
-        "granted minutes ago and does not work yet. The app calls with its own identity: if that has the "
-        "role, give --no-check, and let `manage.py events check` try it."
+        f"your sign-in has no access to {endpoint}. It needs the role {OPENAI_ROLE}; a new role takes "
+        "some minutes to work. If the app's identity has the role, use --no-check, and test through the app "
+        "with `manage.py events check`."
     )
 
 
-def _no_such_version(deployment: Deployment) -> str:
+def _version_problem(deployment: Deployment) -> str:
     if deployment.api_version == API_V1:
         return (
-            f"{deployment.endpoint} has no chat completions in the v1 form: is it the endpoint of an Azure "
-            "OpenAI resource? Older ones take --api-version 2024-10-21."
+            f"{deployment.endpoint} has no v1 API. Check that it is an Azure OpenAI endpoint; "
+            "for an older resource, use --api-version 2024-10-21."
         )
     version = deployment.api_version
-    return f"{deployment.endpoint} does not know the API version {version}: try without --api-version."
-
-
-def _success(answer: _Answer, deployment: Deployment) -> str:
-    if answer.status == 429:
-        return f"{deployment.deployment_name} is there, and busy just now (429)"
-    return f"{deployment.deployment_name} answered, with {deployment.output_field}"
+    return f"{deployment.endpoint} does not know the API version {version}. Use --api-version v1."

@@ -1,76 +1,81 @@
-"""`manage.py events check`: the rehearsal. Real calls, as an attendee makes them, step by step."""
+"""`manage.py events check`: test an event with real requests."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
 
-from admin.events.codes import checked
-from admin.events.rehearsal import Step, rehearsed
-from admin.faults import Failed, Fault
-from admin.options import Command, as_json
-from admin.printing import tell
+from admin.errors import CommandError, Failure
+from admin.events.codes import parse_code
+from admin.options import as_json
+from admin.printing import print_result
 from admin.target import find_url
 from shared.events.credentials import is_user
 
+if TYPE_CHECKING:
+    from admin.events.rehearsal import Step
+
+EXAMPLE = "https://YOUR-APP.azurewebsites.net"
 _MARKS = {True: "ok  ", False: "FAIL", None: "-   "}
 
 
-@click.command("check", cls=Command, short_help="Call the app as an attendee of CODE would.")
+@click.command("check", short_help="Test an event with real requests.")
 @click.argument("code")
-@click.option("--user", required=True, metavar="NAME", help="A GitHub name: yours, as an attendee has one.")
 @click.option(
-    "--url",
-    metavar="URL",
-    help="The app's address; without it, PROXY_URL or the `dev.py run` here.",
+    "--user", required=True, metavar="NAME", help="User name for the test, such as your GitHub name."
+)
+@click.option(
+    "--url", metavar="URL", help="Address of the app. Default: PROXY_URL, or the running `dev.py run`."
 )
 @as_json
 def check_event(code: str, user: str, url: str | None, as_json: bool) -> None:
-    """Call the app as an attendee of CODE would, and tell what each step found.
+    """Test an event with real requests, as an attendee sends them.
 
-    For each model of the event it makes one plain call and one stream, which count for NAME's quota. The exit
-    status is 1 when a step fails.
+    Each model of the event gets one request and one streaming request. They count toward the quota of NAME.
+    The exit status is 1 if a step fails.
     """
-    event_code, name = checked(code), user.strip().lower()
-    if not is_user(name):
-        raise Fault(f"{user!r} cannot be a user: 1 to 64 letters, digits, '-', '_', '.', '@' or '+'.")
+    from admin.events.rehearsal import rehearse
+
+    event_code, user_name = parse_code(code), user.strip().lower()
+    if not is_user(user_name):
+        raise CommandError(
+            f"{user!r} is not a valid user name. Use 1 to 64 letters, digits, '-', '_', '.', '@' or '+'."
+        )
     address = _address(url)
-    found = asyncio.run(rehearsed(address, f"{event_code}/{name}"))
-    steps = [replace(step, advice=step.advice.replace("CODE", event_code)) for step in found]
-    fields = {"url": address, "ok": all(step.ok is not False for step in steps)}
-    tell(fields | {"steps": [asdict(step) for step in steps]}, as_json, lambda: _text(address, steps))
-    if failed := sum(step.ok is False for step in steps):
-        raise Failed(f"{failed} of {len(steps)} steps failed." if failed > 1 else "A step failed.")
+    steps = asyncio.run(rehearse(address, event_code, user_name))
+    failed = sum(step.ok is False for step in steps)
+    fields = {"url": address, "ok": not failed, "steps": [asdict(step) for step in steps]}
+    print_result(fields, as_json, lambda: _text(address, steps))
+    if failed:
+        raise Failure(f"{failed} of {len(steps)} steps failed.")
 
 
 def _address(url: str | None) -> str:
     address = (url or find_url() or "").strip().rstrip("/")
     if not address:
-        raise Fault(
-            "The app's address is not known: give --url https://YOUR-APP.azurewebsites.net, or set PROXY_URL."
-        )
-    for suffix in ("/v1", "/api"):
-        address = address.removesuffix(suffix)
+        raise CommandError(f"The address of the app is not known. Use --url {EXAMPLE}, or set PROXY_URL.")
+    address = address.removesuffix("/v1").removesuffix("/api")
     try:
         parts = urlsplit(address)
-        is_right = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        is_right = False
-    if not is_right:
-        raise Fault(f"{address!r} is not a whole address, such as https://YOUR-APP.azurewebsites.net.")
+        is_valid = False
+    if not is_valid:
+        raise CommandError(f"{address!r} is not a valid address. Use a full address, such as {EXAMPLE}.")
     return address
 
 
 def _text(address: str, steps: list[Step]) -> str:
     width = max(len(step.name) for step in steps)
-    lines = [f"Calling {address} as an attendee would.", ""]
+    lines = [f"Testing {address} as an attendee.", ""]
     for step in steps:
         lines.append(f"  {_MARKS[step.ok]}  {step.name:{width}}  {step.found}")
         if step.advice:
             lines.append(f"        {'':{width}}  -> {step.advice}")
     if all(step.ok is not False for step in steps):
-        lines += ["", "All is well: this event works for attendees."]
+        lines += ["", "All steps passed. Attendees can use this event."]
     return "\n".join(lines)

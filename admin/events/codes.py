@@ -1,18 +1,23 @@
-"""Event codes that can be said aloud and are hard to guess."""
+"""Event codes: make one up, check one, find its event."""
 
 from __future__ import annotations
 
 import secrets
+from typing import TYPE_CHECKING
 
-from admin.faults import Fault
+from admin.errors import CommandError
+from shared.core.models import Event
 from shared.events.credentials import is_event_code
 
+if TYPE_CHECKING:
+    from admin.tables import Tables
+
 WORDS = 4
-"""Of the 1,296 short words that the EFF chose for passphrases: 41 bits, which nobody tries over HTTP."""
+"""Of the EFF's 1,296 short words for passphrases: 41 bits, too many to guess over HTTP."""
 
 
-def proposed() -> str:
-    """Such as `amber-otter-mango-thud`."""
+def generate_code() -> str:
+    """A code that is easy to say and hard to guess, such as `amber-otter-mango-thud`."""
     from xkcdpass import xkcd_password
 
     words = xkcd_password.generate_wordlist(
@@ -21,14 +26,21 @@ def proposed() -> str:
     return "-".join(secrets.choice(words) for _ in range(WORDS))
 
 
-def checked(code: str) -> str:
-    """As it stands in the tables: trimmed, in lower case.
+def parse_code(text: str) -> str:
+    """The code as the tables hold it: trimmed and in lower case. Raises CommandError if it is not valid."""
+    code = text.strip().lower()
+    if not is_event_code(code):
+        hint = " Leave out the user name." if "/" in text else ""
+        raise CommandError(
+            f"{text!r} is not a valid event code. Use 1 to 64 letters, digits, '-', '_' or '.'.{hint}"
+        )
+    return code
 
-    Raises:
-        Fault: it cannot be a code.
-    """
-    known = code.strip().lower()
-    if not is_event_code(known):
-        alone = " Give the code alone, without the user." if "/" in code else ""
-        raise Fault(f"{code!r} cannot be an event code: 1 to 64 letters, digits, '-', '_' or '.'.{alone}")
-    return known
+
+async def find_event(tables: Tables, code: str) -> Event | None:
+    code = code.strip().lower()
+    return await tables.event(code) if is_event_code(code) else None
+
+
+def unknown_event(code: str) -> CommandError:
+    return CommandError(f"There is no event {code!r}. See `manage.py events list`.")

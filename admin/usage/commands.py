@@ -1,4 +1,4 @@
-"""`manage.py usage`: who used how much."""
+"""`manage.py usage`: how much an event used."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from admin.faults import Fault
-from admin.options import Command, Number, as_json
-from admin.printing import console, tell
+from admin.errors import CommandError
+from admin.events.codes import find_event, unknown_event
+from admin.options import Number, as_json
+from admin.printing import print_result
 from admin.session import run
-from admin.target import find
-from admin.usage import text as usage_text
-from admin.usage.summary import BYS, By, summed
+from admin.target import find_target
+from admin.usage.summary import BYS, By, summarize
 from shared.core.models import UTC_ZONE, Deployment, Event, UsageRow
 from shared.events.credentials import is_event_code
 
 if TYPE_CHECKING:
     from admin.tables import Tables
 
-
 EVERY = 5
-"""Seconds from one look to the next."""
+"""Seconds between two refreshes of `--watch`."""
 
 
 class Used(NamedTuple):
@@ -34,28 +33,26 @@ class Used(NamedTuple):
     deployments: list[Deployment]
 
 
-@click.command("usage", cls=Command, short_help="Who used how much, and what it may cost.")
+@click.command("usage", short_help="Show how much an event used, and what it may cost.")
 @click.argument("code")
-@click.option("--by", type=click.Choice(BYS), default="user", show_default=True, help="One line for each.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print a table for a spreadsheet.")
-@click.option("--watch", is_flag=True, help="Look on until Ctrl-C.")
+@click.option("--by", type=click.Choice(BYS), default="user", show_default=True, help="One row for each.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV for a spreadsheet.")
+@click.option("--watch", is_flag=True, help="Refresh until you press Ctrl-C.")
 @click.option(
     "--every",
     type=Number(int, 2, 3600),
     metavar="SECONDS",
-    help=f"With --watch: how often it looks; {EVERY} unless given.",
+    help=f"Time between refreshes with --watch. Default: {EVERY}.",
 )
-@click.option(
-    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with charts to this file."
-)
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Save a report with charts.")
 @as_json
 def usage(
     code: str, by: By, as_csv: bool, watch: bool, every: int | None, html: Path | None, as_json: bool
 ) -> None:
-    """Tell how much the event CODE used: requests, tokens, refusals and errors, and what it may cost.
+    """Show how much an event used: requests, tokens, refused requests, errors and cost.
 
-    What runs now is counted within some seconds. Refused calls cost nothing. The cost is an estimate: tokens
-    times the prices that `deployments add` or `update` was given, in whatever currency they were.
+    The numbers are some seconds old. Refused requests cost nothing. The cost is an estimate from the prices
+    that you gave to `deployments add` or `deployments update`, in the same currency.
 
     \b
     For finance:     python3 manage.py usage CODE --by model --csv > usage.csv
@@ -63,67 +60,64 @@ def usage(
     During an event: python3 manage.py usage CODE --watch
     """
     if as_csv + watch + as_json + (html is not None) > 1:
-        raise Fault("Give one of --csv, --json, --watch and --html.")
+        raise CommandError("Use only one of --csv, --json, --watch and --html.")
     if every is not None and not watch:
-        raise Fault("--every goes with --watch.")
+        raise CommandError("--every needs --watch.")
     if html is not None and not html.name:
-        raise Fault("--html takes the name of a file.")
-    target = find()
+        raise CommandError("--html needs the name of a file.")
+    target = find_target()
     if watch:
-        from admin.usage.watch import looked_on
+        from admin.usage.watch import watch_usage
 
-        looked_on(target, code, by, every or EVERY)
+        watch_usage(target, code, by, every or EVERY)
         return
     used = run(target, lambda tables: read(tables, code))
     if html is not None:
-        _write(html, used)
-        return
-    summary = summed(used.rows, by, used.event.time_zone, used.deployments)
-    if as_csv:
-        click.echo(usage_text.as_csv(summary), nl=False)
-    elif as_json:
-        tell(usage_text.fields(summary, used.event), True, str)
-    elif not summary.lines:
-        click.echo(f"Nobody has used the event {used.event.code!r} yet.")
+        _save_report(html, used)
     else:
-        screen = console()
-        screen.print(usage_text.fitting(summary, used.event, screen))
-        for remark in usage_text.remarks(summary):
-            click.echo(remark)
+        _print(used, by, as_csv=as_csv, as_json=as_json)
+
+
+def _print(used: Used, by: By, *, as_csv: bool, as_json: bool) -> None:
+    from admin.usage import text as usage_text
+
+    summary = summarize(used.rows, by, used.event.time_zone, used.deployments)
+    if as_csv:
+        click.echo(usage_text.to_csv(summary), nl=False)
+    elif as_json or not summary.rows:
+        fields = usage_text.to_fields(summary, used.event)
+        print_result(fields, as_json, lambda: f"No usage yet for event {used.event.code!r}.")
+    else:
+        usage_text.print_summary(summary, used.event)
 
 
 async def read(tables: Tables, code: str) -> Used:
-    """All that is known of the use of an event, also of one that was removed.
-
-    Raises:
-        Fault: there is no such event, and never was.
-        StoreUnavailable: the tables do not answer.
-    """
+    """The usage of an event, which may be deleted. Raises CommandError if it never existed."""
+    event = await find_event(tables, code)
     known = code.strip().lower()
-    event = await tables.event(known) if is_event_code(known) else None
     rows = await tables.usage(known) if is_event_code(known) else []
     if event is None and not rows:
-        raise Fault(f"There is no event {code!r}. `manage.py events list` shows those that there are.")
-    return Used(event or _removed(known, rows), rows, await tables.deployments())
+        raise unknown_event(code)
+    return Used(event or _deleted_event(known, rows), rows, await tables.deployments())
 
 
-def _removed(code: str, rows: list[UsageRow]) -> Event:
-    first, last = min(row.hour for row in rows), max(row.hour for row in rows)
-    return Event(code, code, first, last, active=False, time_zone=UTC_ZONE)
+def _deleted_event(code: str, rows: list[UsageRow]) -> Event:
+    hours = [row.hour for row in rows]
+    return Event(code, code, min(hours), max(hours), active=False, time_zone=UTC_ZONE)
 
 
-def _write(file: Path, used: Used) -> None:
-    """The whole page or nothing: a report that was there stays until the new one is complete."""
-    from admin.usage.report import page
+def _save_report(file: Path, used: Used) -> None:
+    """Replace the file only when the new report is complete."""
+    from admin.usage.report import render
 
-    content = page(used.event, used.rows, used.deployments)
+    content = render(used.event, used.rows, used.deployments)
     partial = file.with_name(f".{file.name}.new")
     try:
         partial.write_text(content, encoding="utf-8")
         partial.replace(file)
     except OSError as error:
-        raise Fault(f"{file} cannot be written: {error.strerror or error}.") from error
+        raise CommandError(f"Cannot write {file}: {error.strerror or error}. Use another file.") from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-    click.echo(f"The report is in {file}: open it with any browser.")
+    click.echo(f"Saved the report to {file}. Open it in a browser.")

@@ -1,128 +1,131 @@
-"""One page with everything about an event's use: no script, and nothing that is fetched from anywhere."""
+"""The HTML report of an event: one file without scripts, which loads nothing from the network."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from admin.events import text as event_text
 from admin.usage import charts
 from admin.usage import text as usage_text
-from admin.usage.summary import NO_MODEL, Summary, hours, local_hour, summed
+from admin.usage.summary import NO_MODEL, Summary, local_hour, summarize
 from shared.core.models import Counts, Deployment, Event, UsageRow
 
-BUSIEST = 20
+MOST_USERS = 20
 MOST_MODELS = 6
-OTHERS = "other models"
+OTHER_MODELS = "other models"
 MOST_HOURS = 24 * 45
-"""Beyond them the charts over time leave the hours out in which nothing happened."""
+"""If an event is longer, the charts leave out the hours without usage."""
 
-_TEMPLATES = Path(__file__).parent
+Split = Callable[[Counts], dict[str, int]]
 
 
-def page(event: Event, rows: Sequence[UsageRow], deployments: Sequence[Deployment]) -> str:
-    """HTML that opens from disk, in the dark and on paper; every name in it is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
+def render(event: Event, rows: Sequence[UsageRow], deployments: Sequence[Deployment]) -> str:
+    """Every name in the page is escaped."""
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
-    zone = event.time_zone
-    by_user, by_model, by_hour = (summed(rows, by, zone, deployments) for by in ("user", "model", "hour"))
+    zone, now = event.time_zone, datetime.now(UTC)
+    by_user, by_model, by_hour = (summarize(rows, by, zone, deployments) for by in ("user", "model", "hour"))
+    found = _charts(_Usage(event, rows), by_user, by_model) if rows else ()
     return environment.get_template("report.html").render(
         event=event,
-        state=event_text.state(event, datetime.now(UTC)),
+        state=event_text.state(event, now),
         period=event_text.period(event),
-        made_at=f"{datetime.now(UTC).astimezone(zone):%Y-%m-%d %H:%M}",
+        made_at=f"{now.astimezone(zone):%Y-%m-%d %H:%M}",
         total=by_user.total,
         cost=usage_text.cost,
-        users=sum(1 for line in by_user.lines if line.counts.requests),
+        users=sum(1 for row in by_user.rows if row.counts.requests),
         remarks=usage_text.remarks(by_user),
-        # Drawn by Vega, which escapes every text that it is given.
-        charts=[(title, Markup(svg)) for title, svg in _charts(event, rows, by_user, by_model)],  # noqa: S704
+        charts=[(title, Markup(svg)) for title, svg in found],  # noqa: S704 - Vega escapes every text
         summaries=[("model", by_model), ("user", by_user), ("hour", by_hour)],
         label=usage_text.label,
     )
 
 
-def _charts(
-    event: Event, rows: Sequence[UsageRow], by_user: Summary, by_model: Summary
-) -> Iterable[tuple[str, str]]:
-    if not rows:
-        return
-    axis = _axis(event, rows)
-    models = [usage_text.label("model", line.key) for line in by_model.lines if line.counts.requests]
+def _charts(usage: _Usage, by_user: Summary, by_model: Summary) -> Iterator[tuple[str, str]]:
+    hours = usage.hours()
+    models = [usage_text.label("model", row.key) for row in by_model.rows if row.counts.requests]
     if len(models) > MOST_MODELS:
-        models = [*models[:MOST_MODELS], OTHERS]
+        models = [*models[:MOST_MODELS], OTHER_MODELS]
+    tokens, refused = ("prompt tokens", "completion tokens"), ("refused", "errors")
+    yield "Requests by hour", charts.by_hour(hours, usage.requests_by_model(models), "requests", models)
+    yield "Tokens by hour", charts.by_hour(hours, usage.by_hour(_tokens), "tokens", tokens)
+    yield "Tokens by model", charts.by_name(*_by_name(by_model, _tokens), "tokens", tokens)
     yield (
-        "Requests by hour",
-        charts.stacked_over_time(axis, _by_model(event, rows, models), "requests", models),
+        f"The {MOST_USERS} users with the most tokens"
+        if len(by_user.rows) > MOST_USERS
+        else "Tokens by user",
+        charts.by_name(*_by_name(by_user, _tokens), "tokens", tokens),
     )
-    tokens = ("prompt tokens", "completion tokens")
-    yield "Tokens by hour", charts.stacked_over_time(axis, _over_time(event, rows, _tokens), "tokens", tokens)
-    yield "Tokens by model", charts.stacked_by_name(*_by_name(by_model, _tokens), "tokens", tokens)
     yield (
-        f"The {BUSIEST} busiest users" if len(by_user.lines) > BUSIEST else "Users",
-        charts.stacked_by_name(*_by_name(by_user, _tokens), "tokens", tokens),
+        "Refused requests and errors by hour",
+        charts.by_hour(hours, usage.by_hour(_failures), "requests", refused),
     )
-    trouble = ("refused", "errors")
-    yield (
-        "Refused calls and errors by hour",
-        charts.stacked_over_time(axis, _over_time(event, rows, _trouble), "calls", trouble),
-    )
-
-
-def _axis(event: Event, rows: Sequence[UsageRow]) -> list[str]:
-    """Every hour from the first to the last, also those in which nothing happened."""
-    first, last = hours(rows) or (event.starts_at, event.starts_at)
-    count = int((last - first).total_seconds() // 3600) + 1
-    if count > MOST_HOURS:
-        there = sorted({row.hour for row in rows})
-    else:
-        there = [first + timedelta(hours=number) for number in range(count)]
-    return [local_hour(hour, event.time_zone) for hour in there]
 
 
 def _tokens(counts: Counts) -> dict[str, int]:
     return {"prompt tokens": counts.prompt_tokens, "completion tokens": counts.completion_tokens}
 
 
-def _trouble(counts: Counts) -> dict[str, int]:
+def _failures(counts: Counts) -> dict[str, int]:
     return {"refused": counts.refusals, "errors": counts.errors}
 
 
-def _over_time(event: Event, rows: Sequence[UsageRow], kinds: Any) -> list[dict[str, Any]]:
-    sums: dict[datetime, Counts] = defaultdict(Counts)
-    for row in rows:
-        sums[row.hour] = sums[row.hour].plus(row.counts)
-    return [
-        {"hour": local_hour(hour, event.time_zone), "kind": kind, "count": count}
-        for hour, counts in sums.items()
-        for kind, count in kinds(counts).items()
+class _Usage(NamedTuple):
+    """The data of the charts over time."""
+
+    event: Event
+    rows: Sequence[UsageRow]
+
+    def hours(self) -> list[str]:
+        """Every hour from the first to the last."""
+        found = sorted({row.hour.astimezone(UTC) for row in self.rows})
+        count = int((found[-1] - found[0]).total_seconds() // 3600) + 1
+        if count <= MOST_HOURS:
+            found = [found[0] + timedelta(hours=number) for number in range(count)]
+        return [self._local(hour) for hour in found]
+
+    def by_hour(self, split: Split) -> list[dict[str, Any]]:
+        sums: dict[datetime, Counts] = defaultdict(Counts)
+        for row in self.rows:
+            sums[row.hour] = sums[row.hour].plus(row.counts)
+        return [
+            {"hour": self._local(hour), "kind": kind, "count": count}
+            for hour, counts in sums.items()
+            for kind, count in split(counts).items()
+        ]
+
+    def requests_by_model(self, models: Sequence[str]) -> list[dict[str, Any]]:
+        sums: dict[tuple[datetime, str], int] = defaultdict(int)
+        for row in self.rows:
+            if row.counts.requests:
+                model = row.model or NO_MODEL
+                sums[row.hour, model if model in models else OTHER_MODELS] += row.counts.requests
+        return [
+            {"hour": self._local(hour), "kind": model, "count": count}
+            for (hour, model), count in sums.items()
+        ]
+
+    def _local(self, hour: datetime) -> str:
+        return local_hour(hour, self.event.time_zone)
+
+
+def _by_name(summary: Summary, split: Split) -> tuple[list[str], list[dict[str, Any]]]:
+    """The names and the data of a chart with a bar for each name."""
+    found = [row for row in summary.rows if row.counts.requests][:MOST_USERS]
+    data = [
+        {"name": usage_text.label(summary.by, row.key), "kind": kind, "count": count}
+        for row in found
+        for kind, count in split(row.counts).items()
     ]
-
-
-def _by_model(event: Event, rows: Sequence[UsageRow], models: Sequence[str]) -> list[dict[str, Any]]:
-    sums: dict[tuple[datetime, str], int] = defaultdict(int)
-    for row in rows:
-        if row.counts.requests:
-            model = row.model or NO_MODEL
-            sums[row.hour, model if model in models else OTHERS] += row.counts.requests
-    return [
-        {"hour": local_hour(hour, event.time_zone), "kind": model, "count": count}
-        for (hour, model), count in sums.items()
-    ]
-
-
-def _by_name(summary: Summary, kinds: Any) -> tuple[list[str], list[dict[str, Any]]]:
-    lines = [line for line in summary.lines if line.counts.requests][:BUSIEST]
-    rows = [
-        {"name": usage_text.label(summary.by, line.key), "kind": kind, "count": count}
-        for line in lines
-        for kind, count in kinds(line.counts).items()
-    ]
-    return [usage_text.label(summary.by, line.key) for line in lines], rows
+    return [usage_text.label(summary.by, row.key) for row in found], data

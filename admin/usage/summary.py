@@ -1,10 +1,10 @@
-"""Usage rows, summed by user, model or hour, and what they may have cost."""
+"""Usage summed by user, model or hour, and its estimated cost."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
@@ -28,57 +28,61 @@ class Price(NamedTuple):
         return (self.prompt * counts.prompt_tokens + self.completion * counts.completion_tokens) / _MILLION
 
 
-class Line(NamedTuple):
-    """The sum of the rows of one user, model or hour; or of all."""
+class SummaryRow(NamedTuple):
+    """The sum for one user, model or hour, or for all."""
 
     key: str
-    """A user, a model, or an hour in the event's zone. An empty model: none was chosen before the refusal; an
-    empty user: those beyond the many that an instance counts one by one."""
+    """A user, a model, or an hour in the event's time zone. An empty model: requests refused before a model
+    was chosen. An empty user: the users beyond the number that an instance counts by name."""
     counts: Counts
     cost: Decimal | None
-    """Of those tokens whose model has a price; None where none of them has."""
+    """Of the tokens whose model has a price; None if no model has one."""
     unpriced_tokens: int
-    """Tokens of models without a price: they are not in `cost`."""
+    """Tokens of models without a price. They are not in `cost`."""
 
     @property
     def tokens(self) -> int:
-        return self.counts.prompt_tokens + self.counts.completion_tokens
+        return _tokens(self.counts)
 
 
 class Summary(NamedTuple):
     by: By
-    lines: list[Line]
-    total: Line
+    rows: list[SummaryRow]
+    total: SummaryRow
     unpriced: list[str]
     """Models that used tokens and have no price."""
-    estimated_from_above: list[str]
-    """Models whose deployments differ in price: the highest is taken."""
+    several_prices: list[str]
+    """Models whose deployments have different prices. The highest is used."""
 
 
-def summed(rows: Iterable[UsageRow], by: By, zone: ZoneInfo, deployments: Sequence[Deployment]) -> Summary:
-    """Hours in their order; users and models by tokens, the most first."""
-    prices = priced(deployments)
+def summarize(rows: Iterable[UsageRow], by: By, zone: ZoneInfo, deployments: Sequence[Deployment]) -> Summary:
+    """Hours are in order of time; users and models with the most tokens come first."""
+    prices = _prices(deployments)
     groups: dict[str, dict[str, Counts]] = defaultdict(dict)
     everything: dict[str, Counts] = {}
     for row in sorted(rows, key=lambda row: row.hour):
         group = groups[_key(row, by, zone)]
         for sums in (group, everything):
             sums[row.model] = sums.get(row.model, Counts()).plus(row.counts)
-    lines = [_line(key, models, prices) for key, models in groups.items()]
+    found = [_summary_row(key, models, prices) for key, models in groups.items()]
     if by != "hour":
-        lines.sort(key=lambda line: (-line.tokens, -line.counts.requests, -line.counts.refusals, line.key))
-    used = {model for model, counts in everything.items() if counts.prompt_tokens + counts.completion_tokens}
+        found.sort(key=lambda row: (-row.tokens, -row.counts.requests, -row.counts.refusals, row.key))
+    used = {model for model, counts in everything.items() if _tokens(counts)}
     return Summary(
         by,
-        lines,
-        _line("total", everything, prices),
-        sorted(used - prices.keys()),
-        sorted(used & _differing(deployments)),
+        found,
+        _summary_row("total", everything, prices),
+        unpriced=sorted(used - prices.keys()),
+        several_prices=sorted(used & _with_several_prices(deployments)),
     )
 
 
-def priced(deployments: Iterable[Deployment]) -> dict[str, Price]:
-    """By model. A usage row does not tell which deployment served: of several prices the highest counts."""
+def _tokens(counts: Counts) -> int:
+    return counts.prompt_tokens + counts.completion_tokens
+
+
+def _prices(deployments: Iterable[Deployment]) -> dict[str, Price]:
+    """By model. A usage row does not name the deployment, so the highest of several prices is used."""
     prices: dict[str, Price] = {}
     for one in deployments:
         if (price := _price(one)) is not None:
@@ -89,11 +93,11 @@ def priced(deployments: Iterable[Deployment]) -> dict[str, Price]:
     return prices
 
 
-def _differing(deployments: Iterable[Deployment]) -> set[str]:
+def _with_several_prices(deployments: Iterable[Deployment]) -> set[str]:
     found: dict[str, set[Price | None]] = defaultdict(set)
     for one in deployments:
         found[one.model].add(_price(one))
-    return {model for model, prices in found.items() if len(prices) > 1 and prices != {None}}
+    return {model for model, prices in found.items() if len(prices) > 1}
 
 
 def _price(one: Deployment) -> Price | None:
@@ -113,26 +117,19 @@ def _key(row: UsageRow, by: By, zone: ZoneInfo) -> str:
 
 
 def local_hour(hour: datetime, zone: ZoneInfo) -> str:
-    """`2026-12-01 09:00`; with its offset where the clocks are put back and it comes twice."""
+    """`2026-12-01 09:00`, with the offset if the clocks go back and the hour comes twice."""
     local = hour.astimezone(zone)
-    twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
-    return f"{local:%Y-%m-%d %H:%M}" + (f" {local:%z}" if twice else "")
+    is_twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+    return f"{local:%Y-%m-%d %H:%M}" + (f" {local:%z}" if is_twice else "")
 
 
-def _line(key: str, models: Mapping[str, Counts], prices: Mapping[str, Price]) -> Line:
-    counts = Counts()
+def _summary_row(key: str, models: Mapping[str, Counts], prices: Mapping[str, Price]) -> SummaryRow:
+    total = Counts()
     costs, unpriced = [], 0
-    for model, of_model in models.items():
-        counts = counts.plus(of_model)
-        tokens = of_model.prompt_tokens + of_model.completion_tokens
+    for model, counts in models.items():
+        total = total.plus(counts)
         if model in prices:
-            costs.append(prices[model].of(of_model))
+            costs.append(prices[model].of(counts))
         else:
-            unpriced += tokens
-    return Line(key, counts, sum(costs, Decimal(0)) if costs else None, unpriced)
-
-
-def hours(rows: Iterable[UsageRow]) -> tuple[datetime, datetime] | None:
-    """The first and the last, in UTC; None where there is no row."""
-    found = sorted({row.hour.astimezone(UTC) for row in rows})
-    return (found[0], found[-1]) if found else None
+            unpriced += _tokens(counts)
+    return SummaryRow(key, total, sum(costs, Decimal(0)) if costs else None, unpriced)

@@ -39,7 +39,7 @@ def _patience() -> float:
 
 def _read_tables() -> Attempt:
     answer = manage("events", "list", "--json")
-    is_wrong = answer.status == 2 and "do not answer" not in answer.complaint
+    is_wrong = answer.status == 2 and "Cannot access the tables" not in answer.complaint
     return Attempt(answer.status == 0, answer.complaint, final=is_wrong)
 
 

@@ -1,4 +1,4 @@
-"""A day at an event: 200 users, three models, two instances; `manage.py usage` adds up to what Azure reported."""
+"""A day at an event: 200 users, three models, two instances. `manage.py usage` equals what Azure reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import aiohttp
 import pytest
 
 from shared.core.models import Counts
-from tests.admin.manage import created, manage
+from tests.admin.deployments import adding, delete
+from tests.admin.manage import create_event, manage
 from tests.conftest import KEY, Stage, serve
 from tests.seeded_tables import Tables
 from tools.azurite import Azurite
@@ -31,21 +32,21 @@ AT_ONCE = 24
 PROMPT_PRICE, COMPLETION_PRICE = "0.15", "0.6"
 
 CUT = range(0, 20)
-"""Users whose second call is a stream that Azure cuts."""
+"""Users whose second request is a stream that Azure cuts."""
 LEAVING = range(20, 30)
-"""Users who hang up in the middle of a stream."""
+"""Users who disconnect in the middle of a stream."""
 GREEDY = range(30, 60)
-"""Users who ask for more than their quota: two calls too many."""
+"""Users who send two requests more than their quota."""
 ASTRAY = range(60, 80)
-"""Users who name a model that there is not: refused before one is chosen."""
+"""Users who name an unknown model. They are refused before a model is chosen."""
 UNLUCKY = range(80, 90)
-"""Users whom Azure fails: charged nothing, an error each."""
+"""Users with one request that Azure fails: it is an error, and free."""
 
-Ask = tuple[str, str, bool]
-"""What is asked, of which model, and whether as a stream."""
+Request = tuple[str, str, bool]
+"""The text, the model, and whether it is a stream."""
 
 
-def asks(number: int) -> list[Ask]:
+def requests_of(number: int) -> list[Request]:
     model, other = MODELS[number % 3], MODELS[(number + 1) % 3]
     plain, stream = ("plain", model, False), ("streamed", other, True)
     if number in CUT:
@@ -62,12 +63,12 @@ def asks(number: int) -> list[Ask]:
 
 
 @dataclass
-class Seen:
-    """What the attendees saw."""
+class Responses:
+    """The responses that attendees got."""
 
     statuses: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     pieces: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """Of streams that were cut: chunks in which the model spoke, by user."""
+    """Chunks with content of streams that were cut, by user."""
 
 
 @pytest.fixture
@@ -78,28 +79,26 @@ async def azure() -> AsyncIterator[Simulator]:
 
 @pytest.fixture
 async def day(tables: Tables, azurite: Azurite, azure: Simulator) -> AsyncIterator[str]:
-    """The event as an organiser makes it, on deployments that were tried."""
+    """The event as an organiser creates it, with tested deployments."""
+    prices = ("--prompt-price", PROMPT_PRICE, "--completion-price", COMPLETION_PRICE)
+    options = ("--key-env", "SIMULATOR_KEY", *prices)
     for model, name in zip(MODELS, ("gpt-4o-mini", "gpt-4o", "o3-mini"), strict=True):
         added = await manage(
-            *(azurite, "deployments", "add", model, "--endpoint", azure.url, "--deployment", name),
-            *("--key-env", "SIMULATOR_KEY", "--prompt-price", PROMPT_PRICE),
-            *("--completion-price", COMPLETION_PRICE),
-            SIMULATOR_KEY=KEY,
+            azurite, *adding(azure.url, *options, model=model, deployment=name), SIMULATOR_KEY=KEY
         )
         assert added.status == 0, added.errors
-    await created(azurite, CODE, "--models", ",".join(MODELS), "--requests-per-day", str(REQUESTS_EACH))
+    await create_event(azurite, CODE, "--models", ",".join(MODELS), "--requests-per-day", str(REQUESTS_EACH))
     azure.reset()
     yield CODE
-    for one in await tables.deployments():
-        if one.model in MODELS:
-            await tables.delete_deployment(one)
+    for model in MODELS:
+        await delete(tables, model)
     await tables.delete_event(CODE)
 
 
-async def test_usage_by_user_model_and_hour_is_what_azure_reported(
+async def test_usage_by_user_model_and_hour_equals_what_azure_reported(
     day: str, tables: Tables, azurite: Azurite, azure: Simulator, environment: dict[str, str]
 ) -> None:
-    seen = Seen()
+    responses = Responses()
     async with AsyncExitStack() as stack:
         settings = environment | {"PROXY_CACHE_SECONDS": "30", "PROXY_USAGE_FLUSH_SECONDS": "1"}
         instances = [
@@ -107,50 +106,52 @@ async def test_usage_by_user_model_and_hour_is_what_azure_reported(
             for _ in range(2)
         ]
         at_once = asyncio.Semaphore(AT_ONCE)
-        await asyncio.gather(*(attend(instances, number, at_once, seen) for number in range(USERS)))
+        await asyncio.gather(*(attend(instances, number, at_once, responses) for number in range(USERS)))
         calls = await azure.until(lambda calls: all(call.ended for call in calls), timeout=30)
         expected = expectation(calls)
         by_user = await settled(azurite, expected)
 
-    assert dict(seen.statuses) == {
-        200: sum(len(asks(n)) for n in range(USERS)) - len(GREEDY) * 2 - len(ASTRAY) - len(UNLUCKY),
+    assert dict(responses.statuses) == {
+        200: sum(len(requests_of(n)) for n in range(USERS)) - len(GREEDY) * 2 - len(ASTRAY) - len(UNLUCKY),
         404: len(ASTRAY),
         429: len(GREEDY) * 2,
         502: len(UNLUCKY),
     }
-    await check_users(by_user, expected, calls, seen)
+    await check_users(by_user, expected, calls, responses)
     await check_models(await usage(azurite, "--by", "model"), by_user, calls)
     await check_hours(await usage(azurite, "--by", "hour"), by_user)
-    said = await manage(azurite, "usage", CODE, "--by", "model", "--csv")
-    finance = list(csv.DictReader(io.StringIO(said.output)))
+    result = await manage(azurite, "usage", CODE, "--by", "model", "--csv")
+    finance = list(csv.DictReader(io.StringIO(result.output)))
     assert sum(int(line["total_tokens"]) for line in finance) == by_user["total"]["total_tokens"]
     total = by_user["total"]
     cost = total["prompt_tokens"] * float(PROMPT_PRICE) + total["completion_tokens"] * float(COMPLETION_PRICE)
     assert total["cost"] == pytest.approx(cost / 1_000_000)
 
 
-async def attend(instances: list[Stage], number: int, at_once: asyncio.Semaphore, seen: Seen) -> None:
-    """Everything that one user asks, now of this instance and now of the other."""
-    for turn, (text, model, stream) in enumerate(asks(number)):
+async def attend(
+    instances: list[Stage], number: int, at_once: asyncio.Semaphore, responses: Responses
+) -> None:
+    """Send all requests of one user, to the two instances in turn."""
+    for turn, (text, model, stream) in enumerate(requests_of(number)):
         async with at_once:
-            await ask(instances[(number + turn) % 2], f"user-{number}", text, model, stream, seen)
+            await send(instances[(number + turn) % 2], f"user-{number}", text, model, stream, responses)
 
 
-async def ask(stage: Stage, user: str, text: str, model: str, stream: bool, seen: Seen) -> None:
+async def send(stage: Stage, user: str, text: str, model: str, stream: bool, responses: Responses) -> None:
     body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": f"{user}: {text}"}]}
-    async with stage.post(headers={"api-key": f"{CODE}/{user}"}, json=body) as answer:
-        seen.statuses[answer.status] += 1
+    async with stage.post(headers={"api-key": f"{CODE}/{user}"}, json=body) as response:
+        responses.statuses[response.status] += 1
         if "leave" in text:
-            await answer.content.readuntil(b'"content"')
-            answer.close()
+            await response.content.readuntil(b'"content"')
+            response.close()
         elif "sim:cut" in text:
-            seen.pieces[user] += await spoken_chunks(answer)
+            responses.pieces[user] += await content_chunks(response)
         else:
-            await answer.read()
+            await response.read()
 
 
-async def spoken_chunks(answer: aiohttp.ClientResponse) -> int:
-    lines = [line.removeprefix(b"data: ") for line in (await answer.read()).splitlines()]
+async def content_chunks(response: aiohttp.ClientResponse) -> int:
+    lines = [line.removeprefix(b"data: ") for line in (await response.read()).splitlines()]
     return sum(bool(json.loads(line).get("choices")) for line in lines if line.startswith(b"{"))
 
 
@@ -159,7 +160,7 @@ def user_of(call: Call) -> str:
 
 
 def expectation(calls: tuple[Call, ...]) -> dict[str, Counts]:
-    """By user, from Azure's own journal alone; tokens where it reported them."""
+    """By user, from the requests that Azure received; tokens where it reported them."""
     found: dict[str, Counts] = defaultdict(Counts)
     for call in calls:
         assert call.status is not None
@@ -181,7 +182,7 @@ async def usage(azurite: Azurite, *more: str) -> dict[str, Any]:
 
 
 async def settled(azurite: Azurite, expected: dict[str, Counts]) -> dict[str, Any]:
-    """The usage by user, once both instances have written it down."""
+    """The usage by user, once both instances have written it."""
     total = reduce(Counts.plus, expected.values(), Counts())
     wanted = {
         "requests": total.requests,
@@ -198,7 +199,7 @@ async def settled(azurite: Azurite, expected: dict[str, Counts]) -> dict[str, An
 
 
 async def check_users(
-    found: dict[str, Any], expected: dict[str, Counts], calls: tuple[Call, ...], seen: Seen
+    found: dict[str, Any], expected: dict[str, Counts], calls: tuple[Call, ...], responses: Responses
 ) -> None:
     lines = {line["user"]: line for line in found["rows"]}
     assert len(lines) == USERS == len(expected)
@@ -209,17 +210,17 @@ async def check_users(
         assert (line["requests"], line["errors"]) == (counts.requests, counts.errors), user
         assert line["refusals"] == 2 * (number in GREEDY) + (number in ASTRAY), user
         if user not in estimated:
-            told = (line["prompt_tokens"], line["completion_tokens"])
-            assert told == (counts.prompt_tokens, counts.completion_tokens), user
+            tokens = (line["prompt_tokens"], line["completion_tokens"])
+            assert tokens == (counts.prompt_tokens, counts.completion_tokens), user
     for user in (f"user-{number}" for number in CUT):
-        # Azure reported nothing of a stream that it cut: what arrived of it is counted.
-        assert seen.pieces[user] > 0
-        assert lines[user]["completion_tokens"] == expected[user].completion_tokens + seen.pieces[user]
+        # Azure reports no usage of a stream that it cuts: the chunks that arrived are counted.
+        assert responses.pieces[user] > 0
+        assert lines[user]["completion_tokens"] == expected[user].completion_tokens + responses.pieces[user]
         assert lines[user]["prompt_tokens"] > expected[user].prompt_tokens
     for user in (f"user-{number}" for number in LEAVING):
         (left,) = (call for call in calls if call.left and user_of(call) == user)
-        spoken = lines[user]["completion_tokens"] - expected[user].completion_tokens
-        assert 1 <= spoken <= left.tokens + 1
+        completion = lines[user]["completion_tokens"] - expected[user].completion_tokens
+        assert 1 <= completion <= left.tokens + 1
     assert sum(line["requests"] for line in lines.values()) == found["total"]["requests"]
 
 

@@ -1,4 +1,4 @@
-"""docs/organiser.md, as a new organiser follows it: its commands in its order, and the answers that it shows."""
+"""The commands of docs/organiser.md work in their order and print what it shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.admin.manage import ROOT, Said, manage
+from tests.admin.manage import ROOT, Result, manage
 from tests.conftest import KEY, Stage
 from tools.azurite import Azurite
 
@@ -20,24 +20,24 @@ SIMULATOR, URL, CODE = "http://127.0.0.1:36427", "http://127.0.0.1:41889", "near
 NEXT_YEAR = str(datetime.now(UTC).year + 1)
 
 
-class Shown(NamedTuple):
+class Example(NamedTuple):
     command: str
-    answer: str
+    output: str
 
 
-def shown() -> list[Shown]:
-    """Every command of a `console` block, with the lines below it."""
+def examples() -> list[Example]:
+    """Every command of a `console` block, with the output below it."""
     blocks = re.findall(r"```console\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
     found = []
     for block in blocks:
         for one in block.removeprefix("$ ").split("\n$ "):
-            command, _, answer = one.replace("\\\n", " ").partition("\n")
-            found.append(Shown(command, answer.strip("\n")))
+            command, _, output = one.replace("\\\n", " ").partition("\n")
+            found.append(Example(command, output.strip("\n")))
     return found
 
 
 def shape(text: str) -> list[str]:
-    """Its lines without what is another each time: figures, weekdays, the code, addresses, and white space."""
+    """Its lines without what differs each time: numbers, weekdays, the code, addresses and spaces."""
     for volatile in (CODE, SIMULATOR, URL):
         text = text.replace(volatile, "X")
     text = re.sub(r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b", "day", re.sub(r"<?\d[\d.,:]*", "0", text))
@@ -45,41 +45,41 @@ def shape(text: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("deployments_as_before")
-async def test_its_commands_work_in_their_order_and_say_what_it_shows(
+async def test_its_commands_work_in_their_order_and_print_what_it_shows(
     stage: Stage, azurite: Azurite, tmp_path: Path
 ) -> None:
-    commands, code = shown(), ""
+    commands, code = examples(), ""
     assert len(commands) >= 15
     for command, expected in commands:
         real = command.replace(SIMULATOR, stage.simulator.url).replace(URL, stage.url).replace(CODE, code)
         program, *arguments = shlex.split(real.replace("2026-", f"{NEXT_YEAR}-"))[1:]
         assert program == "manage.py"
         arguments = [str(tmp_path / one) if one.endswith(".html") else one for one in arguments]
-        run = told_usage if arguments[0] == "usage" else manage
-        said = await run(azurite, *arguments, SIMULATOR_KEY=KEY, PROXY_URL=stage.url)
-        assert said.status == ("FAIL" in expected), said.errors
+        run = usage_once_written if arguments[0] == "usage" else manage
+        result = await run(azurite, *arguments, SIMULATOR_KEY=KEY, PROXY_URL=stage.url)
+        assert result.status == ("FAIL" in expected), result.errors
         if arguments[:2] == ["events", "create"]:
-            code = said.output.partition("API key    ")[2].partition("/")[0]
-        told = (said.output + said.errors).replace(str(tmp_path) + "/", "")
+            code = result.output.partition("API key    ")[2].partition("/")[0]
+        printed = (result.output + result.errors).replace(str(tmp_path) + "/", "")
         for mine, documents in ((stage.simulator.url, SIMULATOR), (stage.url, URL), (code or CODE, CODE)):
-            told = told.replace(mine, documents)
+            printed = printed.replace(mine, documents)
         if arguments[0] == "usage" or arguments[1] == "list":
-            assert shape(told)[0] == shape(expected)[0]
+            assert shape(printed)[0] == shape(expected)[0]
         else:
-            assert shape(told) == shape(expected), command
+            assert shape(printed) == shape(expected), command
 
 
-async def told_usage(azurite: Azurite, *arguments: str, **more: str) -> Said:
-    """What it says once the app has written down the rehearsal's calls: the document says `within some seconds`."""
+async def usage_once_written(azurite: Azurite, *arguments: str, **settings: str) -> Result:
+    """The app writes the usage of the check some seconds later."""
     for _ in range(200):
-        said = await manage(azurite, *arguments, **more)
-        if "Nobody has used" not in said.output:
-            return said
+        result = await manage(azurite, *arguments, **settings)
+        if "No usage yet" not in result.output:
+            return result
         await asyncio.sleep(0.1)
-    raise AssertionError(said)
+    raise AssertionError(result)
 
 
-def test_every_command_is_in_it() -> None:
+def test_the_document_names_every_command() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     for command in ("create", "update", "check", "stop", "delete", "show"):
         assert f"events {command}" in text

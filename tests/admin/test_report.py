@@ -1,4 +1,4 @@
-"""The report of an event in a real browser: it opens from disk, asks no network, and runs no script."""
+"""The HTML report in a real browser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from aiohttp import web
 
-from admin.usage.report import page
+from admin.usage.report import render
 from shared.core.models import Counts, Deployment, UsageRow
 from tests import browser
 from tests.conftest import EVENT
@@ -24,7 +24,7 @@ PRICED = Deployment("gpt-4o", "a", "https://a", "gpt-4o", prompt_price=2.5, comp
 
 
 def rows() -> list[UsageRow]:
-    """Two days of 60 users on 3 models, with nights, refusals and errors; names that a row edited by hand has."""
+    """Two days of 60 users on 3 models, with nights, refusals and errors, and names with HTML in them."""
     chance = random.Random(7)
     found = [UsageRow("winter", BEGAN, HOSTILE, "<svg onload=alert(3)>", Counts(2, 30, 40, 1, 1))]
     for hour in (BEGAN + timedelta(hours=number) for number in (*range(12), *range(24, 36))):
@@ -40,7 +40,7 @@ def rows() -> list[UsageRow]:
 
 def report() -> str:
     zone = ZoneInfo("Europe/Berlin")
-    return page(replace(EVENT, code="winter", name=HOSTILE, time_zone=zone), rows(), [PRICED])
+    return render(replace(EVENT, code="winter", name=HOSTILE, time_zone=zone), rows(), [PRICED])
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ async def opened(tmp_path: Path) -> AsyncIterator[browser.Page]:
         yield page
 
 
-async def test_the_report_opens_from_disk_and_asks_for_nothing(opened: browser.Page, tmp_path: Path) -> None:
+async def test_the_report_opens_from_disk_and_loads_nothing(opened: browser.Page, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(report(), encoding="utf-8")
     assert file.stat().st_size < 500_000
@@ -63,12 +63,12 @@ async def test_the_report_opens_from_disk_and_asks_for_nothing(opened: browser.P
     assert HOSTILE in await opened.evaluate("document.querySelectorAll('table')[1].textContent")
 
 
-async def test_what_a_page_asks_for_would_be_seen(opened: browser.Page, tmp_path: Path) -> None:
-    """The check above can fail: this page asks for an image, and opens a dialog."""
-    asked = []
+async def test_the_browser_reports_what_a_page_loads(opened: browser.Page, tmp_path: Path) -> None:
+    """So the test above can fail."""
+    paths = []
 
     async def serve(request: web.BaseRequest) -> web.Response:
-        asked.append(request.path)
+        paths.append(request.path)
         return web.Response(status=404)
 
     runner = web.ServerRunner(web.Server(serve))
@@ -79,11 +79,11 @@ async def test_what_a_page_asks_for_would_be_seen(opened: browser.Page, tmp_path
     file.write_text(f"<img src='{url}'>")
     await opened.open(file.as_uri())
     await runner.cleanup()
-    assert opened.requested == [file.as_uri(), url] and asked == ["/pixel.png"]
+    assert opened.requested == [file.as_uri(), url] and paths == ["/pixel.png"]
     assert opened.complaints != []
 
 
-async def test_every_chart_is_drawn_within_its_frame(opened: browser.Page, tmp_path: Path) -> None:
+async def test_every_chart_fits_in_its_frame(opened: browser.Page, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(report(), encoding="utf-8")
     await opened.open(file.as_uri())
@@ -102,7 +102,7 @@ async def test_every_chart_is_drawn_within_its_frame(opened: browser.Page, tmp_p
     assert await opened.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-async def test_it_is_readable_in_the_dark_and_on_paper(opened: browser.Page, tmp_path: Path) -> None:
+async def test_the_report_is_readable_in_dark_mode_and_on_paper(opened: browser.Page, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(report(), encoding="utf-8")
     await opened.open(file.as_uri())
@@ -122,19 +122,19 @@ async def test_it_is_readable_in_the_dark_and_on_paper(opened: browser.Page, tmp
     assert base64.b64decode(paper["data"]).startswith(b"%PDF")
 
 
-def test_an_event_of_refusals_alone_has_its_charts() -> None:
+def test_an_event_with_only_refusals_has_charts() -> None:
     refused = UsageRow("winter", BEGAN, "ann", "", Counts(refusals=3))
-    assert page(EVENT, [refused], []).count("<svg") == 5
+    assert render(EVENT, [refused], []).count("<svg") == 5
 
 
-def test_an_event_that_nobody_used_has_a_report_too() -> None:
-    assert "Nobody has used this event yet." in page(EVENT, [], [])
+def test_an_unused_event_has_a_report() -> None:
+    assert "No usage yet." in render(EVENT, [], [])
 
 
-async def test_few_calls_are_counted_in_whole_numbers(opened: browser.Page, tmp_path: Path) -> None:
+async def test_small_counts_have_whole_numbers_on_the_axis(opened: browser.Page, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     few = UsageRow("winter", BEGAN, "ann", "gpt-4o", Counts(2, 18, 70))
-    file.write_text(page(replace(EVENT, code="winter"), [few], []), encoding="utf-8")
+    file.write_text(render(replace(EVENT, code="winter"), [few], []), encoding="utf-8")
     await opened.open(file.as_uri())
     labels = await opened.evaluate(
         "[...document.querySelector('svg').querySelectorAll('text')].map(text => text.textContent)"

@@ -1,4 +1,4 @@
-"""What administrators change in the tables, on a real table service."""
+"""Changes of the tables by the commands, on a real table service."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.tables.stored import (
 )
 
 
-async def test_adding_an_event_whose_code_is_taken_changes_nothing(tables: Tables) -> None:
+async def test_add_of_an_existing_event_changes_nothing(tables: Tables) -> None:
     event = full_event()
     await tables.add_event(event)
     with pytest.raises(AlreadyExists):
@@ -30,14 +30,14 @@ async def test_adding_an_event_whose_code_is_taken_changes_nothing(tables: Table
     assert await tables.event(event.code) == event
 
 
-async def test_creating_tables_that_are_there_keeps_what_they_hold(tables: Tables) -> None:
+async def test_create_tables_keeps_the_rows_of_existing_tables(tables: Tables) -> None:
     event = plain_event()
     await tables.put_event(event)
     await tables.create_tables()
     assert await tables.event(event.code) == event
 
 
-async def test_a_change_of_a_deployment_leaves_all_else_in_its_row(
+async def test_a_change_of_a_deployment_keeps_the_other_columns(
     tables: Tables, service: TableServiceClient
 ) -> None:
     before = replace(full_deployment(), id=code())
@@ -59,7 +59,7 @@ async def test_a_change_of_a_deployment_leaves_all_else_in_its_row(
 @pytest.mark.parametrize(
     "change", [{"endpoint": "https://new.example"}, {"auth": "NEW"}, {"api_version": "v1"}]
 )
-async def test_the_health_of_a_former_target_is_not_kept(tables: Tables, change: dict[str, str]) -> None:
+async def test_a_change_of_the_target_removes_the_health(tables: Tables, change: dict[str, str]) -> None:
     before = replace(full_deployment(), id=code())
     await tables.put_deployment(before)
     await tables.write_health(before, Health(HOUR, "401", HOUR + timedelta(seconds=60)))
@@ -68,7 +68,7 @@ async def test_the_health_of_a_former_target_is_not_kept(tables: Tables, change:
     await tables.delete_deployment(before)
 
 
-async def test_adding_a_deployment_whose_id_is_taken_changes_nothing(tables: Tables) -> None:
+async def test_add_of_an_existing_deployment_changes_nothing(tables: Tables) -> None:
     deployment = replace(plain_deployment(), id=code())
     await tables.add_deployment(deployment)
     with pytest.raises(AlreadyExists):

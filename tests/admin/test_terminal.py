@@ -1,4 +1,4 @@
-"""`manage.py` on a terminal of a given size: what does not fit is told in another way, and never cut."""
+"""`manage.py` on a narrow terminal: no name is cut."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.core.models import Counts, Deployment, UsageRow
-from tests.admin.manage import ROOT
+from tests.admin.manage import ROOT, environment
 from tests.conftest import EVENT
 from tests.seeded_tables import Tables
 from tools.azurite import Azurite
@@ -29,16 +29,16 @@ import pty
 import termios
 
 SECOND_PAGE, FIRST_PAGE = "\x1b[?1049h", "\x1b[?1049l"
-"""What asks a terminal for a page of its own, and gives it back (xterm, "Control Sequences")."""
+"""Switch a terminal to a page of its own, and back (xterm, "Control Sequences")."""
 
 
 def plain(text: str) -> str:
-    """Without colours and the like."""
+    """Without colours and other control sequences."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 
 class Terminal:
-    """A program's other end: what it has drawn so far."""
+    """The terminal of a program, with everything it has drawn."""
 
     def __init__(self, process: asyncio.subprocess.Process, end: int) -> None:
         self.process = process
@@ -75,10 +75,13 @@ async def terminal(
 ) -> AsyncIterator[Terminal]:
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
+    settings = environment(azurite, {"TERM": "xterm"})
+    settings = {name: value for name, value in settings.items() if name not in {"COLUMNS", "LINES"}}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(ROOT / "manage.py"), *arguments),
-        env=environment | {"PROXY_TABLES": azurite.connection_string, "TERM": "xterm"},
+        sys.executable,
+        str(ROOT / "manage.py"),
+        *arguments,
+        env=settings,
         stdin=its,
         stdout=its,
         stderr=its,
@@ -98,14 +101,12 @@ def used(event: str, user: str) -> UsageRow:
     return UsageRow(event, datetime.now(UTC), user, "m", Counts(1, 1_234, 5_678))
 
 
-async def test_looking_on_never_draws_more_than_the_terminal_has_room_for(
-    tables: Tables, azurite: Azurite
-) -> None:
+async def test_watch_draws_no_more_than_fits_on_the_terminal(tables: Tables, azurite: Azurite) -> None:
     await tables.put_event(replace(EVENT, code="crowded", name="Crowd"))
     await tables.write_usage([used("crowded", f"guest-{number}") for number in range(50)], "w")
     watching = ("usage", "crowded", "--watch", "--every", "2")
     async with terminal(azurite, *watching, columns=60, lines=14) as screen:
-        await screen.until("more users, which are in the total")
+        await screen.until("more users, included in the total")
         await tables.write_usage([used("crowded", "late")], "other")
         await screen.until("352,512")
         screen.process.send_signal(signal.SIGINT)
@@ -117,26 +118,26 @@ async def test_looking_on_never_draws_more_than_the_terminal_has_room_for(
     frames = [frame for one in drawn.split("\x1b[H") if (frame := plain(one))]
     assert len(frames) >= 2
     assert all(frame.count("\n") < 14 for frame in frames)
-    assert all("Crowd (crowded)" in frame and "Ctrl-C ends this." in frame for frame in frames)
+    assert all("Crowd (crowded)" in frame and "Press Ctrl-C to stop." in frame for frame in frames)
     assert "guest-0" in after and "total" in after and "Ctrl-C" not in after
 
 
 @pytest.mark.parametrize(("columns", "shown"), [(80, "prompt"), (60, "errors"), (40, "requests")])
-async def test_usage_on_a_narrow_terminal_leaves_out_columns_and_cuts_no_name(
+async def test_usage_on_a_narrow_terminal_hides_columns_and_cuts_no_name(
     tables: Tables, azurite: Azurite, columns: int, shown: str
 ) -> None:
     await tables.put_event(replace(EVENT, code="narrow"))
     await tables.write_usage([used("narrow", "a-long-name")], "w")
     async with terminal(azurite, "usage", "narrow", columns=columns) as screen:
         assert await screen.ended() == 0
-        await screen.until("is known")
+        await screen.until("No cost")
     table, _, _ = plain(screen.text).partition("No cost")
     assert "a-long-name" in table and "6,912" in table and shown in table
     assert ("prompt" in table, "errors" in table) == (columns >= 80, columns >= 60)
     assert max(len(line) for line in table.splitlines()) <= columns
 
 
-async def test_a_list_too_wide_for_the_terminal_is_told_line_by_line(
+async def test_a_list_too_wide_for_the_terminal_is_printed_line_by_line(
     tables: Tables, azurite: Azurite
 ) -> None:
     one = Deployment("a-model-of-the-list", "wide", "https://a-long-name.openai.azure.com", "its-deployment")
@@ -145,5 +146,5 @@ async def test_a_list_too_wide_for_the_terminal_is_told_line_by_line(
         assert await screen.ended() == 0
         await screen.until("last seen")
     await tables.delete_deployment(one)
-    _, _, told = plain(screen.text).partition("a-model-of-the-list\n")
-    assert "  deployment  its-deployment\n  endpoint    https://a-long-name.openai.azure.com\n" in told
+    _, _, printed = plain(screen.text).partition("a-model-of-the-list\n")
+    assert "  deployment  its-deployment\n  endpoint    https://a-long-name.openai.azure.com\n" in printed

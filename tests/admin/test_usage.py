@@ -1,13 +1,11 @@
-"""`manage.py usage`: sums, costs and files, from real tables."""
+"""`manage.py usage`: sums, costs and files, on real tables."""
 
 from __future__ import annotations
 
 import asyncio
 import csv
 import io
-import os
 import signal
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,10 +16,10 @@ import pytest
 
 from admin.usage import watch
 from admin.usage.commands import read
-from admin.usage.summary import summed
+from admin.usage.summary import summarize
 from shared.core.models import Counts, Deployment, UsageRow
 from shared.tables.service import open_service
-from tests.admin.manage import ROOT, manage
+from tests.admin.manage import manage, start
 from tests.conftest import EVENT, TableTap
 from tests.seeded_tables import Tables
 from tools.azurite import Azurite
@@ -44,7 +42,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 async def used(tables: Tables) -> None:
-    """An event that was used, in two writers' rows, and deployments with and without a price."""
+    """An event with the rows of two writers, and deployments with and without a price."""
     await tables.put_event(replace(EVENT, code="used", name="Used & <b>loved</b>", time_zone=KOLKATA))
     await tables.write_usage(ROWS, "one")
     await tables.write_usage([row("ann", "cheap", Counts(1, 5, 5, 0, 0))], "two")
@@ -53,13 +51,19 @@ async def used(tables: Tables) -> None:
 
 
 @pytest.mark.usefixtures("used")
-async def test_rows_of_every_writer_are_summed_and_sorted(azurite: Azurite) -> None:
+async def test_rows_of_all_writers_are_summed_and_sorted(azurite: Azurite) -> None:
     by_user = (await manage(azurite, "usage", "USED", "--json")).json
     assert [line["user"] for line in by_user["rows"]] == ["ann", "=1+1", "bob"]
     assert by_user["rows"][0] == {
-        **{"user": "ann", "requests": 4, "prompt_tokens": 1_000_015, "completion_tokens": 500_025},
-        **{"total_tokens": 1_500_040, "refusals": 1, "errors": 0},
-        **{"cost": pytest.approx(0.3000025), "tokens_without_price": 30},
+        "user": "ann",
+        "requests": 4,
+        "prompt_tokens": 1_000_015,
+        "completion_tokens": 500_025,
+        "total_tokens": 1_500_040,
+        "refusals": 1,
+        "errors": 0,
+        "cost": pytest.approx(0.3000025),
+        "tokens_without_price": 30,
     }
     by_model = (await manage(azurite, "usage", "used", "--by", "model", "--json")).json
     assert {line["model"]: line["requests"] for line in by_model["rows"]} == {"cheap": 4, "free": 1, "": 0}
@@ -70,60 +74,60 @@ async def test_rows_of_every_writer_are_summed_and_sorted(azurite: Azurite) -> N
 
 
 @pytest.mark.usefixtures("used")
-async def test_the_table_has_totals_and_says_what_has_no_price(azurite: Azurite) -> None:
-    said = await manage(azurite, "usage", "used", "--by", "model")
-    lines = [line.split() for line in said.output.splitlines() if line.strip()]
+async def test_the_table_has_totals_and_names_models_without_a_price(azurite: Azurite) -> None:
+    result = await manage(azurite, "usage", "used", "--by", "model")
+    lines = [line.split() for line in result.output.splitlines() if line.strip()]
     assert ["total", "5", "1,000,115", "500,125", "1,500,240", "4", "1", "0.3001*"] in lines
     assert any(line[:2] == ["(no", "model)"] for line in lines)
-    assert "without free, of which no price is known" in said.output
+    assert "* Excludes free: no price set." in result.output
 
 
 @pytest.mark.usefixtures("used")
-async def test_a_spreadsheet_gets_numbers_and_no_formula(azurite: Azurite) -> None:
-    said = await manage(azurite, "usage", "used", "--csv")
-    found = list(csv.DictReader(io.StringIO(said.output)))
+async def test_csv_has_numbers_and_no_formula(azurite: Azurite) -> None:
+    result = await manage(azurite, "usage", "used", "--csv")
+    found = list(csv.DictReader(io.StringIO(result.output)))
     assert [line["user"] for line in found] == ["ann", "'=1+1", "bob"]
     assert [line["cost"] for line in found] == ["0.3000025", "0.00005", ""]
     assert sum(int(line["total_tokens"]) for line in found) == 1_500_240
 
 
 @pytest.mark.parametrize("name", ["=cmd", "+1", "-2", "@sum"])
-async def test_every_beginning_of_a_formula_is_defused(tables: Tables, azurite: Azurite, name: str) -> None:
+async def test_csv_escapes_every_kind_of_formula(tables: Tables, azurite: Azurite, name: str) -> None:
     code = f"formula{ord(name[0])}"
     await tables.put_event(replace(EVENT, code=code))
     await tables.write_usage([row(name, "m", Counts(1), event=code)], "w")
     assert f"\n'{name},1," in (await manage(azurite, "usage", code, "--csv")).output
 
 
-async def test_an_event_that_nobody_used_yet_is_told_so(tables: Tables, azurite: Azurite) -> None:
+async def test_an_unused_event_has_no_usage(tables: Tables, azurite: Azurite) -> None:
     await tables.put_event(replace(EVENT, code="unused"))
-    assert "Nobody has used" in (await manage(azurite, "usage", "unused")).output
+    assert "No usage yet" in (await manage(azurite, "usage", "unused")).output
     assert (await manage(azurite, "usage", "unused", "--json")).json["rows"] == []
     assert (await manage(azurite, "usage", "unused", "--csv")).output.count("\n") == 1
 
 
-async def test_what_a_removed_event_used_is_still_told(tables: Tables, azurite: Azurite) -> None:
-    await tables.put_event(replace(EVENT, code="removed"))
-    await tables.write_usage([row("ann", "m", Counts(3, 4, 5), event="removed")], "w")
-    assert (await manage(azurite, "events", "delete", "removed", "--yes")).status == 0
-    assert (await manage(azurite, "usage", "removed", "--json")).json["total"]["requests"] == 3
+async def test_a_deleted_event_keeps_its_usage(tables: Tables, azurite: Azurite) -> None:
+    await tables.put_event(replace(EVENT, code="deleted"))
+    await tables.write_usage([row("ann", "m", Counts(3, 4, 5), event="deleted")], "w")
+    assert (await manage(azurite, "events", "delete", "deleted", "--yes")).status == 0
+    assert (await manage(azurite, "usage", "deleted", "--json")).json["total"]["requests"] == 3
 
 
-def test_of_several_prices_the_highest_counts_and_a_retired_deployment_too() -> None:
+def test_the_highest_of_several_prices_is_used_also_of_a_disabled_deployment() -> None:
     one = Deployment("m", "a", "https://a", "m", prompt_price=1.0, completion_price=4.0)
     two = replace(one, id="b", prompt_price=2.0, completion_price=3.0, active=False)
-    summary = summed([row("ann", "m", Counts(1, 500_000, 250_000))], "user", KOLKATA, [one, two])
+    summary = summarize([row("ann", "m", Counts(1, 500_000, 250_000))], "user", KOLKATA, [one, two])
     assert summary.total.cost == Decimal("2.0")
-    assert summary.estimated_from_above == ["m"]
-    same = summed([row("ann", "m", Counts(1, 1, 1))], "user", KOLKATA, [one, replace(one, id="c")])
-    assert same.estimated_from_above == [] and same.total.cost == Decimal("0.000005")
+    assert summary.several_prices == ["m"]
+    same = summarize([row("ann", "m", Counts(1, 1, 1))], "user", KOLKATA, [one, replace(one, id="c")])
+    assert same.several_prices == [] and same.total.cost == Decimal("0.000005")
 
 
-def test_the_hour_that_comes_twice_is_two_hours() -> None:
+def test_an_hour_that_comes_twice_has_two_rows() -> None:
     first = datetime(2026, 10, 25, 0, tzinfo=UTC)
     rows = [row("ann", "m", Counts(1), first + timedelta(hours=number)) for number in range(4)]
-    summary = summed(rows, "hour", ZoneInfo("Europe/Berlin"), [])
-    assert [line.key for line in summary.lines] == [
+    summary = summarize(rows, "hour", ZoneInfo("Europe/Berlin"), [])
+    assert [line.key for line in summary.rows] == [
         "2026-10-25 02:00 +0200",
         "2026-10-25 02:00 +0100",
         "2026-10-25 03:00",
@@ -131,7 +135,7 @@ def test_the_hour_that_comes_twice_is_two_hours() -> None:
     ]
 
 
-async def test_looking_on_reads_only_what_can_have_changed(tables: Tables, azurite: Azurite) -> None:
+async def test_watch_reads_only_rows_that_can_change(tables: Tables, azurite: Azurite) -> None:
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     await tables.put_event(replace(EVENT, code="watched"))
     old = [
@@ -140,36 +144,31 @@ async def test_looking_on_reads_only_what_can_have_changed(tables: Tables, azuri
     await tables.write_usage([*old, row("ann", "m", Counts(1), now, event="watched")], "w")
     async with TableTap(azurite.port).open() as tap:
         tapped = Tables(open_service(tap.connection_string, None))
-        seen = watch.Seen(await read(tapped, "watched"), datetime.now(UTC))
+        reading = watch.Reading(await read(tapped, "watched"), datetime.now(UTC))
         await tables.write_usage([row("ann", "m", Counts(7), now, event="watched")], "w")
         tap.requests.clear()
-        seen = await watch.again(tapped, seen)
+        reading = await watch.refresh(tapped, reading)
         await tapped.close()
     assert len(tap.requests) == 1 and "RowKey" in tap.requests[0]
-    total = summed(seen.used.rows, "user", KOLKATA, []).total
+    total = summarize(reading.used.rows, "user", KOLKATA, []).total
     assert total.counts.requests == len(old) + 7
-    assert len(seen.used.rows) == len(old) + 1
+    assert len(reading.used.rows) == len(old) + 1
 
 
-async def test_looking_on_survives_tables_that_fail_for_a_while(tables: Tables) -> None:
+async def test_watch_continues_when_the_tables_fail_for_a_while(tables: Tables) -> None:
     await tables.put_event(replace(EVENT, code="watched-on"))
-    seen = watch.Seen(await read(tables, "watched-on"), datetime.now(UTC))
+    reading = watch.Reading(await read(tables, "watched-on"), datetime.now(UTC))
     async with TableTap().open() as tap:
         lost = Tables(open_service(tap.connection_string, None))
-        failed = await watch.again(lost, seen)
+        failed = await watch.refresh(lost, reading)
         await lost.close()
-    assert failed.fault and failed.used == seen.used
-    assert (await watch.again(tables, failed)).fault == ""
+    assert failed.error and failed.used == reading.used
+    assert (await watch.refresh(tables, failed)).error == ""
 
 
-async def test_ctrl_c_is_the_ordinary_end_of_looking_on(tables: Tables, azurite: Azurite) -> None:
+async def test_ctrl_c_ends_watch_without_an_error(tables: Tables, azurite: Azurite) -> None:
     await tables.put_event(replace(EVENT, code="watched-live"))
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-u", str(ROOT / "manage.py"), "usage", "watched-live", "--watch", "--every", "2"),
-        env={**os.environ, "PROXY_TABLES": azurite.connection_string},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    process = await start(azurite, "usage", "watched-live", "--watch", "--every", "2")
     assert process.stdout is not None
     async with asyncio.timeout(60):
         while b"(watched-live)" not in await process.stdout.readline():
@@ -182,11 +181,9 @@ async def test_ctrl_c_is_the_ordinary_end_of_looking_on(tables: Tables, azurite:
     assert (process.returncode, errors) == (0, b"")
 
 
-async def test_a_report_that_cannot_be_written_is_told_and_the_old_one_stays(
-    used: None, azurite: Azurite, tmp_path: Path
-) -> None:
-    said = await manage(azurite, "usage", "used", "--html", str(tmp_path / "no-such" / "report.html"))
-    assert said.status == 2 and "cannot be written" in said.complaint
+async def test_a_report_that_fails_leaves_the_old_one(used: None, azurite: Azurite, tmp_path: Path) -> None:
+    result = await manage(azurite, "usage", "used", "--html", str(tmp_path / "no-such" / "report.html"))
+    assert result.status == 2 and "Cannot write" in result.error
     report = tmp_path / "report.html"
     report.write_text("the old one")
     assert (await manage(azurite, "usage", "no-such-event", "--html", str(report))).status == 2

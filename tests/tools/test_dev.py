@@ -110,7 +110,7 @@ def test_manage_py_says_which_of_two_it_works_on_and_an_address_chooses(
 
     with serve(folder) as second:
         told = create(folder, "of-the-latest")
-        assert told.count("\n") == 1 and f"works on the latest, {second.run.url}." in told
+        assert told.count("\n") == 1 and f"Using the newest, {second.run.url}." in told
         assert create(folder, "of-the-first", PROXY_URL=serving.run.url) == ""
         codes = ("of-the-first", "of-the-latest")
         assert [status_of(serving.run, code) for code in codes] == [200, 401]

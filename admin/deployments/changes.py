@@ -1,0 +1,95 @@
+"""Find and change deployments in the tables while others change them too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from admin.deployments import rules
+from admin.errors import CommandError
+from shared.core.models import Deployment
+
+if TYPE_CHECKING:
+    from admin.tables import Tables
+
+TRIES = 5
+"""Tries to add a deployment that others add and delete at the same time."""
+
+
+async def find_deployment(tables: Tables, model: str, name: str) -> Deployment:
+    """The deployment of that name or id. Raises CommandError if there is none, or more than one."""
+    of_model = [one for one in await tables.deployments() if one.model == model]
+    found = [one for one in of_model if one.id == name]
+    found = found or [one for one in of_model if one.deployment_name == name]
+    if not found:
+        raise _unknown(model, name)
+    if len(found) > 1:
+        ids = ", ".join(f"{one.id} (at {one.endpoint})" for one in found)
+        raise CommandError(f"{model!r} has several deployments named {name!r}. Use one of these ids: {ids}.")
+    return found[0]
+
+
+def find_same(rows: Iterable[Deployment], wanted: Deployment) -> Deployment | None:
+    """The row for the same model and the same deployment in Azure; its id can differ."""
+
+    def identity(one: Deployment) -> tuple[str, str, str]:
+        return one.model, one.deployment_name, one.endpoint.lower()
+
+    return next((one for one in rows if identity(one) == identity(wanted)), None)
+
+
+async def put(tables: Tables, wanted: Deployment, options: dict[str, Any]) -> Deployment:
+    """Add the deployment, or apply the options to the existing one."""
+    from shared.tables.service import AlreadyExists
+
+    for _ in range(TRIES):
+        rows = await tables.deployments()
+        if existing := find_same(rows, wanted):
+            changed = await tables.change_deployment(existing, _applying(options))
+            if changed is not None:
+                return changed
+            continue
+        taken = {one.id for one in rows if one.model == wanted.model}
+        fresh = rules.new_deployment(wanted.model, wanted.endpoint, wanted.deployment_name, taken)
+        fresh = rules.change_deployment(replace(wanted, id=fresh.id), options)
+        with suppress(AlreadyExists):
+            await tables.add_deployment(fresh)
+            return fresh
+    raise CommandError("Not added: others are changing the same deployment. Try again.")
+
+
+async def update(tables: Tables, wanted: Deployment, options: dict[str, Any]) -> Deployment:
+    """Apply the options. Raises CommandError if another row has the same deployment."""
+    same = find_same(await tables.deployments(), wanted)
+    if same is not None and same.id != wanted.id:
+        raise CommandError(
+            f"{same.deployment_name!r} at {same.endpoint} already serves {same.model!r}. "
+            f"Change that one: its id is {same.id}."
+        )
+    return await _change(tables, wanted, _applying(options))
+
+
+async def switch(tables: Tables, model: str, name: str, *, active: bool) -> Deployment:
+    one = await find_deployment(tables, model, name)
+    return await _change(tables, one, lambda now: replace(now, active=active))
+
+
+async def is_served(tables: Tables, model: str) -> bool:
+    return any(one.model == model and one.active for one in await tables.deployments())
+
+
+def _applying(options: dict[str, Any]) -> Callable[[Deployment], Deployment]:
+    return lambda one: rules.change_deployment(one, options)
+
+
+async def _change(tables: Tables, one: Deployment, change: Callable[[Deployment], Deployment]) -> Deployment:
+    changed = await tables.change_deployment(one, change)
+    if changed is None:
+        raise _unknown(one.model, one.deployment_name)
+    return changed
+
+
+def _unknown(model: str, name: str) -> CommandError:
+    return CommandError(f"{model!r} has no deployment {name!r}. See `manage.py deployments list`.")
