@@ -1,0 +1,155 @@
+"""The Bicep compiler reads infra/ and evaluates it, as azd does before it deploys."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from shared.core import settings
+from tests.infra.compiler import SUBSCRIPTION, BicepError, Compiler
+from tests.infra.conftest import ROOT, copy_infra
+from tests.infra.rules import Case, Snapshot, faults
+
+REQUIRED: Final = {"environmentName": "test", "location": "swedencentral"}
+ACCOUNTS: Final = (
+    f"/subscriptions/{SUBSCRIPTION}/resourceGroups/Any/providers/Microsoft.CognitiveServices/accounts"
+)
+TABLE: Final = yaml.safe_load(
+    re.sub(
+        r"ID\((.*?)\)", rf"{ACCOUNTS}/\1", Path(__file__).with_name("cases.yaml").read_text(encoding="utf-8")
+    )
+)
+CASES: Final = {
+    name: Case(
+        row["parameters"],
+        tuple(row.get("regions", ["swedencentral"])),
+        tuple(account.lower() for account in row.get("existing", [])),
+    )
+    for name, row in TABLE["cases"].items()
+}
+
+
+def evaluate(compiler: Compiler, infra: Path, case: Case) -> Snapshot:
+    return Snapshot(compiler.snapshot(infra, REQUIRED | case.parameters), case)
+
+
+def test_every_file_compiles_without_warnings_and_is_formatted(compiler: Compiler) -> None:
+    files = sorted((ROOT / "infra").rglob("*.bicep"))
+    assert compiler.compile(ROOT / "infra" / "main.bicep").diagnostics == []
+    assert [path.name for path in files if compiler.format(path) != path.read_text(encoding="utf-8")] == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_deployment_follows_every_rule(compiler: Compiler, infra: Path, name: str) -> None:
+    assert faults(evaluate(compiler, infra, CASES[name])) == []
+
+
+def test_models_keep_their_properties_and_get_defaults(compiler: Compiler, infra: Path) -> None:
+    chat, small = evaluate(compiler, infra, CASES["own models"]).of("deployments")
+    assert chat["sku"] == {"name": "GlobalStandard", "capacity": 100}
+    assert chat["properties"]["raiPolicyName"] == "strict"
+    assert small["sku"] == {"name": "Standard", "capacity": 30}
+    assert small["properties"]["model"] == {"format": "OpenAI", "name": "gpt-4o-mini", "version": None}
+
+
+@pytest.mark.parametrize(("parameters", "message"), TABLE["rejected"])
+def test_wrong_parameter_is_rejected_by_its_name(
+    compiler: Compiler, infra: Path, parameters: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BicepError, match=message):
+        compiler.snapshot(infra, REQUIRED | parameters)
+
+
+@pytest.mark.parametrize("change", [str, str.upper])
+def test_proxy_settings_cannot_replace_a_setting_of_the_deployment(
+    compiler: Compiler, infra: Path, change: Any
+) -> None:
+    older = CASES["other Python, memory and instances"]
+    names = [change(name) for name in evaluate(compiler, infra, older).one("config")]
+    with pytest.raises(BicepError, match="PROXY_SETTINGS must not contain") as caught:
+        compiler.snapshot(infra, REQUIRED | {"proxySettings": dict.fromkeys(names, "x")})
+    assert [name for name in names if name not in str(caught.value)] == []
+
+
+def test_host_has_a_body_limit_above_the_apps(compiler: Compiler, infra: Path) -> None:
+    app = next(number.default for number in settings.NUMBERS if number.name == "PROXY_MAX_BODY_BYTES")
+    for name, limit in (("default", f"{app + 500_000:.0f}"), ("own settings", "1500000")):
+        found = evaluate(compiler, infra, CASES[name]).one("config")
+        assert found["FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"] == limit
+
+
+@pytest.mark.parametrize(
+    ("memory", "concurrency", "body", "fits"),
+    [
+        (512, 50, 7_500_000, (1, 7_500_000)),
+        (2048, 100, 7_500_000, (51, 7_500_000)),
+        (512, 1, 100_000_000, (1, 10_409_090)),
+    ],
+)
+def test_bodies_that_exceed_the_memory_are_rejected_with_values_that_fit(
+    compiler: Compiler, infra: Path, memory: int, concurrency: int, body: int, fits: tuple[int, int]
+) -> None:
+    def parameters(concurrency: int, body: int) -> dict[str, Any]:
+        size = {"instanceMemoryMB": memory, "perInstanceConcurrency": concurrency}
+        return REQUIRED | size | {"proxySettings": {"PROXY_MAX_BODY_BYTES": str(body)}}
+
+    remedy = "Set PER_INSTANCE_CONCURRENCY to {} and PROXY_MAX_BODY_BYTES (in PROXY_SETTINGS) to {} at most"
+    with pytest.raises(BicepError, match=re.escape(remedy.format(*fits))) as caught:
+        compiler.snapshot(infra, parameters(concurrency, body))
+    assert f"INSTANCE_MEMORY_MB is {memory}" in str(caught.value)
+    compiler.snapshot(infra, parameters(*fits))
+
+
+def test_roles_come_before_the_app_and_models_one_by_one(compiler: Compiler) -> None:
+    assert order_faults(compiler.compile(ROOT / "infra" / "main.bicep").template) == []
+
+
+def order_faults(main: Any) -> list[str]:
+    modules = {
+        name: one["properties"]["template"]["resources"]
+        for name, one in main["resources"].items()
+        if one["type"] == "Microsoft.Resources/deployments"
+    }
+    waits = main["resources"]["api"]["dependsOn"]
+    found = [name for name, inner in modules.items() if "roleAssignments" in str(inner) and name not in waits]
+    loop = modules["openAi"]["modelDeployments"]["copy"]
+    return found if (loop.get("mode"), loop.get("batchSize")) == ("serial", 1) else [*found, "parallel"]
+
+
+def test_defaults_for_azd_are_those_of_the_template(compiler: Compiler) -> None:
+    declared = compiler.compile(ROOT / "infra" / "main.bicep").template["parameters"]
+    given = json.loads((ROOT / "infra" / "main.parameters.json").read_text(encoding="utf-8"))["parameters"]
+    assert given.keys() == declared.keys() - {"firstOfMonth"}
+    for name in given.keys() - REQUIRED.keys():
+        default = given[name]["value"].rstrip("}").partition("=")[2]
+        expected = declared[name]["defaultValue"]
+        if default or expected:
+            assert default == (expected if isinstance(expected, str) else json.dumps(expected)), name
+
+
+@pytest.mark.parametrize(("path", "text", "replacement", "name", "message"), TABLE["planted"])
+def test_planted_fault_is_found(
+    compiler: Compiler, tmp_path: Path, path: str, text: str, replacement: str, name: str, message: str
+) -> None:
+    infra = copy_infra(tmp_path)
+    source = (infra / path).read_text(encoding="utf-8")
+    assert text in source, "the file has changed: plant the fault elsewhere"
+    (infra / path).write_text(source.replace(text, replacement), encoding="utf-8")
+    assert any(re.search(message, one) for one in all_faults(compiler, infra, CASES[name]))
+
+
+def all_faults(compiler: Compiler, infra: Path, case: Case) -> Iterator[str]:
+    try:
+        yield from faults(evaluate(compiler, infra, case))
+    except BicepError as error:
+        yield str(error)
+    compiled = compiler.compile(infra / "main.bicep")
+    yield from compiled.diagnostics
+    if compiled.template is not None:
+        yield from order_faults(compiled.template)

@@ -1,0 +1,107 @@
+"""The Bicep files, the hooks, the workflow and the documents name the same things. No compiler is needed."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from shared.core import settings
+from tests.infra.conftest import ROOT
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+FROM_AZD = {"AZURE_ENV_NAME", "AZURE_LOCATION", "AZURE_PRINCIPAL_ID", "AZURE_PRINCIPAL_TYPE"}
+
+
+def read(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def documented() -> set[str]:
+    """The variables of docs/deploy.md: in backquotes, at the beginning of a table row."""
+    return set(re.findall(r"(?m)^\| `(\w+)` \|", read("docs/deploy.md")))
+
+
+def from_hooks() -> set[str]:
+    """Hooks write the name of a variable as a string in capitals."""
+    hooks = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "infra" / "hooks").glob("*.py"))
+    return set(re.findall(r'"([A-Z][A-Z0-9]+(?:_+[A-Za-z0-9]+)+)"', hooks))
+
+
+def outputs() -> set[str]:
+    return set(re.findall(r"(?m)^output (\w+)", read("infra/main.bicep")))
+
+
+def variables() -> set[str]:
+    """What an organiser can set: the variables of main.parameters.json, and those of the hooks."""
+    return set(re.findall(r"\$\{(\w+)", read("infra/main.parameters.json"))) | (from_hooks() - outputs())
+
+
+def test_every_parameter_has_a_value_and_only_two_are_required() -> None:
+    declared = dict(re.findall(r"(?m)^param (\w+) [^\n=]+(.*)$", read("infra/main.bicep")))
+    given = json.loads(read("infra/main.parameters.json"))["parameters"]
+    assert given.keys() == declared.keys() - {"firstOfMonth"}
+    required = {name for name, default in declared.items() if not default}
+    assert required == {"environmentName", "location"}
+
+
+def test_deploy_document_explains_every_variable_and_no_other() -> None:
+    assert documented() == variables() - FROM_AZD
+
+
+def test_hooks_read_only_outputs_and_documented_variables() -> None:
+    assert from_hooks() - outputs() - documented() == set()
+
+
+def test_workflow_passes_every_variable() -> None:
+    workflow = read(".github/workflows/azure-dev.yml")
+    passed = set(re.findall(r"(?m)^ +(\w+): \$\{\{ (?:vars|secrets)\.\1\b", workflow))
+    assert variables() - {"AZURE_PRINCIPAL_ID", "AZURE_PRINCIPAL_TYPE", "HOOK_SECONDS"} <= passed
+    assert "vars.PROXY_SETTINGS || '{}'" in workflow, "an empty text is not a JSON object"
+
+
+def test_pipeline_config_sets_every_variable_of_the_hooks() -> None:
+    pipeline = yaml.safe_load(read("azure.yaml"))["pipeline"]
+    assert {*pipeline["variables"], *pipeline["secrets"]} == {one for one in documented() if "EVENT_" in one}
+
+
+@pytest.mark.parametrize("system", ["posix", "windows"])
+def test_every_hook_has_a_script(system: str) -> None:
+    for hook in yaml.safe_load(read("azure.yaml"))["hooks"].values():
+        scripts = re.findall(r"infra/hooks/\w+\.py", hook[system]["run"])
+        assert scripts
+        assert all((ROOT / script).is_file() for script in scripts)
+
+
+def test_bicep_tags_the_service_of_azure_yaml() -> None:
+    assert list(yaml.safe_load(read("azure.yaml"))["services"]) == ["api"]
+    assert "'azd-service-name': 'api'" in read("infra/app/api.bicep")
+
+
+def test_every_setting_is_documented() -> None:
+    names = {*settings.TEXTS, *(number.name for number in settings.NUMBERS)}
+    assert {name for name in names if f"`{name}`" not in read("docs/configuration.md")} == set()
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_workflow_limits_its_permissions_and_pins_its_actions(path: Any) -> None:
+    text = path.read_text(encoding="utf-8")
+    workflow = yaml.safe_load(text)
+    assert workflow["jobs"]
+    assert workflow["permissions"]
+
+
+def test_devcontainer_has_the_python_of_the_app_and_azd() -> None:
+    lines = read(".devcontainer/devcontainer.json").splitlines()
+    content = json.loads("\n".join(line for line in lines if not line.strip().startswith("//")))
+    assert content["image"].endswith(":3.13")
+    assert any("azd" in feature for feature in content["features"])
+
+
+def test_exceptions_are_sampled_like_everything_else() -> None:
+    """Each client that disconnects is a failed call with 7 KB of stack traces. Without sampling they fill the log."""
+    sampling = json.loads(read("host.json"))["logging"]["applicationInsights"]["samplingSettings"]
+    assert sampling == {"isEnabled": True, "maxTelemetryItemsPerSecond": 20}
