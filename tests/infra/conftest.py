@@ -34,3 +34,9 @@ def infra(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy_infra(folder: Path) -> Path:
     ignored = shutil.ignore_patterns("__pycache__", "hooks")
     return Path(shutil.copytree(ROOT / "infra", folder / "infra", ignore=ignored))
+
+
+def hook_environment(variables: dict[str, str]) -> dict[str, str]:
+    """The environment of a hook: this one without variables that hooks or the app read, and `variables`."""
+    ours = ("EVENT_", "AZURE_", "PROXY_", "VNET_", "ADMIN_", "HOOK_", "IDENTITY_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | variables

@@ -1,17 +1,15 @@
-"""What `azd up` prints, rehearsed: both hooks, the real `manage.py`, Azurite, the app and a simulated Azure.
+"""A rehearsal of `azd up`: both hooks, the real `manage.py`, Azurite, the app and a simulated Azure OpenAI.
 
-Simulated are Azure OpenAI, which checks the token that it gets, and the platform's endpoint for identities.
+The simulator checks the token. An endpoint of our own issues it, like App Service does for an identity.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 from aiohttp import web as http
@@ -19,10 +17,10 @@ from aiohttp import web as http
 from admin.tables import Tables
 from shared.tables.service import open_service
 from tests.conftest import Stage, serve
+from tests.infra.conftest import ROOT, hook_environment
 from tools.azurite import Azurite
 from tools.simulator import Simulator
 
-ROOT = Path(__file__).parents[2]
 TOKEN, IDENTITY = "identity-token", "11111111-2222-3333-4444-555555555555"
 MODEL = "gpt-4o-mini"
 
@@ -34,34 +32,31 @@ def empty_azurite() -> Iterator[Azurite]:
 
 
 @pytest.fixture
-async def identity_endpoint(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[dict[str, str]]]:
-    """Gives tokens as App Service does to an app that has the identity; yields what it was asked."""
-    asked: list[dict[str, str]] = []
+async def token_requests(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[dict[str, str]]]:
+    """Issues tokens like App Service; yields the requests."""
+    requests: list[dict[str, str]] = []
 
-    async def give(request: http.Request) -> http.Response:
-        asked.append(dict(request.query))
+    async def issue(request: http.Request) -> http.Response:
+        requests.append(dict(request.query))
         if request.headers.get("X-IDENTITY-HEADER") != "secret":
             return http.Response(status=401)
-        given = {"access_token": TOKEN, "expires_on": str(int(time.time()) + 3600)}
-        return http.json_response(given | {"resource": request.query["resource"], "token_type": "Bearer"})
+        token = {"access_token": TOKEN, "expires_on": str(int(time.time()) + 3600), "token_type": "Bearer"}
+        return http.json_response(token | {"resource": request.query["resource"]})
 
     app = http.Application()
-    app.router.add_get("/token", give)
+    app.router.add_get("/token", issue)
     runner = http.AppRunner(app)
     await runner.setup()
-    site = http.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    await http.TCPSite(runner, "127.0.0.1", 0).start()
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{runner.addresses[0][1]}/token")
     monkeypatch.setenv("IDENTITY_HEADER", "secret")
-    yield asked
+    yield requests
     await runner.cleanup()
 
 
 @pytest.fixture
-async def deployed(
-    empty_azurite: Azurite, identity_endpoint: list[dict[str, str]]
-) -> AsyncIterator[tuple[Stage, str]]:
-    """The app as `azd deploy` leaves it: running, with empty tables; and the tables' connection string."""
+async def deployed(empty_azurite: Azurite, token_requests: list[dict[str, str]]) -> AsyncIterator[Stage]:
+    """The app as `azd deploy` leaves it: running, with empty tables."""
     tables = Tables(open_service(empty_azurite.connection_string, None))
     await tables.create_tables()
     environment = {
@@ -70,20 +65,17 @@ async def deployed(
         "PROXY_CACHE_SECONDS": "0",
     }
     async with Simulator(bearers={TOKEN}) as simulator, serve(tables, simulator, environment) as stage:
-        yield stage, empty_azurite.connection_string
+        yield stage
     await tables.close()
 
 
 async def test_azd_up_ends_with_a_working_event(
-    deployed: tuple[Stage, str],
-    identity_endpoint: list[dict[str, str]],
-    capsys: pytest.CaptureFixture[str],
+    deployed: Stage, token_requests: list[dict[str, str]]
 ) -> None:
-    stage, tables = deployed
     variables = {
-        "PROXY_TABLES": tables,
-        "SERVICE_API_URI": stage.url,
-        "AZURE_OPENAI_ENDPOINTS": f'["{stage.simulator.url}/"]',
+        "PROXY_TABLES": deployed.environment["PROXY_TABLES"],
+        "SERVICE_API_URI": deployed.url,
+        "AZURE_OPENAI_ENDPOINTS": f'["{deployed.simulator.url}/"]',
         "AZURE_OPENAI_EXISTING_ENDPOINTS": "[]",
         "AZURE_OPENAI_DEPLOYMENTS": f'[{{"name": "{MODEL}", "model": "{MODEL}", "capacity": 30}}]',
         "EVENT_CODE": "amber-otter-42",
@@ -91,37 +83,44 @@ async def test_azd_up_ends_with_a_working_event(
         "EVENT_TIME_ZONE": "Europe/Oslo",
     }
 
-    printed = [await _run(hook, variables) for hook in ("after_provision.py", "after_deploy.py")]
-    again = await _run("after_deploy.py", variables)
+    provisioned, output = [await run(hook, variables) for hook in ("after_provision.py", "after_deploy.py")]
+    again = await run("after_deploy.py", variables)
 
-    with capsys.disabled():
-        sys.stdout.write("\n" + "".join(f"    {line}\n" for line in "".join(printed).splitlines()))
-    assert "The roles work." in printed[0]
-    assert "event code  amber-otter-42" in printed[1]
-    assert "is registered already" in again
-    assert "exists already" in again
-    assert identity_endpoint[0]["client_id"] == IDENTITY
-    assert identity_endpoint[0]["resource"] == "https://cognitiveservices.azure.com"
-    assert (await _ask(stage, "amber-otter-42/gloveboxes")) == 200
-    assert (await _ask(stage, "hackathon/gloveboxes")) == 401
-
-
-async def _ask(stage: Stage, credential: str) -> int:
-    async with stage.post(headers={"api-key": credential}) as reply:
-        return reply.status
-
-
-async def _run(hook: str, variables: dict[str, str]) -> str:
-    """Run a hook as azd does, while the app on this loop goes on answering; its output."""
-    ours = ("EVENT_", "AZURE_", "PROXY_", "VNET_", "ADMIN_", "HOOK_", "IDENTITY_")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, str(ROOT / "infra" / "hooks" / hook)],
-        env=inherited | {"HOOK_SECONDS": "20"} | variables,
-        capture_output=True,
-        text=True,
-        check=False,
+    assert "The roles work." in provisioned
+    summary = (
+        f"URL         {deployed.url}/v1",
+        "event code  amber-otter-42",
+        "The model answered: ",
+        "curl http",
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line for line in summary if line not in output] == []
+    assert "is already registered" in again
+    assert "already exists and is unchanged" in again
+    assert token_requests[0]["client_id"] == IDENTITY
+    assert token_requests[0]["resource"] == "https://cognitiveservices.azure.com"
+    assert [await send(deployed, f"{code}/gloveboxes") for code in ("amber-otter-42", "hackathon")] == [
+        200,
+        401,
+    ]
+
+
+async def test_tables_that_cannot_be_read_are_retried() -> None:
+    closed = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;TableEndpoint=http://127.0.0.1:9/a;"
+    output = await run("after_provision.py", {"PROXY_TABLES": closed, "HOOK_SECONDS": "1"}, status=1)
+    assert "did not succeed within 1 s" in output
+
+
+async def send(stage: Stage, credential: str) -> int:
+    async with stage.post(headers={"api-key": credential}) as response:
+        return response.status
+
+
+async def run(hook: str, variables: dict[str, str], status: int = 0) -> str:
+    """Run a hook like azd does, while the app on this loop keeps responding; returns its output."""
+    environment = hook_environment({"HOOK_SECONDS": "20"} | variables)
+    command = [sys.executable, str(ROOT / "infra" / "hooks" / hook)]
+    done = await asyncio.to_thread(
+        subprocess.run, command, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == status, done.stdout + done.stderr
     return done.stdout
