@@ -136,8 +136,12 @@ var adminAddresses = union(filter(split(replace(adminIpAddresses, ' ', ''), ',')
 
 var accountIdExample = '/subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.CognitiveServices/accounts/NAME'
 var accountIdPart = '/providers/microsoft.cognitiveservices/accounts/'
+// In a resource id, /resourceGroups/ follows a subscription id of 36 characters.
 var existingAccountIds = [
-  for id in givenAccountIds: (startsWith(id, '/subscriptions/') && contains(id, accountIdPart) && length(split(id, '/')) == 9)
+  for id in givenAccountIds: (indexOf(id, '/resourcegroups/') == 51 && contains(id, accountIdPart) && length(split(
+      id,
+      '/'
+    )) == 9)
     ? id
     : fail('OPENAI_RESOURCE_IDS: "${id}" is not the resource id of an Azure OpenAI account. Example: ${accountIdExample}')
 ]

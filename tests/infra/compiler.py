@@ -13,32 +13,23 @@ import subprocess
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
-REQUIRED = "TESTS_NEED_BICEP"
-"""If this variable is set, a missing compiler is a failure."""
 
 
 class BicepError(Exception):
     """The compiler rejects the template or its parameters."""
 
 
-class Compiled(NamedTuple):
-    diagnostics: list[str]
-    """Errors and warnings of the compiler and of the linter."""
-    template: Any
-
-
 def find() -> str | None:
-    """The compiler on the PATH, or where `azd` and `az bicep install` put it."""
-    places = (
-        Path(os.environ.get("AZD_CONFIG_DIR", Path.home() / ".azd")) / "bin",
-        Path(os.environ.get("AZURE_CONFIG_DIR", Path.home() / ".azure")) / "bin",
-    )
-    return shutil.which("bicep") or next(
-        filter(None, (shutil.which("bicep", path=str(p)) for p in places)), None
-    )
+    """The compiler on the PATH, or where azd and `az bicep install` put it."""
+    folders = [
+        os.environ.get("PATH", ""),
+        str(Path.home() / ".azd" / "bin"),
+        str(Path.home() / ".azure" / "bin"),
+    ]
+    return shutil.which("bicep", path=os.pathsep.join(folders))
 
 
 class Compiler:
@@ -52,12 +43,13 @@ class Compiler:
         self._process.kill()
         self._process.communicate()
 
-    def compile(self, path: Path) -> Compiled:
+    def compile(self, path: Path) -> tuple[list[str], Any]:
+        """The errors and warnings of the compiler and the linter, and the template if there are no errors."""
         result = self._call("compile", path=str(path))
         diagnostics = [
             f"{Path(one['source']).name}: {one['code']}: {one['message']}" for one in result["diagnostics"]
         ]
-        return Compiled(diagnostics, json.loads(result.get("contents") or "null"))
+        return diagnostics, json.loads(result.get("contents") or "null")
 
     def format(self, path: Path) -> str:
         return str(self._call("format", path=str(path))["contents"])

@@ -2,25 +2,25 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.infra import compiler as bicep
+from tests.infra.compiler import Compiler, find
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def compiler() -> Iterator[bicep.Compiler]:
-    program = bicep.find()
+def compiler() -> Iterator[Compiler]:
+    program = find()
     if program is None:
-        missing = "No Bicep compiler found. Run `az bicep install`, or put `bicep` on the PATH."
-        if os.environ.get(bicep.REQUIRED):
-            pytest.fail(f"{missing} {bicep.REQUIRED} is set.")
-        pytest.skip(missing)
-    running = bicep.Compiler(program)
+        fail_or_skip = pytest.fail if os.environ.get("TESTS_NEED_BICEP") else pytest.skip
+        fail_or_skip("There is no Bicep compiler. Run `az bicep install`, or put `bicep` on the PATH.")
+    running = Compiler(program)
     yield running
     running.close()
 
@@ -36,7 +36,11 @@ def copy_infra(folder: Path) -> Path:
     return Path(shutil.copytree(ROOT / "infra", folder / "infra", ignore=ignored))
 
 
-def hook_environment(variables: dict[str, str]) -> dict[str, str]:
-    """The environment of a hook: this one without variables that hooks or the app read, and `variables`."""
+def run_hook(project: Path, hook: str, variables: dict[str, str]) -> tuple[int, str]:
+    """Run a hook like azd does, with `variables` as azd's environment; returns exit status and output."""
     ours = ("EVENT_", "AZURE_", "PROXY_", "VNET_", "ADMIN_", "HOOK_", "IDENTITY_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | variables
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    command = [sys.executable, str(project / "infra" / "hooks" / hook)]
+    done = subprocess.run(command, env=inherited | variables, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout

@@ -8,46 +8,20 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from shared.core import settings
+import yaml
+
 from shared.tables import service
 from tests.infra.conftest import ROOT
 
-# From Azure's list of built-in roles.
-_ROLES: Final = {
-    "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
-    "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": "Storage Table Data Contributor",
-    "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
-    "5e0bd9bd-7b93-4f28-af87-19fc36ad61bd": "Cognitive Services OpenAI User",
-}
-_KEYLESS: Final[dict[str, dict[str, bool]]] = {
-    "storageAccounts": {"allowSharedKeyAccess": False, "allowBlobPublicAccess": False},
-    "accounts": {"disableLocalAuth": True},
-    "components": {"DisableLocalAuth": True},
-}
-_WITHOUT_TAGS: Final = re.compile(
-    "blobServices|containers|tableServices|tables|roleAssignments|config|privateDnsZoneGroups|budgets"
-)
-# Exactly the settings that the app and Flex Consumption need, with a part of each value.
-_APP_SETTINGS: Final = {
-    "AzureWebJobsStorage__credential": "managedidentity",
-    "AzureWebJobsStorage__clientId": ".clientId",
-    "AzureWebJobsStorage__blobServiceUri": ".primaryEndpoints.blob",
-    "AzureWebJobsDisableHomepage": "true",
-    "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT": "00000",
-    settings.TELEMETRY: ".ConnectionString",
-    "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "Authorization=AAD",
-    "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
-    "APPLICATIONINSIGHTS_SDKSTATS_DISABLED": "true",
-    "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
-    "APPLICATIONINSIGHTS_OPENTELEMETRY_RESOURCE_METRIC_DISABLED": "true",
-    settings.AZURE_CLIENT_ID: ".clientId",
-    settings.TABLES_URI: ".primaryEndpoints.table",
-    settings.TABLES_CLIENT_ID: ".clientId",
-}
-_TABLES: Final = {service.EVENTS, service.DEPLOYMENTS, service.QUOTAS, service.USAGE}
+_GROUP: Final = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/Any"
+_ACCOUNTS: Final = f"{_GROUP}/providers/Microsoft.CognitiveServices/accounts"
+_FILE: Final = Path(__file__).with_name("cases.yaml").read_text(encoding="utf-8")
+TABLE: Final = yaml.safe_load(re.sub(r"ID\((.*?)\)", rf"{_ACCOUNTS}/\1", _FILE))
+_WITHOUT_TAGS: Final = re.compile(r".*/((blob|table)Services|containers|tables|config|\w+Groups|budgets)")
 
 
 class Case(NamedTuple):
@@ -58,77 +32,74 @@ class Case(NamedTuple):
     """The ids of the existing accounts, in lower case."""
 
 
-class Snapshot(NamedTuple):
-    evaluated: Any
-    case: Case
+class Snapshot:
+    def __init__(self, evaluated: Any, case: Case) -> None:
+        self.all: list[Any] = evaluated["predictedResources"]
+        self.outputs, self.diagnostics = evaluated["outputs"], evaluated["diagnostics"]
+        self.regions, self.existing = case.regions, case.existing
+        self.given = case.parameters.get
+        self.is_private = self.given("vnetEnabled", False)
 
     def of(self, kind: str) -> list[Any]:
-        return [
-            one
-            for one in self.evaluated["predictedResources"]
-            if not kind or one["type"].endswith(f"/{kind}")
-        ]
+        return [one for one in self.all if one["type"].endswith(f"/{kind}")]
 
     def ids(self, kind: str) -> list[str]:
         return [one["id"].lower() for one in self.of(kind)]
 
+    def properties(self, kind: str) -> list[Any]:
+        return [one["properties"] for one in self.of(kind)]
+
     def one(self, kind: str) -> Any:
-        (found,) = self.of(kind)
-        return found["properties"]
-
-    def given(self, parameter: str, default: Any) -> Any:
-        return self.case.parameters.get(parameter, default)
-
-    @property
-    def is_private(self) -> bool:
-        return bool(self.given("vnetEnabled", False))
+        (found,) = self.properties(kind)
+        return found
 
 
 def faults(snapshot: Snapshot) -> list[str]:
-    return [f"{rule.__name__}: {fault}" for rule in _RULES for fault in rule(snapshot)]
+    return [f"{rule.__name__}: {fault}" for rule in RULES for fault in rule(snapshot)]
 
 
-def _ids_are_unique(snapshot: Snapshot) -> Iterator[str]:
-    yield from map(str, snapshot.evaluated["diagnostics"])
-    yield from (one for one, times in Counter(snapshot.ids("")).items() if times > 1)
+def difference(name: str, actual: object, expected: object) -> list[str]:
+    return [] if actual == expected else [f"{name}: {actual} instead of {expected}"]
 
 
-def _nothing_has_a_key(snapshot: Snapshot) -> Iterator[str]:
-    for kind, required in _KEYLESS.items():
+def ids_are_unique(snapshot: Snapshot) -> Iterator[str]:
+    yield from difference("diagnostics", snapshot.diagnostics, [])
+    yield from (
+        name for name, times in Counter(one["id"].lower() for one in snapshot.all).items() if times > 1
+    )
+
+
+def nothing_has_a_key(snapshot: Snapshot) -> Iterator[str]:
+    for kind, required in TABLE["keyless"].items():
         for one in snapshot.of(kind):
-            if not required.items() <= one["properties"].items():
-                yield f"{one['name']} needs {required}"
-    yield from re.findall(r"\blist(?:Keys|AccountSas|ServiceSas|Secrets)\b", json.dumps(snapshot.evaluated))
-    package = snapshot.one("sites")["functionAppConfig"]["deployment"]["storage"]
-    if package["authentication"]["type"] != "UserAssignedIdentity":
-        yield "the app does not read its package with its identity"
+            yield from difference(one["name"], {**one["properties"], **required}, one["properties"])
+    functions = r"\blist(?:Keys|AccountSas|ServiceSas|Secrets)\b"
+    yield from re.findall(functions, json.dumps([snapshot.all, snapshot.outputs]))
+    storage = snapshot.one("sites")["functionAppConfig"]["deployment"]["storage"]
+    yield from difference("package", storage["authentication"]["type"], "UserAssignedIdentity")
 
 
-def _roles_are_those_of_the_document(snapshot: Snapshot) -> Iterator[str]:
-    actual, documented = Counter(_assigned(snapshot)), Counter(_documented(snapshot))
+def roles_are_those_of_the_document(snapshot: Snapshot) -> Iterator[str]:
+    actual, documented = Counter(assigned_roles(snapshot)), Counter(documented_roles(snapshot))
     yield from (f"missing: {role}" for role in documented - actual)
     yield from (f"not in docs/security.md: {role}" for role in actual - documented)
 
 
-def _assigned(snapshot: Snapshot) -> Iterator[tuple[bool, str, str]]:
-    """Each role: whether the app has it, its name, and the id of the resource."""
+def assigned_roles(snapshot: Snapshot) -> Iterator[tuple[bool, str, str, str]]:
+    """Each role: whether the app has it, the type of the principal, the role, and the id of the resource."""
     for one in snapshot.of("roleAssignments"):
         properties = one["properties"]
         is_app = "userAssignedIdentities" in properties["principalId"]
-        role = _ROLES.get(properties["roleDefinitionId"].rpartition("/")[2], "unknown role")
-        if properties["principalType"] != (
-            "ServicePrincipal" if is_app else snapshot.given("principalType", "User")
-        ):
-            role = f"{role} with principalType {properties['principalType']}"
-        scope = re.findall(r"/subscriptions/[^']+?(?=/providers/Microsoft.Authorization|')", one["id"] + "'")[
-            0
-        ]
-        yield is_app, role, scope.lower()
+        role = TABLE["roles"].get(properties["roleDefinitionId"].rpartition("/")[2], "unknown role")
+        scope = re.split(
+            r"/providers/Microsoft.Authorization|'", one["id"].removeprefix("[extensionResourceId('")
+        )[0]
+        yield is_app, properties["principalType"], role, scope.lower()
 
 
-def _documented(snapshot: Snapshot) -> Iterator[tuple[bool, str, str]]:
+def documented_roles(snapshot: Snapshot) -> Iterator[tuple[bool, str, str, str]]:
     document = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
-    accounts = [*snapshot.ids("accounts"), *snapshot.case.existing]
+    accounts = [*snapshot.ids("accounts"), *snapshot.existing]
     ids = {
         "Storage": snapshot.ids("storageAccounts"),
         "Monitoring": snapshot.ids("components"),
@@ -138,12 +109,13 @@ def _documented(snapshot: Snapshot) -> Iterator[tuple[bool, str, str]]:
         r"(?m)^\| ([^|]+) \| ((Storage|Monitoring|Cognitive) [^|]+) \|", document
     ):
         is_app = "identity" in holder
-        if is_app or snapshot.given("principalId", ""):
-            yield from ((is_app, role, scope) for scope in ids[kind])
+        if is_app or snapshot.given("principalId"):
+            principal = "ServicePrincipal" if is_app else snapshot.given("principalType", "User")
+            yield from ((is_app, principal, role, scope) for scope in ids[kind])
 
 
-def _settings_are_those_that_the_app_reads(snapshot: Snapshot) -> Iterator[str]:
-    expected = {**_APP_SETTINGS, **snapshot.given("proxySettings", {})}
+def settings_are_those_that_the_app_reads(snapshot: Snapshot) -> Iterator[str]:
+    expected = {**TABLE["app settings"], **snapshot.given("proxySettings", {})}
     if snapshot.given("pythonVersion", "3.13") != "3.13":
         expected["PYTHON_ENABLE_INIT_INDEXING"] = "1"
     actual = snapshot.one("config")
@@ -153,93 +125,83 @@ def _settings_are_those_that_the_app_reads(snapshot: Snapshot) -> Iterator[str]:
             yield f"{name} is {actual[name]}"
 
 
-def _everything_is_tagged(snapshot: Snapshot) -> Iterator[str]:
+def everything_is_tagged(snapshot: Snapshot) -> Iterator[str]:
     tags = {"azd-env-name": "test", "application": "azure-openai-event-proxy"}
-    for one in snapshot.of(""):
-        kind = one["type"].rpartition("/")[2]
-        expected = tags | {"azd-service-name": "api"} if kind == "sites" else tags
-        if not _WITHOUT_TAGS.fullmatch(kind) and one.get("tags") != expected:
-            yield one["name"]
+    for one in snapshot.all:
+        service_tag = {"azd-service-name": "api"} if one["type"] == "Microsoft.Web/sites" else {}
+        if not _WITHOUT_TAGS.fullmatch(one["type"]) and "Microsoft.Authorization" not in one["type"]:
+            yield from difference(one["name"], one.get("tags"), tags | service_tag)
 
 
-def _accounts_have_the_models(snapshot: Snapshot) -> Iterator[str]:
-    regions, existing = snapshot.case.regions, snapshot.case.existing
-    if sorted(one["location"] for one in snapshot.of("accounts")) != sorted(regions):
-        yield f"regions are not {regions}"
-    for name, accounts in (
-        ("AZURE_OPENAI_ENDPOINTS", regions),
-        ("AZURE_OPENAI_EXISTING_ENDPOINTS", existing),
-    ):
-        if str(snapshot.evaluated["outputs"][name]).count("reference(") != len(accounts):
-            yield f"{name} is {snapshot.evaluated['outputs'][name]}"
+def accounts_have_the_models(snapshot: Snapshot) -> Iterator[str]:
+    regions = sorted(one["location"] for one in snapshot.of("accounts"))
+    yield from difference("regions", regions, sorted(snapshot.regions))
+    for name, accounts in (("ENDPOINTS", snapshot.regions), ("EXISTING_ENDPOINTS", snapshot.existing)):
+        output = str(snapshot.outputs[f"AZURE_OPENAI_{name}"])
+        yield from difference(name, output.count("reference("), len(accounts))
     models = [model["name"] for model in snapshot.given("modelDeployments", [{"name": "gpt-5.4"}])]
-    if [one["name"].partition("/")[2] for one in snapshot.of("deployments")] != models * len(regions):
-        yield f"models are not {models}"
+    deployed = [one["name"].partition("/")[2] for one in snapshot.of("deployments")]
+    yield from difference("models", deployed, models * len(snapshot.regions))
 
 
-def _app_is_as_the_parameters_say(snapshot: Snapshot) -> Iterator[str]:
+def app_is_as_the_parameters_say(snapshot: Snapshot) -> Iterator[str]:
     config, warm = snapshot.one("sites")["functionAppConfig"], snapshot.given("alwaysReadyInstances", 0)
-    expected = {
+    scale = {
         "instanceMemoryMB": snapshot.given("instanceMemoryMB", 2048),
         "maximumInstanceCount": snapshot.given("maximumInstanceCount", 40),
         "alwaysReady": [{"name": "http", "instanceCount": warm}] if warm else [],
         # Without it the platform uses 1 for Python, and an event costs thirty times as much.
         "triggers": {"http": {"perInstanceConcurrency": snapshot.given("perInstanceConcurrency", 50)}},
     }
-    if config["scaleAndConcurrency"] != expected:
-        yield f"{config['scaleAndConcurrency']} instead of {expected}"
-    if config["runtime"] != {"name": "python", "version": snapshot.given("pythonVersion", "3.13")}:
-        yield f"the runtime is {config['runtime']}"
-    if len(snapshot.of("budgets")) != bool(snapshot.given("budgetAmount", 0)):
-        yield "budget"
-    yield from (
-        f"table {name}" for name in {one.rpartition("/")[2] for one in snapshot.ids("tables")} ^ _TABLES
+    runtime = {"name": "python", "version": snapshot.given("pythonVersion", "3.13")}
+    yield from difference("scale", config["scaleAndConcurrency"], scale)
+    yield from difference("runtime", config["runtime"], runtime)
+    yield from difference("budgets", len(snapshot.of("budgets")), 1 if snapshot.given("budgetAmount") else 0)
+    tables = {name.rpartition("/")[2] for name in snapshot.ids("tables")}
+    yield from difference(
+        "tables", tables, {service.EVENTS, service.DEPLOYMENTS, service.QUOTAS, service.USAGE}
     )
 
 
-def _public_access_is_as_the_parameters_say(snapshot: Snapshot) -> Iterator[str]:
-    addresses = re.findall(r"[\d.]+", snapshot.given("adminIpAddresses", ""))
-    storage = snapshot.one("storageAccounts")
+def public_access_is_as_the_parameters_say(snapshot: Snapshot) -> Iterator[str]:
+    addresses = re.findall(r"[\d.]+", snapshot.given("adminIpAddresses", "")) if snapshot.is_private else []
     access = "Disabled" if snapshot.is_private else "Enabled"
-    for one in snapshot.of("accounts"):
-        if one["properties"]["publicNetworkAccess"] != access:
-            yield f"{one['name']}: publicNetworkAccess is not {access}"
-    if storage["publicNetworkAccess"] != ("Enabled" if addresses else access):
-        yield f"storage: publicNetworkAccess is {storage['publicNetworkAccess']}"
+    for one in snapshot.properties("accounts"):
+        yield from difference("account, publicNetworkAccess", one["publicNetworkAccess"], access)
+    storage = snapshot.one("storageAccounts")
+    public = "Enabled" if addresses else access
+    yield from difference("storage, publicNetworkAccess", storage["publicNetworkAccess"], public)
+    action = "Deny" if snapshot.is_private else "Allow"
+    yield from difference("storage, defaultAction", storage["networkAcls"]["defaultAction"], action)
     allowed = [rule["value"] for rule in storage["networkAcls"]["ipRules"]]
-    is_denied = storage["networkAcls"]["defaultAction"] == "Deny"
-    if (is_denied, allowed) != (snapshot.is_private, addresses if snapshot.is_private else []):
-        yield f"storage: {storage['networkAcls']}"
+    yield from difference("storage, ipRules", allowed, addresses)
 
 
-def _private_endpoints_reach_everything(snapshot: Snapshot) -> Iterator[str]:
+def private_endpoints_reach_everything(snapshot: Snapshot) -> Iterator[str]:
     targets = [(one, group) for one in snapshot.ids("storageAccounts") for group in ("blob", "table")]
-    targets += [(one, "account") for one in [*snapshot.ids("accounts"), *snapshot.case.existing]]
+    targets += [(one, "account") for one in [*snapshot.ids("accounts"), *snapshot.existing]]
+    connections = [one["privateLinkServiceConnections"][0] for one in snapshot.properties("privateEndpoints")]
     found = [
-        (one["properties"]["privateLinkServiceId"].lower(), *one["properties"]["groupIds"])
-        for endpoint in snapshot.of("privateEndpoints")
-        for one in endpoint["properties"]["privateLinkServiceConnections"]
+        (one["properties"]["privateLinkServiceId"], one["properties"]["groupIds"][0]) for one in connections
     ]
-    if sorted(found) != sorted(targets if snapshot.is_private else []):
-        yield f"endpoints for {found}"
-    names = [one["name"].removesuffix("/default") for one in snapshot.of("privateDnsZoneGroups")]
-    if names != [one["name"] for one in snapshot.of("privateEndpoints")]:
-        yield "an endpoint has no private name"
-    links = [one["properties"]["resolutionPolicy"] for one in snapshot.of("virtualNetworkLinks")]
-    if links != ["NxDomainRedirect"] * len(snapshot.of("privateDnsZones")):
-        yield "names without a private endpoint cannot be resolved"
-    if bool(snapshot.one("sites")["virtualNetworkSubnetId"]) != snapshot.is_private:
-        yield "the app is in the wrong network"
+    expected = sorted(targets) if snapshot.is_private else []
+    yield from difference("endpoints", sorted((target.lower(), group) for target, group in found), expected)
+    names = [f"{one['name']}/default" for one in snapshot.of("privateEndpoints")]
+    yield from difference("names", [one["name"] for one in snapshot.of("privateDnsZoneGroups")], names)
+    links = [one["resolutionPolicy"] for one in snapshot.properties("virtualNetworkLinks")]
+    yield from difference("links", links, ["NxDomainRedirect"] * len(snapshot.of("privateDnsZones")))
+    subnet = snapshot.one("sites")["virtualNetworkSubnetId"]
+    yield from difference("app in the network", bool(subnet), snapshot.is_private)
 
 
-_RULES: Final[tuple[Callable[[Snapshot], Iterator[str]], ...]] = (
-    _ids_are_unique,
-    _nothing_has_a_key,
-    _roles_are_those_of_the_document,
-    _settings_are_those_that_the_app_reads,
-    _everything_is_tagged,
-    _accounts_have_the_models,
-    _app_is_as_the_parameters_say,
-    _public_access_is_as_the_parameters_say,
-    _private_endpoints_reach_everything,
+RULES: Final[tuple[Callable[[Snapshot], Iterable[str]], ...]] = (
+    ids_are_unique,
+    nothing_has_a_key,
+    roles_are_those_of_the_document,
+    settings_are_those_that_the_app_reads,
+    everything_is_tagged,
+    accounts_have_the_models,
+    app_is_as_the_parameters_say,
+    public_access_is_as_the_parameters_say,
+    private_endpoints_reach_everything,
 )

@@ -5,26 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import yaml
 
 from shared.core import settings
-from tests.infra.compiler import SUBSCRIPTION, BicepError, Compiler
+from tests.infra.compiler import BicepError, Compiler
 from tests.infra.conftest import ROOT, copy_infra
-from tests.infra.rules import Case, Snapshot, faults
+from tests.infra.rules import TABLE, Case, Snapshot, faults
 
 REQUIRED: Final = {"environmentName": "test", "location": "swedencentral"}
-ACCOUNTS: Final = (
-    f"/subscriptions/{SUBSCRIPTION}/resourceGroups/Any/providers/Microsoft.CognitiveServices/accounts"
-)
-TABLE: Final = yaml.safe_load(
-    re.sub(
-        r"ID\((.*?)\)", rf"{ACCOUNTS}/\1", Path(__file__).with_name("cases.yaml").read_text(encoding="utf-8")
-    )
-)
 CASES: Final = {
     name: Case(
         row["parameters"],
@@ -35,23 +27,30 @@ CASES: Final = {
 }
 
 
-def evaluate(compiler: Compiler, infra: Path, case: Case) -> Snapshot:
+@cache
+def evaluate(compiler: Compiler, infra: Path, name: str) -> Snapshot:
+    case = CASES[name]
     return Snapshot(compiler.snapshot(infra, REQUIRED | case.parameters), case)
+
+
+@cache
+def compile_main(compiler: Compiler) -> tuple[list[str], Any]:
+    return compiler.compile(ROOT / "infra" / "main.bicep")
 
 
 def test_every_file_compiles_without_warnings_and_is_formatted(compiler: Compiler) -> None:
     files = sorted((ROOT / "infra").rglob("*.bicep"))
-    assert compiler.compile(ROOT / "infra" / "main.bicep").diagnostics == []
+    assert compile_main(compiler)[0] == []
     assert [path.name for path in files if compiler.format(path) != path.read_text(encoding="utf-8")] == []
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_deployment_follows_every_rule(compiler: Compiler, infra: Path, name: str) -> None:
-    assert faults(evaluate(compiler, infra, CASES[name])) == []
+    assert faults(evaluate(compiler, infra, name)) == []
 
 
 def test_models_keep_their_properties_and_get_defaults(compiler: Compiler, infra: Path) -> None:
-    chat, small = evaluate(compiler, infra, CASES["own models"]).of("deployments")
+    chat, small = evaluate(compiler, infra, "own models").of("deployments")
     assert chat["sku"] == {"name": "GlobalStandard", "capacity": 100}
     assert chat["properties"]["raiPolicyName"] == "strict"
     assert small["sku"] == {"name": "Standard", "capacity": 30}
@@ -70,8 +69,8 @@ def test_wrong_parameter_is_rejected_by_its_name(
 def test_proxy_settings_cannot_replace_a_setting_of_the_deployment(
     compiler: Compiler, infra: Path, change: Any
 ) -> None:
-    older = CASES["other Python, memory and instances"]
-    names = [change(name) for name in evaluate(compiler, infra, older).one("config")]
+    older = evaluate(compiler, infra, "other Python, memory and instances")
+    names = [change(name) for name in older.one("config")]
     with pytest.raises(BicepError, match="PROXY_SETTINGS must not contain") as caught:
         compiler.snapshot(infra, REQUIRED | {"proxySettings": dict.fromkeys(names, "x")})
     assert [name for name in names if name not in str(caught.value)] == []
@@ -80,7 +79,7 @@ def test_proxy_settings_cannot_replace_a_setting_of_the_deployment(
 def test_host_has_a_body_limit_above_the_apps(compiler: Compiler, infra: Path) -> None:
     app = next(number.default for number in settings.NUMBERS if number.name == "PROXY_MAX_BODY_BYTES")
     for name, limit in (("default", f"{app + 500_000:.0f}"), ("own settings", "1500000")):
-        found = evaluate(compiler, infra, CASES[name]).one("config")
+        found = evaluate(compiler, infra, name).one("config")
         assert found["FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"] == limit
 
 
@@ -107,7 +106,7 @@ def test_bodies_that_exceed_the_memory_are_rejected_with_values_that_fit(
 
 
 def test_roles_come_before_the_app_and_models_one_by_one(compiler: Compiler) -> None:
-    assert order_faults(compiler.compile(ROOT / "infra" / "main.bicep").template) == []
+    assert order_faults(compile_main(compiler)[1]) == []
 
 
 def order_faults(main: Any) -> list[str]:
@@ -123,7 +122,7 @@ def order_faults(main: Any) -> list[str]:
 
 
 def test_defaults_for_azd_are_those_of_the_template(compiler: Compiler) -> None:
-    declared = compiler.compile(ROOT / "infra" / "main.bicep").template["parameters"]
+    declared = compile_main(compiler)[1]["parameters"]
     given = json.loads((ROOT / "infra" / "main.parameters.json").read_text(encoding="utf-8"))["parameters"]
     assert given.keys() == declared.keys() - {"firstOfMonth"}
     for name in given.keys() - REQUIRED.keys():
@@ -141,15 +140,14 @@ def test_planted_fault_is_found(
     source = (infra / path).read_text(encoding="utf-8")
     assert text in source, "the file has changed: plant the fault elsewhere"
     (infra / path).write_text(source.replace(text, replacement), encoding="utf-8")
-    assert any(re.search(message, one) for one in all_faults(compiler, infra, CASES[name]))
+    assert any(re.search(message, one) for one in all_faults(compiler, infra, name))
 
 
-def all_faults(compiler: Compiler, infra: Path, case: Case) -> Iterator[str]:
+def all_faults(compiler: Compiler, infra: Path, name: str) -> Iterator[str]:
     try:
-        yield from faults(evaluate(compiler, infra, case))
+        yield from faults(evaluate(compiler, infra, name))
     except BicepError as error:
         yield str(error)
-    compiled = compiler.compile(infra / "main.bicep")
-    yield from compiled.diagnostics
-    if compiled.template is not None:
-        yield from order_faults(compiled.template)
+    diagnostics, template = compiler.compile(infra / "main.bicep")
+    yield from diagnostics
+    yield from order_faults(template) if template else []

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.infra.conftest import ROOT, hook_environment
+from tests.infra.conftest import ROOT, run_hook
 
 ANSWER = {"choices": [{"message": {"role": "assistant", "content": "ready"}}]}
 NOT_STARTED = {"error": {"code": "event_not_started", "message": "It opens on 1 March."}}
@@ -83,11 +81,7 @@ class Project:
             "AZURE_OPENAI_DEPLOYMENTS": '[{"name": "chat", "model": "gpt-5.4", "capacity": 30}]',
             "STAND_IN_STATE": str(self.root / "state.json"),
         }
-        command = [sys.executable, str(self.root / "infra" / "hooks" / hook)]
-        environment = hook_environment(variables | self.variables)
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert "Traceback" not in done.stderr
-        return done.returncode, done.stdout
+        return run_hook(self.root, hook, variables | self.variables)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -105,7 +99,7 @@ class Project:
 def project(tmp_path: Path, app: App) -> Project:
     shutil.copytree(ROOT / "infra" / "hooks", tmp_path / "infra" / "hooks")
     shutil.copy(Path(__file__).with_name("manage_stand_in.py"), tmp_path / "manage.py")
-    empty = {"events": {}, "deployments": [], "failures": {}, "calls": []}
+    empty: dict[str, Any] = {"events": {}, "deployments": [], "failures": {}, "calls": []}
     (tmp_path / "state.json").write_text(json.dumps(empty), encoding="utf-8")
     return Project(tmp_path, app)
 

@@ -6,8 +6,6 @@ The simulator checks the token. An endpoint of our own issues it, like App Servi
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -17,7 +15,7 @@ from aiohttp import web as http
 from admin.tables import Tables
 from shared.tables.service import open_service
 from tests.conftest import Stage, serve
-from tests.infra.conftest import ROOT, hook_environment
+from tests.infra.conftest import ROOT, run_hook
 from tools.azurite import Azurite
 from tools.simulator import Simulator
 
@@ -116,11 +114,7 @@ async def send(stage: Stage, credential: str) -> int:
 
 
 async def run(hook: str, variables: dict[str, str], status: int = 0) -> str:
-    """Run a hook like azd does, while the app on this loop keeps responding; returns its output."""
-    environment = hook_environment({"HOOK_SECONDS": "20"} | variables)
-    command = [sys.executable, str(ROOT / "infra" / "hooks" / hook)]
-    done = await asyncio.to_thread(
-        subprocess.run, command, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout
+    """The output of a hook that runs while the app on this loop keeps responding."""
+    ended, output = await asyncio.to_thread(run_hook, ROOT, hook, {"HOOK_SECONDS": "20"} | variables)
+    assert ended == status, output
+    return output
