@@ -12,14 +12,13 @@ import pytest
 from tests.infra.compiler import Compiler, find
 
 ROOT = Path(__file__).parents[2]
+MISSING = "There is no Bicep compiler. Run `az bicep install`, or put `bicep` on the PATH."
 
 
 @pytest.fixture(scope="session")
 def compiler() -> Iterator[Compiler]:
     program = find()
-    if program is None:
-        fail_or_skip = pytest.fail if os.environ.get("TESTS_NEED_BICEP") else pytest.skip
-        fail_or_skip("There is no Bicep compiler. Run `az bicep install`, or put `bicep` on the PATH.")
+    assert program, MISSING
     running = Compiler(program)
     yield running
     running.close()

@@ -108,7 +108,7 @@ def documented_roles(snapshot: Snapshot) -> Iterator[tuple[bool, str, str, str]]
     for holder, role, kind in re.findall(
         r"(?m)^\| ([^|]+) \| ((Storage|Monitoring|Cognitive) [^|]+) \|", document
     ):
-        is_app = "identity" in holder
+        is_app = holder.startswith("the app")
         if is_app or snapshot.given("principalId"):
             principal = "ServicePrincipal" if is_app else snapshot.given("principalType", "User")
             yield from ((is_app, principal, role, scope) for scope in ids[kind])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -12,9 +13,12 @@ from typing import Any, Final
 import pytest
 
 from shared.core import settings
-from tests.infra.compiler import BicepError, Compiler
-from tests.infra.conftest import ROOT, copy_infra
+from tests.infra.compiler import BicepError, Compiler, find
+from tests.infra.conftest import MISSING, ROOT, copy_infra
 from tests.infra.rules import TABLE, Case, Snapshot, faults
+
+if not find() and not os.environ.get("TESTS_NEED_BICEP"):
+    pytest.skip(MISSING, allow_module_level=True)
 
 REQUIRED: Final = {"environmentName": "test", "location": "swedencentral"}
 CASES: Final = {
