@@ -33,7 +33,9 @@ def find() -> str | None:
 
 
 class Compiler:
-    def __init__(self, program: str) -> None:
+    def __init__(self) -> None:
+        program = find()
+        assert program, "There is no Bicep compiler. Run `az bicep install`."
         self._process = subprocess.Popen(
             [program, "jsonrpc", "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )

@@ -1,38 +1,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.infra.compiler import Compiler, find
-
 ROOT = Path(__file__).parents[2]
-MISSING = "There is no Bicep compiler. Run `az bicep install`, or put `bicep` on the PATH."
-
-
-@pytest.fixture(scope="session")
-def compiler() -> Iterator[Compiler]:
-    program = find()
-    assert program, MISSING
-    running = Compiler(program)
-    yield running
-    running.close()
-
-
-@pytest.fixture(scope="session")
-def infra(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of infra/, for parameter files: azd would use one in the original."""
-    return copy_infra(tmp_path_factory.mktemp("bicep"))
-
-
-def copy_infra(folder: Path) -> Path:
-    ignored = shutil.ignore_patterns("__pycache__", "hooks")
-    return Path(shutil.copytree(ROOT / "infra", folder / "infra", ignore=ignored))
 
 
 def run_hook(project: Path, hook: str, variables: dict[str, str]) -> tuple[int, str]:

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import yaml
 
@@ -24,21 +24,14 @@ TABLE: Final = yaml.safe_load(re.sub(r"ID\((.*?)\)", rf"{_ACCOUNTS}/\1", _FILE))
 _WITHOUT_TAGS: Final = re.compile(r".*/((blob|table)Services|containers|tables|config|\w+Groups|budgets)")
 
 
-class Case(NamedTuple):
-    parameters: dict[str, Any]
-    regions: tuple[str, ...]
-    """The regions that get a new account."""
-    existing: tuple[str, ...]
-    """The ids of the existing accounts, in lower case."""
-
-
 class Snapshot:
-    def __init__(self, evaluated: Any, case: Case) -> None:
+    def __init__(self, evaluated: Any, case: Any) -> None:
         self.all: list[Any] = evaluated["predictedResources"]
         self.outputs, self.diagnostics = evaluated["outputs"], evaluated["diagnostics"]
-        self.regions, self.existing = case.regions, case.existing
-        self.given = case.parameters.get
+        self.given = case["parameters"].get
         self.is_private = self.given("vnetEnabled", False)
+        self.regions = case.get("regions", ["swedencentral"])
+        self.existing = [account.lower() for account in case.get("existing", [])]
 
     def of(self, kind: str) -> list[Any]:
         return [one for one in self.all if one["type"].endswith(f"/{kind}")]
@@ -137,8 +130,8 @@ def accounts_have_the_models(snapshot: Snapshot) -> Iterator[str]:
     regions = sorted(one["location"] for one in snapshot.of("accounts"))
     yield from difference("regions", regions, sorted(snapshot.regions))
     for name, accounts in (("ENDPOINTS", snapshot.regions), ("EXISTING_ENDPOINTS", snapshot.existing)):
-        output = str(snapshot.outputs[f"AZURE_OPENAI_{name}"])
-        yield from difference(name, output.count("reference("), len(accounts))
+        found = str(snapshot.outputs[f"AZURE_OPENAI_{name}"]).count("reference(")
+        yield from difference(name, found, len(accounts))
     models = [model["name"] for model in snapshot.given("modelDeployments", [{"name": "gpt-5.4"}])]
     deployed = [one["name"].partition("/")[2] for one in snapshot.of("deployments")]
     yield from difference("models", deployed, models * len(snapshot.regions))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,72 +12,60 @@ import yaml
 from shared.core import settings
 from tests.infra.conftest import ROOT
 
-WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-FROM_AZD = {"AZURE_ENV_NAME", "AZURE_LOCATION", "AZURE_PRINCIPAL_ID", "AZURE_PRINCIPAL_TYPE"}
-
 
 def read(path: str) -> str:
     return (ROOT / path).read_text(encoding="utf-8")
 
 
-def documented() -> set[str]:
-    """The variables of docs/deploy.md: in backquotes, at the beginning of a table row."""
-    return set(re.findall(r"(?m)^\| `(\w+)` \|", read("docs/deploy.md")))
-
-
-def from_hooks() -> set[str]:
-    """Hooks write the name of a variable as a string in capitals."""
-    hooks = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "infra" / "hooks").glob("*.py"))
-    return set(re.findall(r'"([A-Z][A-Z0-9]+(?:_+[A-Za-z0-9]+)+)"', hooks))
-
-
-def outputs() -> set[str]:
-    return set(re.findall(r"(?m)^output (\w+)", read("infra/main.bicep")))
-
-
-def variables() -> set[str]:
-    """What an organiser can set: the variables of main.parameters.json, and those of the hooks."""
-    return set(re.findall(r"\$\{(\w+)", read("infra/main.parameters.json"))) | (from_hooks() - outputs())
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+AZURE_YAML = yaml.safe_load(read("azure.yaml"))
+MAIN, PARAMETERS = read("infra/main.bicep"), read("infra/main.parameters.json")
+OUTPUTS = set(re.findall(r"(?m)^output (\w+)", MAIN))
+HOOKS = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "infra" / "hooks").glob("*.py"))
+READ_BY_HOOKS = set(re.findall(r'"([A-Z][A-Z0-9]+(?:_+[A-Za-z0-9]+)+)"', HOOKS))
+VARIABLES = set(re.findall(r"\$\{(\w+)", PARAMETERS)) | (READ_BY_HOOKS - OUTPUTS)
+FROM_AZD = {"AZURE_ENV_NAME", "AZURE_LOCATION", "AZURE_PRINCIPAL_ID", "AZURE_PRINCIPAL_TYPE"}
+DOCUMENTED = set(re.findall(r"(?m)^\| `(\w+)` \|", read("docs/deploy.md")))
 
 
 def test_every_parameter_has_a_value_and_only_two_are_required() -> None:
-    declared = dict(re.findall(r"(?m)^param (\w+) [^\n=]+(.*)$", read("infra/main.bicep")))
-    given = json.loads(read("infra/main.parameters.json"))["parameters"]
+    declared = dict(re.findall(r"(?m)^param (\w+) [^\n=]+(.*)$", MAIN))
+    given = json.loads(PARAMETERS)["parameters"]
     assert given.keys() == declared.keys() - {"firstOfMonth"}
     required = {name for name, default in declared.items() if not default}
     assert required == {"environmentName", "location"}
 
 
 def test_deploy_document_explains_every_variable_and_no_other() -> None:
-    assert documented() == variables() - FROM_AZD
+    assert DOCUMENTED == VARIABLES - FROM_AZD
 
 
 def test_hooks_read_only_outputs_and_documented_variables() -> None:
-    assert from_hooks() - outputs() - documented() == set()
+    assert READ_BY_HOOKS - OUTPUTS - DOCUMENTED == set()
 
 
 def test_workflow_passes_every_variable() -> None:
     workflow = read(".github/workflows/azure-dev.yml")
     passed = set(re.findall(r"(?m)^ +(\w+): \$\{\{ (?:vars|secrets)\.\1\b", workflow))
-    assert variables() - {"AZURE_PRINCIPAL_ID", "AZURE_PRINCIPAL_TYPE", "HOOK_SECONDS"} <= passed
+    assert VARIABLES - {"AZURE_PRINCIPAL_ID", "AZURE_PRINCIPAL_TYPE", "HOOK_SECONDS"} <= passed
     assert "vars.PROXY_SETTINGS || '{}'" in workflow, "an empty text is not a JSON object"
 
 
 def test_pipeline_config_sets_every_variable_of_the_hooks() -> None:
-    pipeline = yaml.safe_load(read("azure.yaml"))["pipeline"]
-    assert {*pipeline["variables"], *pipeline["secrets"]} == {one for one in documented() if "EVENT_" in one}
+    pipeline = AZURE_YAML["pipeline"]
+    assert {*pipeline["variables"], *pipeline["secrets"]} == {one for one in DOCUMENTED if "EVENT_" in one}
 
 
 @pytest.mark.parametrize("system", ["posix", "windows"])
 def test_every_hook_has_a_script(system: str) -> None:
-    for hook in yaml.safe_load(read("azure.yaml"))["hooks"].values():
+    for hook in AZURE_YAML["hooks"].values():
         scripts = re.findall(r"infra/hooks/\w+\.py", hook[system]["run"])
         assert scripts
         assert all((ROOT / script).is_file() for script in scripts)
 
 
 def test_bicep_tags_the_service_of_azure_yaml() -> None:
-    assert list(yaml.safe_load(read("azure.yaml"))["services"]) == ["api"]
+    assert list(AZURE_YAML["services"]) == ["api"]
     assert "'azd-service-name': 'api'" in read("infra/app/api.bicep")
 
 
@@ -87,9 +75,8 @@ def test_every_setting_is_documented() -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_workflow_limits_its_permissions_and_pins_its_actions(path: Any) -> None:
-    text = path.read_text(encoding="utf-8")
-    workflow = yaml.safe_load(text)
+def test_workflow_limits_its_permissions(path: Path) -> None:
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert workflow["jobs"]
     assert workflow["permissions"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web as http
@@ -21,12 +21,6 @@ from tools.simulator import Simulator
 
 TOKEN, IDENTITY = "identity-token", "11111111-2222-3333-4444-555555555555"
 MODEL = "gpt-4o-mini"
-
-
-@pytest.fixture(scope="module")
-def empty_azurite() -> Iterator[Azurite]:
-    with Azurite(None) as running:
-        yield running
 
 
 @pytest.fixture
@@ -53,18 +47,19 @@ async def token_requests(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[
 
 
 @pytest.fixture
-async def deployed(empty_azurite: Azurite, token_requests: list[dict[str, str]]) -> AsyncIterator[Stage]:
+async def deployed(token_requests: list[dict[str, str]]) -> AsyncIterator[Stage]:
     """The app as `azd deploy` leaves it: running, with empty tables."""
-    tables = Tables(open_service(empty_azurite.connection_string, None))
-    await tables.create_tables()
-    environment = {
-        "PROXY_TABLES": empty_azurite.connection_string,
-        "PROXY_TABLES__clientId": IDENTITY,
-        "PROXY_CACHE_SECONDS": "0",
-    }
-    async with Simulator(bearers={TOKEN}) as simulator, serve(tables, simulator, environment) as stage:
-        yield stage
-    await tables.close()
+    with Azurite(None) as azurite:
+        tables = Tables(open_service(azurite.connection_string, None))
+        await tables.create_tables()
+        environment = {
+            "PROXY_TABLES": azurite.connection_string,
+            "PROXY_TABLES__clientId": IDENTITY,
+            "PROXY_CACHE_SECONDS": "0",
+        }
+        async with Simulator(bearers={TOKEN}) as simulator, serve(tables, simulator, environment) as stage:
+            yield stage
+        await tables.close()
 
 
 async def test_azd_up_ends_with_a_working_event(
@@ -96,21 +91,15 @@ async def test_azd_up_ends_with_a_working_event(
     assert "already exists and is unchanged" in again
     assert token_requests[0]["client_id"] == IDENTITY
     assert token_requests[0]["resource"] == "https://cognitiveservices.azure.com"
-    assert [await send(deployed, f"{code}/gloveboxes") for code in ("amber-otter-42", "hackathon")] == [
-        200,
-        401,
-    ]
+    for code, status in (("amber-otter-42", 200), ("hackathon", 401)):
+        async with deployed.post(headers={"api-key": f"{code}/gloveboxes"}) as response:
+            assert response.status == status
 
 
 async def test_tables_that_cannot_be_read_are_retried() -> None:
     closed = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;TableEndpoint=http://127.0.0.1:9/a;"
     output = await run("after_provision.py", {"PROXY_TABLES": closed, "HOOK_SECONDS": "1"}, status=1)
     assert "did not succeed within 1 s" in output
-
-
-async def send(stage: Stage, credential: str) -> int:
-    async with stage.post(headers={"api-key": credential}) as response:
-        return response.status
 
 
 async def run(hook: str, variables: dict[str, str], status: int = 0) -> str:
