@@ -31,7 +31,7 @@ import function_app  # noqa: E402  # what is tested
 imported = loaded_files()
 from shared.functions.http import Request  # noqa: E402  # only the app's folder has it
 
-functions: dict[str, Any] = {one.get_function_name(): one for one in function_app.app.get_functions()}
+functions: dict[Any, Any] = {one.get_function_name(): one for one in function_app.app.get_functions()}
 calls = (("healthz", "GET", "/healthz"), ("v1_chat", "POST", "/v1/chat/completions"))
 responses = [asyncio.run(call(*one)) for one in calls]
 json.dump({"responses": responses, "imported": imported, "used": loaded_files()}, sys.stdout)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import yaml
 
+from shared.core.settings import NUMBERS
 from shared.tables import service
 from tests.infra.conftest import ROOT
 
@@ -108,7 +109,11 @@ def documented_roles(snapshot: Snapshot) -> Iterator[tuple[bool, str, str, str]]
 
 
 def settings_are_those_that_the_app_reads(snapshot: Snapshot) -> Iterator[str]:
-    expected = {**TABLE["app settings"], **snapshot.given("proxySettings", {})}
+    own = snapshot.given("proxySettings", {})
+    expected = {**TABLE["app settings"], **own}
+    app_limit = next(number.default for number in NUMBERS if number.name == "PROXY_MAX_BODY_BYTES")
+    host_limit = int(own.get("PROXY_MAX_BODY_BYTES", app_limit)) + 500_000
+    expected["FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"] = str(host_limit)
     if snapshot.given("pythonVersion", "3.13") != "3.13":
         expected["PYTHON_ENABLE_INIT_INDEXING"] = "1"
     actual = snapshot.one("config")
@@ -146,9 +151,8 @@ def app_is_as_the_parameters_say(snapshot: Snapshot) -> Iterator[str]:
         # Without it the platform uses 1 for Python, and an event costs thirty times as much.
         "triggers": {"http": {"perInstanceConcurrency": snapshot.given("perInstanceConcurrency", 50)}},
     }
-    runtime = {"name": "python", "version": snapshot.given("pythonVersion", "3.13")}
     yield from difference("scale", config["scaleAndConcurrency"], scale)
-    yield from difference("runtime", config["runtime"], runtime)
+    yield from difference("Python", config["runtime"]["version"], snapshot.given("pythonVersion", "3.13"))
     yield from difference("budgets", len(snapshot.of("budgets")), 1 if snapshot.given("budgetAmount") else 0)
     tables = {name.rpartition("/")[2] for name in snapshot.ids("tables")}
     yield from difference(

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import repeat
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -29,9 +30,9 @@ class Project:
 
     root: Path
     url: str = ""
-    ready: list[int] = field(default_factory=lambda: [200])
-    """The app returns these in turn, and repeats the last one; likewise `responses`."""
-    responses: list[tuple[int, Any]] = field(default_factory=lambda: [(200, ANSWER)])
+    ready: Iterator[int] = field(default_factory=lambda: repeat(200))
+    """What the app returns to `GET /readyz`; `responses` to the request."""
+    responses: Iterator[tuple[int, Any]] = field(default_factory=lambda: repeat((200, ANSWER)))
     variables: dict[str, str] = field(default_factory=dict)
 
     def run(self, hook: str) -> tuple[int, str]:
@@ -67,11 +68,11 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
     class App(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.respond(take(project.ready), {})
+            self.respond(next(project.ready), {})
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
-            self.respond(*take(project.responses))
+            self.respond(*next(project.responses))
 
         def respond(self, status: int, body: Any) -> None:
             self.send_response(status)
@@ -83,10 +84,6 @@ def project(tmp_path: Path) -> Iterator[Project]:
         Thread(target=server.serve_forever, daemon=True).start()
         yield project
         server.shutdown()
-
-
-def take(waiting: list[Any]) -> Any:
-    return waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
 
 def test_new_and_existing_accounts_are_registered_before_the_event(project: Project) -> None:
@@ -115,8 +112,8 @@ def test_environment_describes_the_event_and_an_empty_variable_is_unset(project:
 
 
 def test_hook_waits_for_the_app_and_for_the_role_on_the_model(project: Project) -> None:
-    project.ready = [503, 503, 200]
-    project.responses = [(502, NO_ROLE), (200, ANSWER)]
+    project.ready = iter([503, 503, 200])
+    project.responses = iter([(502, NO_ROLE), (200, ANSWER)])
     status, output = project.run("after_deploy.py")
     assert status == 0
     assert "readyz returns 503" in output
@@ -124,7 +121,7 @@ def test_hook_waits_for_the_app_and_for_the_role_on_the_model(project: Project) 
 
 
 def test_model_that_never_works_fails_the_hook_but_keeps_the_event(project: Project) -> None:
-    project.responses = [(502, NO_ROLE)]
+    project.responses = repeat((502, NO_ROLE))
     status, output = project.run("after_deploy.py")
     assert status == 1
     assert "did not succeed within 2 s" in output
@@ -142,33 +139,29 @@ def test_failed_registration_creates_no_event_and_can_be_repeated(project: Proje
 
 
 def test_event_that_is_not_open_yet_is_no_failure(project: Project) -> None:
-    project.responses = [(403, NOT_STARTED)]
+    project.responses = repeat((403, NOT_STARTED))
     status, output = project.run("after_deploy.py")
-    assert status == 0
-    assert "It opens on 1 March." in output
+    assert status == 0 and "It opens on 1 March." in output
 
 
 @pytest.mark.parametrize("name", ["AZURE_OPENAI_ENDPOINTS", "EVENT_STARTS"])
 def test_wrong_variable_is_named(project: Project, name: str) -> None:
     project.variables = {name: "nonsense"}
     status, output = project.run("after_deploy.py")
-    assert status == 1
-    assert name in output
+    assert status == 1 and name in output
 
 
 def test_provisioning_waits_until_the_role_works(project: Project) -> None:
     project.fail("events list", times=3)
     status, output = project.run("after_provision.py")
-    assert status == 0
+    assert status == 0 and "The roles work." in output
     assert output.count("403: the role is missing") == 3
-    assert "The roles work." in output
 
 
 def test_provisioning_gives_up_with_the_commands_to_run_again(project: Project) -> None:
     project.fail("events list", times=-1)
     status, output = project.run("after_provision.py")
-    assert status == 1
-    assert "Run `azd provision` again, then `azd deploy`." in output
+    assert status == 1 and "Run `azd provision` again, then `azd deploy`." in output
 
     calls = len(project.state["calls"])
     project.fail("events list", times=-1, status=2, message="PROXY_TABLES is not a connection string")
@@ -180,6 +173,5 @@ def test_provisioning_gives_up_with_the_commands_to_run_again(project: Project) 
 def test_private_tables_are_not_touched(project: Project, hook: str) -> None:
     project.variables = {"VNET_ENABLED": "true", "ADMIN_IP_ADDRESSES": " ,"}
     status, output = project.run(hook)
-    assert status == 0
-    assert "tables are private" in output
+    assert status == 0 and "tables are private" in output
     assert project.state["calls"] == []

@@ -22,8 +22,7 @@ from tools.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime
 STARTER = Path(__file__).with_name("first_response.py")
 # Keyless, like in Azure. No server listens at the address: these requests need no table.
 SETTINGS = {"PROXY_TABLES__tableServiceUri": "https://127.0.0.1:9", "PROXY_TABLES__clientId": "an-identity"}
-# azd never uploads these, whatever .funcignore says.
-NEVER = [".azure/", ".funcignore", "local.settings.json"]
+NEVER_UPLOADED = [".azure/", ".funcignore", "local.settings.json"]
 LOCAL_FILES = """
     .env .env.local prod.env local.settings.json local.settings.sample.json .azure/dev/.env .git/config
     .github/workflows/x.yml .vscode/settings.json .venv/lib/x.py .venvs/311/lib/x.py node_modules/x/y.js
@@ -38,7 +37,9 @@ pytestmark = pytest.mark.timeout(600)
 
 def uploaded(root: Path) -> Iterator[Path]:
     """The files that `azd deploy` uploads, relative to `root`: .funcignore has the rules of .gitignore."""
-    ignored = GitIgnoreSpec.from_lines([*(root / ".funcignore").read_text("utf-8").splitlines(), *NEVER])
+    ignored = GitIgnoreSpec.from_lines(
+        [*(root / ".funcignore").read_text("utf-8").splitlines(), *NEVER_UPLOADED]
+    )
     for folder, folders, names in os.walk(root):
         here = Path(folder).relative_to(root)
         folders[:] = [name for name in folders if not ignored.match_file(f"{(here / name).as_posix()}/")]
@@ -84,8 +85,7 @@ def run(*command: str, cwd: Path | None = None) -> str:
 
 def test_only_the_app_is_uploaded(package: Path) -> None:
     paths = [path.relative_to(package) for path in package.rglob("*") if path.is_file()]
-    top_level = {path.parts[0] for path in paths}
-    assert top_level == {"function_app.py", "host.json", "requirements.txt", "shared"}
+    assert {path.parts[0] for path in paths} == {"function_app.py", "host.json", "requirements.txt", "shared"}
     assert {path.suffix for path in paths} <= {".py", ".json", ".txt", ".html", ".css", ".js", ".typed"}
     assert [path for path in paths if "test" in str(path) or "__pycache__" in str(path)] == []
 
