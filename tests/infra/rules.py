@@ -22,7 +22,9 @@ _GROUP: Final = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGro
 _ACCOUNTS: Final = f"{_GROUP}/providers/Microsoft.CognitiveServices/accounts"
 _FILE: Final = Path(__file__).with_name("cases.yaml").read_text(encoding="utf-8")
 TABLE: Final = yaml.safe_load(re.sub(r"ID\((.*?)\)", rf"{_ACCOUNTS}/\1", _FILE))
-_WITHOUT_TAGS: Final = re.compile(r".*/((blob|table)Services|containers|tables|config|\w+Groups|budgets)")
+_WITHOUT_TAGS: Final = re.compile(
+    r".*/((blob|table)Services|containers|tables|config|privateDnsZoneGroups|budgets)"
+)
 
 
 class Snapshot:
