@@ -135,13 +135,12 @@ var givenRegions = union(filter(split(toLower(replace(openAiLocations, ' ', ''))
 var adminAddresses = union(filter(split(replace(adminIpAddresses, ' ', ''), ','), address => !empty(address)), [])
 
 var accountIdExample = '/subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.CognitiveServices/accounts/NAME'
-var accountIdPart = '/providers/microsoft.cognitiveservices/accounts/'
-// In a resource id, /resourceGroups/ follows a subscription id of 36 characters.
+// In an id, /resourceGroups/ follows a subscription id of 36 characters.
+func isInGroup(id string) bool => indexOf(id, '/resourcegroups/') == 51 && length(split(id, '/')) == 9
+func isAccountId(id string) bool => isInGroup(id) && contains(id, '/providers/microsoft.cognitiveservices/accounts/')
+
 var existingAccountIds = [
-  for id in givenAccountIds: (indexOf(id, '/resourcegroups/') == 51 && contains(id, accountIdPart) && length(split(
-      id,
-      '/'
-    )) == 9)
+  for id in givenAccountIds: isAccountId(id)
     ? id
     : fail('OPENAI_RESOURCE_IDS: "${id}" is not the resource id of an Azure OpenAI account. Example: ${accountIdExample}')
 ]
