@@ -1,8 +1,10 @@
 // The function app, on its own Flex Consumption plan.
+import { appSettings, tagSet } from 'types.bicep'
+
 param name string
 param planName string
 param location string
-param tags object
+param tags tagSet
 param identityName string
 param storageAccountName string
 param deploymentContainerName string
@@ -16,17 +18,17 @@ param alwaysReadyInstances int
 @description('Empty: no virtual network.')
 param subnetId string
 
-@description('The Functions host refuses larger request bodies, with 500 and an empty response.')
+@description('The Functions host rejects larger request bodies, with status 500 and an empty response.')
 param hostBodyBytes int
 
-@description('Settings of the proxy that are not to have their default.')
-param moreSettings object
+@description('Settings of the proxy with another value than their default.')
+param proxySettings appSettings
 
-resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' existing = {
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
   name: identityName
 }
 
-resource account 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
+resource account 'Microsoft.Storage/storageAccounts@2025-08-01' existing = {
   name: storageAccountName
 }
 
@@ -34,20 +36,12 @@ resource component 'Microsoft.Insights/components@2020-02-02' existing = {
   name: componentName
 }
 
-var alwaysReady = (alwaysReadyInstances > 0 ? [{ name: 'http', instanceCount: alwaysReadyInstances }] : [])
+var alwaysReady = alwaysReadyInstances > 0 ? [{ name: 'http', instanceCount: alwaysReadyInstances }] : []
 
-// Streaming needs this setting up to Python 3.12, and none from 3.13 on.
-var olderPython = (pythonVersion == '3.11' || pythonVersion == '3.12')
-var streamingSettings = (olderPython ? { PYTHON_ENABLE_INIT_INDEXING: '1' } : {})
+// Python 3.11 and 3.12 need this setting to stream responses.
+var streamingSettings = contains(['3.11', '3.12'], pythonVersion) ? { PYTHON_ENABLE_INIT_INDEXING: '1' } : {}
 
-// moreSettings cannot change these two: main.bicep checks the limit against the memory.
-var hostSettings = {
-  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: string(hostBodyBytes)
-  // Otherwise a method that no trigger lists, such as PROPFIND /, returns Azure's own page, 150 KB.
-  AzureWebJobsDisableHomepage: 'true'
-}
-
-resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: planName
   location: location
   tags: tags
@@ -56,7 +50,7 @@ resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
   properties: { reserved: true }
 }
 
-resource app 'Microsoft.Web/sites@2024-11-01' = {
+resource app 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
   tags: union(tags, { 'azd-service-name': 'api' })
@@ -68,7 +62,7 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
-    virtualNetworkSubnetId: (empty(subnetId) ? null : subnetId)
+    virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
     siteConfig: {
       minTlsVersion: '1.2'
       ftpsState: 'Disabled'
@@ -95,24 +89,31 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
   }
 }
 
-resource settings 'Microsoft.Web/sites/config@2024-11-01' = {
+resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'appsettings'
-  properties: union({
-    AzureWebJobsStorage__credential: 'managedidentity'
-    AzureWebJobsStorage__clientId: identity.properties.clientId
-    AzureWebJobsStorage__blobServiceUri: account.properties.primaryEndpoints.blob
-    APPLICATIONINSIGHTS_CONNECTION_STRING: component.properties.ConnectionString
-    APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
-    // What the exporter of spans would send and fetch besides: figures about itself, and settings from elsewhere.
-    APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL: 'true'
-    APPLICATIONINSIGHTS_SDKSTATS_DISABLED: 'true'
-    APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED: 'true'
-    APPLICATIONINSIGHTS_OPENTELEMETRY_RESOURCE_METRIC_DISABLED: 'true'
-    AZURE_CLIENT_ID: identity.properties.clientId
-    PROXY_TABLES__tableServiceUri: account.properties.primaryEndpoints.table
-    PROXY_TABLES__clientId: identity.properties.clientId
-  }, streamingSettings, moreSettings, hostSettings)
+  properties: union(
+    {
+      AzureWebJobsStorage__credential: 'managedidentity'
+      AzureWebJobsStorage__clientId: identity.properties.clientId
+      AzureWebJobsStorage__blobServiceUri: account.properties.primaryEndpoints.blob
+      APPLICATIONINSIGHTS_CONNECTION_STRING: component.properties.ConnectionString
+      APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
+      // Without these, the exporter of spans also sends figures about itself, and fetches settings.
+      APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL: 'true'
+      APPLICATIONINSIGHTS_SDKSTATS_DISABLED: 'true'
+      APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED: 'true'
+      APPLICATIONINSIGHTS_OPENTELEMETRY_RESOURCE_METRIC_DISABLED: 'true'
+      AZURE_CLIENT_ID: identity.properties.clientId
+      PROXY_TABLES__tableServiceUri: account.properties.primaryEndpoints.table
+      PROXY_TABLES__clientId: identity.properties.clientId
+      FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: string(hostBodyBytes)
+      // Otherwise Azure's own page of 150 KB is the response to a method without a trigger, such as PROPFIND /.
+      AzureWebJobsDisableHomepage: 'true'
+    },
+    streamingSettings,
+    proxySettings
+  )
 }
 
 output name string = app.name

@@ -1,4 +1,4 @@
-// Mails somebody; it stops nothing. Quotas and `manage.py events stop` do.
+// Sends mails, but stops nothing. Quotas and `manage.py events stop` stop spending.
 param name string
 param amount int
 param email string
@@ -6,7 +6,7 @@ param email string
 @description('The first day of a month, as yyyy-MM-dd.')
 param startDate string
 
-resource budget 'Microsoft.Consumption/budgets@2023-11-01' = {
+resource budget 'Microsoft.Consumption/budgets@2026-06-01' = {
   name: name
   properties: {
     category: 'Cost'

@@ -1,13 +1,14 @@
-// The identity that the function app acts as. It exists before the app, so that its roles can too.
+// The identity of the function app. It is created before the app, so that its roles can be assigned first.
+import { tagSet } from 'types.bicep'
+
 param name string
 param location string
-param tags object
+param tags tagSet
 
-resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: name
   location: location
   tags: tags
 }
 
-output name string = identity.name
 output principalId string = identity.properties.principalId

@@ -1,11 +1,13 @@
-// Logs with a daily cap, written without a key.
+// Logs with a daily limit, written without a key.
+import { tagSet } from 'types.bicep'
+
 param workspaceName string
 param componentName string
 param location string
-param tags object
+param tags tagSet
 param dailyGigabytes int
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
   name: workspaceName
   location: location
   tags: tags
@@ -27,5 +29,3 @@ resource component 'Microsoft.Insights/components@2020-02-02' = {
     DisableLocalAuth: true
   }
 }
-
-output componentName string = component.name

@@ -1,22 +1,47 @@
-// Optional: a virtual network for the app, and private endpoints for storage and the Azure OpenAI accounts.
+// Optional: a virtual network for the app, with private endpoints for storage and the Azure OpenAI accounts.
+import { tagSet } from 'types.bicep'
+
 param name string
 param location string
-param tags object
+param tags tagSet
 param storageAccountName string
-param openAiAccountNames array
 
-var storageServices = ['blob', 'table']
-var zoneNames = [
-  'privatelink.blob.${environment().suffixes.storage}'
-  'privatelink.table.${environment().suffixes.storage}'
+@description('New accounts, in this resource group.')
+param openAiAccountNames string[]
+param existingOpenAiAccountIds string[]
+
+var blobZone = 'privatelink.blob.${environment().suffixes.storage}'
+var tableZone = 'privatelink.table.${environment().suffixes.storage}'
+var openAiZones = [
   'privatelink.openai.azure.com'
+  'privatelink.cognitiveservices.azure.com'
+  'privatelink.services.ai.azure.com'
 ]
+var zoneNames = concat([blobZone, tableZone], openAiZones)
 
-resource account 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
+var storageTargets = [
+  { name: 'pe-blob-${name}', id: account.id, groupId: 'blob', zones: [blobZone] }
+  { name: 'pe-table-${name}', id: account.id, groupId: 'table', zones: [tableZone] }
+]
+var newTargets = map(openAiAccountNames, accountName => {
+  name: 'pe-${accountName}'
+  id: resourceId('Microsoft.CognitiveServices/accounts', accountName)
+  groupId: 'account'
+  zones: openAiZones
+})
+// Accounts in two resource groups can have the same name.
+var existingTargets = map(existingOpenAiAccountIds, id => {
+  name: 'pe-openai-${uniqueString(id)}'
+  id: id
+  groupId: 'account'
+  zones: openAiZones
+})
+
+resource account 'Microsoft.Storage/storageAccounts@2025-08-01' existing = {
   name: storageAccountName
 }
 
-resource vnet 'Microsoft.Network/virtualNetworks@2024-07-01' = {
+resource vnet 'Microsoft.Network/virtualNetworks@2025-07-01' = {
   name: name
   location: location
   tags: tags
@@ -40,53 +65,45 @@ resource vnet 'Microsoft.Network/virtualNetworks@2024-07-01' = {
   }
 }
 
-resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [for zone in zoneNames: {
-  name: zone
-  location: 'global'
-  tags: tags
-}]
-
-resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [for (zone, i) in zoneNames: {
-  parent: zones[i]
-  name: name
-  location: 'global'
-  tags: tags
-  properties: {
-    registrationEnabled: false
-    virtualNetwork: { id: vnet.id }
-  }
-}]
-
-module storageEndpoints 'private-endpoint.bicep' = [for (service, i) in storageServices: {
-  name: 'pe-${service}'
-  params: {
-    name: 'pe-${service}-${name}'
-    location: location
+resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [
+  for zone in zoneNames: {
+    name: zone
+    location: 'global'
     tags: tags
-    subnetId: '${vnet.id}/subnets/private-endpoints'
-    targetId: account.id
-    groupId: service
-    zoneId: zones[i].id
   }
-  dependsOn: [
-    links
-  ]
-}]
+]
 
-module openAiEndpoints 'private-endpoint.bicep' = [for (accountName, i) in openAiAccountNames: {
-  name: 'pe-openai-${i}'
-  params: {
-    name: 'pe-${accountName}'
-    location: location
+resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [
+  for (zone, i) in zoneNames: {
+    parent: zones[i]
+    name: name
+    location: 'global'
     tags: tags
-    subnetId: '${vnet.id}/subnets/private-endpoints'
-    targetId: resourceId('Microsoft.CognitiveServices/accounts', accountName)
-    groupId: 'account'
-    zoneId: zones[2].id
+    properties: {
+      registrationEnabled: false
+      // An account that is private in another network, but not in this one, keeps its public name here.
+      resolutionPolicy: 'NxDomainRedirect'
+      virtualNetwork: { id: vnet.id }
+    }
   }
-  dependsOn: [
-    links
-  ]
-}]
+]
+
+module endpoints 'private-endpoint.bicep' = [
+  for target in concat(storageTargets, newTargets, existingTargets): {
+    name: target.name
+    params: {
+      name: target.name
+      location: location
+      tags: tags
+      subnetId: '${vnet.id}/subnets/private-endpoints'
+      targetId: target.id
+      groupId: target.groupId
+      zoneNames: target.zones
+    }
+    dependsOn: [
+      links
+    ]
+  }
+]
 
 output appSubnetId string = '${vnet.id}/subnets/app'

@@ -1,22 +1,22 @@
 // One Azure OpenAI account in one region, without keys, and its model deployments.
+import { modelDeployment, tagSet } from 'types.bicep'
+
 param name string
 param location string
-param tags object
-
-@description('Each {name, model, version, sku, capacity}; an empty version means the default one of the model.')
-param deployments array
+param tags tagSet
+param deployments modelDeployment[]
 
 @allowed(['Enabled', 'Disabled'])
 param publicNetworkAccess string
 
-resource account 'Microsoft.CognitiveServices/accounts@2025-06-01' = {
+resource account 'Microsoft.CognitiveServices/accounts@2025-12-01' = {
   name: name
   location: location
   tags: tags
   kind: 'OpenAI'
   sku: { name: 'S0' }
   properties: {
-    // Regional endpoints refuse tokens of an identity: the account needs a name of its own.
+    // A regional endpoint does not accept tokens of an identity: the account needs its own subdomain.
     customSubDomainName: name
     disableLocalAuth: true
     publicNetworkAccess: publicNetworkAccess
@@ -24,24 +24,25 @@ resource account 'Microsoft.CognitiveServices/accounts@2025-06-01' = {
   }
 }
 
-// One at a time: the account refuses a second operation while one runs.
+// One after the other: the account rejects a second operation while one is running.
 @batchSize(1)
-resource modelDeployments 'Microsoft.CognitiveServices/accounts/deployments@2025-06-01' = [for item in deployments: {
-  parent: account
-  name: item.name
-  tags: tags
-  sku: {
-    name: (item.?sku ?? 'GlobalStandard')
-    capacity: (item.?capacity ?? 30)
-  }
-  properties: {
-    model: {
-      format: 'OpenAI'
-      name: item.model
-      version: (empty(item.?version) ? null : item.version)
+resource modelDeployments 'Microsoft.CognitiveServices/accounts/deployments@2025-12-01' = [
+  for item in deployments: {
+    parent: account
+    name: item.name
+    tags: tags
+    sku: {
+      name: item.?sku ?? 'GlobalStandard'
+      capacity: item.?capacity ?? 30
     }
-    versionUpgradeOption: 'OnceCurrentVersionExpired'
+    properties: {
+      model: {
+        format: item.?format ?? 'OpenAI'
+        name: item.model
+        version: empty(item.?version) ? null : item.?version
+      }
+      raiPolicyName: item.?raiPolicyName
+      versionUpgradeOption: 'OnceCurrentVersionExpired'
+    }
   }
-}]
-
-output name string = account.name
+]

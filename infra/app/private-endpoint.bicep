@@ -1,13 +1,15 @@
-// One private endpoint, with its name in one private DNS zone.
+// One private endpoint, and its name in the private DNS zones.
+import { tagSet } from 'types.bicep'
+
 param name string
 param location string
-param tags object
+param tags tagSet
 param subnetId string
 param targetId string
 param groupId string
-param zoneId string
+param zoneNames string[]
 
-resource endpoint 'Microsoft.Network/privateEndpoints@2024-07-01' = {
+resource endpoint 'Microsoft.Network/privateEndpoints@2025-07-01' = {
   name: name
   location: location
   tags: tags
@@ -19,12 +21,15 @@ resource endpoint 'Microsoft.Network/privateEndpoints@2024-07-01' = {
   }
 }
 
-resource zoneGroup 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2024-07-01' = {
+resource zoneGroup 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2025-07-01' = {
   parent: endpoint
   name: 'default'
   properties: {
     privateDnsZoneConfigs: [
-      { name: 'zone', properties: { privateDnsZoneId: zoneId } }
+      for (zone, i) in zoneNames: {
+        name: 'zone-${i}'
+        properties: { privateDnsZoneId: resourceId('Microsoft.Network/privateDnsZones', zone) }
+      }
     ]
   }
 }

@@ -1,9 +1,9 @@
-// Who may do what in this resource group. docs/security.md has the same as a table.
+// The roles in this resource group. docs/security.md lists them in a table.
 param storageAccountName string
 param componentName string
-param appPrincipalId string
+param identityName string
 
-@description('Who deploys, and manages events; empty for nobody.')
+@description('The person or pipeline that deploys and manages events. Empty: no role is assigned.')
 param adminPrincipalId string
 param adminPrincipalType string
 
@@ -14,7 +14,11 @@ var tableContributorRoleId = '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
 // Monitoring Metrics Publisher
 var metricsPublisherRoleId = '3913510d-42f4-4e42-8a64-420c390055eb'
 
-resource account 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
+  name: identityName
+}
+
+resource account 'Microsoft.Storage/storageAccounts@2025-08-01' existing = {
   name: storageAccountName
 }
 
@@ -23,30 +27,30 @@ resource component 'Microsoft.Insights/components@2020-02-02' existing = {
 }
 
 resource appBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(account.id, appPrincipalId, blobOwnerRoleId)
+  name: guid(account.id, identity.id, blobOwnerRoleId)
   scope: account
   properties: {
-    principalId: appPrincipalId
+    principalId: identity.properties.principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobOwnerRoleId)
   }
 }
 
 resource appTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(account.id, appPrincipalId, tableContributorRoleId)
+  name: guid(account.id, identity.id, tableContributorRoleId)
   scope: account
   properties: {
-    principalId: appPrincipalId
+    principalId: identity.properties.principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', tableContributorRoleId)
   }
 }
 
 resource appLogs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(component.id, appPrincipalId, metricsPublisherRoleId)
+  name: guid(component.id, identity.id, metricsPublisherRoleId)
   scope: component
   properties: {
-    principalId: appPrincipalId
+    principalId: identity.properties.principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', metricsPublisherRoleId)
   }

@@ -1,7 +1,7 @@
-"""After `azd deploy`: registers the model deployments, creates the first event, and calls it as an attendee.
+"""After `azd deploy`: registers the model deployments, creates the first event, and sends a request to it.
 
-Each step looks first at what is there, so that running it again does no harm. The event comes last and in one
-command: there is never half of one.
+Every step skips what already exists, so the hook can run again. One command creates the event, after all
+deployments are registered: a hook that fails leaves no half-finished event.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from administrator import is_out_of_reach, must, read
+from administrator import read, run, tables_are_unreachable
 from attendee import call, is_ready
-from waiting import StopError, give_time, say, wait_for
+from waiting import StopError, say, time_limit, wait_for
 
-_AGAIN = "Run `azd hooks run postdeploy` again; it goes on where it stopped."
+_AGAIN = "Run `azd hooks run postdeploy` again. It skips what is done."
 
 
 class Target(NamedTuple):
-    """One deployment of one account, and the model that attendees ask for to reach it."""
+    """One deployment of one account, and the model name that attendees use."""
 
     model: str
     endpoint: str
@@ -30,8 +30,8 @@ class Target(NamedTuple):
 def main() -> int:
     url = _environment("SERVICE_API_URI", "").rstrip("/")
     code = _environment("EVENT_CODE", "hackathon").lower()
-    if is_out_of_reach():
-        say("The tables are private: register deployments and events from inside. See docs/deploy.md.")
+    if tables_are_unreachable():
+        say("The tables are private. Create events from inside the network: see docs/deploy.md.")
         return 0
     try:
         _prepare(url, code)
@@ -43,17 +43,17 @@ def main() -> int:
 
 def _prepare(url: str, code: str) -> None:
     if not url:
-        raise StopError("SERVICE_API_URI is not set: run `azd provision` first.")
-    say("Waiting until the app answers.")
-    wait_for("The app", lambda: is_ready(url), seconds=_patience(300), pause=5)
+        raise StopError("SERVICE_API_URI is not set. Run `azd provision` first.")
+    say("Waiting until the app is ready.")
+    wait_for("The app", lambda: is_ready(url), seconds=time_limit(300), pause=5)
     targets = _targets()
     _register(targets)
     _create_event(code)
-    say("Calling a model as an attendee.")
-    answers: list[str] = []
+    say("Sending a request like an attendee.")
+    results: list[str] = []
     model = targets[0].model if targets else None
-    wait_for("The call", lambda: call(url, code, model, answers), seconds=_patience(600), pause=10)
-    _tell(url, code, answers[-1])
+    wait_for("The request", lambda: call(url, code, model, results), seconds=time_limit(600), pause=10)
+    _print_summary(url, code, results[-1])
 
 
 def _targets() -> list[Target]:
@@ -63,11 +63,11 @@ def _targets() -> list[Target]:
 
 
 def _list(name: str) -> list[Any]:
-    """Texts or objects, as main.bicep puts them out."""
+    """An output of main.bicep that is a list."""
     try:
         found = json.loads(os.environ.get(name) or "[]")
     except ValueError as error:
-        raise StopError(f"{name} is not a JSON list: {error}.") from error
+        raise StopError(f"{name} is not a JSON list: {error}. Run `azd provision` to set it.") from error
     return found if isinstance(found, list) else []
 
 
@@ -79,24 +79,24 @@ def _register(targets: list[Target]) -> None:
     for target in targets:
         model, endpoint, name = target
         if (model, endpoint.rstrip("/"), name) in known:
-            say(f"The deployment {name} at {endpoint} is registered already.")
+            say(f"The deployment {name} at {endpoint} is already registered.")
             continue
-        # Not checked here: the administrator may have no role on the account. The call at the end checks all.
+        # Unchecked: the administrator may lack a role on the account. The request at the end tests it.
         options = ("--endpoint", endpoint, "--deployment", name, "--managed-identity", "--no-check")
-        must("deployments", "add", model, *options)
+        run("deployments", "add", model, *options)
         say(f"Registered the deployment {name} at {endpoint} for the model {model}.")
 
 
 def _create_event(code: str) -> None:
     if code in [event["code"] for event in read("events", "list")]:
-        say(f"The event {code} exists already, and stays as it is.")
+        say(f"The event {code} already exists and is unchanged.")
         return
     starts, ends = _dates()
     options = ["--name", _environment("EVENT_NAME", code), "--starts", starts, "--ends", ends]
     for option, name, default in _LIMITS:
         if (value := _environment(name, default)) and value != "0":
             options += [option, value]
-    must("events", "create", code, *options)
+    run("events", "create", code, *options)
     say(f"Created the event {code}, from {starts} to {ends}.")
 
 
@@ -115,28 +115,24 @@ def _dates() -> tuple[str, str]:
     try:
         return starts, (datetime.fromisoformat(starts) + timedelta(days=7)).isoformat()
     except ValueError as error:
-        raise StopError(f"EVENT_STARTS is no date and time, such as 2026-12-01T09:00: {error}.") from error
+        raise StopError(f"EVENT_STARTS is not a date and time: {error}. Example: 2026-12-01T09:00") from error
 
 
 def _environment(name: str, default: str) -> str:
-    """An unset variable and an empty one are the same: pipelines hand over empty ones."""
+    """An empty variable counts as unset: pipelines pass empty ones."""
     return os.environ.get(name, "").strip() or default
 
 
-def _patience(default: float) -> float:
-    return give_time(os.environ.get("HOOK_SECONDS"), default)
-
-
-def _tell(url: str, code: str, answer: str) -> None:
-    say(f"It answered: {answer}\n")
+def _print_summary(url: str, code: str, result: str) -> None:
+    say(f"{result}\n")
     say(f"URL         {url}/v1")
     say(f"event code  {code}")
-    say("Attendees add their GitHub user name to the code:\n")
+    say("Attendees append their GitHub user name to the code:\n")
     say(f'curl {url}/v1/chat/completions -H "content-type: application/json" \\')
     say(f'  -H "api-key: {code}/GITHUB_USER" \\')
     say("""  -d '{"messages": [{"role": "user", "content": "Say hello"}]}'""")
     if code == "hackathon":
-        say("\nAnybody can guess this code. For a real event: python3 manage.py events create CODE ...")
+        say("\nThis code is easy to guess. For a real event, run `python3 manage.py events create`.")
 
 
 if __name__ == "__main__":

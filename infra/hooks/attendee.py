@@ -1,4 +1,4 @@
-"""Calls the deployed app over HTTP, as an attendee does. The standard library is enough."""
+"""Calls the deployed app over HTTP, like an attendee, with the standard library alone."""
 
 from __future__ import annotations
 
@@ -10,48 +10,49 @@ from typing import Any
 from waiting import Attempt
 
 _USER = "azd-check"
-_MODEL_ANSWER_SECONDS = 120
+_RESPONSE_SECONDS = 120
 
 
 def is_ready(url: str) -> Attempt:
-    """Whether the app runs and reaches its tables."""
-    status, body = _send(urllib.request.Request(f"{url}/readyz"), 30)  # noqa: S310  # the address that azd gave
-    return Attempt(status == 200, f"{url}/readyz answers {status or 'nothing'}: {body[:200].strip()}")
+    """Whether the app runs and can read its tables."""
+    status, body = _send(urllib.request.Request(f"{url}/readyz"), 30)  # noqa: S310  # azd gave the address
+    return Attempt(status == 200, f"{url}/readyz returns {status or 'no response'}: {body[:200].strip()}")
 
 
-def call(url: str, code: str, model: str | None, answers: list[str]) -> Attempt:
-    """Ask the model for a word; what it says is added to `answers`."""
-    asked: dict[str, Any] = {"messages": [{"role": "user", "content": "Reply with one word: ready"}]}
-    asked |= {"model": model} if model else {}
+def call(url: str, code: str, model: str | None, results: list[str]) -> Attempt:
+    """Send one message to the model, and append what the model says to `results`."""
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": "Reply with one word: ready"}]}
+    body |= {"model": model} if model else {}
     headers = {"content-type": "application/json", "api-key": f"{code}/{_USER}"}
-    request = urllib.request.Request(  # noqa: S310  # the address that azd gave
-        f"{url}/v1/chat/completions", json.dumps(asked).encode(), headers, method="POST"
+    request = urllib.request.Request(  # noqa: S310  # azd gave the address
+        f"{url}/v1/chat/completions", json.dumps(body).encode(), headers, method="POST"
     )
-    status, body = _send(request, _MODEL_ANSWER_SECONDS)
+    status, content = _send(request, _RESPONSE_SECONDS)
     if status == 200:
-        answers.append(str(json.loads(body)["choices"][0]["message"].get("content")))
+        answer = json.loads(content)["choices"][0]["message"].get("content")
+        results.append(f"The model answered: {answer}")
         return Attempt(True, "")
-    code_of_refusal, message = _refusal(body)
-    if status == 403 and code_of_refusal.startswith("event_"):
-        answers.append(f"nothing yet, because the event is not open: {message}")
+    error, message = _error(content)
+    if status == 403 and error.startswith("event_"):
+        results.append(f"The model was not called, because the event is not open: {message}")
         return Attempt(True, "")
-    # A new event is seen within the cache's time (401, 404), a new role within minutes (502).
-    return Attempt(False, f"{status or 'no answer'} {message}", final=status == 400)
+    # The app needs its cache time to see a new event (401 or 404), and minutes to use a new role (502).
+    return Attempt(False, f"{status or 'No response:'} {message}", final=status == 400)
 
 
 def _send(request: urllib.request.Request, seconds: float) -> tuple[int, str]:
-    """Status and body; status 0 and the reason when there was no answer."""
+    """Status and body; status 0 and the reason if there is no response."""
     try:
-        with urllib.request.urlopen(request, timeout=seconds) as reply:  # noqa: S310  # as above
-            return reply.status, reply.read().decode(errors="replace")
-    except urllib.error.HTTPError as refusal:
-        with refusal:
-            return refusal.code, refusal.read().decode(errors="replace")
+        with urllib.request.urlopen(request, timeout=seconds) as response:  # noqa: S310  # azd gave the address
+            return response.status, response.read().decode(errors="replace")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode(errors="replace")
     except OSError as error:
         return 0, str(error)
 
 
-def _refusal(body: str) -> tuple[str, str]:
+def _error(body: str) -> tuple[str, str]:
     try:
         error = json.loads(body)["error"]
         return str(error["code"]), str(error["message"])

@@ -1,127 +1,100 @@
-"""What `azd up` prints, rehearsed: both hooks, the real `manage.py`, Azurite, the app and a simulated Azure.
+"""A rehearsal of `azd up`: both hooks, the real `manage.py`, Azurite, the app and a simulated Azure OpenAI.
 
-Simulated are Azure OpenAI, which checks the token that it gets, and the platform's endpoint for identities.
+The simulator checks the token. An endpoint of our own issues it, like App Service does for an identity.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web as http
+from aiohttp.test_utils import TestServer
 
 from shared.tables.service import open_service
 from tests.conftest import Stage, serve
+from tests.infra.conftest import ROOT, run_hook
 from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 from tools.simulator import Simulator
 
-ROOT = Path(__file__).parents[2]
 TOKEN, IDENTITY = "identity-token", "11111111-2222-3333-4444-555555555555"
 MODEL = "gpt-4o-mini"
 
 
-@pytest.fixture(scope="module")
-def empty_azurite() -> Iterator[Azurite]:
-    with Azurite(None) as running:
-        yield running
-
-
 @pytest.fixture
-async def identity_endpoint(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[dict[str, str]]]:
-    """Gives tokens as App Service does to an app that has the identity; yields what it was asked."""
-    asked: list[dict[str, str]] = []
+async def token_requests(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[dict[str, str]]]:
+    """Issues tokens like App Service; yields the requests."""
+    requests: list[dict[str, str]] = []
 
-    async def give(request: http.Request) -> http.Response:
-        asked.append(dict(request.query))
+    async def issue(request: http.Request) -> http.Response:
+        requests.append(dict(request.query))
         if request.headers.get("X-IDENTITY-HEADER") != "secret":
             return http.Response(status=401)
-        given = {"access_token": TOKEN, "expires_on": str(int(time.time()) + 3600)}
-        return http.json_response(given | {"resource": request.query["resource"], "token_type": "Bearer"})
+        token = {"access_token": TOKEN, "expires_on": str(int(time.time()) + 3600), "token_type": "Bearer"}
+        return http.json_response(token | {"resource": request.query["resource"]})
 
     app = http.Application()
-    app.router.add_get("/token", give)
-    runner = http.AppRunner(app)
-    await runner.setup()
-    site = http.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{runner.addresses[0][1]}/token")
-    monkeypatch.setenv("IDENTITY_HEADER", "secret")
-    yield asked
-    await runner.cleanup()
+    app.router.add_get("/token", issue)
+    async with TestServer(app) as server:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", str(server.make_url("/token")))
+        monkeypatch.setenv("IDENTITY_HEADER", "secret")
+        yield requests
 
 
 @pytest.fixture
-async def deployed(
-    empty_azurite: Azurite, identity_endpoint: list[dict[str, str]]
-) -> AsyncIterator[tuple[Stage, str]]:
-    """The app as `azd deploy` leaves it: running, with empty tables; and the tables' connection string."""
-    tables = Tables(open_service(empty_azurite.connection_string, None))
-    await tables.create_tables()
-    environment = {
-        "PROXY_TABLES": empty_azurite.connection_string,
-        "PROXY_TABLES__clientId": IDENTITY,
-        "PROXY_CACHE_SECONDS": "0",
-    }
-    async with Simulator(bearers={TOKEN}) as simulator, serve(tables, simulator, environment) as stage:
-        yield stage, empty_azurite.connection_string
-    await tables.close()
+async def deployed(token_requests: list[dict[str, str]]) -> AsyncIterator[Stage]:
+    """The app as `azd deploy` leaves it: running, with empty tables."""
+    with Azurite(None) as azurite:
+        tables = Tables(open_service(azurite.connection_string, None))
+        await tables.create_tables()
+        environment = {
+            "PROXY_TABLES": azurite.connection_string,
+            "PROXY_TABLES__clientId": IDENTITY,
+            "PROXY_CACHE_SECONDS": "0",
+        }
+        async with Simulator(bearers={TOKEN}) as simulator, serve(tables, simulator, environment) as stage:
+            yield stage
+        await tables.close()
 
 
 async def test_azd_up_ends_with_a_working_event(
-    deployed: tuple[Stage, str],
-    identity_endpoint: list[dict[str, str]],
-    capsys: pytest.CaptureFixture[str],
+    deployed: Stage, token_requests: list[dict[str, str]]
 ) -> None:
-    stage, tables = deployed
     variables = {
-        "PROXY_TABLES": tables,
-        "SERVICE_API_URI": stage.url,
-        "AZURE_OPENAI_ENDPOINTS": f'["{stage.simulator.url}/"]',
-        "AZURE_OPENAI_EXISTING_ENDPOINTS": "[]",
+        "PROXY_TABLES": deployed.environment["PROXY_TABLES"],
+        "SERVICE_API_URI": deployed.url,
+        "AZURE_OPENAI_ENDPOINTS": f'["{deployed.simulator.url}/"]',
         "AZURE_OPENAI_DEPLOYMENTS": f'[{{"name": "{MODEL}", "model": "{MODEL}", "capacity": 30}}]',
         "EVENT_CODE": "amber-otter-42",
         "EVENT_NAME": "Spring hackathon",
         "EVENT_TIME_ZONE": "Europe/Oslo",
     }
 
-    printed = [await _run(hook, variables) for hook in ("after_provision.py", "after_deploy.py")]
-    again = await _run("after_deploy.py", variables)
+    provisioned, output = [await run(hook, variables) for hook in ("after_provision.py", "after_deploy.py")]
+    again = await run("after_deploy.py", variables)
 
-    with capsys.disabled():
-        sys.stdout.write("\n" + "".join(f"    {line}\n" for line in "".join(printed).splitlines()))
-    assert "The roles work." in printed[0]
-    assert "event code  amber-otter-42" in printed[1]
-    assert "is registered already" in again
-    assert "exists already" in again
-    assert identity_endpoint[0]["client_id"] == IDENTITY
-    assert identity_endpoint[0]["resource"] == "https://cognitiveservices.azure.com"
-    assert (await _ask(stage, "amber-otter-42/gloveboxes")) == 200
-    assert (await _ask(stage, "hackathon/gloveboxes")) == 401
-
-
-async def _ask(stage: Stage, credential: str) -> int:
-    async with stage.post(headers={"api-key": credential}) as reply:
-        return reply.status
+    assert "The roles work." in provisioned
+    for line in (f"URL         {deployed.url}/v1", "event code  amber-otter-42", "The model answered: "):
+        assert line in output and "curl http" in output
+    assert "is already registered" in again and "already exists and is unchanged" in again
+    assert token_requests[0]["client_id"] == IDENTITY
+    assert token_requests[0]["resource"] == "https://cognitiveservices.azure.com"
+    for code, status in (("amber-otter-42", 200), ("hackathon", 401)):
+        async with deployed.post(headers={"api-key": f"{code}/gloveboxes"}) as response:
+            assert response.status == status
 
 
-async def _run(hook: str, variables: dict[str, str]) -> str:
-    """Run a hook as azd does, while the app on this loop goes on answering; its output."""
-    ours = ("EVENT_", "AZURE_", "PROXY_", "VNET_", "ADMIN_", "HOOK_", "IDENTITY_")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, str(ROOT / "infra" / "hooks" / hook)],
-        env=inherited | {"HOOK_SECONDS": "20"} | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+async def test_tables_that_cannot_be_read_are_retried() -> None:
+    closed = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;TableEndpoint=http://127.0.0.1:9/a;"
+    output = await run("after_provision.py", {"PROXY_TABLES": closed, "HOOK_SECONDS": "1"}, status=1)
+    assert "did not succeed within 1 s" in output
+
+
+async def run(hook: str, variables: dict[str, str], status: int = 0) -> str:
+    """The output of a hook that runs while the app on this loop keeps responding."""
+    ended, output = await asyncio.to_thread(run_hook, ROOT, hook, {"HOOK_SECONDS": "20"} | variables)
+    assert ended == status, output
+    return output

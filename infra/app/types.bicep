@@ -1,0 +1,27 @@
+// Types that several files use.
+
+@export()
+type tagSet = { *: string }
+
+@export()
+@description('App settings: names and texts.')
+type appSettings = { *: string }
+
+@export()
+@sealed()
+@description('One model deployment. The format of a model that is not from OpenAI is the name of its publisher.')
+type modelDeployment = {
+  @minLength(1)
+  name: string
+  @minLength(1)
+  model: string
+  format: string?
+  @description('Empty: the default version of the model.')
+  version: string?
+  sku: string?
+  @minValue(1)
+  @description('In thousands of tokens per minute.')
+  capacity: int?
+  @description('Name of a content filter of the account.')
+  raiPolicyName: string?
+}
