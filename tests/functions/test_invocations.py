@@ -28,7 +28,8 @@ from shared.functions.extension import WebServer
 from shared.functions.http import Request
 from shared.functions.invocations import Invocations
 from tests.conftest import CREDENTIAL, QUESTION, Answered, Stage, answer
-from tools.functions_host import FunctionsHost, worker
+from tools.functions_host import FunctionsHost
+from tools.functions_host import local_worker as worker
 from tools.functions_host.serving import address_of, serving
 from tools.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime
 from tools.processes import ROOT

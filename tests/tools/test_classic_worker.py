@@ -17,7 +17,7 @@ import pytest
 
 from tests.tools.sample_apps import call
 from tools.official_runtime import AVAILABLE, WHY_NOT, IndexingFailed, OfficialRuntime, Placeholder
-from tools.official_runtime.classic import classic_packages
+from tools.official_runtime import classic_packages
 from tools.processes import ROOT
 
 needs_runtime = pytest.mark.skipif(not AVAILABLE, reason=WHY_NOT)

@@ -18,7 +18,7 @@ from shared.core.errors import InternalError
 from shared.functions.http import Receive, Request, Response, Send
 from tests.tools.sample_apps import Stream, as_json, call, echo_app, host_of, new_app, parts_of
 from tools.functions_host import AppFault, FunctionsHost, PortInUse
-from tools.functions_host.loader import added_to_environment
+from tools.functions_host.app import added_to_environment
 from tools.processes import ROOT
 
 SAMPLE = """

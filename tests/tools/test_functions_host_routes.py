@@ -10,7 +10,7 @@ import pytest
 from shared.functions.http import Request, Response
 from tests.tools.sample_apps import call, echo_app, new_app
 from tools.functions_host import AppFault, FunctionsHost
-from tools.functions_host.functions import read_functions
+from tools.functions_host.app import read_functions
 from tools.functions_host.routes import resolve
 
 

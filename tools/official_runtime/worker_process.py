@@ -1,7 +1,12 @@
-"""The worker process, for the stand-in of the host: invocations are orders, requests go over HTTP."""
+"""The worker process, from the host's side: it carries out orders, and serves HTTP."""
 
 import asyncio
+import json
+import sys
 from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -11,8 +16,7 @@ from yarl import URL
 
 from shared.functions.http import Receive, Scope, Send
 
-from .orders import Orders
-
+_SCRIPT: Final = Path(__file__).with_name("cloud_worker.py")
 _HOP_BY_HOP: Final = frozenset(
     b"connection keep-alive proxy-connection te trailer transfer-encoding upgrade".split()
 )
@@ -22,13 +26,72 @@ _IDLE_SECONDS: Final = 1  # shorter than the worker's: it must not close a conne
 
 
 class WorkerProcess:
-    """`functions` has the id and the parameter of each function, by its name."""
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self._process = process
+        self._log = log
+        self._numbers = count()
+        self._replies: dict[int, asyncio.Future[Any]] = {}
+        self._reading = asyncio.create_task(self._read_replies())
+
+    @classmethod
+    @asynccontextmanager
+    async def started(
+        cls, arguments: list[str], cwd: Path, environment: Mapping[str, str], log: Path
+    ) -> AsyncIterator["WorkerProcess"]:
+        """Killed when the block ends, as the platform does."""
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", str(_SCRIPT), *arguments),
+                cwd=cwd,
+                env=environment,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=output,
+            )
+        worker = cls(process, log)
+        try:
+            yield worker
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await worker._reading
+
+    def give(self, order: str, **arguments: Any) -> asyncio.Future[Any]:
+        """The reply. It raises RuntimeError with the end of the log if the process ends before."""
+        number = next(self._numbers)
+        reply = self._replies[number] = asyncio.get_running_loop().create_future()
+        if self._reading.done():
+            self._fail(reply)
+        elif self._process.stdin:
+            line = json.dumps({"number": number, "order": order, "arguments": arguments})
+            self._process.stdin.write(line.encode() + b"\n")
+        return reply
+
+    async def _read_replies(self) -> None:
+        while self._process.stdout and (line := await self._process.stdout.readline()):
+            number, result = json.loads(line)
+            if not (reply := self._replies.pop(number)).done():
+                reply.set_result(result)
+        await self._process.wait()
+        for reply in self._replies.values():
+            self._fail(reply)
+
+    def _fail(self, reply: asyncio.Future[Any]) -> None:
+        if not reply.done():
+            end = self._log.read_text(encoding="utf-8", errors="replace")[-2000:]
+            status = self._process.returncode
+            reply.set_exception(RuntimeError(f"The worker ended with status {status}:\n{end}"))
+            reply.exception()  # no warning if it is awaited nowhere
+
+
+class CloudWorker:
+    """The worker as the front needs it. `functions` has each function's id and parameter, by its name."""
 
     needs_whole_body = True
 
-    def __init__(self, functions: Mapping[str, tuple[str, str]], orders: Orders, url: str) -> None:
+    def __init__(self, functions: Mapping[str, tuple[str, str]], process: WorkerProcess, url: str) -> None:
         self._functions = functions
-        self._orders = orders
+        self._process = process
         self._url = url
         self.address = urlsplit(url).netloc
         self._session = aiohttp.ClientSession(
@@ -43,8 +106,12 @@ class WorkerProcess:
         await self._session.close()
 
     def invoke(self, function: str, invocation_id: str, http: dict[str, Any]) -> Awaitable[object]:
+        return self.invoke_with(function, invocation_id, {"http": http})
+
+    def invoke_with(self, function: str, invocation_id: str, data: dict[str, Any]) -> Awaitable[object]:
         function_id, parameter = self._functions[function]
-        return self._orders.invoke_beside(function_id, invocation_id, parameter, {"http": http})
+        invocation = {"function_id": function_id, "parameter": parameter, "data": data}
+        return self._process.give("invoke", invocation_id=invocation_id, **invocation)
 
     async def forward(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = _Client(receive)

@@ -12,7 +12,7 @@ from typing import Any
 from shared.functions.extension import WebApp
 from shared.functions.http import Receive, Request, Scope, Send
 
-from .functions import Handler
+from .app import Handler
 
 
 class _Call:
