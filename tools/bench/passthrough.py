@@ -1,4 +1,4 @@
-"""What the app is measured against: the least that relays a chat completion with aiohttp, and no policy."""
+"""A bare relay, to measure the app against: the least that forwards a chat completion with aiohttp."""
 
 import asyncio
 import socket
@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 import aiohttp
 from aiohttp import web
 
-from . import loops
+from tools import loops
 
 _SESSION = web.AppKey("session", aiohttp.ClientSession)
 
 
 def create_app(upstream: str) -> web.Application:
-    async def session(app: web.Application) -> AsyncIterator[None]:
+    async def open_session(app: web.Application) -> AsyncIterator[None]:
         connector = aiohttp.TCPConnector(limit=0)
         jar = aiohttp.DummyCookieJar()
         async with aiohttp.ClientSession(connector=connector, cookie_jar=jar, auto_decompress=False) as made:
@@ -24,19 +24,20 @@ def create_app(upstream: str) -> web.Application:
     async def relay(request: web.Request) -> web.StreamResponse:
         body = await request.read()
         headers = {"content-type": "application/json", "api-key": "key", "accept-encoding": "identity"}
-        async with request.app[_SESSION].post(upstream + request.path, data=body, headers=headers) as answer:
-            kind = {"content-type": answer.headers["content-type"]}
+        session = request.app[_SESSION]
+        async with session.post(upstream + request.path, data=body, headers=headers) as got:
+            kind = {"content-type": got.headers["content-type"]}
             if not kind["content-type"].startswith("text/event-stream"):
-                return web.Response(status=answer.status, headers=kind, body=await answer.read())
-            response = web.StreamResponse(status=answer.status, headers=kind)
+                return web.Response(status=got.status, headers=kind, body=await got.read())
+            response = web.StreamResponse(status=got.status, headers=kind)
             await response.prepare(request)
-            async for data in answer.content.iter_any():
+            async for data in got.content.iter_any():
                 await response.write(data)
             await response.write_eof()
             return response
 
     app = web.Application()
-    app.cleanup_ctx.append(session)
+    app.cleanup_ctx.append(open_session)
     app.router.add_post("/{path:.*}", relay)
     return app
 

@@ -6,67 +6,68 @@ part, and the log goes to a file. The event loop is uvloop, as in the cloud.
 """
 
 import asyncio
-import itertools
 import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from itertools import count
 from typing import Any, Final
 
 from shared.functions.extension import WebApp
-from shared.functions.http import Receive, Scope, Send
+from shared.functions.http import INVOCATION_ID, Receive, Scope, Send
+from tools import loops
+from tools.official_runtime.cloud_worker import Worker
 from tools.official_runtime.runtime import listens
-from tools.official_runtime.worker import Worker
 from tools.processes import ROOT
-
-from . import loops
 
 _ROUTE: Final = "v1/chat/completions"
 
 
-class _Invoking:
-    """Stands around the worker's ASGI application, and begins each request's invocation."""
+class _InvokingApp:
+    """Wraps the worker's ASGI application, and begins each request's invocation."""
 
-    def __init__(self, worker: Worker, app: Any) -> None:
-        self._worker = worker
+    invoke: Callable[[str], Coroutine[Any, Any, Any]]
+
+    def __init__(self, app: WebApp) -> None:
         self._app = app
-        self._ids = itertools.count(1)
-        self._under_way: set[asyncio.Task[Any]] = set()
-        self.invoke: Callable[[str], Coroutine[Any, Any, Any]]
+        self._ids = count(1)
+        self._running: set[asyncio.Task[Any]] = set()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         invocation_id = f"00000000-0000-0000-0000-{next(self._ids):012}"
-        scope["headers"].append((b"x-ms-invocation-id", invocation_id.encode()))
+        scope["headers"].append((INVOCATION_ID, invocation_id.encode()))
         task = asyncio.create_task(self.invoke(invocation_id))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        response: Awaitable[None] = self._app(scope, receive, send)
-        return response
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return self._app(scope, receive, send)
 
 
 async def _main() -> None:
-    worker, made, around = Worker(str(ROOT)), WebApp.get_app, list[_Invoking]()
+    worker, wrapped = Worker(str(ROOT)), list[_InvokingApp]()
 
     def get_app(self: WebApp) -> Any:
-        around.append(_Invoking(worker, made(self)))
-        return around[0]
+        wrapped.append(_InvokingApp(self))
+        return wrapped[0]
 
     WebApp.get_app = get_app  # type: ignore[method-assign] # the worker makes its server of it
     index = await worker.index()
     if "fault" in index:
         raise SystemExit(index["fault"])
-    around[0].invoke = worker.invoker(*_chat(index["functions"]), f"/{_ROUTE}")
+    wrapped[0].invoke = worker.invoker(*_chat_function(index["functions"]), _DATA)
     await listens(index["http_uri"])
     print(f"app in the worker on {index['http_uri']}", flush=True)
     await asyncio.Event().wait()
 
 
-def _chat(functions: list[tuple[str, str, list[str]]]) -> tuple[str, str]:
-    """Of the function that answers the benchmark's requests: its id, and its parameter."""
+_DATA: Final = {"http": {"method": "POST", "url": f"/{_ROUTE}", "params": {}}}
+
+
+def _chat_function(functions: list[tuple[str, str, list[str]]]) -> tuple[str, str]:
+    """The id and the parameter of the function with the benchmark's route."""
     for function_id, _, bindings in functions:
         for binding in map(json.loads, bindings):
             if binding.get("route") == _ROUTE:
                 return function_id, binding["name"]
-    raise SystemExit(f"no function has the route {_ROUTE}")
+    raise SystemExit(f"No function has the route {_ROUTE}.")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Final, cast
 
 import httptools
 
-from . import loops
+from tools import loops
 
 CHUNKS: Final = 100
 TIME: Final = re.compile(rb'"content":" at (\d+\.\d+)"')
@@ -108,7 +108,7 @@ class _Connection(asyncio.Protocol):
 async def _serve() -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Connection(loop), "127.0.0.1", 0, backlog=2048)
-    print(f"mock on http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    print(f"upstream on http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
 

@@ -1,0 +1,222 @@
+"""The run: every scenario against every target, in each of several rounds."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+from tools import loops
+from tools.azurite import ACCOUNT, KEY, Azurite
+from tools.processes import ChildError
+
+from .load import Failed, Tally, running
+from .peers import Peer
+from .results import Plan, Results, Sample
+from .scenarios import PLAIN_16, SCENARIOS, Scenario
+from .targets import UPSTREAM, Launcher, Target
+
+_QUIET: Final = 0.3
+"""Part of a core. An idle target stays below it."""
+_QUIET_SECONDS: Final = 5
+"""The longest wait for a target to become idle."""
+
+
+def run(plan: Plan, app: str, say: Callable[[str], None], peers: Sequence[Peer] = ()) -> Results:
+    """Raises ChildError or Failed, but not for a fault of a peer: that is among the results."""
+    results = Results(plan, app, tuple(peer.name for peer in peers))
+    with (
+        Azurite(None) as azurite,
+        tempfile.TemporaryDirectory() as folder,
+        asyncio.Runner(loop_factory=loops.new) as runner,
+    ):
+        runner.run(_run(results, azurite.port, Path(folder), say, peers))
+    return results
+
+
+async def _run(
+    results: Results, tables_port: int, folder: Path, say: Callable[[str], None], peers: Sequence[Peer]
+) -> None:
+    async with TableRelay(tables_port).open() as relay, Launcher(folder).start(UPSTREAM) as upstream:
+        tables = (
+            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
+            f"TableEndpoint=http://127.0.0.1:{relay.port}/{ACCOUNT};"
+        )
+        launcher = Launcher(folder, tables, upstream.port, peers)
+        await launcher.seed()
+        rounds = _Rounds(results, launcher, relay, upstream)
+        async with rounds.all_started():
+            for number in range(results.plan.rounds):
+                say(f"round {number + 1} of {results.plan.rounds}")
+                await rounds.start_each(number)
+                await rounds.measure_all(number)
+            await rounds.fill_memory()
+
+
+class TableRelay:
+    """Stands before the tables, and counts the requests that pass."""
+
+    def __init__(self, target: int) -> None:
+        self.port = self.requests = 0
+        self._target = target
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["TableRelay"]:
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            back, forth = await asyncio.open_connection("127.0.0.1", self._target)
+            await asyncio.gather(self._pump(reader, forth), self._pump(back, writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                self.requests += data.count(b" HTTP/1.1\r\n")  # a response's line begins with it
+                writer.write(data)
+        writer.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    at: float
+    cpu: float | None
+    generator_cpu: float
+    upstream_cpu: float | None
+    table_calls: int
+
+
+class _Rounds:
+    """The targets, all of them running through all rounds."""
+
+    def __init__(self, results: Results, launcher: Launcher, relay: TableRelay, upstream: Target) -> None:
+        self._results = results
+        self._launcher = launcher
+        self._relay = relay
+        self._upstream = upstream
+        self._targets = {UPSTREAM: upstream}
+        self._responses = 0
+
+    @asynccontextmanager
+    async def all_started(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for name in self._results.proxies:
+                with self._keeping_faults(name):
+                    self._targets[name] = await stack.enter_async_context(self._launcher.start(name))
+            yield
+
+    async def start_each(self, number: int) -> None:
+        """One more start of each, beside those that serve, for the time to the first response."""
+        for name in _rotated(self._results.proxies, number):
+            if (name, None) not in self._results.faults:
+                with self._keeping_faults(name):
+                    async with self._launcher.start(name) as target:
+                        seconds = target.first_response_seconds
+                    self._results.first_response_seconds.setdefault(name, []).append(seconds)
+
+    async def measure_all(self, number: int) -> None:
+        for scenario, take in ((one, take) for one in SCENARIOS for take in range(one.takes)):
+            for name in _rotated(self._results.targets(scenario), number + take):
+                if not self._results.fault(name, scenario):
+                    with self._keeping_faults(name, scenario):
+                        sample = await self._measure(scenario, self._targets[name])
+                        self._results.samples.setdefault((scenario, name), []).append(sample)
+                    await _becomes_quiet(self._targets[name])
+
+    async def fill_memory(self) -> None:
+        plan, until = self._results.plan, perf_counter() + self._results.plan.memory_seconds
+        while self._responses < plan.memory_responses and perf_counter() < until:
+            await self._measure(PLAIN_16, self._targets[self._results.app])
+
+    @contextmanager
+    def _keeping_faults(self, name: str, scenario: Scenario | None = None) -> Iterator[None]:
+        """Keeps the fault of a peer. One of our own ends the run."""
+        try:
+            yield
+        except (ChildError, Failed, OSError) as error:
+            if name not in self._results.peers:
+                raise
+            text = str(error)
+            if scenario:
+                text = f"{text[:1000]}. Its last lines:\n{self._targets[name].last_lines()}"
+            self._results.faults[name, scenario] = text
+
+    async def _measure(self, scenario: Scenario, target: Target) -> Sample:
+        plan = self._results.plan
+        async with running(target.port, scenario, target.credential) as tally:
+            await asyncio.sleep(plan.warm_seconds)
+            warm_responses = tally.responses
+            tally.reset()
+            before = self._read(target)
+            await asyncio.sleep(plan.seconds)
+            after = self._read(target)
+            sample = _sample(before, after, tally)
+            responses = warm_responses + tally.responses
+        if target.name in self._results.peers and not sample.rate:
+            raise Failed(f"no response in {plan.seconds:g} s")
+        for failure, count in tally.failures.items():
+            self._results.failures[f"{target.name}: {failure}"] += count
+        self._keep_memory(target, responses)
+        return sample
+
+    def _keep_memory(self, target: Target, responses: int) -> None:
+        if (memory := target.resident_bytes()) is None:
+            return
+        self._results.resident[target.name] = memory
+        if target.name == self._results.app:
+            self._responses += responses
+            self._results.memory.append((self._responses, memory))
+
+    def _read(self, target: Target) -> _Reading:
+        own, upstream = os.times(), self._upstream.cpu_seconds()
+        cpu = None if target.name == UPSTREAM else target.cpu_seconds()
+        return _Reading(perf_counter(), cpu, own.user + own.system, upstream, self._relay.requests)
+
+
+def _sample(before: _Reading, after: _Reading, tally: Tally) -> Sample:
+    def used(one: float | None, other: float | None, count: float) -> float | None:
+        return None if one is None or other is None or not count else (other - one) / count
+
+    seconds, delays = after.at - before.at, sorted(tally.delays)
+    done = len(delays) or tally.chunks or tally.responses
+    return Sample(
+        rate=done / seconds,
+        cpu=used(before.cpu, after.cpu, done / 1000),
+        p50=percentile(delays, 0.5) * 1000 if delays else None,
+        p99=percentile(delays, 0.99) * 1000 if delays else None,
+        table_calls=used(before.table_calls, after.table_calls, tally.responses),
+        busy=used(before.cpu, after.cpu, seconds),
+        generator_busy=used(before.generator_cpu, after.generator_cpu, seconds),
+        upstream_busy=used(before.upstream_cpu, after.upstream_cpu, seconds),
+    )
+
+
+def percentile(ascending: list[float], share: float) -> float:
+    """The value that `share` of them do not exceed. `ascending` is not empty."""
+    return ascending[min(len(ascending) - 1, int(len(ascending) * share))]
+
+
+async def _becomes_quiet(target: Target) -> None:
+    """Until it has ended its work for closed connections, which would disturb the next target."""
+    until, before = perf_counter() + _QUIET_SECONDS, target.cpu_seconds()
+    while before is not None and perf_counter() < until:
+        await asyncio.sleep(0.1)
+        after = target.cpu_seconds()
+        if after is None or after - before < _QUIET * 0.1:
+            return
+        before = after
+
+
+def _rotated(names: tuple[str, ...], number: int) -> tuple[str, ...]:
+    """Another is the first in each round: each is disturbed in turn by the one before."""
+    first = number % len(names)
+    return names[first:] + names[:first]
