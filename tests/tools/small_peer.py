@@ -1,6 +1,6 @@
-"""A proxy for the benchmark's tests that stands for one of others: relays on a port that it is given.
+"""A relay that stands for another proxy in the benchmark's tests.
 
-`python -m tests.tools.small_peer PORT UPSTREAM_PORT [GOOD]`: after GOOD answers it has nothing but 500s.
+`python -m tests.tools.small_peer PORT UPSTREAM_PORT [GOOD]`: after GOOD responses it sends only 500s.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""Others in the benchmark: how they are found and run, and that what they do wrong spoils nothing.
+"""Other proxies in the benchmark: how they are found and run, and that their faults stay theirs.
 
-None of them is needed: small programs stand for them.
+Small programs stand for them, so none needs to be installed.
 """
 
 import re
@@ -10,83 +10,78 @@ from pathlib import Path
 
 import pytest
 
-from tools.bench import peers, report, rounds
-from tools.bench.peers import litellm, nginx, program
-from tools.bench.peers.peer import LeftOut, Peer
-from tools.bench.results import LOCAL, PASSTHROUGH, SCENARIOS, Plan
+from tools.bench import peers, program, report, run
+from tools.bench.peers import LeftOut, Peer
+from tools.bench.results import Plan
+from tools.bench.scenarios import PLAIN_16, SCENARIOS
+from tools.bench.targets import LOCAL, PASSTHROUGH
 from tools.processes import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="peers take part on Linux and macOS")
 
-BRIEF = Plan(rounds=1, seconds=0.25, warm_seconds=0.05, memory_answers=0)
+BRIEF = Plan(rounds=1, seconds=0.25, warm_seconds=0.05, memory_responses=0)
 FIGURE = r"[\d,.]+"
 SPREAD = rf"{FIGURE} \({FIGURE} to {FIGURE}\)"
-"""Of what is taken several times in the only round."""
+BUSY = rf"{FIGURE} / {FIGURE} / {FIGURE}"
+DYING = "import os, sys; sys.exit('the reason ' + ' '.join(sorted(os.environ)))"
 
 
 def small_peer(name: str, *good: int) -> Peer:
     module = [sys.executable, "-m", "tests.tools.small_peer"]
-    return Peer(
-        name,
-        policy="none at all.",
-        command=lambda _, port, upstream: [*module, *map(str, (port, upstream, *good))],
-        env={"PYTHONPATH": str(ROOT)},
-    )
-
-
-def dying_peer(name: str) -> Peer:
-    dying = "import os, sys; sys.exit('not today, ' + ' '.join(sorted(os.environ)))"
-    return Peer(name, policy="none.", command=lambda *_: [sys.executable, "-c", dying])
+    return Peer(name, lambda _, *ports: [*module, *map(str, (*ports, *good))], {"PYTHONPATH": str(ROOT)})
 
 
 @pytest.fixture(scope="module")
-def page() -> str:
+def figures() -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("A_SECRET_OF_OURS", "x")
-        taking_part = [small_peer("honest"), small_peer("breaking", 1), dying_peer("dying")]
-        results = rounds.run(BRIEF, lambda _: None, taking_part, with_worker=False)
-    return report.text(results, {"absent": "it is not here: install it."})
+        dying = Peer("dying", lambda *_: [sys.executable, "-c", DYING])
+        taking_part = [small_peer("honest"), small_peer("breaking", 1), dying]
+        results = run.run(BRIEF, LOCAL, lambda _: None, taking_part)
+    return report.text(results, {"absent": "it is not here. Install it."})
+
+
+def rows_of(figures: str, name: str) -> list[str]:
+    return re.findall(rf"(?m)^\|.*?\| {name} \| (.*) \|$", figures)
 
 
 @pytest.mark.timeout(200)
-def test_a_peer_gets_a_row_with_every_figure_beside_ours(page: str) -> None:
-    for name, ratio in ((PASSTHROUGH, ""), (LOCAL, FIGURE), ("honest", FIGURE)):
-        wanted = [FIGURE, ratio, FIGURE, ratio, FIGURE, ratio, SPREAD, FIGURE, FIGURE]
-        assert re.fullmatch(r" \| ".join(wanted), row(page, name)), name
+def test_peer_has_every_figure_of_the_passthrough(figures: str) -> None:
+    for name, ratio in ((PASSTHROUGH, ""), ("honest", FIGURE)):
+        *plain, streams, paced = rows_of(figures, name)
+        assert len(plain) + 2 == len(SCENARIOS) - 1
+        assert re.fullmatch(rf"{FIGURE} \| {ratio} \| {FIGURE} \| {ratio} \|  \|  \|  \| {BUSY}", plain[0])
+        assert re.fullmatch(rf"{FIGURE} \| {ratio} \| {FIGURE} \| {ratio} \|  \|  \|  \| {BUSY}", streams)
+        cells = [SPREAD, ratio, SPREAD, ratio, SPREAD, SPREAD, "", BUSY]
+        assert re.fullmatch(r" \| ".join(cells), paced)
+        assert re.search(rf"(?m)^\| {name} \| {FIGURE} \| \d+ \|$", figures)
 
 
-def test_a_peer_takes_part_in_all_scenarios_that_the_passthrough_does(page: str) -> None:
-    every, busy = page.split("## Every figure")[1].split("## How busy each process was")
-    for part in (every, busy):
-        rows = [len(re.findall(rf"(?m)^\|.*\| {name} \|", part)) for name in (PASSTHROUGH, "honest")]
-        assert rows == [len(SCENARIOS) - 1] * 2
+def test_wrong_responses_of_a_peer_are_reported_with_its_log_and_affect_no_other(figures: str) -> None:
+    assert rows_of(figures, "breaking")[0].startswith("failed | ")
+    reason = figures.split(f'breaking failed in "{PLAIN_16.name}":')[1]
+    assert re.match(r"\s+\d+ x status 500: broken. Its last lines:\n    out of order", reason)
+    assert "Every other response was right." in figures
+    assert "not measured" not in figures
 
 
-def test_wrong_answers_of_a_peer_are_told_with_its_log_and_spoil_nothing(page: str) -> None:
-    assert row(page, "breaking").startswith("failed |  | failed |  | failed |  | failed | ")
-    told = page.split('breaking failed in "plain, 16 connections":')[1]
-    assert re.match(r"\s+\d+ x status 500: broken; its last lines:\n    out of order", told)
-    assert "Every other response was right." in page
-    assert "not measured" not in page
+def test_peer_that_does_not_start_is_reported_with_its_last_lines(figures: str) -> None:
+    assert "| dying | did not start | - |" in figures
+    assert "exit status 1" in figures
+    assert "    the reason HOME " in figures
 
 
-def test_a_peer_that_does_not_start_is_told_with_its_last_words(page: str) -> None:
-    assert row(page, "dying").startswith("did not start |")
-    assert "exit status 1" in page
-    assert "    not today, HOME " in page
+def test_peer_sees_nothing_of_our_environment(figures: str) -> None:
+    assert "A_SECRET_OF_OURS" not in figures
+    assert re.search(r"the reason HOME (LC_CTYPE )?PATH$", figures, re.MULTILINE)
 
 
-def test_a_peer_sees_nothing_of_our_environment(page: str) -> None:
-    assert "A_SECRET_OF_OURS" not in page
-    assert re.search(r"not today, HOME (LC_CTYPE )?PATH$", page, re.MULTILINE)
+def test_peer_that_cannot_run_here_is_left_out_with_the_reason(figures: str) -> None:
+    assert "| absent | left out | - |" in figures
+    assert "absent is left out:\n\n    it is not here. Install it." in figures
 
 
-def test_a_peer_that_cannot_be_had_is_left_out_with_the_reason(page: str) -> None:
-    assert row(page, "absent").startswith("left out |")
-    assert "absent is left out:\n\n    it is not here: install it." in page
-
-
-def test_one_that_is_left_out_leaves_the_others_in() -> None:
+def test_peer_that_is_left_out_leaves_the_others_in() -> None:
     def missing() -> Peer:
         raise LeftOut("why")
 
@@ -94,7 +89,7 @@ def test_one_that_is_left_out_leaves_the_others_in() -> None:
     assert ([peer.name for peer in taking_part], left_out) == (["two"], {"one": "why"})
 
 
-def test_a_peer_is_the_process_that_was_started_and_ends_with_its_parent() -> None:
+def test_peer_is_the_process_that_was_started_and_ends_with_its_parent() -> None:
     command = [sys.executable, "-I", program.__file__, "/bin/sh", "-c", "echo $$; exec sleep 60"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stdin
@@ -103,14 +98,14 @@ def test_a_peer_is_the_process_that_was_started_and_ends_with_its_parent() -> No
         assert process.wait(20) == -15
 
 
-def test_nginx_that_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(LeftOut, match=r"not on this machine's PATH, and there is no apt-get .*: install it"):
-        nginx.found(str(tmp_path), tmp_path / "nginx")
+def test_nginx_that_is_neither_here_nor_to_be_fetched_is_left_out(tmp_path: Path) -> None:
+    with pytest.raises(LeftOut, match=r"not on this machine's PATH, and there is no apt-get .* Install it"):
+        peers.nginx(str(tmp_path), tmp_path / "nginx")
 
 
-def test_nginx_that_is_on_the_path_is_taken(tmp_path: Path) -> None:
+def test_nginx_on_the_path_is_used(tmp_path: Path) -> None:
     write_script(tmp_path / "nginx", "echo nginx version: nginx/1.2.3 '(Some)' >&2")
-    peer = nginx.found(str(tmp_path), tmp_path / "folder")
+    peer = peers.nginx(str(tmp_path), tmp_path / "folder")
     assert peer.name == "nginx 1.2.3"
     assert peer.command(tmp_path, 1234, 5678)[0] == str(tmp_path / "nginx")
     config = (tmp_path / "nginx.conf").read_text()
@@ -118,10 +113,10 @@ def test_nginx_that_is_on_the_path_is_taken(tmp_path: Path) -> None:
     assert "server 127.0.0.1:5678;" in config
 
 
-def test_nginx_that_does_not_run_is_left_out_with_its_words(tmp_path: Path) -> None:
+def test_nginx_that_does_not_run_is_left_out_with_its_message(tmp_path: Path) -> None:
     write_script(tmp_path / "nginx", "echo libssl.so.3: not found >&2; exit 127")
     with pytest.raises(LeftOut, match=r"does not run here[\s\S]*libssl\.so\.3"):
-        nginx.found(str(tmp_path), tmp_path / "folder")
+        peers.nginx(str(tmp_path), tmp_path / "folder")
 
 
 def test_nginx_is_fetched_once_and_kept(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -133,31 +128,26 @@ def test_nginx_is_fetched_once_and_kept(tmp_path: Path, capfd: pytest.CaptureFix
         f"""test -e "$2" && mkdir -p "$3/usr/sbin" && printf '#!/bin/sh\necho nginx/1.2.3\n' > "{unpacked}"
         chmod 755 "{unpacked}\"""",
     )
-    assert [nginx.found(str(tmp_path), folder).name for _ in range(2)] == ["nginx 1.2.3"] * 2
+    assert [peers.nginx(str(tmp_path), folder).name for _ in range(2)] == ["nginx 1.2.3"] * 2
     assert capfd.readouterr().err.count("fetching nginx") == 1
     assert list(folder.parent.iterdir()) == [folder]
 
 
-def test_what_apt_says_is_told_and_nothing_is_left_behind(tmp_path: Path) -> None:
+def test_message_of_apt_is_reported_and_nothing_is_left_behind(tmp_path: Path) -> None:
     folder = tmp_path / "folder" / "nginx"
     write_script(tmp_path / "apt-get", "echo E: Unable to locate package nginx; exit 100")
     write_script(tmp_path / "dpkg-deb", "exit 1")
     with pytest.raises(LeftOut, match=r"could not fetch it[\s\S]*Unable to locate package nginx"):
-        nginx.found(str(tmp_path), folder)
+        peers.nginx(str(tmp_path), folder)
     assert list(folder.parent.iterdir()) == []
 
 
-def test_all_that_litellm_brings_along_is_pinned_and_no_malicious_release() -> None:
-    lines = (Path(litellm.__file__).parent / "litellm.txt").read_text().splitlines()
+def test_all_packages_of_litellm_are_pinned_and_none_is_a_malicious_release() -> None:
+    lines = peers.LITELLM_REQUIREMENTS.read_text().splitlines()
     pins = [line for line in lines if not line.startswith("#")]
     assert all(re.fullmatch(r"[a-z0-9.-]+==[\w.]+( ; .+)?", pin) for pin in pins)
     assert not {f"litellm=={bad}" for bad in ("1.82.7", "1.82.8", "1.107.0")} & set(pins)
     assert sum(pin.startswith("litellm==") for pin in pins) == 1
-
-
-def row(page: str, name: str) -> str:
-    """Without the name, of the first table that has one of it."""
-    return next(line for line in page.splitlines() if line.startswith(f"| {name} | "))[len(name) + 5 : -2]
 
 
 def write_script(path: Path, content: str) -> None:

@@ -3,8 +3,8 @@
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import nan
 from statistics import median
 
 from .results import Results
@@ -13,8 +13,11 @@ from .targets import LOCAL, PASSTHROUGH, UPSTREAM
 
 BEGIN = "<!-- The figures begin. `dev.py bench --write` replaces all lines up to their end. -->"
 END = "<!-- The figures end. -->"
+_SCENARIO_HEAD = (
+    "| scenario | proxy | a second | ratio | CPU s for 1,000 | ratio | delay p50, ms | delay p99, ms "
+    "| table calls | busy |"
+)
 _MEGABYTE = 1_000_000
-_NONE = "-"
 
 
 def text(results: Results, left_out: Mapping[str, str]) -> str:
@@ -22,23 +25,9 @@ def text(results: Results, left_out: Mapping[str, str]) -> str:
     options = " --peers" * bool(results.peers or left_out) + " --local" * (results.app == LOCAL)
     parts = [
         _head(results, options),
-        _table(("target", "", "measured", "single rounds", ""), map(_target_row, _targets(results))),
-        _table(
-            (
-                "scenario",
-                "proxy",
-                "a second",
-                "ratio",
-                "CPU s for 1,000",
-                "ratio",
-                "delay p50, ms",
-                "delay p99, ms",
-                "table calls",
-                "busy",
-            ),
-            _scenario_rows(results),
-        ),
-        _table(("process", "first response, s", "memory at the end, MB"), _process_rows(results, left_out)),
+        _table("|  | target | measured | single rounds |  |", _target_rows(results)),
+        _table(_SCENARIO_HEAD, _scenario_rows(results)),
+        _table("| process | first response, s | memory at the end, MB |", _process_rows(results, left_out)),
         _failures(results),
         *_reasons(results, left_out),
     ]
@@ -51,9 +40,9 @@ def inserted(figures: str, page: str) -> str:
     return f"{before}{BEGIN}\n\n{figures}\n\n{END}{rest.partition(END)[2] or chr(10)}"
 
 
-def _table(head: tuple[str, ...], rows: Iterable[list[str]]) -> str:
-    lines = [list(head), ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _table(head: str, rows: Iterable[list[str]]) -> str:
+    dashes = ["---"] * (head.count("|") - 1)
+    return "\n".join([head, *(f"| {' | '.join(line)} |" for line in (dashes, *rows))])
 
 
 def _head(results: Results, options: str) -> str:
@@ -61,71 +50,40 @@ def _head(results: Results, options: str) -> str:
     return (
         f"Written by `python3 dev.py bench{options} --write` on {datetime.now(UTC):%Y-%m-%d}: "
         f"{os.cpu_count()} cores, {platform.system()} on {platform.machine()}, {python}, {plan.rounds} rounds "
-        f"of {plan.seconds:g} s for each figure, each after {plan.warm_seconds:g} s that do not count. The "
-        f"targets are for `{results.app}`."
+        f"of {plan.seconds:g} s for each figure, after {plan.warm_seconds:g} s that do not count. The targets "
+        f"are for `{results.app}`."
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    name: str
-    at_least: bool
-    bound: float
-    values: list[float]
-    """By rounds; the median counts."""
-    form: str = "{:.2f}"
-
-
-def _targets(results: Results) -> list[_Target]:
-    app, starts = results.app, results.first_response_seconds.get(results.app, [])
-    rate, streams = (results.ratios(one, app, "rate") for one in (PLAIN_16, STREAMS))
+def _target_rows(results: Results) -> Iterator[list[str]]:
+    app, ratios = results.app, results.ratios
+    plain, slow = PLAIN_16.name, SLOW_64.name
+    yield _target(f"{plain}: requests a second, ratio", "at least 0.85", ratios(PLAIN_16, app, "rate"))
+    yield _target(f"{plain}: CPU for a request, ratio", "at most 1.2", ratios(PLAIN_16, app, "cpu"))
+    yield _target("streams at full speed: chunks a second, ratio", "at least 1", ratios(STREAMS, app, "rate"))
+    yield _target("50 paced streams: delay p99, ratio", "at most 1.5", ratios(PACED, app, "p99"))
+    above = results.differences(SLOW_64, app, "p50")
+    yield _target(f"{slow}: p50 above the pass-through's, ms", "at most 3", above)
     calls = results.values(PLAIN_16, app, "table_calls")
-    return [
-        _Target(f"{PLAIN_16.name}: requests a second, ratio", True, 0.85, rate),
-        _Target(
-            f"{PLAIN_16.name}: CPU for a request, ratio", False, 1.2, results.ratios(PLAIN_16, app, "cpu")
-        ),
-        _Target("streams at full speed: chunks a second, ratio", True, 1.0, streams),
-        _Target("50 paced streams: delay p99, ratio", False, 1.5, results.ratios(PACED, app, "p99")),
-        _Target(
-            f"{SLOW_64.name}: p50 above the pass-through's, ms",
-            False,
-            3,
-            results.differences(SLOW_64, app, "p50"),
-        ),
-        _Target("table calls for a request", False, 0.1, calls, "{:.3f}"),
-        *_memory_targets(results),
-        _Target("process start to first response, s", False, 0.5, starts),
-    ]
+    yield _target("table calls for a request", "at most 0.1", calls, "{:.3f}")
+    if results.memory:
+        responses, last = results.memory[-1]
+        half = min(results.memory, key=lambda seen: abs(seen[0] - responses / 2))[1]
+        name = f"memory after {responses:,} requests, MB"
+        yield _target(name, "at most 75", [last / _MEGABYTE], "{:.1f}")
+        yield _target("its growth over the second half, MB", "at most 1", [(last - half) / _MEGABYTE])
+    starts = results.first_response_seconds.get(app, [])
+    yield _target("process start to first response, s", "at most 0.5", starts)
 
 
-def _memory_targets(results: Results) -> list[_Target]:
-    """Flat is: less than a megabyte more at the end than half-way."""
-    if not results.memory:
-        return []
-    responses, last = results.memory[-1]
-    half = min(results.memory, key=lambda seen: abs(seen[0] - responses / 2))[1]
-    name, growth = f"memory after {responses:,} requests, MB", (last - half) / _MEGABYTE
-    return [
-        _Target(name, False, 75, [last / _MEGABYTE], "{:.1f}"),
-        _Target("its growth over the second half, MB", False, 1, [growth]),
-    ]
-
-
-def _target_row(target: _Target) -> list[str]:
-    bound = f"{'at least' if target.at_least else 'at most'} {target.bound:g}"
-    if not target.values:
-        return [target.name, bound, "not measured here", "", ""]
-    middle = median(target.values)
-    reached = middle >= target.bound if target.at_least else middle <= target.bound
-    measured = target.form.format(middle)
-    return [
-        target.name,
-        bound,
-        measured,
-        _spread(target.values, target.form),
-        "reached" if reached else "**missed**",
-    ]
+def _target(name: str, target: str, values: list[float], form: str = "{:.2f}") -> list[str]:
+    """The median of the rounds counts."""
+    if not values:
+        return [name, target, "not measured here", "", ""]
+    middle, bound = median(values), float(target.rsplit(maxsplit=1)[-1])
+    reached = middle >= bound if target.startswith("at least") else middle <= bound
+    verdict = "reached" if reached else "**missed**"
+    return [name, target, form.format(middle), _spread(values, form), verdict]
 
 
 def _spread(values: list[float], form: str) -> str:
@@ -142,17 +100,14 @@ def _scenario_rows(results: Results) -> Iterator[list[str]]:
 
 def _figures(results: Results, scenario: Scenario, name: str) -> list[str]:
     def cell(figure: str, form: str) -> str:
-        values = results.values(scenario, name, figure)
-        spread = _spread(values, form)
-        return (form.format(median(values)) if values else _NONE) + (f" ({spread})" if spread else "")
+        return _median(results.values(scenario, name, figure), form)
 
     def ratio(figure: str) -> str:
-        values = [] if name in {PASSTHROUGH, UPSTREAM} else results.ratios(scenario, name, figure)
-        return f"{median(values):.3f}" if values else ""
+        has_one = name not in {PASSTHROUGH, UPSTREAM} and not scenario.app_only
+        return f"{median(results.ratios(scenario, name, figure) or [nan]):.3f}" if has_one else ""
 
     def busy(figure: str) -> str:
-        values = results.values(scenario, name, figure)
-        return f"{median(values):.2f}" if values else _NONE
+        return f"{median(results.values(scenario, name, figure) or [nan]):.2f}"
 
     counts_table_calls = name == results.app and not scenario.paced  # whose streams outlast a sample
     return [
@@ -163,18 +118,23 @@ def _figures(results: Results, scenario: Scenario, name: str) -> list[str]:
         cell("p50", "{:.2f}") if scenario.has_delays else "",
         cell("p99", "{:.2f}") if scenario.has_delays else "",
         cell("table_calls", "{:.3f}") if counts_table_calls else "",
-        " / ".join(map(busy, ("busy", "generator_busy", "upstream_busy"))),
+        " / ".join(map(busy, ("busy", "generator_busy", "upstream_busy"))).replace("nan", "-"),
     ]
+
+
+def _median(values: list[float], form: str) -> str:
+    """With the lowest and the highest, where there are several."""
+    spread = _spread(values, form)
+    return form.format(median(values)) + (f" ({spread})" if spread else "") if values else "-"
 
 
 def _process_rows(results: Results, left_out: Mapping[str, str]) -> Iterator[list[str]]:
     for name in results.proxies:
-        starts = results.first_response_seconds.get(name, [])
-        first = f"{median(starts):.2f} ({_spread(starts, '{:.2f}')})" if starts else "did not start"
-        memory = results.resident.get(name)
-        yield [name, first.removesuffix(" ()"), f"{memory / _MEGABYTE:.0f}" if memory else _NONE]
+        starts, memory = results.first_response_seconds.get(name, []), results.resident.get(name)
+        first = _median(starts, "{:.2f}") if starts else "did not start"
+        yield [name, first, f"{memory / _MEGABYTE:.0f}" if memory else "-"]
     for name in left_out:
-        yield [name, "left out", _NONE]
+        yield [name, "left out", "-"]
 
 
 def _failures(results: Results) -> str:

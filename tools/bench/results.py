@@ -1,8 +1,8 @@
 """The plan of a run, and its figures."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import isnan, nan
 
 from .scenarios import Scenario
 from .targets import PASSTHROUGH, UPSTREAM
@@ -22,20 +22,20 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One scenario against one target in one round. None: cannot be read on this system, or does not apply."""
+    """One scenario against one target in one take. A figure that does not apply is not a number (nan)."""
 
     rate: float
     """Chunks or requests a second."""
-    cpu: float | None
+    cpu: float
     """Seconds for 1,000 of them."""
-    p50: float | None
-    p99: float | None
+    p50: float
+    p99: float
     """Milliseconds."""
-    table_calls: float | None
+    table_calls: float
     """For one request."""
-    busy: float | None
-    generator_busy: float | None
-    upstream_busy: float | None
+    busy: float
+    generator_busy: float
+    upstream_busy: float
     """Parts of one core."""
 
 
@@ -69,20 +69,17 @@ class Results:
 
     def values(self, scenario: Scenario, name: str, figure: str) -> list[float]:
         """A figure is the name of a field of `Sample`. One value for each take that has it."""
-        found = (getattr(sample, figure) for sample in self.samples.get((scenario, name), []))
-        return [value for value in found if value is not None]
+        return [value for value in self._all(scenario, name, figure) if not isnan(value)]
 
     def ratios(self, scenario: Scenario, name: str, figure: str) -> list[float]:
         """To the pass-through, each within its take."""
-        return [one / other for one, other in self._pairs(scenario, name, figure) if one and other]
+        pairs = zip(*(self._all(scenario, one, figure) for one in (name, PASSTHROUGH)), strict=False)
+        return [one / other for one, other in pairs if one / (other or nan) > 0]
 
     def differences(self, scenario: Scenario, name: str, figure: str) -> list[float]:
         """From the pass-through, each within its take."""
-        return [one - other for one, other in self._pairs(scenario, name, figure)]
+        pairs = zip(*(self._all(scenario, one, figure) for one in (name, PASSTHROUGH)), strict=False)
+        return [one - other for one, other in pairs if not isnan(one - other)]
 
-    def _pairs(self, scenario: Scenario, name: str, figure: str) -> Iterator[tuple[float, float]]:
-        samples = (self.samples.get((scenario, one), []) for one in (name, PASSTHROUGH))
-        for pair in zip(*samples, strict=False):
-            one, other = (getattr(sample, figure) for sample in pair)
-            if one is not None and other is not None:
-                yield one, other
+    def _all(self, scenario: Scenario, name: str, figure: str) -> list[float]:
+        return [getattr(sample, figure) for sample in self.samples.get((scenario, name), [])]

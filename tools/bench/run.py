@@ -5,10 +5,11 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from math import nan
+from operator import sub
 from pathlib import Path
 from time import perf_counter
-from typing import Final
+from typing import Final, NamedTuple
 
 from tools import loops
 from tools.azurite import ACCOUNT, KEY, Azurite
@@ -18,7 +19,7 @@ from .load import Failed, Tally, running
 from .peers import Peer
 from .results import Plan, Results, Sample
 from .scenarios import PLAIN_16, SCENARIOS, Scenario
-from .targets import UPSTREAM, Launcher, Target
+from .targets import UPSTREAM, Launcher, Target, last_lines
 
 _QUIET: Final = 0.3
 """Part of a core. An idle target stays below it."""
@@ -46,7 +47,7 @@ async def _run(
             f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
             f"TableEndpoint=http://127.0.0.1:{relay.port}/{ACCOUNT};"
         )
-        launcher = Launcher(folder, tables, upstream.port, peers)
+        launcher = Launcher(folder, tables, upstream.port, {peer.name: peer for peer in peers})
         await launcher.seed()
         rounds = _Rounds(results, launcher, relay, upstream)
         async with rounds.all_started():
@@ -86,13 +87,12 @@ class TableRelay:
         writer.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Reading(NamedTuple):
     at: float
-    cpu: float | None
+    cpu: float
     generator_cpu: float
-    upstream_cpu: float | None
-    table_calls: int
+    upstream_cpu: float
+    table_calls: float
 
 
 class _Rounds:
@@ -147,7 +147,7 @@ class _Rounds:
                 raise
             text = str(error)
             if scenario:
-                text = f"{text[:1000]}. Its last lines:\n{self._targets[name].last_lines()}"
+                text = f"{text[:1000]}. Its last lines:\n{last_lines(self._targets[name].log)}"
             self._results.faults[name, scenario] = text
 
     async def _measure(self, scenario: Scenario, target: Target) -> Sample:
@@ -169,49 +169,45 @@ class _Rounds:
         return sample
 
     def _keep_memory(self, target: Target, responses: int) -> None:
-        if (memory := target.resident_bytes()) is None:
-            return
-        self._results.resident[target.name] = memory
-        if target.name == self._results.app:
-            self._responses += responses
-            self._results.memory.append((self._responses, memory))
+        if memory := target.resident_bytes():
+            self._results.resident[target.name] = memory
+            if target.name == self._results.app:
+                self._responses += responses
+                self._results.memory.append((self._responses, memory))
 
     def _read(self, target: Target) -> _Reading:
         own, upstream = os.times(), self._upstream.cpu_seconds()
-        cpu = None if target.name == UPSTREAM else target.cpu_seconds()
+        cpu = nan if target.name == UPSTREAM else target.cpu_seconds()
         return _Reading(perf_counter(), cpu, own.user + own.system, upstream, self._relay.requests)
 
 
 def _sample(before: _Reading, after: _Reading, tally: Tally) -> Sample:
-    def used(one: float | None, other: float | None, count: float) -> float | None:
-        return None if one is None or other is None or not count else (other - one) / count
-
-    seconds, delays = after.at - before.at, sorted(tally.delays)
+    used, delays = _Reading(*map(sub, after, before)), sorted(tally.delays)
     done = len(delays) or tally.chunks or tally.responses
     return Sample(
-        rate=done / seconds,
-        cpu=used(before.cpu, after.cpu, done / 1000),
-        p50=percentile(delays, 0.5) * 1000 if delays else None,
-        p99=percentile(delays, 0.99) * 1000 if delays else None,
-        table_calls=used(before.table_calls, after.table_calls, tally.responses),
-        busy=used(before.cpu, after.cpu, seconds),
-        generator_busy=used(before.generator_cpu, after.generator_cpu, seconds),
-        upstream_busy=used(before.upstream_cpu, after.upstream_cpu, seconds),
+        rate=done / used.at,
+        cpu=used.cpu / (done or nan) * 1000,
+        p50=percentile(delays, 0.5) * 1000,
+        p99=percentile(delays, 0.99) * 1000,
+        table_calls=used.table_calls / (tally.responses or nan),
+        busy=used.cpu / used.at,
+        generator_busy=used.generator_cpu / used.at,
+        upstream_busy=used.upstream_cpu / used.at,
     )
 
 
 def percentile(ascending: list[float], share: float) -> float:
-    """The value that `share` of them do not exceed. `ascending` is not empty."""
-    return ascending[min(len(ascending) - 1, int(len(ascending) * share))]
+    """The value that `share` of them do not exceed; nan of none."""
+    return ascending[min(len(ascending) - 1, int(len(ascending) * share))] if ascending else nan
 
 
 async def _becomes_quiet(target: Target) -> None:
     """Until it has ended its work for closed connections, which would disturb the next target."""
     until, before = perf_counter() + _QUIET_SECONDS, target.cpu_seconds()
-    while before is not None and perf_counter() < until:
+    while perf_counter() < until:
         await asyncio.sleep(0.1)
         after = target.cpu_seconds()
-        if after is None or after - before < _QUIET * 0.1:
+        if not after - before >= _QUIET * 0.1:  # true for nan too
             return
         before = after
 

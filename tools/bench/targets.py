@@ -7,8 +7,9 @@ import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import nan
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -48,23 +49,19 @@ class Target:
     first_response_seconds: float
     """From the start of its process to its first chat completion."""
 
-    def cpu_seconds(self) -> float | None:
-        """User and system time of all its threads; None where the system has no /proc."""
+    def cpu_seconds(self) -> float:
+        """User and system time of all its threads; nan where the system has no /proc."""
         with suppress(OSError):
             stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii", errors="replace")
-            user, system = stat.rpartition(")")[2].split()[11:13]
-            return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-        return None
+            return sum(map(int, stat.rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+        return nan
 
-    def resident_bytes(self) -> int | None:
-        """The memory it occupies, shared libraries included; None where the system has no /proc."""
+    def resident_bytes(self) -> int:
+        """The memory it occupies, shared libraries included; 0 where the system has no /proc."""
         with suppress(OSError):
             pages = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1]
             return int(pages) * os.sysconf("SC_PAGE_SIZE")
-        return None
-
-    def last_lines(self) -> str:
-        return _end_of(self.log)
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,30 +72,28 @@ class Launcher:
     tables: str = ""
     """Their connection string."""
     upstream_port: int = 0
-    peers: Sequence[Peer] = ()
+    peers: Mapping[str, Peer] = field(default_factory=dict)
 
     def start(self, name: str) -> AbstractAsyncContextManager[Target]:
         """Entering raises ChildError: it does not start, or its first response is wrong."""
         home = Path(tempfile.mkdtemp(dir=self.folder))
-        for peer in self.peers:
-            if peer.name == name:
-                return self._start_peer(peer, home)
+        if name in self.peers:
+            return self._start_peer(self.peers[name], home)
         modules = {
             UPSTREAM: ["tools.bench.upstream"],
             PASSTHROUGH: ["tools.bench.passthrough", f"http://127.0.0.1:{self.upstream_port}"],
             LOCAL: ["tools.functions_host", "--port", "0"],
             WORKER: ["tools.bench.app_in_worker"],
         }
-        command = attached(Path(sys.executable), *modules[name])
         env = {**os.environ, "PROXY_TABLES": self.tables, _KEY_SETTING: "key"}
-        return _started(name, command, home / "log", ROOT, env)
+        return _started(name, attached(Path(sys.executable), *modules[name]), home, env)
 
     def _start_peer(self, peer: Peer, home: Path) -> AbstractAsyncContextManager[Target]:
         """It gets nothing of our environment but PATH, so no secret reaches it."""
         port = ports.free()
         command = [sys.executable, "-I", program.__file__, *peer.command(home, port, self.upstream_port)]
         env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), **peer.env}
-        return _started(peer.name, command, home / "log", home, env, port=port, credential=peer.credential)
+        return _started(peer.name, command, home, env, port=port, credential=peer.credential)
 
     async def seed(self) -> None:
         """Writes one event, whose limits are set but out of reach, and one deployment."""
@@ -128,14 +123,14 @@ class Launcher:
 async def _started(
     name: str,
     command: Sequence[str],
-    log: Path,
-    cwd: Path,
+    home: Path,
     env: Mapping[str, str],
     *,
     port: int = 0,
     credential: str | None = None,
 ) -> AsyncIterator[Target]:
     """Its log goes to a file, which costs it least. Without a `port` it prints the address that it has."""
+    log, cwd = home / "log", home if port else ROOT
     with log.open("wb") as output:
         began = perf_counter()
         process = await asyncio.create_subprocess_exec(
@@ -146,7 +141,7 @@ async def _started(
             port = await (_accepts(process, port) if port else _printed_port(process))
             await first_response(port, next(requests(PLAIN_1, credential)))
         except (OSError, TimeoutError, ValueError, Failed) as error:
-            text = f"{name} does not respond ({error!r}). Its last lines:\n{_end_of(log)}"
+            text = f"{name} does not respond ({error!r}). Its last lines:\n{last_lines(log)}"
             raise ChildError(text) from error
         yield Target(name, port, process.pid, log, credential, perf_counter() - began)
     finally:
@@ -182,6 +177,6 @@ async def _end(process: Process) -> None:
         await process.wait()
 
 
-def _end_of(log: Path) -> str:
+def last_lines(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace")[-4000:].splitlines()
     return "\n".join(lines[-12:])

@@ -3,10 +3,10 @@
     async with OfficialRuntime(app_directory, environment={...}) as runtime:
         runtime.url
 
-`runtime.py` starts the worker (`cloud_worker.py`, a process of its own) and the front of `functions_host`, which
-finds the function, forwards the request to the worker's HTTP server and sends the invocation beside it. Only a
-request body with a Content-Length is buffered, as by the host. Not reproduced: keys (every function is open),
-CORS, functionTimeout and schedules (see `run_timer`).
+`runtime.py` starts the worker (`cloud_worker.py`, a process of its own) and the front of `functions_host`: it
+finds the function, forwards the request to the worker's HTTP server and sends the invocation beside it. Only
+a body with a Content-Length is buffered, as by the host. Not reproduced: keys (every function is open), CORS,
+functionTimeout and schedules (see `run_timer`).
 
 With `placeholder=Placeholder()` the worker starts without the app and is specialized then.
 """

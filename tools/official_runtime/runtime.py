@@ -92,9 +92,8 @@ class OfficialRuntime:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opened:
-            folder = Path(opened.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-            self._log = folder / "worker.log"
-            self._process = await self._start(folder / "empty", opened)
+            self._log = _folder(opened) / "worker.log"
+            self._process = await self._start(opened)
             settings = self._environment if self._placeholder else None
             index = await asyncio.wait_for(self._process.give("index", environment=settings), _START_SECONDS)
             if "fault" in index:
@@ -120,13 +119,12 @@ class OfficialRuntime:
         """All that the worker has written on its standard output and error."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
-    async def _start(self, empty: Path, opened: AsyncExitStack) -> WorkerProcess:
+    async def _start(self, opened: AsyncExitStack) -> WorkerProcess:
         arguments, cwd, environment = [str(self._app_directory)], self._app_directory, self._environment
         if self._placeholder:
-            empty.mkdir()
             arguments += ["placeholder"]
             arguments += [str(await classic_packages())] if self._placeholder.like_classic else []
-            cwd, environment = empty, {**os.environ, **self._placeholder.environment}
+            cwd, environment = _folder(opened), {**os.environ, **self._placeholder.environment}
         started = WorkerProcess.started(arguments, cwd, environment, self._log)
         return await opened.enter_async_context(started)
 
@@ -141,6 +139,10 @@ class OfficialRuntime:
         server.config.server_header = server.config.date_header = False  # the worker sends them
         await opened.enter_async_context(serving(server, server.serve([listener])))
         self.url = f"http://{address_of(listener)}"
+
+
+def _folder(opened: AsyncExitStack) -> Path:
+    return Path(opened.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
 
 
 def _read_index(

@@ -1,22 +1,38 @@
-"""An app on the extension that has no policy, for the tests of the host and of the worker."""
+"""An app on the extension that has no policy, for the tests of the hosts."""
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import azure.functions as func
 
+AT_IMPORT = {
+    "cwd": str(Path.cwd()),
+    "last": sys.path[-1],
+    "placeholder": os.environ.get("OF_THE_PLACEHOLDER"),
+}
 sys.path.append(str(Path(__file__).parents[3]))
+
+from azurefunctions.extensions import base
 
 import shared.functions.extension  # noqa: F401 - the worker serves HTTP with it
 from shared.functions.http import Receive, Request, Response, Send
 
+AT_IMPORT = {
+    "cwd": str(Path.cwd()),
+    "folder": sys.path[-2],  # the last, before the line above
+    "placeholder": os.environ.get("OF_THE_PLACEHOLDER"),
+}
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
-SET_BY_THE_HOST = {"host", "x-forwarded-host", "x-ms-invocation-id"}
+
+
+def as_json(value: object, status: int = 200) -> Response:
+    return Response(status, {b"x-own": b"1"}, json.dumps(value).encode())
 
 
 async def parts_of(receive: Receive) -> AsyncIterator[bytes]:
@@ -35,7 +51,7 @@ async def until_the_client_leaves(receive: Receive) -> None:
 
 @app.route("plain/{one}/{*rest}", methods=["GET", "POST", "DELETE"])
 async def plain(req: Request) -> Response:
-    found: dict[str, Any] = {
+    found = {
         "method": req.method,
         "path": req.path,
         "raw": req.scope["raw_path"].decode(),
@@ -44,15 +60,21 @@ async def plain(req: Request) -> Response:
         "body": b"".join([part async for part in parts_of(req.receive)]).decode(),
         "setting": os.environ.get("A_SETTING"),
     }
-    print("plain", found["query"], flush=True)  # noqa: T201 - for the worker's log
-    return Response(201, {b"x-own": b"1"}, json.dumps(found).encode())
+    print("plain", found["query"][:100], flush=True)  # noqa: T201 - for the worker's log
+    return as_json(found, 201)
 
 
 @app.route("headers", methods=["GET"])
 async def headers(req: Request) -> Response:
-    kept = {name.decode(): value.decode() for name, value in req.scope["headers"]}
-    body = json.dumps({name: kept[name] for name in sorted(kept.keys() - SET_BY_THE_HOST)})
-    return Response(200, {}, body.encode())
+    return as_json([[name.decode(), value.decode()] for name, value in req.scope["headers"]])
+
+
+@app.route("worker", methods=["GET"])
+async def worker(req: Request) -> Response:
+    versions = [version("azure-functions"), version("azurefunctions-extensions-base")]
+    folders = [str(Path(str(module.__file__)).parent) for module in (func, base)]
+    names = [name for name in sys.modules if name.endswith(".http_v2")]
+    return as_json({**AT_IMPORT, "versions": versions, "folders": folders, "http": names})
 
 
 @app.route("result/{kind}", methods=["GET"])
@@ -62,8 +84,15 @@ async def result(req: Request):  # type: ignore[no-untyped-def] # results of any
     return {"text": "text", "empty": Response(204, {}, b"")}.get(req.path_params["kind"])
 
 
+@app.route("log/{lines}", methods=["GET"])
+async def log(req: Request) -> Response:
+    for _ in range(int(req.path_params["lines"])):
+        logging.getLogger("sample").info("a line")
+    return Response(204, {}, b"")
+
+
 class Parts(Response):
-    """Sends back the parts of the request's body, as they come."""
+    """Sends the parts of the request's body back, as they come."""
 
     async def send_to(self, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 202, "headers": [(b"x-own", b"1")]})
@@ -83,10 +112,14 @@ class Endless(Parts):
             await asyncio.sleep(0.02)
 
 
-class Cut(Parts):
-    async def parts(self, receive: Receive) -> AsyncIterator[bytes]:
-        yield b"first"
-        raise RuntimeError
+class Cut(Response):
+    """Fails after its first part, or ends without its last."""
+
+    async def send_to(self, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        if self.body == b"fail":
+            raise RuntimeError
 
 
 @app.route("echo", methods=["POST"])
@@ -99,9 +132,9 @@ async def endless(req: Request) -> Response:
     return Endless(200, {}, b"")
 
 
-@app.route("cut", methods=["GET"])
+@app.route("cut/{how}", methods=["GET"])
 async def cut(req: Request) -> Response:
-    return Cut(200, {}, b"")
+    return Cut(200, {}, req.path_params["how"].encode())
 
 
 @app.route("silent", methods=["GET"])
