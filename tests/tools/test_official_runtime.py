@@ -55,7 +55,7 @@ async def test_failed_import_is_reported_with_the_message_of_the_worker(
 
 @needs_runtime
 async def test_stale_flag_fails_an_app_that_does_not_clear_it(tmp_path: Path) -> None:
-    with pytest.raises(IndexingFailed, match="cannot load the headers function"):
+    with pytest.raises(IndexingFailed, match="cannot load the plain function"):
         await start(tmp_path, CODE + STALE, STARTS["classic with a stale flag"])
 
 

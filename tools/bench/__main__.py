@@ -25,7 +25,7 @@ def main() -> int:
     app = WORKER if AVAILABLE and not options.local else LOCAL
     try:
         found, left_out = peers.found() if options.peers else ([], {})
-        figures = report.text(run.run(plan, app, _say, found), left_out)
+        figures = report.text(run.run(plan, app, found, left_out))
     except (ChildError, Failed) as error:
         print(error, file=sys.stderr)
         return 1
@@ -38,16 +38,10 @@ def main() -> int:
     return 0
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__, allow_abbrev=False)
-    parser.add_argument(
-        "--rounds", type=_rounds, metavar="N", help="measure each figure N times (at most 50)"
-    )
-    parser.add_argument("--seconds", type=_seconds, metavar="S", help="for S seconds each (at most 30)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="measure each figure N times (at most 50)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="for S seconds each")
     parser.add_argument("--quick", action="store_true", help="a first look, in less than a minute")
     peers_help = "measure nginx and LiteLLM too; missing ones are installed into this checkout first"
     parser.add_argument("--peers", action="store_true", help=peers_help)
@@ -56,20 +50,6 @@ def _parse() -> argparse.Namespace:
     write_help = f"replace the figures in FILE, or in {PAGE.relative_to(ROOT)}, too"
     parser.add_argument("--write", type=Path, nargs="?", const=PAGE, metavar="FILE", help=write_help)
     return parser.parse_args()
-
-
-def _rounds(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 50:
-        raise ValueError
-    return number
-
-
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not 0.05 <= number <= 30:
-        raise ValueError
-    return number
 
 
 if __name__ == "__main__":

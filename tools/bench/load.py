@@ -43,7 +43,7 @@ class Tally:
     def check(self) -> None:
         """Raises Failed."""
         if self.failures.total() > self.total * _TOLERATED_SHARE:
-            raise Failed(", ".join(f"{count} x {failure}" for failure, count in self.failures.items()))
+            raise Failed(", ".join(f"{count} x {failure}" for failure, count in self.failures.most_common(5)))
 
 
 class _Connection(asyncio.Protocol):

@@ -16,31 +16,14 @@ from pathlib import Path
 from typing import Final
 
 from tools import environment
-from tools.processes import ROOT
-from tools.steps import SetupError, step
+from tools.steps import SetupError
 
 from .scenarios import MODEL
 
-NGINX_FOLDER: Final = ROOT / ".local" / "nginx"
 NGINX_PATH: Final = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
 """Debian keeps nginx where only root looks."""
 LITELLM_REQUIREMENTS: Final = Path(__file__).with_name("litellm.txt")
 
-# Lists and archives of its own: the system's stay as they are, and root is not needed.
-_FETCH: Final = """\
-set -e
-folder=$1 apt_get=$2 dpkg_deb=$3
-new=$(mktemp -d "$folder.XXXXXX")
-trap 'rm -rf "$new"' EXIT
-cd "$new"
-mkdir -p state/lists/partial cache/archives/partial tree
-set -- -q -o "Dir::State=$new/state" -o "Dir::Cache=$new/cache" -o APT::Sandbox::User=root
-"$apt_get" "$@" update
-"$apt_get" "$@" download nginx
-"$dpkg_deb" -x nginx_*.deb tree
-rm -rf "$folder"
-mv tree "$folder"
-"""
 _NGINX_CONFIG: Final = """\
 daemon off;
 master_process off;
@@ -91,12 +74,11 @@ class Peer:
     """The only `api-key` that it takes; None where it takes any."""
 
 
-def nginx(path: str = NGINX_PATH, folder: Path = NGINX_FOLDER) -> Peer:
-    """A relay in C without any policy: from `path`, or from `folder`, where Debian's package is unpacked."""
-    if sys.platform == "win32":
-        raise LeftOut("on Windows it is not the program that it is elsewhere.")
-    on_path = shutil.which("nginx", path=path)
-    binary = Path(on_path) if on_path else _nginx_from_debian(path, folder)
+def nginx(path: str = NGINX_PATH) -> Peer:
+    """A relay in C without any policy. Raises LeftOut."""
+    binary = shutil.which("nginx", path=path)
+    if sys.platform == "win32" or not binary:
+        raise LeftOut("it is not on this machine's PATH, or this is Windows. Install it.")
     run = subprocess.run([binary, "-v"], capture_output=True, text=True, errors="replace", check=False)
     output = (run.stdout + run.stderr).strip()
     if run.returncode != 0:
@@ -105,32 +87,13 @@ def nginx(path: str = NGINX_PATH, folder: Path = NGINX_FOLDER) -> Peer:
     def command(home: Path, port: int, upstream: int) -> list[str]:
         config = _NGINX_CONFIG % {"port": port, "upstream": upstream}
         (home / "nginx.conf").write_text(config, encoding="ascii")
-        return [str(binary.resolve()), "-e", "stderr", "-p", f"{home}/", "-c", "nginx.conf"]
+        return [str(Path(binary).resolve()), "-e", "stderr", "-p", f"{home}/", "-c", "nginx.conf"]
 
     return Peer(f"nginx {output.rpartition('/')[2].split()[0]}", command)
 
 
-def _nginx_from_debian(path: str, folder: Path) -> Path:
-    binary = folder / "usr" / "sbin" / "nginx"
-    if binary.exists():
-        return binary
-    apt_get, dpkg_deb = shutil.which("apt-get", path=path), shutil.which("dpkg-deb", path=path)
-    if not (apt_get and dpkg_deb):
-        raise LeftOut("it is not on this machine's PATH, and there is no apt-get to fetch it. Install it.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    title = f"fetching nginx from the system's packages, for {folder} alone"
-    try:
-        step(title, ["sh", "-c", _FETCH, "sh", str(folder), apt_get, dpkg_deb], "apt-get could not fetch it.")
-    except SetupError as error:
-        raise LeftOut(str(error)) from error
-    if not binary.exists():
-        shutil.rmtree(folder)
-        raise LeftOut("the system's package `nginx` does not hold the program. Install it.")
-    return binary
-
-
 def litellm() -> Peer:
-    """LiteLLM's proxy as its page for production has it: https://docs.litellm.ai/docs/proxy/prod."""
+    """LiteLLM's proxy, set up as https://docs.litellm.ai/docs/proxy/prod says. Raises LeftOut."""
     if sys.platform == "win32":
         raise LeftOut("its makers run it on Linux and macOS.")
     try:
@@ -167,7 +130,7 @@ ALL: Final[Mapping[str, Callable[[], Peer]]] = {"nginx": nginx, "LiteLLM": litel
 
 
 def found(every: Mapping[str, Callable[[], Peer]] = ALL) -> tuple[list[Peer], dict[str, str]]:
-    """The peers that this machine can run, and why it cannot run the others. Missing ones are fetched."""
+    """The peers that this machine can run, and why it cannot run the others. LiteLLM is installed first."""
     peers, left_out = [], {}
     for name, find in every.items():
         try:

@@ -2,9 +2,8 @@
 
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from math import nan
 from statistics import median
 
 from .results import Results
@@ -20,16 +19,13 @@ _SCENARIO_HEAD = (
 _MEGABYTE = 1_000_000
 
 
-def text(results: Results, left_out: Mapping[str, str]) -> str:
-    """`left_out` has the peers that cannot run on this machine, and why."""
-    options = " --peers" * bool(results.peers or left_out) + " --local" * (results.app == LOCAL)
+def text(results: Results) -> str:
     parts = [
-        _head(results, options),
+        _head(results),
         _table("|  | target | measured | single rounds |  |", _target_rows(results)),
         _table(_SCENARIO_HEAD, _scenario_rows(results)),
-        _table("| process | first response, s | memory at the end, MB |", _process_rows(results, left_out)),
-        _failures(results),
-        *_reasons(results, left_out),
+        _table("| process | first response, s | memory at the end, MB |", _process_rows(results)),
+        *_failures(results),
     ]
     return "\n\n".join(parts)
 
@@ -45,22 +41,28 @@ def _table(head: str, rows: Iterable[list[str]]) -> str:
     return "\n".join([head, *(f"| {' | '.join(line)} |" for line in (dashes, *rows))])
 
 
-def _head(results: Results, options: str) -> str:
+def _head(results: Results) -> str:
+    options = " --peers" * bool(results.peers or results.faults) + " --local" * (results.app == LOCAL)
     plan, python = results.plan, f"{platform.python_implementation()} {platform.python_version()}"
     return (
         f"Written by `python3 dev.py bench{options} --write` on {datetime.now(UTC):%Y-%m-%d}: "
-        f"{os.cpu_count()} cores, {platform.system()} on {platform.machine()}, {python}, {plan.rounds} rounds "
-        f"of {plan.seconds:g} s for each figure, after {plan.warm_seconds:g} s that do not count. The targets "
-        f"are for `{results.app}`."
+        f"{os.cpu_count()} cores, {platform.system()} on {platform.machine()}, {python}, {plan.rounds} "
+        f"rounds of {plan.seconds:g} s for each figure, after {plan.warm_seconds:g} s that do not count. The "
+        f"targets are for `{results.app}`."
     )
 
 
 def _target_rows(results: Results) -> Iterator[list[str]]:
     app, ratios = results.app, results.ratios
     plain, slow = PLAIN_16.name, SLOW_64.name
-    yield _target(f"{plain}: requests a second, ratio", "at least 0.85", ratios(PLAIN_16, app, "rate"))
-    yield _target(f"{plain}: CPU for a request, ratio", "at most 1.2", ratios(PLAIN_16, app, "cpu"))
-    yield _target("streams at full speed: chunks a second, ratio", "at least 1", ratios(STREAMS, app, "rate"))
+    rate, cpu, streams = (
+        ratios(PLAIN_16, app, "rate"),
+        ratios(PLAIN_16, app, "cpu"),
+        ratios(STREAMS, app, "rate"),
+    )
+    yield _target(f"{plain}: requests a second, ratio", "at least 0.85", rate)
+    yield _target(f"{plain}: CPU for a request, ratio", "at most 1.2", cpu)
+    yield _target("streams at full speed: chunks a second, ratio", "at least 1", streams)
     yield _target("50 paced streams: delay p99, ratio", "at most 1.5", ratios(PACED, app, "p99"))
     above = results.differences(SLOW_64, app, "p50")
     yield _target(f"{slow}: p50 above the pass-through's, ms", "at most 3", above)
@@ -94,31 +96,33 @@ def _scenario_rows(results: Results) -> Iterator[list[str]]:
     for scenario in SCENARIOS:
         for name in results.targets(scenario):
             title = f"{scenario.name}: {scenario.unit}" if name == results.app else ""
-            failed = results.fault(name, scenario)
-            yield [title, name, *(["failed", *[""] * 7] if failed else _figures(results, scenario, name))]
+            yield [title, name, *_figures(results, scenario, name)]
 
 
 def _figures(results: Results, scenario: Scenario, name: str) -> list[str]:
-    def cell(figure: str, form: str) -> str:
-        return _median(results.values(scenario, name, figure), form)
+    def cell(figure: str, form: str, shown: bool = True) -> str:
+        return _median(results.values(scenario, name, figure), form) if shown else ""
 
     def ratio(figure: str) -> str:
-        has_one = name not in {PASSTHROUGH, UPSTREAM} and not scenario.app_only
-        return f"{median(results.ratios(scenario, name, figure) or [nan]):.3f}" if has_one else ""
+        compared = name not in {PASSTHROUGH, UPSTREAM} and not scenario.app_only
+        values = results.ratios(scenario, name, figure) if compared else []
+        return f"{median(values):.3f}" if values else ""
 
     def busy(figure: str) -> str:
-        return f"{median(results.values(scenario, name, figure) or [nan]):.2f}"
+        values = results.values(scenario, name, figure)
+        return f"{median(values):.2f}" if values else "-"
 
-    counts_table_calls = name == results.app and not scenario.paced  # whose streams outlast a sample
+    delays = scenario.has_delays
     return [
         cell("rate", "{:,.0f}"),
         ratio("rate"),
         cell("cpu", "{:.3f}"),
         ratio("cpu"),
-        cell("p50", "{:.2f}") if scenario.has_delays else "",
-        cell("p99", "{:.2f}") if scenario.has_delays else "",
-        cell("table_calls", "{:.3f}") if counts_table_calls else "",
-        " / ".join(map(busy, ("busy", "generator_busy", "upstream_busy"))).replace("nan", "-"),
+        cell("p50", "{:.2f}", delays),
+        cell("p99", "{:.2f}", delays),
+        # not of paced streams, which outlast a sample
+        cell("table_calls", "{:.3f}", name == results.app and not scenario.paced),
+        " / ".join(map(busy, ("busy", "generator_busy", "upstream_busy"))),
     ]
 
 
@@ -128,26 +132,14 @@ def _median(values: list[float], form: str) -> str:
     return form.format(median(values)) + (f" ({spread})" if spread else "") if values else "-"
 
 
-def _process_rows(results: Results, left_out: Mapping[str, str]) -> Iterator[list[str]]:
+def _process_rows(results: Results) -> Iterator[list[str]]:
     for name in results.proxies:
         starts, memory = results.first_response_seconds.get(name, []), results.resident.get(name)
-        first = _median(starts, "{:.2f}") if starts else "did not start"
-        yield [name, first, f"{memory / _MEGABYTE:.0f}" if memory else "-"]
-    for name in left_out:
-        yield [name, "left out", "-"]
+        yield [name, _median(starts, "{:.2f}"), f"{memory / _MEGABYTE:.0f}" if memory else "-"]
 
 
-def _failures(results: Results) -> str:
-    if not results.failures:
-        return "Every other response was right." if results.faults else "Every response was right."
+def _failures(results: Results) -> Iterator[str]:
     wrong = "; ".join(f"{count} x {failure}" for failure, count in results.failures.items())
-    return f"Wrong responses: {wrong}."
-
-
-def _reasons(results: Results, left_out: Mapping[str, str]) -> Iterator[str]:
-    """The peers without figures. Lines of other programs are quoted as they are."""
-    reasons = {f"{name} is left out": reason for name, reason in left_out.items()}
-    for (name, scenario), fault in results.faults.items():
-        reasons[f'{name} failed in "{scenario.name}"' if scenario else f"{name} did not start"] = fault
-    for title, reason in reasons.items():
-        yield f"{title}:\n\n" + "\n".join(f"    {line}" for line in reason.splitlines())
+    yield f"Wrong responses: {wrong}." if wrong else "Every response that counts was right."
+    for name, fault in results.faults.items():  # lines of other programs are quoted as they are
+        yield f"{name} took no further part:\n\n" + "\n".join(f"    {line}" for line in fault.splitlines())

@@ -53,19 +53,15 @@ class Results:
     """Responses of the app so far, and the bytes that it occupied then."""
     resident: dict[str, int] = field(default_factory=dict)
     """The bytes that each target occupied at its last sample."""
-    faults: dict[tuple[str, Scenario | None], str] = field(default_factory=dict)
-    """Why a peer has no figures in a scenario; or, with None, in any."""
+    faults: dict[str, str] = field(default_factory=dict)
+    """Why a peer was left out, or for which fault it took no further part."""
 
     @property
     def proxies(self) -> tuple[str, ...]:
         return (self.app, PASSTHROUGH, *self.peers)
 
     def targets(self, scenario: Scenario) -> tuple[str, ...]:
-        """The targets of a scenario, with or without a fault."""
         return (self.app,) if scenario.app_only else (*self.proxies, UPSTREAM)
-
-    def fault(self, name: str, scenario: Scenario) -> str | None:
-        return self.faults.get((name, None)) or self.faults.get((name, scenario))
 
     def values(self, scenario: Scenario, name: str, figure: str) -> list[float]:
         """A figure is the name of a field of `Sample`. One value for each take that has it."""

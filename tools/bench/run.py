@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from math import nan
 from operator import sub
 from pathlib import Path
@@ -27,32 +29,33 @@ _QUIET_SECONDS: Final = 5
 """The longest wait for a target to become idle."""
 
 
-def run(plan: Plan, app: str, say: Callable[[str], None], peers: Sequence[Peer] = ()) -> Results:
+def run(
+    plan: Plan, app: str, peers: Sequence[Peer] = (), left_out: Mapping[str, str] | None = None
+) -> Results:
     """Raises ChildError or Failed, but not for a fault of a peer: that is among the results."""
-    results = Results(plan, app, tuple(peer.name for peer in peers))
+    results = Results(plan, app, tuple(peer.name for peer in peers), faults={**(left_out or {})})
     with (
         Azurite(None) as azurite,
         tempfile.TemporaryDirectory() as folder,
         asyncio.Runner(loop_factory=loops.new) as runner,
     ):
-        runner.run(_run(results, azurite.port, Path(folder), say, peers))
+        launcher = Launcher(Path(folder), peers={peer.name: peer for peer in peers})
+        runner.run(_run(results, azurite.port, launcher))
     return results
 
 
-async def _run(
-    results: Results, tables_port: int, folder: Path, say: Callable[[str], None], peers: Sequence[Peer]
-) -> None:
-    async with TableRelay(tables_port).open() as relay, Launcher(folder).start(UPSTREAM) as upstream:
+async def _run(results: Results, tables_port: int, launcher: Launcher) -> None:
+    async with TableRelay(tables_port).open() as relay, launcher.start(UPSTREAM) as upstream:
         tables = (
             f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
             f"TableEndpoint=http://127.0.0.1:{relay.port}/{ACCOUNT};"
         )
-        launcher = Launcher(folder, tables, upstream.port, {peer.name: peer for peer in peers})
+        launcher = replace(launcher, tables=tables, upstream_port=upstream.port)
         await launcher.seed()
         rounds = _Rounds(results, launcher, relay, upstream)
         async with rounds.all_started():
             for number in range(results.plan.rounds):
-                say(f"round {number + 1} of {results.plan.rounds}")
+                print(f"round {number + 1} of {results.plan.rounds}", file=sys.stderr, flush=True)
                 await rounds.start_each(number)
                 await rounds.measure_all(number)
             await rounds.fill_memory()
@@ -110,45 +113,46 @@ class _Rounds:
     async def all_started(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             for name in self._results.proxies:
-                with self._keeping_faults(name):
+                with self._keeping_fault(name):
                     self._targets[name] = await stack.enter_async_context(self._launcher.start(name))
             yield
 
     async def start_each(self, number: int) -> None:
         """One more start of each, beside those that serve, for the time to the first response."""
-        for name in _rotated(self._results.proxies, number):
-            if (name, None) not in self._results.faults:
-                with self._keeping_faults(name):
-                    async with self._launcher.start(name) as target:
-                        seconds = target.first_response_seconds
-                    self._results.first_response_seconds.setdefault(name, []).append(seconds)
+        for name in self._in_turn(self._results.proxies, number):
+            with self._keeping_fault(name):
+                async with self._launcher.start(name) as target:
+                    seconds = target.first_response_seconds
+                self._results.first_response_seconds.setdefault(name, []).append(seconds)
 
     async def measure_all(self, number: int) -> None:
         for scenario, take in ((one, take) for one in SCENARIOS for take in range(one.takes)):
-            for name in _rotated(self._results.targets(scenario), number + take):
-                if not self._results.fault(name, scenario):
-                    with self._keeping_faults(name, scenario):
-                        sample = await self._measure(scenario, self._targets[name])
-                        self._results.samples.setdefault((scenario, name), []).append(sample)
-                    await _becomes_quiet(self._targets[name])
+            for name in self._in_turn(self._results.targets(scenario), number + take):
+                with self._keeping_fault(name, f'in "{scenario.name}": '):
+                    sample = await self._measure(scenario, self._targets[name])
+                    self._results.samples.setdefault((scenario, name), []).append(sample)
+                await _becomes_quiet(self._targets[name])
 
     async def fill_memory(self) -> None:
         plan, until = self._results.plan, perf_counter() + self._results.plan.memory_seconds
         while self._responses < plan.memory_responses and perf_counter() < until:
             await self._measure(PLAIN_16, self._targets[self._results.app])
 
+    def _in_turn(self, names: tuple[str, ...], number: int) -> list[str]:
+        """Another begins in each round: each is disturbed in turn by the one before."""
+        first = number % len(names)
+        return [name for name in names[first:] + names[:first] if name not in self._results.faults]
+
     @contextmanager
-    def _keeping_faults(self, name: str, scenario: Scenario | None = None) -> Iterator[None]:
-        """Keeps the fault of a peer. One of our own ends the run."""
+    def _keeping_fault(self, name: str, where: str = "") -> Iterator[None]:
+        """A peer takes no further part after a fault. One of our own ends the run."""
         try:
             yield
         except (ChildError, Failed, OSError) as error:
             if name not in self._results.peers:
                 raise
-            text = str(error)
-            if scenario:
-                text = f"{text[:1000]}. Its last lines:\n{last_lines(self._targets[name].log)}"
-            self._results.faults[name, scenario] = text
+            log = f". Its last lines:\n{last_lines(self._targets[name].log)}" if where else ""
+            self._results.faults[name] = f"{where}{error}{log}"
 
     async def _measure(self, scenario: Scenario, target: Target) -> Sample:
         plan = self._results.plan
@@ -210,9 +214,3 @@ async def _becomes_quiet(target: Target) -> None:
         if not after - before >= _QUIET * 0.1:  # true for nan too
             return
         before = after
-
-
-def _rotated(names: tuple[str, ...], number: int) -> tuple[str, ...]:
-    """Another is the first in each round: each is disturbed in turn by the one before."""
-    first = number % len(names)
-    return names[first:] + names[:first]

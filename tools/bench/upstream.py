@@ -105,17 +105,13 @@ class _Connection(asyncio.Protocol):
             go_on()
 
 
-async def _serve() -> None:
+async def main() -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Connection(loop), "127.0.0.1", 0, backlog=2048)
     print(f"upstream on http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
 
-def main() -> None:
-    with asyncio.Runner(loop_factory=loops.new) as runner:
-        runner.run(_serve())
-
-
 if __name__ == "__main__":
-    main()
+    with asyncio.Runner(loop_factory=loops.new) as runner:
+        runner.run(main())

@@ -11,7 +11,7 @@ from pathlib import Path
 from tools import loops
 
 from .host import FunctionsHost
-from .routes import AppFault, Route
+from .routes import AppFault
 
 
 def main() -> int:
@@ -31,7 +31,6 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.functions_host", description=__doc__)
     parser.add_argument("--app", type=Path, default=Path(), help="function_app.py or its directory")
     parser.add_argument("--port", type=int, default=7071, help="0 takes any free port")
-    parser.add_argument("--routes", action="store_true", help="list the routes")
     return parser.parse_args()
 
 
@@ -39,8 +38,6 @@ async def _serve(options: argparse.Namespace) -> None:
     stopping = _stop_signal(asyncio.get_running_loop())
     async with FunctionsHost(options.app, port=options.port) as host:
         print(f"Functions host on {host.url}", flush=True)
-        if options.routes:
-            print("\n".join(map(_describe, host.functions.routes.ordered)), flush=True)
         await stopping.wait()
 
 
@@ -55,11 +52,6 @@ def _stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     return stopping
-
-
-def _describe(route: Route) -> str:
-    methods = ",".join(sorted(route.methods)) or "any method"
-    return f"{methods:12} /{route.template}  ({route.function})"
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ class OfficialRuntime:
     async def run_timer(self, name: str) -> None:
         """Invokes a timer function, and waits until it has run."""
         value = json.dumps({"IsPastDue": False, "Schedule": {}, "ScheduleStatus": None})
-        await self._worker.invoke_with(name, str(uuid4()), {"json": value})
+        await self._worker.invoke(name, str(uuid4()), {"json": value})
 
     def worker_log(self) -> str:
         """All that the worker has written on its standard output and error."""

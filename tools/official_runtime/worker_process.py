@@ -105,18 +105,15 @@ class CloudWorker:
     async def close(self) -> None:
         await self._session.close()
 
-    def invoke(self, function: str, invocation_id: str, http: dict[str, Any]) -> Awaitable[object]:
-        return self.invoke_with(function, invocation_id, {"http": http})
-
-    def invoke_with(self, function: str, invocation_id: str, data: dict[str, Any]) -> Awaitable[object]:
+    def invoke(self, function: str, invocation_id: str, data: dict[str, Any]) -> Awaitable[object]:
         function_id, parameter = self._functions[function]
         invocation = {"function_id": function_id, "parameter": parameter, "data": data}
         return self._process.give("invoke", invocation_id=invocation_id, **invocation)
 
     async def forward(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = _Client(receive)
-        forwarding = asyncio.create_task(self._forward(scope, client, send))
-        leaving = asyncio.create_task(client.left())
+        body_read = asyncio.Event()
+        forwarding = asyncio.create_task(self._forward(scope, _body(receive, body_read), send))
+        leaving = asyncio.create_task(_leaves(receive, body_read))
         await asyncio.wait({forwarding, leaving}, return_when=asyncio.FIRST_COMPLETED)
         leaving.cancel()
         if forwarding.done():
@@ -125,7 +122,7 @@ class CloudWorker:
         await asyncio.wait({forwarding})
         return None
 
-    async def _forward(self, scope: Scope, client: "_Client", send: Send) -> None:
+    async def _forward(self, scope: Scope, body: AsyncIterator[bytes], send: Send) -> None:
         target = (scope["raw_path"] + b"?" * bool(scope["query_string"]) + scope["query_string"]).decode()
         kept = [(name, value) for name, value in scope["headers"] if name not in _HOP_BY_HOP]
         chunked = any(name == b"transfer-encoding" for name, _ in scope["headers"])
@@ -133,7 +130,7 @@ class CloudWorker:
             scope["method"],
             URL(self._url + target, encoded=True),
             headers=CIMultiDict((name.decode(), value.decode()) for name, value in kept),
-            data=client.body() if chunked else await anext(client.body()) or None,
+            data=body if chunked else await anext(body) or None,
             allow_redirects=False,
         ) as response:
             fields = [one for one in response.raw_headers if one[0].lower() not in _HOP_BY_HOP]
@@ -143,25 +140,18 @@ class CloudWorker:
         await send({"type": "http.response.body"})
 
 
-class _Client:
-    """What comes from the client: its body, and then that it leaves."""
+async def _body(receive: Receive, body_read: asyncio.Event) -> AsyncIterator[bytes]:
+    while not body_read.is_set():
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError("The client left before its body was complete.")
+        if not message["more_body"]:
+            body_read.set()
+        yield message["body"]
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._body_read = asyncio.Event()
 
-    async def body(self) -> AsyncIterator[bytes]:
-        more = True
-        while more:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ConnectionResetError("The client left before its body was complete.")
-            more = message["more_body"]
-            if not more:
-                self._body_read.set()
-            yield message["body"]
-
-    async def left(self) -> None:
-        await self._body_read.wait()
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+async def _leaves(receive: Receive, body_read: asyncio.Event) -> None:
+    """Returns when the client leaves."""
+    await body_read.wait()
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -10,15 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import azure.functions as func
-
-AT_IMPORT = {
-    "cwd": str(Path.cwd()),
-    "last": sys.path[-1],
-    "placeholder": os.environ.get("OF_THE_PLACEHOLDER"),
-}
-sys.path.append(str(Path(__file__).parents[3]))
-
 from azurefunctions.extensions import base
+
+sys.path.append(str(Path(__file__).parents[3]))
 
 import shared.functions.extension  # noqa: F401 - the worker serves HTTP with it
 from shared.functions.http import Receive, Request, Response, Send
@@ -92,24 +86,20 @@ async def log(req: Request) -> Response:
 
 
 class Parts(Response):
-    """Sends the parts of the request's body back, as they come."""
+    """Sends the parts of the request's body back as they come, or chunks without end."""
 
     async def send_to(self, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 202, "headers": [(b"x-own", b"1")]})
-        async for part in self.parts(receive):
+        async for part in endless_parts(receive) if self.body == b"endless" else parts_of(receive):
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    def parts(self, receive: Receive) -> AsyncIterator[bytes]:
-        return parts_of(receive)
 
-
-class Endless(Parts):
-    async def parts(self, receive: Receive) -> AsyncIterator[bytes]:
-        left = asyncio.create_task(until_the_client_leaves(receive))
-        while not left.done():
-            yield b"chunk"
-            await asyncio.sleep(0.02)
+async def endless_parts(receive: Receive) -> AsyncIterator[bytes]:
+    left = asyncio.create_task(until_the_client_leaves(receive))
+    while not left.done():
+        yield b"chunk"
+        await asyncio.sleep(0.02)
 
 
 class Cut(Response):
@@ -129,7 +119,7 @@ async def echo(req: Request) -> Response:
 
 @app.route("endless", methods=["GET"])
 async def endless(req: Request) -> Response:
-    return Endless(200, {}, b"")
+    return Parts(202, {}, b"endless")
 
 
 @app.route("cut/{how}", methods=["GET"])
