@@ -43,7 +43,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, metavar="N", help="measure each figure N times (at most 50)")
     parser.add_argument("--seconds", type=float, metavar="S", help="for S seconds each")
     parser.add_argument("--quick", action="store_true", help="a first look, in less than a minute")
-    peers_help = "measure nginx and LiteLLM too; missing ones are installed into this checkout first"
+    peers_help = "measure nginx, where it is installed, and LiteLLM, which is installed into .venvs first"
     parser.add_argument("--peers", action="store_true", help=peers_help)
     local_help = "run the app in the local Functions host, not in the worker library of the cloud"
     parser.add_argument("--local", action="store_true", help=local_help)
