@@ -23,7 +23,7 @@ from tools.bench.scenarios import (
     Scenario,
     requests,
 )
-from tools.bench.targets import LOCAL, PASSTHROUGH, UPSTREAM, WORKER, Launcher
+from tools.bench.targets import LOCAL, PASSTHROUGH, UPSTREAM, WORKER, our_program, started
 from tools.bench.upstream import CHUNKS
 from tools.official_runtime import AVAILABLE
 from tools.processes import ROOT
@@ -36,8 +36,8 @@ async def test_every_chunk_of_every_stream_is_counted(
 ) -> None:
     scenario = replace(scenario, connections=2)
     async with (
-        Launcher(tmp_path).start(UPSTREAM) as upstream,
-        Launcher(tmp_path, upstream_port=upstream.port).start(PASSTHROUGH) as passing,
+        started(our_program(UPSTREAM), tmp_path) as upstream,
+        started(our_program(PASSTHROUGH), tmp_path, upstream.port) as passing,
         load.running((upstream if through == UPSTREAM else passing).port, scenario) as tally,
     ):
         while tally.responses < 2:  # noqa: ASYNC110 - a tally has no event
@@ -55,7 +55,8 @@ async def test_every_chunk_of_every_stream_is_counted(
 
 
 async def test_chunks_count_when_they_arrive_though_no_stream_ends(tmp_path: Path) -> None:
-    async with Launcher(tmp_path).start(UPSTREAM) as upstream, load.running(upstream.port, PACED) as tally:
+    upstream = started(our_program(UPSTREAM), tmp_path)
+    async with upstream as target, load.running(target.port, PACED) as tally:
         for _ in range(2):
             tally.reset()
             while len(tally.delays) < 200:  # noqa: ASYNC110 - likewise
@@ -66,8 +67,8 @@ async def test_chunks_count_when_they_arrive_though_no_stream_ends(tmp_path: Pat
 async def test_wrong_response_fails_the_load(tmp_path: Path) -> None:
     garbage = b"POST / HTTP/1.1\r\nhost: x\r\nexpect: nonsense\r\ncontent-length: 2\r\n\r\n{}"
     async with (
-        Launcher(tmp_path).start(UPSTREAM) as upstream,
-        Launcher(tmp_path, upstream_port=upstream.port).start(PASSTHROUGH) as passing,
+        started(our_program(UPSTREAM), tmp_path) as upstream,
+        started(our_program(PASSTHROUGH), tmp_path, upstream.port) as passing,
     ):
         with pytest.raises(load.Failed, match="status 417"):
             await load.first_response(passing.port, garbage)
@@ -103,4 +104,4 @@ def test_short_run_prints_every_figure_and_replaces_those_in_the_page(tmp_path: 
     assert all(f"| {scenario.name}: " in figures for scenario in SCENARIOS)
     assert figures.count("**missed**") + figures.count("| reached |") == 9
     assert "not measured" not in figures
-    assert f"targets are for `{app}`" in figures and "Every response was right." in figures
+    assert f"targets are for `{app}`" in figures and "Every response that counts was right." in figures

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tools.bench import peers, program, report, run
-from tools.bench.peers import LeftOut, Peer
+from tools.bench import peers, report, run
+from tools.bench.peers import LeftOut
 from tools.bench.results import Plan
 from tools.bench.scenarios import PLAIN_16, SCENARIOS
-from tools.bench.targets import LOCAL, PASSTHROUGH
+from tools.bench.targets import LOCAL, PASSTHROUGH, Program
 from tools.processes import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="peers take part on Linux and macOS")
@@ -23,20 +23,38 @@ BRIEF = Plan(rounds=1, seconds=0.5, warm_seconds=0.1, memory_responses=0)
 FIGURE = r"[\d,.]+"
 SPREAD = rf"{FIGURE} \({FIGURE} to {FIGURE}\)"
 BUSY = rf"{FIGURE} / {FIGURE} / {FIGURE}"
+BREAKING = """
+import sys
+from aiohttp import web
+from tools.bench import passthrough
+
+@web.middleware
+async def once(request, handler, good=[True]):
+    if good:
+        return await handler(request) if good.pop() else None
+    sys.stderr.write("out of order\\n")
+    return web.Response(status=500, text="broken")
+
+app = passthrough.create_app(f"http://127.0.0.1:{sys.argv[2]}")
+app.middlewares.append(once)
+web.run_app(app, port=int(sys.argv[1]), access_log=None, print=None)
+"""
 DYING = "import os, sys; sys.exit('the reason ' + ' '.join(sorted(os.environ)))"
 
 
-def small_peer(name: str, *good: int) -> Peer:
-    module = [sys.executable, "-m", "tests.tools.small_peer"]
-    return Peer(name, lambda _, *ports: [*module, *map(str, (*ports, *good))], {"PYTHONPATH": str(ROOT)})
+def small_peer(name: str, *code: str) -> Program:
+    """Runs Python code, with the ports to serve on and of the upstream as its arguments."""
+    python = peers.ending_with_parent(sys.executable, *code)
+    env = peers.environment(PYTHONPATH=str(ROOT))
+    return Program(name, lambda _, *ports: [*python, *map(str, ports)], env)
 
 
 @pytest.fixture(scope="module")
 def figures() -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("A_SECRET_OF_OURS", "x")
-        dying = Peer("dying", lambda *_: [sys.executable, "-c", DYING])
-        taking_part = [small_peer("honest"), small_peer("breaking", 1), dying]
+        honest = small_peer("honest", "-m", "tools.bench.passthrough")
+        taking_part = [honest, small_peer("breaking", "-c", BREAKING), small_peer("dying", "-c", DYING)]
         results = run.run(BRIEF, LOCAL, taking_part, {"absent": "it is not here. Install it."})
     return report.text(results)
 
@@ -71,7 +89,7 @@ def test_peer_that_does_not_start_is_reported_with_its_last_lines_and_has_none_o
 ) -> None:
     assert "| dying | - | - |" in figures
     assert "exit status 1" in figures
-    assert re.search(r"    the reason HOME (LC_CTYPE )?PATH$", figures, re.MULTILINE)
+    assert re.search(r"    the reason HOME (LC_CTYPE )?PATH PYTHONPATH$", figures, re.MULTILINE)
     assert "A_SECRET_OF_OURS" not in figures
 
 
@@ -80,7 +98,7 @@ def test_peer_that_cannot_run_here_is_left_out_with_the_reason(figures: str) -> 
 
 
 def test_peer_that_is_left_out_leaves_the_others_in() -> None:
-    def missing() -> Peer:
+    def missing() -> Program:
         raise LeftOut("why")
 
     taking_part, left_out = peers.found({"one": missing, "two": lambda: small_peer("two")})
@@ -88,7 +106,7 @@ def test_peer_that_is_left_out_leaves_the_others_in() -> None:
 
 
 def test_peer_is_the_process_that_was_started_and_ends_with_its_parent() -> None:
-    command = [sys.executable, "-I", program.__file__, "/bin/sh", "-c", "echo $$; exec sleep 60"]
+    command = peers.ending_with_parent("/bin/sh", "-c", "echo $$; exec sleep 60")
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stdin
         assert int(process.stdout.readline()) == process.pid
@@ -105,7 +123,7 @@ def test_nginx_on_the_path_is_used(tmp_path: Path) -> None:
     write_script(tmp_path / "nginx", "echo nginx version: nginx/1.2.3 '(Some)' >&2")
     peer = peers.nginx(str(tmp_path))
     assert peer.name == "nginx 1.2.3"
-    assert peer.command(tmp_path, 1234, 5678)[0] == str(tmp_path / "nginx")
+    assert peer.command(tmp_path, 1234, 5678)[3] == str(tmp_path / "nginx")
     config = (tmp_path / "nginx.conf").read_text()
     assert "listen 127.0.0.1:1234 " in config
     assert "server 127.0.0.1:5678;" in config

@@ -1,7 +1,9 @@
-"""A bare relay, to measure the app against: the least that forwards a chat completion with aiohttp."""
+"""`python -m tools.bench.passthrough PORT UPSTREAM_PORT`: a bare relay, to measure the app against.
+
+It does the least that forwards a chat completion with aiohttp.
+"""
 
 import asyncio
-import socket
 import sys
 from collections.abc import AsyncIterator
 
@@ -42,13 +44,9 @@ def create_app(upstream: str) -> web.Application:
     return app
 
 
-def main() -> None:
-    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+if __name__ == "__main__":
+    PORT, UPSTREAM_PORT = sys.argv[1:3]
     loop = loops.new()
     asyncio.set_event_loop(loop)
-    print(f"pass-through on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    web.run_app(create_app(sys.argv[1]), sock=listener, access_log=None, print=None, loop=loop)
-
-
-if __name__ == "__main__":
-    main()
+    app = create_app(f"http://127.0.0.1:{UPSTREAM_PORT}")
+    web.run_app(app, host="127.0.0.1", port=int(PORT), access_log=None, print=None, backlog=2048, loop=loop)

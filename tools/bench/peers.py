@@ -11,14 +11,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tools import environment
+from tools import environment as environments
 from tools.steps import SetupError
 
+from . import program
 from .scenarios import MODEL
+from .targets import Program
 
 NGINX_PATH: Final = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
 """Debian keeps nginx where only root looks."""
@@ -59,22 +60,7 @@ class LeftOut(Exception):
     """The peer cannot take part on this machine. The message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    name: str
-    """With its version."""
-    command: Callable[[Path, int, int], list[str]]
-    """The command line, given an empty folder to run in, the port to serve on and the upstream's port.
-
-    It may write a configuration into the folder. The program's path is absolute.
-    """
-    env: Mapping[str, str] = field(default_factory=dict)
-    """Its whole environment, besides PATH and a HOME."""
-    credential: str | None = None
-    """The only `api-key` that it takes; None where it takes any."""
-
-
-def nginx(path: str = NGINX_PATH) -> Peer:
+def nginx(path: str = NGINX_PATH) -> Program:
     """A relay in C without any policy. Raises LeftOut."""
     binary = shutil.which("nginx", path=path)
     if sys.platform == "win32" or not binary:
@@ -87,17 +73,19 @@ def nginx(path: str = NGINX_PATH) -> Peer:
     def command(home: Path, port: int, upstream: int) -> list[str]:
         config = _NGINX_CONFIG % {"port": port, "upstream": upstream}
         (home / "nginx.conf").write_text(config, encoding="ascii")
-        return [str(Path(binary).resolve()), "-e", "stderr", "-p", f"{home}/", "-c", "nginx.conf"]
+        return ending_with_parent(
+            str(Path(binary).resolve()), "-e", "stderr", "-p", f"{home}/", "-c", "nginx.conf"
+        )
 
-    return Peer(f"nginx {output.rpartition('/')[2].split()[0]}", command)
+    return Program(f"nginx {output.rpartition('/')[2].split()[0]}", command, environment())
 
 
-def litellm() -> Peer:
+def litellm() -> Program:
     """LiteLLM's proxy, set up as https://docs.litellm.ai/docs/proxy/prod says. Raises LeftOut."""
     if sys.platform == "win32":
         raise LeftOut("its makers run it on Linux and macOS.")
     try:
-        python = environment.beside("litellm", LITELLM_REQUIREMENTS)
+        python = environments.beside("litellm", LITELLM_REQUIREMENTS)
     except SetupError as error:
         raise LeftOut(str(error)) from error
     (version,) = re.findall(r"(?m)^litellm==(\S+)", LITELLM_REQUIREMENTS.read_text(encoding="utf-8"))
@@ -121,15 +109,24 @@ def litellm() -> Peer:
             "--num_workers",
             "1",
         ]
-        return [str(python.with_name("litellm")), *options]
+        return ending_with_parent(str(python.with_name("litellm")), *options)
 
-    return Peer(f"LiteLLM {version}", command, {**_LITELLM_ENV, "LITELLM_MASTER_KEY": key}, key)
-
-
-ALL: Final[Mapping[str, Callable[[], Peer]]] = {"nginx": nginx, "LiteLLM": litellm}
+    return Program(f"LiteLLM {version}", command, environment(LITELLM_MASTER_KEY=key, **_LITELLM_ENV), key)
 
 
-def found(every: Mapping[str, Callable[[], Peer]] = ALL) -> tuple[list[Peer], dict[str, str]]:
+def ending_with_parent(*command: str) -> list[str]:
+    return [sys.executable, "-I", program.__file__, *command]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Nothing of ours but PATH, so no secret reaches a peer. It gets a HOME of its own."""
+    return {"PATH": os.environ.get("PATH", os.defpath), **variables}
+
+
+ALL: Final[Mapping[str, Callable[[], Program]]] = {"nginx": nginx, "LiteLLM": litellm}
+
+
+def found(every: Mapping[str, Callable[[], Program]] = ALL) -> tuple[list[Program], dict[str, str]]:
     """The peers that this machine can run, and why it cannot run the others. LiteLLM is installed first."""
     peers, left_out = [], {}
     for name, find in every.items():

@@ -5,8 +5,13 @@ import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import replace
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from math import nan
 from operator import sub
 from pathlib import Path
@@ -18,10 +23,9 @@ from tools.azurite import ACCOUNT, KEY, Azurite
 from tools.processes import ChildError
 
 from .load import Failed, Tally, running
-from .peers import Peer
 from .results import Plan, Results, Sample
 from .scenarios import PLAIN_16, SCENARIOS, Scenario
-from .targets import UPSTREAM, Launcher, Target, last_lines
+from .targets import PASSTHROUGH, UPSTREAM, Program, Target, last_lines, our_program, seed, started
 
 _QUIET: Final = 0.3
 """Part of a core. An idle target stays below it."""
@@ -30,7 +34,7 @@ _QUIET_SECONDS: Final = 5
 
 
 def run(
-    plan: Plan, app: str, peers: Sequence[Peer] = (), left_out: Mapping[str, str] | None = None
+    plan: Plan, app: str, peers: Sequence[Program] = (), left_out: Mapping[str, str] | None = None
 ) -> Results:
     """Raises ChildError or Failed, but not for a fault of a peer: that is among the results."""
     results = Results(plan, app, tuple(peer.name for peer in peers), faults={**(left_out or {})})
@@ -39,20 +43,22 @@ def run(
         tempfile.TemporaryDirectory() as folder,
         asyncio.Runner(loop_factory=loops.new) as runner,
     ):
-        launcher = Launcher(Path(folder), peers={peer.name: peer for peer in peers})
-        runner.run(_run(results, azurite.port, launcher))
+        runner.run(_run(results, azurite.port, Path(folder), peers))
     return results
 
 
-async def _run(results: Results, tables_port: int, launcher: Launcher) -> None:
-    async with TableRelay(tables_port).open() as relay, launcher.start(UPSTREAM) as upstream:
+async def _run(results: Results, tables_port: int, folder: Path, peers: Sequence[Program]) -> None:
+    async with (
+        TableRelay(tables_port).open() as relay,
+        started(our_program(UPSTREAM), folder) as upstream,
+    ):
         tables = (
             f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
             f"TableEndpoint=http://127.0.0.1:{relay.port}/{ACCOUNT};"
         )
-        launcher = replace(launcher, tables=tables, upstream_port=upstream.port)
-        await launcher.seed()
-        rounds = _Rounds(results, launcher, relay, upstream)
+        await seed(tables, upstream.port)
+        programs = [our_program(results.app, tables), our_program(PASSTHROUGH), *peers]
+        rounds = _Rounds(results, programs, folder, relay, upstream)
         async with rounds.all_started():
             for number in range(results.plan.rounds):
                 print(f"round {number + 1} of {results.plan.rounds}", file=sys.stderr, flush=True)
@@ -101,9 +107,17 @@ class _Reading(NamedTuple):
 class _Rounds:
     """The targets, all of them running through all rounds."""
 
-    def __init__(self, results: Results, launcher: Launcher, relay: TableRelay, upstream: Target) -> None:
+    def __init__(
+        self,
+        results: Results,
+        programs: Sequence[Program],
+        folder: Path,
+        relay: TableRelay,
+        upstream: Target,
+    ) -> None:
         self._results = results
-        self._launcher = launcher
+        self._programs = {program.name: program for program in programs}
+        self._folder = folder
         self._relay = relay
         self._upstream = upstream
         self._targets = {UPSTREAM: upstream}
@@ -114,14 +128,17 @@ class _Rounds:
         async with AsyncExitStack() as stack:
             for name in self._results.proxies:
                 with self._keeping_fault(name):
-                    self._targets[name] = await stack.enter_async_context(self._launcher.start(name))
+                    self._targets[name] = await stack.enter_async_context(self._started(name))
             yield
+
+    def _started(self, name: str) -> AbstractAsyncContextManager[Target]:
+        return started(self._programs[name], self._folder, self._upstream.port)
 
     async def start_each(self, number: int) -> None:
         """One more start of each, beside those that serve, for the time to the first response."""
         for name in self._in_turn(self._results.proxies, number):
             with self._keeping_fault(name):
-                async with self._launcher.start(name) as target:
+                async with self._started(name) as target:
                     seconds = target.first_response_seconds
                 self._results.first_response_seconds.setdefault(name, []).append(seconds)
 
