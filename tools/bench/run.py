@@ -12,6 +12,7 @@ from contextlib import (
     contextmanager,
     suppress,
 )
+from dataclasses import dataclass, field
 from math import nan
 from operator import sub
 from pathlib import Path
@@ -58,7 +59,8 @@ async def _run(results: Results, tables_port: int, folder: Path, peers: Sequence
         )
         await seed(tables, upstream.port)
         programs = [our_program(results.app, tables), our_program(PASSTHROUGH), *peers]
-        rounds = _Rounds(results, programs, folder, relay, upstream)
+        by_name = {program.name: program for program in programs}
+        rounds = _Rounds(results, by_name, folder, relay, upstream, {UPSTREAM: upstream})
         async with rounds.all_started():
             for number in range(results.plan.rounds):
                 print(f"round {number + 1} of {results.plan.rounds}", file=sys.stderr, flush=True)
@@ -104,61 +106,55 @@ class _Reading(NamedTuple):
     table_calls: float
 
 
+@dataclass(slots=True)
 class _Rounds:
     """The targets, all of them running through all rounds."""
 
-    def __init__(
-        self,
-        results: Results,
-        programs: Sequence[Program],
-        folder: Path,
-        relay: TableRelay,
-        upstream: Target,
-    ) -> None:
-        self._results = results
-        self._programs = {program.name: program for program in programs}
-        self._folder = folder
-        self._relay = relay
-        self._upstream = upstream
-        self._targets = {UPSTREAM: upstream}
-        self._responses = 0
+    results: Results
+    programs: Mapping[str, Program]
+    folder: Path
+    relay: TableRelay
+    upstream: Target
+    targets: dict[str, Target] = field(default_factory=dict)
+    responses: int = 0
+    """Of the app so far."""
 
     @asynccontextmanager
     async def all_started(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for name in self._results.proxies:
+            for name in self.results.proxies:
                 with self._keeping_fault(name):
-                    self._targets[name] = await stack.enter_async_context(self._started(name))
+                    self.targets[name] = await stack.enter_async_context(self._started(name))
             yield
 
     def _started(self, name: str) -> AbstractAsyncContextManager[Target]:
-        return started(self._programs[name], self._folder, self._upstream.port)
+        return started(self.programs[name], self.folder, self.upstream.port)
 
     async def start_each(self, number: int) -> None:
         """One more start of each, beside those that serve, for the time to the first response."""
-        for name in self._in_turn(self._results.proxies, number):
+        for name in self._in_turn(self.results.proxies, number):
             with self._keeping_fault(name):
                 async with self._started(name) as target:
                     seconds = target.first_response_seconds
-                self._results.first_response_seconds.setdefault(name, []).append(seconds)
+                self.results.first_response_seconds.setdefault(name, []).append(seconds)
 
     async def measure_all(self, number: int) -> None:
         for scenario, take in ((one, take) for one in SCENARIOS for take in range(one.takes)):
-            for name in self._in_turn(self._results.targets(scenario), number + take):
+            for name in self._in_turn(self.results.targets(scenario), number + take):
                 with self._keeping_fault(name, f'in "{scenario.name}": '):
-                    sample = await self._measure(scenario, self._targets[name])
-                    self._results.samples.setdefault((scenario, name), []).append(sample)
-                await _becomes_quiet(self._targets[name])
+                    sample = await self._measure(scenario, self.targets[name])
+                    self.results.samples.setdefault((scenario, name), []).append(sample)
+                await _becomes_quiet(self.targets[name])
 
     async def fill_memory(self) -> None:
-        plan, until = self._results.plan, perf_counter() + self._results.plan.memory_seconds
-        while self._responses < plan.memory_responses and perf_counter() < until:
-            await self._measure(PLAIN_16, self._targets[self._results.app])
+        plan, until = self.results.plan, perf_counter() + self.results.plan.memory_seconds
+        while self.responses < plan.memory_responses and perf_counter() < until:
+            await self._measure(PLAIN_16, self.targets[self.results.app])
 
     def _in_turn(self, names: tuple[str, ...], number: int) -> list[str]:
         """Another begins in each round: each is disturbed in turn by the one before."""
         first = number % len(names)
-        return [name for name in names[first:] + names[:first] if name not in self._results.faults]
+        return [name for name in names[first:] + names[:first] if name not in self.results.faults]
 
     @contextmanager
     def _keeping_fault(self, name: str, where: str = "") -> Iterator[None]:
@@ -166,13 +162,13 @@ class _Rounds:
         try:
             yield
         except (ChildError, Failed, OSError) as error:
-            if name not in self._results.peers:
+            if name not in self.results.peers:
                 raise
-            log = f". Its last lines:\n{last_lines(self._targets[name].log)}" if where else ""
-            self._results.faults[name] = f"{where}{error}{log}"
+            log = f". Its last lines:\n{last_lines(self.targets[name].log)}" if where else ""
+            self.results.faults[name] = f"{where}{error}{log}"
 
     async def _measure(self, scenario: Scenario, target: Target) -> Sample:
-        plan = self._results.plan
+        plan = self.results.plan
         async with running(target.port, scenario, target.credential) as tally:
             await asyncio.sleep(plan.warm_seconds)
             warm_responses = tally.responses
@@ -182,24 +178,21 @@ class _Rounds:
             after = self._read(target)
             sample = _sample(before, after, tally)
             responses = warm_responses + tally.responses
-        if target.name in self._results.peers and not sample.rate:
+        if target.name in self.results.peers and not sample.rate:
             raise Failed(f"no response in {plan.seconds:g} s")
         for failure, count in tally.failures.items():
-            self._results.failures[f"{target.name}: {failure}"] += count
-        self._keep_memory(target, responses)
+            self.results.failures[f"{target.name}: {failure}"] += count
+        if memory := target.resident_bytes():
+            self.results.resident[target.name] = memory
+            if target.name == self.results.app:
+                self.responses += responses
+                self.results.memory.append((self.responses, memory))
         return sample
 
-    def _keep_memory(self, target: Target, responses: int) -> None:
-        if memory := target.resident_bytes():
-            self._results.resident[target.name] = memory
-            if target.name == self._results.app:
-                self._responses += responses
-                self._results.memory.append((self._responses, memory))
-
     def _read(self, target: Target) -> _Reading:
-        own, upstream = os.times(), self._upstream.cpu_seconds()
+        own, upstream = os.times(), self.upstream.cpu_seconds()
         cpu = nan if target.name == UPSTREAM else target.cpu_seconds()
-        return _Reading(perf_counter(), cpu, own.user + own.system, upstream, self._relay.requests)
+        return _Reading(perf_counter(), cpu, own.user + own.system, upstream, self.relay.requests)
 
 
 def _sample(before: _Reading, after: _Reading, tally: Tally) -> Sample:
