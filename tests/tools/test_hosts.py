@@ -213,16 +213,9 @@ async def test_worker_reports_failures_and_keeps_no_record_of_a_finished_call(ho
 
 
 @in_the_cloud_only
-async def test_log_of_the_worker_can_be_read_and_its_messages_to_the_host_are_counted(
-    host: OfficialRuntime,
-) -> None:
+async def test_log_of_the_worker_can_be_read(host: OfficialRuntime) -> None:
     await call(host.url, "/p/plain/x?code=seen")
     assert "plain code=seen" in host.worker_log()
-    counts = [(await host.worker_state()).log_messages]
-    for lines in (0, 7):
-        await call(host.url, f"/p/log/{lines}")
-        counts.append((await host.worker_state()).log_messages)
-    assert counts[2] - counts[1] == counts[1] - counts[0] + 7
 
 
 @in_the_cloud_only

@@ -68,18 +68,6 @@ def _invocation(function_id: str, parameter: str, data: dict[str, Any]) -> dict[
     return {"function_id": function_id, "input_data": [value], **_SAME_IN_ALL_INVOCATIONS}
 
 
-class _LogMessages(logging.Handler):
-    """Counts what is logged: in the cloud each is a gRPC message to the host."""
-
-    count = 0
-
-    def emit(self, _: logging.LogRecord) -> None:
-        self.count += 1
-
-
-_LOG_MESSAGES: Final = _LogMessages()
-
-
 class Worker:
     """Each public coroutine is an order that may be given. What it returns goes back as JSON."""
 
@@ -153,7 +141,6 @@ class Worker:
             "failures": self._failures,
             # private, and the only sign of what the runtime never frees
             "context_references": len(self._http.http_coordinator._context_references),
-            "log_messages": _LOG_MESSAGES.count,
             "rss_kb": _rss_kb(),
         }
 
@@ -200,7 +187,6 @@ if __name__ == "__main__":
     REPLIES = os.dup(1)
     os.dup2(2, 1)
     logging.basicConfig(level=logging.INFO)
-    logging.getLogger().addHandler(_LOG_MESSAGES)
     APP_DIRECTORY, *PLACEHOLDER = sys.argv[1:]
     if not PLACEHOLDER:
         sys.path.append(APP_DIRECTORY)

@@ -50,15 +50,11 @@ class Placeholder:
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """`failures` are the messages of failed invocations; `rss_kb` is 0 where the system does not report it.
-
-    `log_messages` counts what the worker would have sent to the host as log messages since its start.
-    """
+    """`failures` are the messages of failed invocations. `rss_kb` is 0 where the system does not report it."""
 
     invocations_in_flight: int
     failures: list[str]
     context_references: int
-    log_messages: int
     rss_kb: int
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -76,13 +75,6 @@ async def result(req: Request):  # type: ignore[no-untyped-def] # results of any
     if req.path_params["kind"] == "error":
         raise RuntimeError("secret")
     return {"text": "text", "empty": Response(204, {}, b"")}.get(req.path_params["kind"])
-
-
-@app.route("log/{lines}", methods=["GET"])
-async def log(req: Request) -> Response:
-    for _ in range(int(req.path_params["lines"])):
-        logging.getLogger("sample").info("a line")
-    return Response(204, {}, b"")
 
 
 class Parts(Response):
