@@ -44,7 +44,7 @@ DYING = "import os, sys; sys.exit('the reason ' + ' '.join(sorted(os.environ)))"
 
 def small_peer(name: str, *code: str) -> Program:
     """Runs Python code, with the ports to serve on and of the upstream as its arguments."""
-    python = peers.ending_with_parent(sys.executable, *code)
+    python = peers.ending_with_parent([sys.executable, *code])
     env = peers.environment(PYTHONPATH=str(ROOT))
     return Program(name, lambda _, *ports: [*python, *map(str, ports)], env)
 
@@ -106,7 +106,7 @@ def test_peer_that_is_left_out_leaves_the_others_in() -> None:
 
 
 def test_peer_is_the_process_that_was_started_and_ends_with_its_parent() -> None:
-    command = peers.ending_with_parent("/bin/sh", "-c", "echo $$; exec sleep 60")
+    command = peers.ending_with_parent(["/bin/sh", "-c", "echo $$; exec sleep 60"])
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stdin
         assert int(process.stdout.readline()) == process.pid

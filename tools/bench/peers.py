@@ -10,7 +10,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -73,9 +73,8 @@ def nginx(path: str = NGINX_PATH) -> Program:
     def command(home: Path, port: int, upstream: int) -> list[str]:
         config = _NGINX_CONFIG % {"port": port, "upstream": upstream}
         (home / "nginx.conf").write_text(config, encoding="ascii")
-        return ending_with_parent(
-            str(Path(binary).resolve()), "-e", "stderr", "-p", f"{home}/", "-c", "nginx.conf"
-        )
+        options = ["-e", "stderr", "-p", f"{home}/", "-c", "nginx.conf"]
+        return ending_with_parent([str(Path(binary).resolve()), *options])
 
     return Program(f"nginx {output.rpartition('/')[2].split()[0]}", command, environment())
 
@@ -109,12 +108,12 @@ def litellm() -> Program:
             "--num_workers",
             "1",
         ]
-        return ending_with_parent(str(python.with_name("litellm")), *options)
+        return ending_with_parent([str(python.with_name("litellm")), *options])
 
     return Program(f"LiteLLM {version}", command, environment(LITELLM_MASTER_KEY=key, **_LITELLM_ENV), key)
 
 
-def ending_with_parent(*command: str) -> list[str]:
+def ending_with_parent(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", program.__file__, *command]
 
 

@@ -50,7 +50,7 @@ class Placeholder:
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """`failures` are the messages of failed invocations. `rss_kb` is 0 where the system does not report it."""
+    """`failures` are the messages of failed invocations. `rss_kb` is 0 where the system has no /proc."""
 
     invocations_in_flight: int
     failures: list[str]
