@@ -30,14 +30,14 @@ from tools.bench import passthrough
 
 @web.middleware
 async def once(request, handler, good=[True]):
-    if good:
-        return await handler(request) if good.pop() else None
+    if good and good.pop():
+        return await handler(request)
     sys.stderr.write("out of order\\n")
     return web.Response(status=500, text="broken")
 
 app = passthrough.create_app(f"http://127.0.0.1:{sys.argv[2]}")
 app.middlewares.append(once)
-web.run_app(app, port=int(sys.argv[1]), access_log=None, print=None)
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)
 """
 DYING = "import os, sys; sys.exit('the reason ' + ' '.join(sorted(os.environ)))"
 
