@@ -42,13 +42,13 @@ Runs the app with everything on, a pass-through without any policy, and the upst
 prints what each can do. It takes about ten minutes; run nothing else at that time. Where Python 3.13 is
 installed, the app runs in the worker library of the cloud.
 
-  --rounds N      how often each figure is taken (5)
-  --seconds S     how long each takes (2.5)
+  --rounds N      measure each figure N times (5)
+  --seconds S     for S seconds each (2.5)
   --quick         a first look, in less than a minute
-  --peers         nginx and LiteLLM too, in about 16 minutes. What is missing of them is installed first,
-                  into .local and .venvs of this checkout alone; LiteLLM takes 750 MB
-  --local         the app in the local Functions host, not in the worker library of the cloud
-  --write [FILE]  write docs/performance.md too, or FILE
+  --peers         nginx and LiteLLM too, in about 16 minutes. LiteLLM is installed first, into .venvs of
+                  this checkout (750 MB); nginx takes part where it is installed
+  --local         run the app in the local Functions host, not in the worker library of the cloud
+  --write [FILE]  replace the figures in docs/performance.md too, or in FILE
 """
 
 

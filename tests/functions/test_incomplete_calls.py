@@ -24,7 +24,7 @@ from shared.app.web import Web
 from shared.functions import invocations
 from shared.functions.extension import WebServer
 from tests.conftest import CREDENTIAL, MODEL, QUESTION, Answered, Stage, on_the_wire
-from tools.functions_host import FunctionsHost, worker
+from tools.functions_host import FunctionsHost, local_worker
 from tools.functions_host.serving import address_of, serving
 from tools.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime
 from tools.processes import ROOT
@@ -180,7 +180,7 @@ async def host(
 @pytest.fixture(scope="module")
 async def local(host: FunctionsHost) -> AsyncIterator[Cloud]:
     async def state() -> tuple[int, int]:
-        return len(host.worker.invocations), len(worker.http_coordinator._context_references)
+        return len(host.worker.invocations), len(local_worker.http_coordinator._context_references)
 
     server = WebServer("127.0.0.1", 0, host.worker.web_app)
     with server.listener:

@@ -10,7 +10,7 @@ import pytest
 from shared.functions import invocations
 from shared.functions.http import Request
 from shared.functions.invocations import Invocations
-from tools.functions_host import worker
+from tools.functions_host import local_worker
 
 
 def watch(**names: object) -> Invocations:
@@ -33,7 +33,7 @@ def request() -> Request:
 
 
 async def test_invocation_that_arrives_after_its_request_was_refused_does_not_run() -> None:
-    record = worker.Coordinator()
+    record = local_worker.Coordinator()
     record.set_http_request("late", request())
     look_until_ended(watch(http_coordinator=record))
     assert await record.wait_for_response("late") is invocations.UNKNOWN_ID
@@ -42,7 +42,7 @@ async def test_invocation_that_arrives_after_its_request_was_refused_does_not_ru
 
 
 async def test_request_that_arrives_after_its_invocation_was_ended_gets_a_response() -> None:
-    record = worker.Coordinator()
+    record = local_worker.Coordinator()
     invocation = asyncio.create_task(record.wait_for_request("late"))
     await asyncio.sleep(0)
     look_until_ended(watch(http_coordinator=record))
@@ -55,7 +55,7 @@ async def test_request_that_arrives_after_its_invocation_was_ended_gets_a_respon
 
 
 async def test_half_that_arrives_within_the_looks_is_served() -> None:
-    record = worker.Coordinator()
+    record = local_worker.Coordinator()
     watched = watch(http_coordinator=record)
     invocation = asyncio.create_task(record.wait_for_request("early"))
     record.set_http_request("other", request())
@@ -75,7 +75,7 @@ async def test_half_that_arrives_within_the_looks_is_served() -> None:
 
 async def test_one_look_ends_a_limited_number_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invocations, "MOST_AT_A_LOOK", 2)
-    record = worker.Coordinator()
+    record = local_worker.Coordinator()
     waiting = [asyncio.create_task(record.wait_for_request(name)) for name in "abcde"]
     await asyncio.sleep(0)
     look_until_ended(watch(http_coordinator=record))
@@ -101,7 +101,7 @@ async def test_record_of_unknown_form_causes_one_warning_and_is_no_longer_read(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(invocations, "LOOK_SECONDS", 0)
-    record = worker.Coordinator()
+    record = local_worker.Coordinator()
     record._context_references["odd"] = object()  # type: ignore[assignment] # as in another version
     with watch(http_coordinator=record).watch():
         for _ in range(10):

@@ -15,7 +15,8 @@ import pytest
 from shared.core.models import Counts, UsageRow
 from shared.usage.call_log import LOG_SECONDS
 from tests.conftest import CREDENTIAL, MODEL, QUESTION, Answered, Stage, answered
-from tools.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime, WorkerState
+from tools.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime
+from tools.official_runtime.runtime import WorkerState
 from tools.processes import ROOT
 from tools.simulator import Answer, CutStream, Failure, FilteredPrompt, RateLimited, RawStream
 

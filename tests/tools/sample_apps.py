@@ -1,32 +1,35 @@
-"""Small apps and a client for the tests of the local host."""
+"""Small apps and a client for the tests of the hosts. The app with many functions is in `sample`."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import azure.functions as func
 from yarl import URL
 
-from shared.functions.http import Receive, Request, Response, Send
+from shared.functions.http import Request, Response
 from tools.functions_host import FunctionsHost
+
+SAMPLE = Path(__file__).with_name("sample")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Received:
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
-async def call(url: str, target: str, method: str = "GET", **options: object) -> Answer:
+async def call(url: str, target: str, method: str = "GET", **options: object) -> Received:
     """`target` goes over the wire as it is written."""
     async with (
-        aiohttp.ClientSession() as session,
+        aiohttp.ClientSession(max_line_size=100_000, max_field_size=100_000) as session,
         session.request(method, URL(url + target, encoded=True), **options) as response,  # type: ignore[arg-type]
     ):
-        return Answer(response.status, response.headers, await response.read())
+        return Received(response.status, response.headers, await response.read())
 
 
 def new_app() -> func.FunctionApp:
@@ -45,40 +48,11 @@ def _add_echo(app: func.FunctionApp, name: str, route: str, methods: Iterable[st
     @app.function_name(name)
     @app.route(route, methods=list(methods))
     async def echo(req: Request) -> Response:
-        return as_json({"function": name, "params": req.path_params})
+        return Response(200, {}, json.dumps({"function": name, "params": req.path_params}).encode())
 
 
-def host_of(
-    handler: Callable[[Request], Awaitable[Any]], *methods: str, environment: dict[str, str] | None = None
-) -> FunctionsHost:
+def host_of(handler: Callable[[Request], Awaitable[Any]], *methods: str) -> FunctionsHost:
     """A host of one function, at /x."""
     app = new_app()
     app.function_name("f")(app.route("x", methods=[*methods] or ["GET"])(handler))
-    return FunctionsHost(app, route_prefix="", environment=environment)
-
-
-def as_json(value: object) -> Response:
-    return Response(200, {b"content-type": b"application/json"}, json.dumps(value).encode())
-
-
-async def parts_of(req: Request) -> AsyncIterator[bytes]:
-    """The parts of a request's body, as they come."""
-    more = True
-    while more:
-        message = await req.receive()
-        yield message.get("body", b"")
-        more = message.get("more_body", False)
-
-
-class Stream(Response):
-    """Sends each part of a body when it is there."""
-
-    def __init__(self, parts: AsyncIterator[bytes]) -> None:
-        super().__init__(200, {}, b"")
-        self.parts = parts
-
-    async def send_to(self, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        async for part in self.parts:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+    return FunctionsHost(app, route_prefix="")

@@ -1,101 +1,107 @@
-"""The benchmark's parts, and one short run of all of it. How fast anything is, no test says."""
+"""The benchmark's parts, and one short run of all of it. No test checks how fast anything is."""
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tools.bench import load, targets
-from tools.bench.load import Failed
-from tools.bench.measure import percentile
-from tools.bench.mock import CHUNKS
-from tools.bench.requests import PACE_MS, SLOW_MS, Kind, requests
-from tools.bench.results import LOCAL, PASSTHROUGH, SCENARIOS, UPSTREAM
+from tools.bench import load, report
+from tools.bench.run import percentile
+from tools.bench.scenarios import (
+    PACE_MS,
+    PACED,
+    PLAIN_16,
+    SCENARIOS,
+    SLOW_64,
+    SLOW_MS,
+    STREAMS,
+    Scenario,
+    requests,
+)
+from tools.bench.targets import LOCAL, PASSTHROUGH, UPSTREAM, WORKER, our_program, started
+from tools.bench.upstream import CHUNKS
+from tools.official_runtime import AVAILABLE
 from tools.processes import ROOT
 
 
-async def one_answer_each(port: int, kind: Kind, connections: int) -> load.Tally:
-    """What came back while each connection had time for an answer at least."""
-    async with load.running(port, requests(kind, users=3), connections, paced=kind is Kind.PACED) as tally:
-        while tally.answers < connections:  # noqa: ASYNC110 - a tally tells nobody
-            await asyncio.sleep(0.01)
-    return tally
-
-
 @pytest.mark.parametrize("through", [UPSTREAM, PASSTHROUGH])
-@pytest.mark.parametrize("kind", Kind)
-async def test_every_chunk_of_every_stream_is_counted(tmp_path: Path, kind: Kind, through: str) -> None:
-    async with targets.mock(tmp_path) as upstream, targets.passthrough(tmp_path, upstream.port) as passing:
-        port = upstream.port if through == UPSTREAM else passing.port
-        tally = await one_answer_each(port, kind, connections=2)
+@pytest.mark.parametrize("scenario", [PLAIN_16, SLOW_64, STREAMS, PACED], ids=lambda one: one.name)
+async def test_every_chunk_of_every_stream_is_counted(
+    tmp_path: Path, scenario: Scenario, through: str
+) -> None:
+    scenario = replace(scenario, connections=2)
+    async with (
+        started(our_program(UPSTREAM), tmp_path) as upstream,
+        started(our_program(PASSTHROUGH), tmp_path, upstream.port) as passing,
+        load.running((upstream if through == UPSTREAM else passing).port, scenario) as tally,
+    ):
+        while tally.responses < 2:  # noqa: ASYNC110 - a tally has no event
+            await asyncio.sleep(0.01)
     assert not tally.failures
-    assert tally.chunks == (0 if kind in {Kind.PLAIN, Kind.SLOW} else tally.answers * CHUNKS)
-    if kind is Kind.PACED:
-        assert len(tally.delays) >= tally.chunks
+    if scenario.paced:  # streams of which some are cut at the end
+        assert tally.chunks == len(tally.delays) >= tally.responses * CHUNKS
         assert all(0 <= delay < CHUNKS * PACE_MS / 1000 for delay in tally.delays)
-    if kind is Kind.SLOW:
-        assert len(tally.delays) == tally.answers
+    else:
+        assert tally.chunks == (tally.responses * CHUNKS if scenario.stream else 0)
+        assert len(tally.delays) == (0 if scenario.stream else tally.responses)
+    if scenario.pace == SLOW_64.pace:
         early_ms = 2  # the loop counts its timers in whole milliseconds, from the beginning of a turn
         assert all(delay >= (SLOW_MS - early_ms) / 1000 for delay in tally.delays)
 
 
 async def test_chunks_count_when_they_arrive_though_no_stream_ends(tmp_path: Path) -> None:
-    async with (
-        targets.mock(tmp_path) as upstream,
-        load.running(upstream.port, requests(Kind.PACED, users=3), 2, paced=True) as tally,
-    ):
+    upstream = started(our_program(UPSTREAM), tmp_path)
+    async with upstream as target, load.running(target.port, PACED) as tally:
         for _ in range(2):
             tally.reset()
-            while len(tally.delays) < 20:  # noqa: ASYNC110 - likewise
+            while len(tally.delays) < 200:  # noqa: ASYNC110 - likewise
                 await asyncio.sleep(0.01)
-            assert (tally.arrived(), tally.answers) == (len(tally.delays), 0)
+            assert (tally.chunks, tally.responses) == (len(tally.delays), 0)
 
 
-async def test_wrong_answers_fail_the_run(tmp_path: Path) -> None:
-    async with targets.mock(tmp_path) as upstream, targets.passthrough(tmp_path, upstream.port) as passing:
-        garbage = b"POST / HTTP/1.1\r\nhost: x\r\nexpect: nonsense\r\ncontent-length: 2\r\n\r\n{}"
-        with pytest.raises(Failed, match="status 417"):
-            await load.first_answer(passing.port, garbage)
+async def test_wrong_response_fails_the_load(tmp_path: Path) -> None:
+    garbage = b"POST / HTTP/1.1\r\nhost: x\r\nexpect: nonsense\r\ncontent-length: 2\r\n\r\n{}"
+    async with (
+        started(our_program(UPSTREAM), tmp_path) as upstream,
+        started(our_program(PASSTHROUGH), tmp_path, upstream.port) as passing,
+    ):
+        with pytest.raises(load.Failed, match="status 417"):
+            await load.first_response(passing.port, garbage)
 
 
-def test_requests_are_what_an_attendee_sends_and_rotate_over_the_users() -> None:
-    sent = requests(Kind.STREAM, users=2)
+def test_requests_are_an_attendees_and_rotate_over_the_users() -> None:
+    sent = requests(replace(STREAMS, users=2))
     heads, bodies = zip(*(next(sent).split(b"\r\n\r\n") for _ in range(3)), strict=True)
-    assert [head.split(b"api-key: ")[1].split(b"\r\n")[0] for head in heads] == [
-        b"bench/user-0",
-        b"bench/user-1",
-        b"bench/user-0",
-    ]
+    users = [head.split(b"api-key: ")[1].split(b"\r\n")[0] for head in heads]
+    assert users == [b"bench/user-0", b"bench/user-1", b"bench/user-0"]
     assert json.loads(bodies[0])["stream"] is True
 
 
 @pytest.mark.parametrize(("share", "value"), [(0, 1.0), (0.5, 3.0), (0.99, 4.0), (1, 4.0)])
-def test_a_percentile_is_one_of_the_values(share: float, value: float) -> None:
-    assert percentile([4.0, 1.0, 3.0, 2.0], share) == value
+def test_percentile_is_one_of_the_values(share: float, value: float) -> None:
+    assert percentile([1.0, 2.0, 3.0, 4.0], share) == value
 
 
 @pytest.mark.timeout(240)
-def test_a_short_run_tells_every_figure_and_writes_the_page(tmp_path: Path) -> None:
-    page = tmp_path / "performance.md"
-    command = [
-        sys.executable,
-        "-m",
-        "tools.bench",
-        "--quick",
-        "--local",
-        "--rounds",
-        "1",
-        "--write",
-        str(page),
-    ]
+def test_short_run_prints_every_figure_and_replaces_those_in_the_page(tmp_path: Path) -> None:
+    page, app = tmp_path / "performance.md", WORKER if AVAILABLE else LOCAL
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    options = ["--quick", "--rounds", "1", "--write", str(page)]
+    command = [sys.executable, "-m", "tools.bench", *options]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
     assert ran.returncode == 0, ran.stderr
-    written = page.read_text(encoding="utf-8")
-    assert ran.stdout == written + "\n"
-    for name in (LOCAL, PASSTHROUGH, UPSTREAM, *(scenario.name for scenario in SCENARIOS)):
-        assert f"| {name}" in written
-    assert written.count("**missed**") + written.count("| reached |") == 9
-    assert "not measured" not in written
+    figures = ran.stdout
+    assert page.read_text() == f"before\n{report.BEGIN}\n\n{figures}\n{report.END}\nafter\n"
+    rows = {
+        name: re.findall(rf"(?m)^\|.*\| {name} \| [\d,.]+ .*\| [-\d]", figures) for name in (app, PASSTHROUGH)
+    }
+    assert [len(found) for found in rows.values()] == [len(SCENARIOS), len(SCENARIOS) - 1]
+    assert all(f"| {scenario.name}: " in figures for scenario in SCENARIOS)
+    assert figures.count("**missed**") + figures.count("| reached |") == 9
+    assert "not measured" not in figures
+    assert f"targets are for `{app}`" in figures and "Every response that counts was right." in figures

@@ -1,6 +1,6 @@
-"""Others in the benchmark: how they are found and run, and that what they do wrong spoils nothing.
+"""Other proxies in the benchmark: how they are found and run, and that their faults stay theirs.
 
-None of them is needed: small programs stand for them.
+Small programs stand for them, so none needs to be installed.
 """
 
 import re
@@ -10,92 +10,103 @@ from pathlib import Path
 
 import pytest
 
-from tools.bench import peers, report, rounds
-from tools.bench.peers import litellm, nginx, program
-from tools.bench.peers.peer import LeftOut, Peer
-from tools.bench.results import LOCAL, PASSTHROUGH, SCENARIOS, Plan
+from tools.bench import peers, report, run
+from tools.bench.peers import LeftOut
+from tools.bench.results import Plan
+from tools.bench.scenarios import PLAIN_16, SCENARIOS
+from tools.bench.targets import LOCAL, PASSTHROUGH, Program
 from tools.processes import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="peers take part on Linux and macOS")
 
-BRIEF = Plan(rounds=1, seconds=0.25, warm_seconds=0.05, memory_answers=0)
+BRIEF = Plan(rounds=1, seconds=0.5, warm_seconds=0.1, memory_responses=0)
 FIGURE = r"[\d,.]+"
 SPREAD = rf"{FIGURE} \({FIGURE} to {FIGURE}\)"
-"""Of what is taken several times in the only round."""
+BUSY = rf"{FIGURE} / {FIGURE} / {FIGURE}"
+BREAKING = """
+import sys
+from aiohttp import web
+from tools.bench import passthrough
+
+@web.middleware
+async def once(request, handler, good=[True]):
+    if good and good.pop():
+        return await handler(request)
+    sys.stderr.write("out of order\\n")
+    return web.Response(status=500, text="broken")
+
+app = passthrough.create_app(f"http://127.0.0.1:{sys.argv[2]}")
+app.middlewares.append(once)
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)
+"""
+DYING = "import os, sys; sys.exit('the reason ' + ' '.join(sorted(os.environ)))"
 
 
-def small_peer(name: str, *good: int) -> Peer:
-    module = [sys.executable, "-m", "tests.tools.small_peer"]
-    return Peer(
-        name,
-        policy="none at all.",
-        command=lambda _, port, upstream: [*module, *map(str, (port, upstream, *good))],
-        env={"PYTHONPATH": str(ROOT)},
-    )
-
-
-def dying_peer(name: str) -> Peer:
-    dying = "import os, sys; sys.exit('not today, ' + ' '.join(sorted(os.environ)))"
-    return Peer(name, policy="none.", command=lambda *_: [sys.executable, "-c", dying])
+def small_peer(name: str, *code: str) -> Program:
+    """Runs Python code, with the ports to serve on and of the upstream as its arguments."""
+    python = peers.ending_with_parent([sys.executable, *code])
+    env = peers.environment(PYTHONPATH=str(ROOT))
+    return Program(name, lambda _, *ports: [*python, *map(str, ports)], env)
 
 
 @pytest.fixture(scope="module")
-def page() -> str:
+def figures() -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("A_SECRET_OF_OURS", "x")
-        taking_part = [small_peer("honest"), small_peer("breaking", 1), dying_peer("dying")]
-        results = rounds.run(BRIEF, lambda _: None, taking_part, with_worker=False)
-    return report.text(results, {"absent": "it is not here: install it."})
+        honest = small_peer("honest", "-m", "tools.bench.passthrough")
+        taking_part = [honest, small_peer("breaking", "-c", BREAKING), small_peer("dying", "-c", DYING)]
+        results = run.run(BRIEF, LOCAL, taking_part, {"absent": "it is not here. Install it."})
+    return report.text(results)
+
+
+def rows_of(figures: str, name: str) -> list[str]:
+    return re.findall(rf"(?m)^\|.*?\| {name} \| (.*) \|$", figures)
 
 
 @pytest.mark.timeout(200)
-def test_a_peer_gets_a_row_with_every_figure_beside_ours(page: str) -> None:
-    for name, ratio in ((PASSTHROUGH, ""), (LOCAL, FIGURE), ("honest", FIGURE)):
-        wanted = [FIGURE, ratio, FIGURE, ratio, FIGURE, ratio, SPREAD, FIGURE, FIGURE]
-        assert re.fullmatch(r" \| ".join(wanted), row(page, name)), name
+def test_peer_has_every_figure_of_the_passthrough(figures: str) -> None:
+    for name, ratio in ((PASSTHROUGH, ""), ("honest", FIGURE)):
+        *plain, streams, paced = rows_of(figures, name)
+        assert len(plain) + 2 == len(SCENARIOS) - 1
+        assert re.fullmatch(rf"{FIGURE} \| {ratio} \| {FIGURE} \| {ratio} \|  \|  \|  \| {BUSY}", plain[0])
+        assert re.fullmatch(rf"{FIGURE} \| {ratio} \| {FIGURE} \| {ratio} \|  \|  \|  \| {BUSY}", streams)
+        cells = [SPREAD, ratio, SPREAD, ratio, SPREAD, SPREAD, "", BUSY]
+        assert re.fullmatch(r" \| ".join(cells), paced)
+        assert re.search(rf"(?m)^\| {name} \| {FIGURE} \| \d+ \|$", figures)
 
 
-def test_a_peer_takes_part_in_all_scenarios_that_the_passthrough_does(page: str) -> None:
-    every, busy = page.split("## Every figure")[1].split("## How busy each process was")
-    for part in (every, busy):
-        rows = [len(re.findall(rf"(?m)^\|.*\| {name} \|", part)) for name in (PASSTHROUGH, "honest")]
-        assert rows == [len(SCENARIOS) - 1] * 2
+def test_peer_with_wrong_responses_takes_no_further_part_and_affects_no_other(figures: str) -> None:
+    assert all(row.startswith("- |") for row in rows_of(figures, "breaking"))
+    reason = figures.split("breaking took no further part:\n\n")[1]
+    first = rf'    in "{PLAIN_16.name}": \d+ x status 500: broken. Its last lines:\n    out of order'
+    assert re.match(first, reason)
+    assert "Every response that counts was right." in figures
+    assert "not measured" not in figures
 
 
-def test_wrong_answers_of_a_peer_are_told_with_its_log_and_spoil_nothing(page: str) -> None:
-    assert row(page, "breaking").startswith("failed |  | failed |  | failed |  | failed | ")
-    told = page.split('breaking failed in "plain, 16 connections":')[1]
-    assert re.match(r"\s+\d+ x status 500: broken; its last lines:\n    out of order", told)
-    assert "Every other response was right." in page
-    assert "not measured" not in page
+def test_peer_that_does_not_start_is_reported_with_its_last_lines_and_has_none_of_our_environment(
+    figures: str,
+) -> None:
+    assert "| dying | - | - |" in figures
+    assert "exit status 1" in figures
+    assert re.search(r"    the reason HOME (LC_CTYPE )?PATH PYTHONPATH$", figures, re.MULTILINE)
+    assert "A_SECRET_OF_OURS" not in figures
 
 
-def test_a_peer_that_does_not_start_is_told_with_its_last_words(page: str) -> None:
-    assert row(page, "dying").startswith("did not start |")
-    assert "exit status 1" in page
-    assert "    not today, HOME " in page
+def test_peer_that_cannot_run_here_is_left_out_with_the_reason(figures: str) -> None:
+    assert "absent took no further part:\n\n    it is not here. Install it." in figures
 
 
-def test_a_peer_sees_nothing_of_our_environment(page: str) -> None:
-    assert "A_SECRET_OF_OURS" not in page
-    assert re.search(r"not today, HOME (LC_CTYPE )?PATH$", page, re.MULTILINE)
-
-
-def test_a_peer_that_cannot_be_had_is_left_out_with_the_reason(page: str) -> None:
-    assert row(page, "absent").startswith("left out |")
-    assert "absent is left out:\n\n    it is not here: install it." in page
-
-
-def test_one_that_is_left_out_leaves_the_others_in() -> None:
-    def missing() -> Peer:
+def test_peer_that_is_left_out_leaves_the_others_in() -> None:
+    def missing() -> Program:
         raise LeftOut("why")
 
     taking_part, left_out = peers.found({"one": missing, "two": lambda: small_peer("two")})
     assert ([peer.name for peer in taking_part], left_out) == (["two"], {"one": "why"})
 
 
-def test_a_peer_is_the_process_that_was_started_and_ends_with_its_parent() -> None:
-    command = [sys.executable, "-I", program.__file__, "/bin/sh", "-c", "echo $$; exec sleep 60"]
+def test_peer_is_the_process_that_was_started_and_ends_with_its_parent() -> None:
+    command = peers.ending_with_parent(["/bin/sh", "-c", "echo $$; exec sleep 60"])
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stdin
         assert int(process.stdout.readline()) == process.pid
@@ -103,61 +114,33 @@ def test_a_peer_is_the_process_that_was_started_and_ends_with_its_parent() -> No
         assert process.wait(20) == -15
 
 
-def test_nginx_that_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(LeftOut, match=r"not on this machine's PATH, and there is no apt-get .*: install it"):
-        nginx.found(str(tmp_path), tmp_path / "nginx")
+def test_nginx_that_is_not_installed_is_left_out(tmp_path: Path) -> None:
+    with pytest.raises(LeftOut, match="not on this machine's PATH"):
+        peers.nginx(str(tmp_path))
 
 
-def test_nginx_that_is_on_the_path_is_taken(tmp_path: Path) -> None:
+def test_nginx_on_the_path_is_used(tmp_path: Path) -> None:
     write_script(tmp_path / "nginx", "echo nginx version: nginx/1.2.3 '(Some)' >&2")
-    peer = nginx.found(str(tmp_path), tmp_path / "folder")
+    peer = peers.nginx(str(tmp_path))
     assert peer.name == "nginx 1.2.3"
-    assert peer.command(tmp_path, 1234, 5678)[0] == str(tmp_path / "nginx")
+    assert peer.command(tmp_path, 1234, 5678)[3] == str(tmp_path / "nginx")
     config = (tmp_path / "nginx.conf").read_text()
     assert "listen 127.0.0.1:1234 " in config
     assert "server 127.0.0.1:5678;" in config
 
 
-def test_nginx_that_does_not_run_is_left_out_with_its_words(tmp_path: Path) -> None:
+def test_nginx_that_does_not_run_is_left_out_with_its_message(tmp_path: Path) -> None:
     write_script(tmp_path / "nginx", "echo libssl.so.3: not found >&2; exit 127")
     with pytest.raises(LeftOut, match=r"does not run here[\s\S]*libssl\.so\.3"):
-        nginx.found(str(tmp_path), tmp_path / "folder")
+        peers.nginx(str(tmp_path))
 
 
-def test_nginx_is_fetched_once_and_kept(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    folder = tmp_path / "a folder" / "nginx"
-    write_script(tmp_path / "apt-get", "case $* in *download*) touch nginx_1.2.3.deb;; esac")
-    unpacked = "$3/usr/sbin/nginx"
-    write_script(
-        tmp_path / "dpkg-deb",
-        f"""test -e "$2" && mkdir -p "$3/usr/sbin" && printf '#!/bin/sh\necho nginx/1.2.3\n' > "{unpacked}"
-        chmod 755 "{unpacked}\"""",
-    )
-    assert [nginx.found(str(tmp_path), folder).name for _ in range(2)] == ["nginx 1.2.3"] * 2
-    assert capfd.readouterr().err.count("fetching nginx") == 1
-    assert list(folder.parent.iterdir()) == [folder]
-
-
-def test_what_apt_says_is_told_and_nothing_is_left_behind(tmp_path: Path) -> None:
-    folder = tmp_path / "folder" / "nginx"
-    write_script(tmp_path / "apt-get", "echo E: Unable to locate package nginx; exit 100")
-    write_script(tmp_path / "dpkg-deb", "exit 1")
-    with pytest.raises(LeftOut, match=r"could not fetch it[\s\S]*Unable to locate package nginx"):
-        nginx.found(str(tmp_path), folder)
-    assert list(folder.parent.iterdir()) == []
-
-
-def test_all_that_litellm_brings_along_is_pinned_and_no_malicious_release() -> None:
-    lines = (Path(litellm.__file__).parent / "litellm.txt").read_text().splitlines()
+def test_all_packages_of_litellm_are_pinned_and_none_is_a_malicious_release() -> None:
+    lines = peers.LITELLM_REQUIREMENTS.read_text().splitlines()
     pins = [line for line in lines if not line.startswith("#")]
     assert all(re.fullmatch(r"[a-z0-9.-]+==[\w.]+( ; .+)?", pin) for pin in pins)
     assert not {f"litellm=={bad}" for bad in ("1.82.7", "1.82.8", "1.107.0")} & set(pins)
     assert sum(pin.startswith("litellm==") for pin in pins) == 1
-
-
-def row(page: str, name: str) -> str:
-    """Without the name, of the first table that has one of it."""
-    return next(line for line in page.splitlines() if line.startswith(f"| {name} | "))[len(name) + 5 : -2]
 
 
 def write_script(path: Path, content: str) -> None:

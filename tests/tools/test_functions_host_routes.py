@@ -10,7 +10,7 @@ import pytest
 from shared.functions.http import Request, Response
 from tests.tools.sample_apps import call, echo_app, new_app
 from tools.functions_host import AppFault, FunctionsHost
-from tools.functions_host.functions import read_functions
+from tools.functions_host.app import read_functions
 from tools.functions_host.routes import resolve
 
 
@@ -18,38 +18,39 @@ def find(app: func.FunctionApp, path: str, method: str = "GET") -> tuple[str, di
     return read_functions(app, "").routes.find(method, resolve(path))
 
 
-def test_routes_are_tried_in_the_order_of_the_function_names_ignoring_case() -> None:
-    app = echo_app(("Zed", "x/{*rest}"), ("beta", "x/{any}"), ("Alpha", "x/1"))
-    assert find(app, "/x/1") == ("Alpha", {})
-    assert find(app, "/x/a") == ("beta", {"any": "a"})
-    assert find(app, "/x/a/b") == ("Zed", {"rest": "a/b"})
+IN_ORDER = [("Zed", "x/{*rest}"), ("beta", "x/{any}"), ("Alpha", "x/1"), ("beta2", "x/2")]
+BY_METHOD = [("a", "x", ["POST"]), ("b", "{rest}", ["GET"]), ("c", "x", ["PUT", "PATCH"])]
+EMPTY = [("named", ""), ("root", "/")]
 
 
-def test_the_first_name_wins_over_a_more_specific_route() -> None:
-    app = echo_app(("b_exact", "models/one"), ("A_any", "models/{name}"))
-    assert find(app, "/models/one") == ("A_any", {"name": "one"})
+@pytest.mark.parametrize(
+    ("functions", "method", "path", "expected"),
+    [
+        (IN_ORDER, "GET", "/x/1", ("Alpha", {})),
+        (IN_ORDER, "GET", "/x/2", ("beta", {"any": "2"})),  # though beta2 is more specific
+        (IN_ORDER, "GET", "/x/a/b", ("Zed", {"rest": "a/b"})),
+        (BY_METHOD, "GET", "/x", ("b", {"rest": "x"})),
+        (BY_METHOD, "POST", "/x", ("a", {})),
+        (BY_METHOD, "PATCH", "/x", ("c", {})),
+        (BY_METHOD, "DELETE", "/x", None),
+        (EMPTY, "GET", "/named", ("named", {})),
+        (EMPTY, "GET", "/", ("root", {})),
+    ],
+)
+def test_first_function_in_the_order_of_names_with_the_path_and_the_method_is_found(
+    functions: list[Any], method: str, path: str, expected: object
+) -> None:
+    """The order of names ignores case. An empty route is the function's name, and a slash is the root."""
+    assert find(echo_app(*functions), path, method) == expected
 
 
-def test_a_function_without_the_method_leaves_the_request_to_a_later_one() -> None:
-    app = echo_app(("a", "x", ["POST"]), ("b", "{rest}", ["GET"]))
-    assert find(app, "/x") == ("b", {"rest": "x"})
-    assert find(app, "/x", "POST") == ("a", {})
-    assert find(app, "/x", "PUT") is None
-
-
-def test_a_function_that_lists_no_methods_takes_all_of_them() -> None:
+def test_function_that_lists_no_methods_takes_all_of_them() -> None:
     app = new_app()
 
     @app.route("x")
     async def anything(req: Request) -> Response: ...
 
     assert find(app, "/x", "DELETE") == find(app, "/x", "PROPFIND") == ("anything", {})
-
-
-def test_an_empty_route_is_the_function_name_and_a_slash_is_the_root() -> None:
-    app = echo_app(("named", ""), ("root", "/"))
-    assert find(app, "/named") == ("named", {})
-    assert find(app, "/") == ("root", {})
 
 
 @pytest.mark.parametrize(
@@ -79,30 +80,33 @@ def test_an_empty_route_is_the_function_name_and_a_slash_is_the_root() -> None:
         ("a/{*rest}", "/ab", None),
     ],
 )
-def test_a_route_matches_as_on_the_platform(route: str, path: str, params: dict[str, str] | None) -> None:
+def test_route_matches_as_on_the_platform(route: str, path: str, params: dict[str, str] | None) -> None:
     expected = None if params is None else ("f", params)
     assert find(echo_app(("f", route)), path) == expected
 
 
-async def test_a_match_reaches_the_function_with_its_parameters() -> None:
-    async with FunctionsHost(echo_app(("f", "a/{one}/{*two}")), route_prefix="") as host:
-        answer = await call(host.url, "/A/x%2Fy%20z")
-    assert json.loads(answer.body) == {"function": "f", "params": {"one": "x%2Fy z"}}
-
-
 @pytest.mark.parametrize(
-    ("method", "target"), [("GET", "/b"), ("GET", "/a"), ("POST", "/a//"), ("POST", "//a"), ("POST", "/*//x")]
+    ("method", "target", "status"),
+    [
+        ("GET", "/A/x%2Fy%20z", 200),
+        ("GET", "/b", 404),
+        ("PUT", "/a/x", 404),
+        ("GET", "/a//x", 404),
+        ("GET", "//a/x", 404),
+        ("POST", "/*//x", 404),
+    ],
 )
-async def test_an_unknown_path_a_wrong_method_and_a_doubled_slash_are_an_empty_404(
-    method: str, target: str
+async def test_match_reaches_its_function_and_any_other_request_is_an_empty_404(
+    method: str, target: str, status: int
 ) -> None:
-    app = echo_app(("f", "a", ["POST"]), ("z", "*/{*rest}", ["POST"]))
+    app = echo_app(("f", "a/{one}/{*two}"), ("z", "*/{*rest}", ["POST"]))
     async with FunctionsHost(app, route_prefix="") as host:
-        answer = await call(host.url, target, method)
-    assert (answer.status, answer.body) == (404, b"")
+        received = await call(host.url, target, method)
+    body = json.dumps({"function": "f", "params": {"one": "x%2Fy z"}}).encode() if status == 200 else b""
+    assert (received.status, received.body) == (status, body)
 
 
-async def test_the_route_prefix_is_api_unless_another_is_set() -> None:
+async def test_route_prefix_is_api_unless_another_is_set() -> None:
     async with FunctionsHost(echo_app(("f", "a"))) as host:
         assert (await call(host.url, "/api/a")).status == 200
         assert (await call(host.url, "/a")).status == 404
@@ -115,32 +119,46 @@ async def many_returns(req: Request) -> Response | str: ...
 async def no_return(req: Request) -> None: ...
 async def optional_request(req: Request | None) -> Response: ...
 async def wrong_parameter(request: Request) -> Response: ...
-async def unknown_name(req: "Requst") -> Response: ...  # type: ignore[name-defined] # noqa: F821 - that is the point
+async def unknown_name(req: "Requst") -> Response: ...  # type: ignore[name-defined] # noqa: F821 - a typing error
 def not_async(req: Request) -> Response: ...
 
 
-@pytest.mark.parametrize(
-    ("handler", "fault"),
-    [
-        (classic, "annotate 'req' with the Request"),
-        (many_returns, "annotate the result with the Response"),
-        (no_return, "annotate the result"),
-        (optional_request, "annotate 'req'"),
-        (wrong_parameter, "must have one parameter, 'req'"),
-        (unknown_name, "an annotation has no value"),
-        (not_async, "write it with 'async def'"),
-    ],
-)
-def test_a_handler_that_the_platform_or_this_host_cannot_run_is_refused(handler: Any, fault: str) -> None:
+def app_of(handler: Any) -> func.FunctionApp:
     app = new_app()
     app.route("x", methods=["GET"])(handler)
-    with pytest.raises(AppFault, match=fault):
-        read_functions(app, "")
+    return app
+
+
+def timer_app() -> func.FunctionApp:
+    app = new_app()
+
+    @app.timer_trigger("my_timer", "0 * * * * *")
+    async def tick(my_timer: func.TimerRequest) -> None: ...
+
+    return app
+
+
+def queue_app() -> func.FunctionApp:
+    app = new_app()
+
+    @app.queue_trigger("message", "queue", "Connection")
+    async def on_message(message: func.QueueMessage) -> None: ...
+
+    return app
 
 
 @pytest.mark.parametrize(
     ("app", "fault"),
     [
+        (app_of(classic), "annotate 'req' with the Request"),
+        (app_of(many_returns), "annotate the result with the Response"),
+        (app_of(no_return), "annotate the result"),
+        (app_of(optional_request), "annotate 'req'"),
+        (app_of(wrong_parameter), "must have one parameter, 'req'"),
+        (app_of(unknown_name), "an annotation has no value"),
+        (app_of(not_async), "write it with 'async def'"),
+        (timer_app(), "only letters and digits in the binding name 'my_timer'"),
+        (queue_app(), "no queueTrigger"),
         (echo_app(("same", "a"), ("same", "b")), "same does not have a unique"),
         (echo_app(("f", "admin/x")), "may not begin with 'admin'"),
         (echo_app(("f", "Runtimes")), "may not begin with"),
@@ -150,36 +168,11 @@ def test_a_handler_that_the_platform_or_this_host_cannot_run_is_refused(handler:
         *((echo_app(("f", route)), "a route has literals") for route in ("{a", "{a?}", "{n:int}", "{a}.{b}")),
     ],
 )
-def test_a_fault_of_the_app_is_named_in_a_sentence(app: func.FunctionApp, fault: str) -> None:
+def test_app_that_the_platform_or_this_host_cannot_run_is_refused(app: func.FunctionApp, fault: str) -> None:
     with pytest.raises(AppFault, match=fault):
         read_functions(app, "")
 
 
-def test_two_functions_may_share_a_route_but_not_a_method() -> None:
-    app = echo_app(("f", "a", ["GET"]), ("g", "a", ["POST", "PUT"]))
-    assert find(app, "/a", "PUT") == ("g", {})
-
-
-def test_a_binding_name_has_letters_and_digits_only() -> None:
-    app = new_app()
-
-    @app.timer_trigger("my_timer", "0 * * * * *")
-    async def tick(my_timer: func.TimerRequest) -> None: ...
-
-    with pytest.raises(AppFault, match="only letters and digits in the binding name 'my_timer'"):
-        read_functions(app, "")
-
-
-def test_a_trigger_of_another_kind_is_refused() -> None:
-    app = new_app()
-
-    @app.queue_trigger("message", "queue", "Connection")
-    async def on_message(message: func.QueueMessage) -> None: ...
-
-    with pytest.raises(AppFault, match="no queueTrigger"):
-        read_functions(app, "")
-
-
-def test_an_app_object_can_be_read_twice() -> None:
+def test_app_object_can_be_read_twice() -> None:
     app = echo_app(("f", "a"))
     assert [*read_functions(app, "").http] == [*read_functions(app, "").http] == ["f"]

@@ -1,6 +1,6 @@
 """The benchmark: our app with all its policy, a hand-written pass-through with none, and the upstream itself.
 
-`python3 dev.py bench` runs it; with `--peers`, nginx and LiteLLM too. Each target is a process of its own and
-all of them take part in every round, so that what disturbs the machine disturbs them alike. The figures that
-count are ratios within a round.
+`python3 dev.py bench` runs it; with `--peers`, nginx and LiteLLM too. Each target is a process of its own.
+All take part in every round, so that other load on the machine affects them alike: the figures that count are
+ratios within a round.
 """

@@ -10,61 +10,49 @@ from typing import Final, cast
 
 import httptools
 
-from .mock import TIME
+from .scenarios import PLAIN_1, Scenario, requests
+from .upstream import TIME
 
-MOST_ANSWERS: Final = 500_000
-"""More than any machine gives in the time of a run: a load ends here in any case."""
-
-TOLERATED_SHARE: Final = 0.001
-"""Of answers that are wrong. They are told, and leave the figures what they are."""
-
+_TOLERATED_SHARE: Final = 0.001
+"""Of responses that are wrong: they are reported, and the figures stay valid."""
 _DRAIN_SECONDS: Final = 0.5
+_FIRST_SECONDS: Final = 30
 _CHUNK: Final = b'"delta":{"content"'
-"""In each chunk of the upstream's; a proxy may add some without content."""
+"""In each chunk of the upstream's. A proxy may add some without content."""
 
 
 class Failed(Exception):
-    """Too much of what came back is not what was asked for; the figures would mean nothing."""
+    """Too many responses are wrong: the figures would mean nothing."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What came back since `reset`. Chunks and delays are those of streams."""
+    """Counts what arrives. `total` and `failures` are of the whole load, the rest since `reset`."""
 
-    answers: int = 0
+    responses: int = 0
     chunks: int = 0
-    """Of whole streams; `arrived` counts those under way too."""
     delays: list[float] = field(default_factory=list)
-    """Seconds: of a paced chunk from the upstream's write to its arrival; of a plain call, all of it."""
+    """Seconds: for a chunk of a paced stream, since the upstream wrote it; for a plain call, all of it."""
     failures: Counter[str] = field(default_factory=Counter)
-    """Of all the time, and so is `total`."""
     total: int = 0
-    under_way: list[list[bytes]] = field(default_factory=list)
-    """What has come of each connection's present answer."""
 
     def reset(self) -> None:
-        self.answers = self.chunks = 0
-        self.chunks = -self.arrived()
+        self.responses = self.chunks = 0
         self.delays = []
-
-    def arrived(self) -> int:
-        """Chunks, for targets so slow that few streams end within a sample."""
-        return self.chunks + sum(b"".join(parts).count(_CHUNK) for parts in self.under_way)
 
     def check(self) -> None:
         """Raises Failed."""
-        if self.failures.total() > self.total * TOLERATED_SHARE:
-            raise Failed(", ".join(f"{count} x {what}" for what, count in self.failures.items()))
+        if self.failures.total() > self.total * _TOLERATED_SHARE:
+            raise Failed(", ".join(f"{count} x {failure}" for failure, count in self.failures.most_common(5)))
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, requests: Iterator[bytes], tally: Tally, *, paced: bool) -> None:
+    def __init__(self, scenario: Scenario, requests: Iterator[bytes], tally: Tally) -> None:
+        self._scenario = scenario
         self._requests = requests
         self._tally = tally
-        self._paced = paced
         self._parser = httptools.HttpResponseParser(self)
-        self._parts: list[bytes] = []
-        tally.under_way.append(self._parts)
+        self._body = bytearray()
         self.stopping = False
         self.ended = asyncio.get_running_loop().create_future()
 
@@ -81,25 +69,25 @@ class _Connection(asyncio.Protocol):
         self._end()
 
     def on_body(self, data: bytes) -> None:
-        self._parts.append(data)
-        if self._paced:
+        if self._scenario.stream:  # the marker of a chunk may come in two parts
+            self._tally.chunks += (self._body[1 - len(_CHUNK) :] + data).count(_CHUNK)
+        if self._scenario.paced:
             now = perf_counter()
             self._tally.delays.extend(now - float(at) for at in TIME.findall(data))
+        self._body += data
 
     def on_message_complete(self) -> None:
-        tally, body = self._tally, b"".join(self._parts)
-        self._parts.clear()
-        if (status := self._parser.get_status_code()) != 200:
-            tally.failures[f"status {status}: {body[:200].decode(errors='replace')}"] += 1
-        elif not body.startswith(b"data:"):
+        tally, status = self._tally, self._parser.get_status_code()
+        if status != 200:
+            tally.failures[f"status {status}: {self._body[:200].decode(errors='replace')}"] += 1
+        elif not self._scenario.stream:
             tally.delays.append(perf_counter() - self._sent_at)
-        else:
-            tally.chunks += body.count(_CHUNK)
-            if not body.endswith(b"data: [DONE]\n\n"):
-                tally.failures["stream cut"] += 1
-        tally.answers += 1
+        elif not self._body.endswith(b"data: [DONE]\n\n"):
+            tally.failures["stream cut"] += 1
+        self._body.clear()
+        tally.responses += 1
         tally.total += 1
-        if self.stopping or tally.total >= MOST_ANSWERS:
+        if self.stopping:
             self.transport.close()
             self._end()
         else:
@@ -116,16 +104,13 @@ class _Connection(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def running(
-    port: int, requests: Iterator[bytes], connections: int, *, paced: bool = False
-) -> AsyncIterator[Tally]:
-    """Load on 127.0.0.1 for the length of the block. Raises Failed when any answer was not right."""
-    loop, tally = asyncio.get_running_loop(), Tally()
-    opened: list[_Connection] = []
+async def running(port: int, scenario: Scenario, credential: str | None = None) -> AsyncIterator[Tally]:
+    """Load on 127.0.0.1 for the length of the block. Raises Failed."""
+    tally, sent, opened = Tally(), requests(scenario, credential), list[_Connection]()
     try:
-        for _ in range(connections):
-            connection = _Connection(requests, tally, paced=paced)
-            await loop.create_connection(lambda made=connection: made, "127.0.0.1", port)  # type: ignore[misc]
+        for _ in range(scenario.connections):
+            connection = _Connection(scenario, sent, tally)
+            await _connect(port, connection)
             opened.append(connection)
         yield tally
     finally:
@@ -133,8 +118,24 @@ async def running(
     tally.check()
 
 
+async def first_response(port: int, request: bytes) -> None:
+    """One request and its response. Raises Failed, OSError or TimeoutError."""
+    tally = Tally()
+    connection = _Connection(PLAIN_1, iter([request]), tally)
+    connection.stopping = True
+    await _connect(port, connection)
+    await asyncio.wait_for(connection.ended, _FIRST_SECONDS)
+    tally.check()
+    if not tally.responses:
+        raise Failed("no response")
+
+
+async def _connect(port: int, connection: _Connection) -> None:
+    await asyncio.get_running_loop().create_connection(lambda: connection, "127.0.0.1", port)
+
+
 async def _stop(connections: list[_Connection]) -> None:
-    """Lets answers end, but for a moment only: a paced stream may last for seconds."""
+    """Lets responses end, but for a moment only: a paced stream may last for seconds."""
     for connection in connections:
         connection.stopping = True
     with suppress(TimeoutError):
@@ -142,15 +143,3 @@ async def _stop(connections: list[_Connection]) -> None:
             await asyncio.gather(*(connection.ended for connection in connections))
     for connection in connections:
         connection.transport.abort()
-
-
-async def first_answer(port: int, request: bytes) -> None:
-    """One request and its answer. Raises Failed."""
-    tally = Tally()
-    connection = _Connection(iter([request, b""]), tally, paced=False)
-    connection.stopping = True
-    await asyncio.get_running_loop().create_connection(lambda: connection, "127.0.0.1", port)
-    await asyncio.wait_for(connection.ended, 30)
-    tally.check()
-    if not tally.answers:
-        raise Failed("no answer")

@@ -1,41 +1,11 @@
-"""What is measured, of whom, and what came of it."""
+"""The plan of a run, and its figures."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from math import isnan, nan
 
-from .peers.peer import Peer
-from .requests import Kind
-
-WORKER: Final = "app in the worker"
-"""In the worker library of the cloud, which needs Python 3.13."""
-LOCAL: Final = "app, run locally"
-"""In the local Functions host, as `dev.py run` serves it."""
-PASSTHROUGH, UPSTREAM = "pass-through", "upstream"
-_ALL: Final = (LOCAL, PASSTHROUGH, UPSTREAM)
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    name: str
-    kind: Kind
-    connections: int
-    users: int = 100
-    targets: tuple[str, ...] = _ALL
-    takes: int = 1
-    """How often it is measured in each round."""
-
-
-PLAIN_1 = Scenario("plain, 1 connection", Kind.PLAIN, 1)
-PLAIN_16 = Scenario("plain, 16 connections", Kind.PLAIN, 16)
-PLAIN_64 = Scenario("plain, 64 connections", Kind.PLAIN, 64)
-SLOW_64 = Scenario("plain, 64 connections, upstream takes 50 ms", Kind.SLOW, 64)
-ONE_USER = Scenario("plain, 16 connections, 1 user", Kind.PLAIN, 16, 1, (LOCAL,))
-STREAMS = Scenario("16 streams at full speed", Kind.STREAM, 16)
-PACED = Scenario("50 paced streams", Kind.PACED, 50, takes=3)
-"""More often than others: the slowest 1 % tell how the streams of a take fell together."""
-SCENARIOS: Final = (PLAIN_16, ONE_USER, PLAIN_1, PLAIN_64, SLOW_64, STREAMS, PACED)
+from .scenarios import Scenario
+from .targets import PASSTHROUGH, UPSTREAM
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,57 +14,68 @@ class Plan:
     seconds: float = 2.5
     warm_seconds: float = 2.0
     """Blocks of quota grow with a user's pace for some seconds: see docs/decisions/0007."""
-    memory_answers: int = 100_000
-    """The app serves at least so many before its memory is read; 0 leaves it at the rounds."""
+    memory_responses: int = 100_000
+    """The app sends at least this many before its memory is read; 0 leaves it at the rounds."""
     memory_seconds: float = 45
-    """For what the rounds lack of them, at most."""
+    """The longest time for the responses that the rounds lack."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One scenario against one target in one round. CPU is in seconds, None where it cannot be read."""
+    """One scenario against one target in one take. A figure that does not apply is not a number (nan)."""
 
-    seconds: float
-    answers: int
-    chunks: int
-    delays: list[float]
-    cpu: float | None
-    generator_cpu: float
-    upstream_cpu: float | None
-    table_calls: int
+    rate: float
+    """Chunks or requests a second."""
+    cpu: float
+    """Seconds for 1,000 of them."""
+    p50: float
+    p99: float
+    """Milliseconds."""
+    table_calls: float
+    """For one request."""
+    busy: float
+    generator_busy: float
+    upstream_busy: float
+    """Parts of one core."""
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
     plan: Plan
-    peers: Sequence[Peer] = ()
-    with_worker: bool = False
+    app: str
+    """This proxy in the worker or in the local host: both at once would share tables and cores."""
+    peers: tuple[str, ...] = ()
     samples: dict[tuple[Scenario, str], list[Sample]] = field(default_factory=dict)
-    first_answer_seconds: dict[str, list[float]] = field(default_factory=dict)
+    first_response_seconds: dict[str, list[float]] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
-    """Wrong answers, by target and what was wrong."""
+    """Wrong responses, by target and failure."""
     memory: list[tuple[int, int]] = field(default_factory=list)
     """Responses of the app so far, and the bytes that it occupied then."""
     resident: dict[str, int] = field(default_factory=dict)
-    """The bytes that each target occupied when it was last asked."""
-    faults: dict[tuple[str, Scenario | None], str] = field(default_factory=dict)
-    """Why a peer has no figures in a scenario; or, with None, in any."""
-
-    @property
-    def app(self) -> str:
-        """This proxy, run in one of the two ways: both at once would share tables and cores."""
-        return WORKER if self.with_worker else LOCAL
+    """The bytes that each target occupied at its last sample."""
+    faults: dict[str, str] = field(default_factory=dict)
+    """Why a peer was left out, or for which fault it took no further part."""
 
     @property
     def proxies(self) -> tuple[str, ...]:
-        """Every target but the upstream, each a process of its own."""
-        return (self.app, PASSTHROUGH, *(peer.name for peer in self.peers))
+        return (self.app, PASSTHROUGH, *self.peers)
 
     def targets(self, scenario: Scenario) -> tuple[str, ...]:
-        """The targets of a scenario, with or without a fault."""
-        if PASSTHROUGH not in scenario.targets:
-            return (self.app,)
-        return (*self.proxies, UPSTREAM)
+        return (self.app,) if scenario.app_only else (*self.proxies, UPSTREAM)
 
-    def fault(self, name: str, scenario: Scenario) -> str | None:
-        return self.faults.get((name, None)) or self.faults.get((name, scenario))
+    def values(self, scenario: Scenario, name: str, figure: str) -> list[float]:
+        """A figure is the name of a field of `Sample`. One value for each take that has it."""
+        return [value for value in self._all(scenario, name, figure) if not isnan(value)]
+
+    def ratios(self, scenario: Scenario, name: str, figure: str) -> list[float]:
+        """To the pass-through, each within its take."""
+        pairs = zip(*(self._all(scenario, one, figure) for one in (name, PASSTHROUGH)), strict=False)
+        return [one / other for one, other in pairs if one / (other or nan) > 0]
+
+    def differences(self, scenario: Scenario, name: str, figure: str) -> list[float]:
+        """From the pass-through, each within its take."""
+        pairs = zip(*(self._all(scenario, one, figure) for one in (name, PASSTHROUGH)), strict=False)
+        return [one - other for one, other in pairs if not isnan(one - other)]
+
+    def _all(self, scenario: Scenario, name: str, figure: str) -> list[float]:
+        return [getattr(sample, figure) for sample in self.samples.get((scenario, name), [])]

@@ -1,18 +1,18 @@
-"""The processes that take part, and what they have to have: an event and a deployment in the tables."""
+"""The processes that take part: how each is started and ended, and what it uses of the machine."""
 
 import asyncio
 import os
 import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import nan
 from pathlib import Path
 from time import perf_counter
 from typing import Final
-from urllib.parse import urlsplit
 
 from admin.tables import Tables
 from shared.core.models import Deployment, Event
@@ -20,15 +20,49 @@ from shared.tables.service import open_service
 from tools import ports
 from tools.processes import ROOT, ChildError, attached
 
-from .load import Failed, first_answer
-from .peers import program
-from .peers.peer import Peer
-from .requests import EVENT, MODEL, Kind, requests
-from .results import LOCAL, WORKER
+from .load import Failed, first_response
+from .scenarios import EVENT, MODEL, PLAIN_1, requests
 
-_START_SECONDS: Final = 30
-_PEER_START_SECONDS: Final = 120
+WORKER: Final = "app in the worker"
+"""In the worker library of the cloud, which needs Python 3.13."""
+LOCAL: Final = "app, run locally"
+"""In the local Functions host, as `dev.py run` serves it."""
+PASSTHROUGH, UPSTREAM = "pass-through", "upstream"
+
+_START_SECONDS: Final = 120
+_END_SECONDS: Final = 8
 _KEY_SETTING: Final = "BENCH_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A target, ours or another proxy, before it is started."""
+
+    name: str
+    """Of another proxy, with its version."""
+    command: Callable[[Path, int, int], list[str]]
+    """The command line, given an empty folder to run in, the port to serve on and the upstream's port.
+
+    It may write a configuration into the folder. It must end when its standard input closes.
+    """
+    env: Mapping[str, str] = field(default_factory=dict)
+    """All of it, but for a HOME of its own if it has none."""
+    credential: str | None = None
+    """The only `api-key` that it takes; None where any user of the event may call."""
+
+
+def our_program(name: str, tables: str = "") -> Program:
+    """`tables` is a connection string."""
+    module = {UPSTREAM: "upstream", PASSTHROUGH: "passthrough", WORKER: "app_in_worker"}.get(name)
+
+    def command(_: Path, port: int, upstream: int) -> list[str]:
+        python = Path(sys.executable)
+        if module:
+            return attached(python, f"tools.bench.{module}", str(port), str(upstream))
+        return attached(python, "tools.functions_host", "--app", str(ROOT), "--port", str(port))
+
+    settings = {"PYTHONPATH": str(ROOT), "PROXY_TABLES": tables, _KEY_SETTING: "key"}
+    return Program(name, command, {**os.environ, **settings})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +70,28 @@ class Target:
     name: str
     port: int
     pid: int
-    first_answer_seconds: float
-    """From the start of its process to its first chat completion."""
     log: Path
-    credential: str | None = None
-    """What it has to be asked with; None where that is a user of the event."""
+    credential: str | None
+    first_response_seconds: float
+    """From the start of its process to its first chat completion."""
 
-    def last_lines(self) -> str:
-        return _end_of(self.log)
+    def cpu_seconds(self) -> float:
+        """User and system time of all its threads; nan where the system has no /proc."""
+        with suppress(OSError):
+            stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii", errors="replace")
+            return sum(map(int, stat.rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+        return nan
+
+    def resident_bytes(self) -> int:
+        """The memory it occupies, shared libraries included; 0 where the system has no /proc."""
+        with suppress(OSError):
+            pages = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1]
+            return int(pages) * os.sysconf("SC_PAGE_SIZE")
+        return 0
 
 
-async def seed(connection_string: str, upstream_port: int) -> None:
-    """One event with every limit of a day set, none of them within reach, and one deployment."""
+async def seed(tables: str, upstream_port: int) -> None:
+    """Writes one event, whose limits are set but out of reach, and one deployment."""
     now = datetime.now(UTC)
     event = Event(
         code=EVENT,
@@ -61,132 +105,65 @@ async def seed(connection_string: str, upstream_port: int) -> None:
         tokens_per_day=10_000_000_000,
     )
     deployment = Deployment(MODEL, MODEL, f"http://127.0.0.1:{upstream_port}", MODEL, auth=_KEY_SETTING)
-    tables = Tables(open_service(connection_string, None))
+    store = Tables(open_service(tables, None))
     try:
-        await tables.create_tables()
-        await tables.add_event(event)
-        await tables.add_deployment(deployment)
+        await store.create_tables()
+        await store.add_event(event)
+        await store.add_deployment(deployment)
     finally:
-        await tables.close()
+        await store.close()
 
 
 @asynccontextmanager
-async def mock(folder: Path) -> AsyncIterator[Target]:
-    async with _ours("upstream", folder, "tools.bench.mock") as target:
-        yield target
-
-
-@asynccontextmanager
-async def passthrough(folder: Path, upstream_port: int) -> AsyncIterator[Target]:
-    upstream = f"http://127.0.0.1:{upstream_port}"
-    async with _ours("pass-through", folder, "tools.bench.passthrough", upstream) as target:
-        yield target
-
-
-@asynccontextmanager
-async def local(folder: Path, connection_string: str) -> AsyncIterator[Target]:
-    env = _settings(connection_string)
-    async with _ours(LOCAL, folder, "tools.functions_host", "--port", "0", env=env) as target:
-        yield target
-
-
-@asynccontextmanager
-async def worker(folder: Path, connection_string: str) -> AsyncIterator[Target]:
-    """The app in the cloud's worker library, which needs Python 3.13."""
-    async with _ours(WORKER, folder, "tools.bench.worker", env=_settings(connection_string)) as target:
-        yield target
-
-
-def _settings(connection_string: str) -> dict[str, str]:
-    return {"PROXY_TABLES": connection_string, _KEY_SETTING: "key"}
-
-
-@asynccontextmanager
-async def peer(one: Peer, folder: Path, upstream_port: int) -> AsyncIterator[Target]:
-    """It gets nothing of our environment but PATH: what it would do with a secret is not ours to know."""
+async def started(program: Program, folder: Path, upstream_port: int = 0) -> AsyncIterator[Target]:
+    """Raises ChildError: it does not start, or its first response is wrong. Its log goes to a file."""
     home, port = Path(tempfile.mkdtemp(dir=folder)), ports.free()
-    command = [sys.executable, "-I", program.__file__, *one.command(home, port, upstream_port)]
-    env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), **one.env}
-    async with _started(one.name, home, command, home, env, given=port, credential=one.credential) as target:
-        yield target
-
-
-@asynccontextmanager
-async def _ours(
-    name: str, folder: Path, module: str, *arguments: str, env: Mapping[str, str] | None = None
-) -> AsyncIterator[Target]:
-    command = attached(Path(sys.executable), module, *arguments)
-    home = Path(tempfile.mkdtemp(dir=folder))
-    async with _started(name, home, command, ROOT, {**os.environ, **(env or {})}) as target:
-        yield target
-
-
-@asynccontextmanager
-async def _started(
-    name: str,
-    home: Path,
-    command: Sequence[str],
-    cwd: Path,
-    env: Mapping[str, str],
-    *,
-    given: int | None = None,
-    credential: str | None = None,
-) -> AsyncIterator[Target]:
-    """Its log goes to a file, as fast as it can be written. Without a `given` port it prints the one it has.
-
-    Raises ChildError when it does not answer.
-    """
-    log = home / "log"
+    command, log = program.command(home, port, upstream_port), home / "log"
     with log.open("wb") as output:
         began = perf_counter()
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=output if given else PIPE, stderr=output, cwd=cwd, env=env
+            *command,
+            stdin=PIPE,
+            stdout=output,
+            stderr=output,
+            cwd=home,
+            env={"HOME": str(home), **program.env},
         )
     try:
         try:
-            port = await (_served(process, given) if given else _told(process))
-            await first_answer(port, next(requests(Kind.PLAIN, users=1, credential=credential)))
-        except (OSError, TimeoutError, ValueError, Failed) as error:
-            raise ChildError(
-                f"{name} does not answer ({error!r}); its last lines:\n{_end_of(log)}"
-            ) from error
-        yield Target(name, port, process.pid, perf_counter() - began, log, credential)
+            await _accepts(process, port)
+            await first_response(port, next(requests(PLAIN_1, program.credential)))
+        except (OSError, TimeoutError, Failed) as error:
+            text = f"{program.name} does not respond ({error!r}). Its last lines:\n{last_lines(log)}"
+            raise ChildError(text) from error
+        seconds = perf_counter() - began
+        yield Target(program.name, port, process.pid, log, program.credential, seconds)
     finally:
         await _end(process)
 
 
-async def _told(process: Process) -> int:
-    """The port that it prints when it has one."""
-    assert process.stdout is not None  # noqa: S101 - it was started with a pipe
-    line = (await asyncio.wait_for(process.stdout.readline(), _START_SECONDS)).decode()
-    return urlsplit(line.split()[-1]).port or 0 if line else 0
-
-
-async def _served(process: Process, port: int) -> int:
-    """The port that it was given, once it takes connections. Raises Failed or TimeoutError."""
-    async with asyncio.timeout(_PEER_START_SECONDS):
+async def _accepts(process: Process, port: int) -> None:
+    """Waits until it takes connections. Raises Failed or TimeoutError."""
+    async with asyncio.timeout(_START_SECONDS):
         while process.returncode is None:
-            try:
+            with suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.01)
-            else:
-                writer.close()
-                return port
+                return writer.close()
+            await asyncio.sleep(0.002)
     raise Failed(f"it ended with exit status {process.returncode}")
-
-
-def _end_of(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace")[-4000:].splitlines()
-    return "\n".join(lines[-12:])
 
 
 async def _end(process: Process) -> None:
     assert process.stdin is not None  # noqa: S101 - likewise
     process.stdin.close()
-    with suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), 8)
-        return
-    with suppress(ProcessLookupError):
-        process.kill()
-    await process.wait()
+    try:
+        await asyncio.wait_for(process.wait(), _END_SECONDS)
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def last_lines(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace")[-4000:].splitlines()
+    return "\n".join(lines[-12:])

@@ -6,20 +6,20 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from .faults import AppFault
+from tools import loops
+
 from .host import FunctionsHost
-from .routes import Route
+from .routes import AppFault
 
 
-def main(arguments: list[str] | None = None) -> int:
-    options = _parse(arguments)
+def main() -> int:
+    options = _parse()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     try:
-        with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
+        with asyncio.Runner(loop_factory=loops.new) as runner:
             runner.run(_serve(options))
     except AppFault as fault:
         print(fault, file=sys.stderr)
@@ -27,29 +27,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.functions_host", description=__doc__)
     parser.add_argument("--app", type=Path, default=Path(), help="function_app.py or its directory")
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--port", type=int, default=7071, help="0 takes any free port")
-    parser.add_argument("--routes", action="store_true", help="list the routes")
-    return parser.parse_args(arguments)
-
-
-def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - not on Windows
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
+    return parser.parse_args()
 
 
 async def _serve(options: argparse.Namespace) -> None:
     stopping = _stop_signal(asyncio.get_running_loop())
-    async with FunctionsHost(options.app, host=options.host, port=options.port) as host:
+    async with FunctionsHost(options.app, port=options.port) as host:
         print(f"Functions host on {host.url}", flush=True)
-        if options.routes:
-            print("\n".join(map(_describe, host.functions.routes.ordered)), flush=True)
         await stopping.wait()
 
 
@@ -64,11 +52,6 @@ def _stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     return stopping
-
-
-def _describe(route: Route) -> str:
-    methods = ",".join(sorted(route.methods)) or "any method"
-    return f"{methods:12} /{route.template}  ({route.function})"
 
 
 if __name__ == "__main__":

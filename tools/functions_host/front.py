@@ -39,8 +39,8 @@ class Worker(Protocol):
     def address(self) -> str:
         """HOST:PORT of the worker's own server. The app sees it as `Host`."""
 
-    def invoke(self, function: str, invocation_id: str, http: dict[str, Any]) -> Awaitable[object]:
-        """Sends the invocation. The result is done when the invocation ends."""
+    def invoke(self, function: str, invocation_id: str, data: dict[str, Any]) -> Awaitable[object]:
+        """Sends the invocation with the trigger's data. The result is done when the invocation ends."""
 
     async def forward(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the request, and passes on its response."""
@@ -84,7 +84,7 @@ class Front:
             scope["raw_path"] = quote(path, safe="/!$&'()*+,;=:@").encode()
         function, params = found
         http = {"method": scope["method"], "url": path, "params": params}
-        invocation = self._worker.invoke(function, invocation_id, http)
+        invocation = self._worker.invoke(function, invocation_id, {"http": http})
         if all(map(bytes.isascii, headers.values())):
             return await self._worker.forward(scope, receive, send)
         await invocation  # the host cannot forward the request

@@ -4,18 +4,23 @@ import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import azure.functions as func
 
 from shared.functions.extension import WebServer
 
-from .faults import PortInUse
+from .app import DEFAULT_PREFIX, added_to_environment, app_at, read_functions
 from .front import Front
-from .functions import read_functions
-from .loader import DEFAULT_PREFIX, added_to_environment, find_script, load_app, read_prefix, read_values
+from .local_worker import LocalWorker
+from .routes import AppFault
 from .serving import address_of, serving
-from .worker import LocalWorker
+
+_HOST: Final = "127.0.0.1"
+
+
+class PortInUse(AppFault):
+    """Another program listens on the port, or this user may not."""
 
 
 class FunctionsHost:
@@ -32,13 +37,12 @@ class FunctionsHost:
         self,
         app: func.FunctionApp | Path | str,
         *,
-        host: str = "127.0.0.1",
         port: int = 0,
         route_prefix: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._app = app
-        self._host, self._port = host, port
+        self._port = port
         self._prefix = route_prefix
         self._environment = dict(environment or {})
         self._closing = AsyncExitStack()
@@ -72,19 +76,16 @@ class FunctionsHost:
         await handler.call(**{handler.parameter: func.timer.TimerRequest(past_due=False)})
 
     def _load(self, opened: AsyncExitStack) -> tuple[func.FunctionApp, str]:
-        if not isinstance(self._app, Path | str):
-            opened.enter_context(added_to_environment(self._environment))
-            return self._app, DEFAULT_PREFIX
-        script = find_script(Path(self._app))
-        values = read_values(script.parent) | self._environment
-        opened.enter_context(added_to_environment(values))
-        return load_app(script), read_prefix(script.parent)
+        if isinstance(self._app, Path | str):
+            return opened.enter_context(app_at(Path(self._app), self._environment))
+        opened.enter_context(added_to_environment(self._environment))
+        return self._app, DEFAULT_PREFIX
 
     def _listen(self) -> WebServer:
         try:
-            return WebServer(self._host, self._port, self.worker.web_app)
+            return WebServer(_HOST, self._port, self.worker.web_app)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else error
             raise PortInUse(
-                f"Cannot use port {self._port} of {self._host}: {reason}. Choose another one with --port."
+                f"Cannot use port {self._port} of {_HOST}: {reason}. Choose another one with --port."
             ) from error

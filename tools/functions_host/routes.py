@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from .faults import AppFault
-
 _SEGMENT: Final = re.compile(r"\{(\*?)([A-Za-z_]\w*)\}|[^{}]+")
 _ESCAPES: Final = re.compile(r"(?:%(?!2[Ff])[0-9A-Fa-f]{2})+")
+
+
+class AppFault(Exception):
+    """The app cannot be served. The message is one sentence that names the fault and its place."""
 
 
 @dataclass(frozen=True, slots=True)

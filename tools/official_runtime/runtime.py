@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
@@ -14,24 +15,23 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from shared.functions.server import Server, listen
+from tools import environment as environments
+from tools.functions_host.app import read_prefix
 from tools.functions_host.front import Front
-from tools.functions_host.loader import read_prefix
 from tools.functions_host.routes import Route, Routes
 from tools.functions_host.serving import address_of, serving
 
-from .classic import classic_packages
-from .front import WorkerProcess
-from .orders import Orders
+from .worker_process import CloudWorker, WorkerProcess
 
 AVAILABLE: Final = sys.version_info >= (3, 13)
 WHY_NOT: Final = "azure-functions-runtime, the cloud's own worker library, needs Python 3.13"
 
-_WORKER: Final = Path(__file__).with_name("worker.py")
+_CLASSIC_REQUIREMENTS: Final = Path(__file__).with_name("classic.txt")
 _START_SECONDS: Final = 60
 
 
 class IndexingFailed(Exception):
-    """The app does not start in the cloud either; the message is the runtime's."""
+    """The app does not start in the cloud either. The message is the runtime's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +50,29 @@ class Placeholder:
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """`failures` are the messages of failed invocations; `rss_kb` is 0 where the system does not report it.
-
-    `log_messages` counts what the worker would have sent to the host as log messages since its start.
-    """
+    """`failures` are the messages of failed invocations. `rss_kb` is 0 where the system has no /proc."""
 
     invocations_in_flight: int
     failures: list[str]
     context_references: int
-    log_messages: int
     rss_kb: int
+
+
+async def classic_packages() -> Path:
+    """The folder of what a specialized worker of Python 3.11 and 3.12 uses in place of the app's packages.
+
+    It is made where needed. Raises SetupError.
+    """
+    name = f"classic-{sys.version_info[0]}.{sys.version_info[1]}"
+    python = await asyncio.to_thread(environments.beside, name, _CLASSIC_REQUIREMENTS)
+    base = str(python.parent.parent)
+    return Path(sysconfig.get_path("purelib", "venv", {"base": base, "platbase": base}))
 
 
 class OfficialRuntime:
     """Entering raises IndexingFailed. The worker is killed when it ends, as the platform does."""
+
+    url = worker_url = ""
 
     def __init__(
         self,
@@ -72,27 +81,22 @@ class OfficialRuntime:
         environment: Mapping[str, str] | None = None,
         placeholder: Placeholder | None = None,
     ) -> None:
-        self.url = self.worker_url = ""
         self._placeholder = placeholder
         self._app_directory = app_directory.resolve()
         self._environment = {**os.environ, **(environment or {})}
-        self._log = Path()
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opened:
-            directory = opened.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-            self._log = Path(directory, "worker.log")
-            self._orders = await opened.enter_async_context(Orders())
-            if self._placeholder:
-                await self._start_placeholder(self._placeholder, opened)
-            else:
-                await self._start_worker(opened, self._app_directory, self._environment)
+            self._log = _folder(opened) / "worker.log"
+            self._process = await self._start(opened)
             settings = self._environment if self._placeholder else None
-            index = await asyncio.wait_for(self._orders.give("index", environment=settings), _START_SECONDS)
+            index = await asyncio.wait_for(self._process.give("index", environment=settings), _START_SECONDS)
             if "fault" in index:
                 raise IndexingFailed(index["fault"])
-            await self._start_front(index, opened)
+            if index["http_uri"] is None:
+                raise IndexingFailed("the app has no HTTP extension, or the worker did not notice it")
+            await self._serve(index, opened)
             self._closing = opened.pop_all()
         return self
 
@@ -100,53 +104,41 @@ class OfficialRuntime:
         await self._closing.aclose()
 
     async def worker_state(self) -> WorkerState:
-        return WorkerState(**await self._orders.give("state"))
+        return WorkerState(**await self._process.give("state"))
 
     async def run_timer(self, name: str) -> None:
         """Invokes a timer function, and waits until it has run."""
-        function_id, parameter = self._functions[name]
         value = json.dumps({"IsPastDue": False, "Schedule": {}, "ScheduleStatus": None})
-        await self._orders.invoke(function_id, str(uuid4()), parameter, {"json": value})
+        await self._worker.invoke(name, str(uuid4()), {"json": value})
 
     def worker_log(self) -> str:
-        """What the worker has written on its standard output and error."""
+        """All that the worker has written on its standard output and error."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
-    async def _start_placeholder(self, placeholder: Placeholder, opened: AsyncExitStack) -> None:
-        packages = [str(await classic_packages())] if placeholder.like_classic else []
-        empty = Path(opened.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        environment = {**os.environ, **placeholder.environment}
-        await self._start_worker(opened, empty, environment, "placeholder", *packages)
+    async def _start(self, opened: AsyncExitStack) -> WorkerProcess:
+        arguments, cwd, environment = [str(self._app_directory)], self._app_directory, self._environment
+        if self._placeholder:
+            arguments += ["placeholder"]
+            arguments += [str(await classic_packages())] if self._placeholder.like_classic else []
+            cwd, environment = _folder(opened), {**os.environ, **self._placeholder.environment}
+        started = WorkerProcess.started(arguments, cwd, environment, self._log)
+        return await opened.enter_async_context(started)
 
-    async def _start_worker(
-        self, opened: AsyncExitStack, cwd: Path, environment: dict[str, str], *arguments: str
-    ) -> None:
-        log = opened.enter_context(self._log.open("wb"))
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", str(_WORKER), str(self._orders.port), str(self._app_directory)),
-            *arguments,
-            cwd=cwd,
-            env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-        opened.push_async_callback(_kill, process)
-        self._orders.end_with(process, self._log)
-
-    async def _start_front(self, index: dict[str, Any], opened: AsyncExitStack) -> None:
-        if index["http_uri"] is None:
-            raise IndexingFailed("the app has no HTTP extension, or the worker did not notice it")
-        await asyncio.wait_for(listens(index["http_uri"]), _START_SECONDS)
+    async def _serve(self, index: dict[str, Any], opened: AsyncExitStack) -> None:
+        self.worker_url = index["http_uri"]
+        await asyncio.wait_for(listens(self.worker_url), _START_SECONDS)
         routes, functions = _read_index(index["functions"], read_prefix(self._app_directory))
-        self._functions, self.worker_url = functions, index["http_uri"]
-        worker = WorkerProcess(functions, self._orders, self.worker_url)
-        opened.push_async_callback(worker.close)
+        self._worker = CloudWorker(functions, self._process, self.worker_url)
+        opened.push_async_callback(self._worker.close)
         listener = opened.enter_context(listen("127.0.0.1", 0))
-        server = Server(Front(routes, worker, self._environment))
+        server = Server(Front(routes, self._worker, self._environment))
         server.config.server_header = server.config.date_header = False  # the worker sends them
         await opened.enter_async_context(serving(server, server.serve([listener])))
         self.url = f"http://{address_of(listener)}"
+
+
+def _folder(opened: AsyncExitStack) -> Path:
+    return Path(opened.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
 
 
 def _read_index(
@@ -164,7 +156,7 @@ def _read_index(
 
 
 async def listens(url: str) -> None:
-    """The runtime starts its server beside everything else and does not tell when it listens."""
+    """Waits until the server takes connections. The runtime starts it without a sign that it is ready."""
     address = urlsplit(url)
     while True:
         with suppress(ConnectionRefusedError):
@@ -172,9 +164,3 @@ async def listens(url: str) -> None:
             writer.close()
             return
         await asyncio.sleep(0.01)
-
-
-async def _kill(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):
-        process.kill()
-    await process.wait()

@@ -1,8 +1,7 @@
-"""`python program.py PROGRAM [ARGUMENT ...]`: becomes a program that is not ours, yet ends with its parent.
+"""`python program.py PROGRAM [ARGUMENT ...]`: becomes another program, which ends with its parent.
 
-The process stays the same one, so that its id is the program's. A second one waits for the closing of
-standard input, as `tools.attached` does within our own. Run by its path, it imports nothing of ours.
-POSIX only.
+The process stays the same, so its id is the program's. A second process waits until standard input closes, as
+`tools.attached` does within our own. Run by its path, it imports nothing of ours. POSIX only.
 """
 
 import os
@@ -17,7 +16,7 @@ def main() -> None:
     program = os.getpid()
     if os.fork() == 0:
         _end_with_parent(program)
-    os.execv(sys.argv[1], sys.argv[1:])  # noqa: S606 - there is no shell to want
+    os.execv(sys.argv[1], sys.argv[1:])  # noqa: S606 - no shell is needed
 
 
 def _end_with_parent(program: int) -> None:
@@ -25,7 +24,7 @@ def _end_with_parent(program: int) -> None:
     while os.read(0, 1024):
         pass
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if os.getppid() == program:  # else it has ended, and the number may be somebody else's by now
+        if os.getppid() == program:  # else it has ended, and another process may have its id by now
             os.kill(program, number)
             time.sleep(_GRACE_SECONDS)
     os._exit(0)

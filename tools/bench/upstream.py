@@ -1,18 +1,20 @@
-"""An upstream that costs next to nothing: one fixed chat completion, or a stream of 100 chunks.
+"""`python -m tools.bench.upstream PORT`: an upstream that costs next to nothing.
 
-Streams go at full speed, one write for each chunk; or, with "every N ms" in the prompt, paced, and then each
-chunk carries the time when it was written (`perf_counter`, which all processes of one machine share).
+It sends one fixed chat completion, or a stream of 100 chunks. Streams go at full speed, one write for each
+chunk. With "every N ms" in the prompt they are paced, and each chunk carries the time when it was written
+(`perf_counter`, which all processes of one machine share). "after N ms" delays a whole response.
 """
 
 import asyncio
 import re
+import sys
 from collections.abc import Callable
 from time import perf_counter
 from typing import Final, cast
 
 import httptools
 
-from . import loops
+from tools import loops
 
 CHUNKS: Final = 100
 TIME: Final = re.compile(rb'"content":" at (\d+\.\d+)"')
@@ -105,17 +107,12 @@ class _Connection(asyncio.Protocol):
             go_on()
 
 
-async def _serve() -> None:
+async def main(port: int) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(loop), "127.0.0.1", 0, backlog=2048)
-    print(f"mock on http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    server = await loop.create_server(lambda: _Connection(loop), "127.0.0.1", port, backlog=2048)
     await server.serve_forever()
 
 
-def main() -> None:
-    with asyncio.Runner(loop_factory=loops.new) as runner:
-        runner.run(_serve())
-
-
 if __name__ == "__main__":
-    main()
+    with asyncio.Runner(loop_factory=loops.new) as runner:
+        runner.run(main(int(sys.argv[1])))

@@ -12,7 +12,7 @@ from typing import Any
 from shared.functions.extension import WebApp
 from shared.functions.http import Receive, Request, Scope, Send
 
-from .functions import Handler
+from .app import Handler
 
 
 class _Call:
@@ -81,8 +81,8 @@ class LocalWorker:
         self.invocations: dict[str, asyncio.Task[None]] = {}
         """Those that have not ended, by their ids."""
 
-    def invoke(self, function: str, invocation_id: str, http: dict[str, Any]) -> asyncio.Task[None]:
-        run = self._run(self._handlers[function], invocation_id, http["params"])
+    def invoke(self, function: str, invocation_id: str, data: dict[str, Any]) -> asyncio.Task[None]:
+        run = self._run(self._handlers[function], invocation_id, data["http"]["params"])
         task = self.invocations[invocation_id] = asyncio.get_running_loop().create_task(run)
         return task
 

@@ -1,21 +1,82 @@
-"""Reads the functions that an app declares, and refuses those that the platform would refuse."""
+"""Reads an app: its files, and its functions. Refuses what the platform would refuse, by raising AppFault."""
 
 import inspect
+import json
 import re
+import sys
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from itertools import combinations
+from os import environ
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 import azure.functions as func
+from azure.functions.decorators.function_app import FunctionRegister
 from azurefunctions.extensions.base import RequestTrackerMeta, ResponseTrackerMeta
 
-from .faults import AppFault
-from .routes import Route, Routes
+from .routes import AppFault, Route, Routes
 
+DEFAULT_PREFIX: Final = "api"
 _FUNCTION_NAME: Final = re.compile(r"(?!host$)[a-z][a-z0-9_-]{0,127}", re.IGNORECASE)
 _BINDING_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,127}|\$return")
+
+
+@contextmanager
+def app_at(path: Path, environment: Mapping[str, str]) -> Iterator[tuple[func.FunctionApp, str]]:
+    """The app in a function_app.py or its directory, and its route prefix. Settings last until the end."""
+    script = (path / "function_app.py" if path.is_dir() else path).resolve()
+    if not script.is_file():
+        raise AppFault(f"There is no {script}.")
+    values = _read_json(script.parent / "local.settings.json").get("Values", {})
+    texts = {name: str(value) for name, value in values.items()}
+    with added_to_environment(texts | {**environment}):
+        yield _load(script), read_prefix(script.parent)
+
+
+@contextmanager
+def added_to_environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Sets variables that are not set yet, and removes them after the block."""
+    added = {name: value for name, value in values.items() if name not in environ}
+    environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            environ.pop(name, None)
+
+
+def read_prefix(directory: Path) -> str:
+    """The route prefix in host.json, without slashes around it."""
+    http = _read_json(directory / "host.json").get("extensions", {}).get("http", {})
+    return str(http.get("routePrefix", DEFAULT_PREFIX)).strip("/")
+
+
+def _load(script: Path) -> func.FunctionApp:
+    """Runs the script again each time, so that two hosts never share an app."""
+    directory, name = str(script.parent), script.stem
+    if directory not in sys.path:
+        sys.path.append(directory)  # last, as in the cloud
+    module = sys.modules[name] = ModuleType(name)
+    module.__file__ = str(script)
+    SourceFileLoader(name, str(script)).exec_module(module)
+    apps = [value for value in vars(module).values() if isinstance(value, FunctionRegister)]
+    if len(apps) != 1:
+        raise AppFault(f"{script} needs one function app at its top level. It has {len(apps)}.")
+    return apps[0]  # type: ignore[return-value] # only FunctionApp and the ASGI and WSGI apps are of this kind
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8-sig")))
+    except (ValueError, TypeError) as error:
+        raise AppFault(f"{path} is not a JSON object: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +97,6 @@ class Functions:
 
 
 def read_functions(app: func.FunctionApp, prefix: str) -> Functions:
-    """Raises AppFault."""
     http, timers, routes = dict[str, Handler](), dict[str, Handler](), list[Route]()
     for name, call, trigger in _declared(app):
         handler = Handler(call, trigger["name"])

@@ -1,0 +1,136 @@
+"""Other proxies, for `--peers`: each as its makers would run it, in an environment of its own.
+
+docs/decisions/0056 says how each is set, and why.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from tools import environment as environments
+from tools.steps import SetupError
+
+from . import program
+from .scenarios import MODEL
+from .targets import Program
+
+NGINX_PATH: Final = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
+"""Debian keeps nginx where only root looks."""
+LITELLM_REQUIREMENTS: Final = Path(__file__).with_name("litellm.txt")
+
+_NGINX_CONFIG: Final = """\
+daemon off;
+master_process off;
+pid nginx.pid;
+error_log stderr;
+events { worker_connections 4096; }
+http {
+  access_log off;
+  client_body_temp_path temp; proxy_temp_path temp;
+  fastcgi_temp_path temp; uwsgi_temp_path temp; scgi_temp_path temp;
+  keepalive_requests 100000000;
+  upstream azure { server 127.0.0.1:%(upstream)d; keepalive 128; keepalive_requests 100000000; }
+  server {
+    listen 127.0.0.1:%(port)d backlog=2048;
+    location / {
+      proxy_pass http://azure;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_set_header api-key key;
+      proxy_buffering off;
+    }
+  }
+}
+"""
+_LITELLM_ENV: Final = {
+    "LITELLM_LOG": "ERROR",
+    "LITELLM_MODE": "PRODUCTION",  # reads no .env
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # does not fetch prices from the internet before it serves
+}
+
+
+class LeftOut(Exception):
+    """The peer cannot take part on this machine. The message says why."""
+
+
+def nginx(path: str = NGINX_PATH) -> Program:
+    """A relay in C without any policy. Raises LeftOut."""
+    binary = shutil.which("nginx", path=path)
+    if sys.platform == "win32" or not binary:
+        raise LeftOut("it is not on this machine's PATH, or this is Windows. Install it.")
+    run = subprocess.run([binary, "-v"], capture_output=True, text=True, errors="replace", check=False)
+    output = (run.stdout + run.stderr).strip()
+    if run.returncode != 0:
+        raise LeftOut(f"it does not run here. Its last lines:\n{output}")
+
+    def command(home: Path, port: int, upstream: int) -> list[str]:
+        config = _NGINX_CONFIG % {"port": port, "upstream": upstream}
+        (home / "nginx.conf").write_text(config, encoding="ascii")
+        options = ["-e", "stderr", "-p", f"{home}/", "-c", "nginx.conf"]
+        return ending_with_parent([str(Path(binary).resolve()), *options])
+
+    return Program(f"nginx {output.rpartition('/')[2].split()[0]}", command, environment())
+
+
+def litellm() -> Program:
+    """LiteLLM's proxy, set up as https://docs.litellm.ai/docs/proxy/prod says. Raises LeftOut."""
+    if sys.platform == "win32":
+        raise LeftOut("its makers run it on Linux and macOS.")
+    try:
+        python = environments.beside("litellm", LITELLM_REQUIREMENTS)
+    except SetupError as error:
+        raise LeftOut(str(error)) from error
+    (version,) = re.findall(r"(?m)^litellm==(\S+)", LITELLM_REQUIREMENTS.read_text(encoding="utf-8"))
+    key = f"sk-{secrets.token_hex(32)}"
+
+    def command(home: Path, port: int, upstream: int) -> list[str]:
+        """`openai/` is Azure's v1 form too, and somewhat faster than LiteLLM's `azure/`."""
+        model = {"model": f"openai/{MODEL}", "api_base": f"http://127.0.0.1:{upstream}/v1", "api_key": "key"}
+        config = {
+            "model_list": [{"model_name": MODEL, "litellm_params": model}],
+            "litellm_settings": {"request_timeout": 600, "set_verbose": False, "json_logs": True},
+        }
+        (home / "config.yaml").write_text(json.dumps(config), encoding="ascii")  # JSON is YAML too
+        options = [
+            "--config",
+            "config.yaml",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--num_workers",
+            "1",
+        ]
+        return ending_with_parent([str(python.with_name("litellm")), *options])
+
+    return Program(f"LiteLLM {version}", command, environment(LITELLM_MASTER_KEY=key, **_LITELLM_ENV), key)
+
+
+def ending_with_parent(command: Sequence[str]) -> list[str]:
+    return [sys.executable, "-I", program.__file__, *command]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Nothing of ours but PATH, so no secret reaches a peer. It gets a HOME of its own."""
+    return {"PATH": os.environ.get("PATH", os.defpath), **variables}
+
+
+ALL: Final[Mapping[str, Callable[[], Program]]] = {"nginx": nginx, "LiteLLM": litellm}
+
+
+def found(every: Mapping[str, Callable[[], Program]] = ALL) -> tuple[list[Program], dict[str, str]]:
+    """The peers that this machine can run, and why it cannot run the others. LiteLLM is installed first."""
+    peers, left_out = [], {}
+    for name, find in every.items():
+        try:
+            peers.append(find())
+        except LeftOut as error:
+            left_out[name] = str(error)
+    return peers, left_out

@@ -1,0 +1,69 @@
+"""The scenarios, and the requests that their attendees send, as bytes for the wire."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Final
+
+EVENT: Final = "bench"
+MODEL: Final = "gpt-4o-mini"
+PACE_MS: Final = 20
+"""50 chunks a second, about the speed of gpt-4o-mini."""
+SLOW_MS: Final = 50
+_PACED: Final = f"every {PACE_MS} ms"
+_SLOW: Final = f"after {SLOW_MS} ms"
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    name: str
+    connections: int
+    users: int = 100
+    stream: bool = False
+    pace: str = "every few ms"
+    """Part of the prompt. With a number in it, the upstream paces its stream or delays its response."""
+    app_only: bool = False
+    takes: int = 1
+    """How often it is measured in each round."""
+
+    @property
+    def paced(self) -> bool:
+        return self.pace == _PACED
+
+    @property
+    def has_delays(self) -> bool:
+        return self.pace in {_PACED, _SLOW}
+
+    @property
+    def unit(self) -> str:
+        return "chunks" if self.stream else "requests"
+
+
+PLAIN_1: Final = Scenario("plain, 1 connection", 1)
+PLAIN_16: Final = Scenario("plain, 16 connections", 16)
+PLAIN_64: Final = Scenario("plain, 64 connections", 64)
+SLOW_64: Final = Scenario(f"plain, 64 connections, upstream takes {SLOW_MS} ms", 64, pace=_SLOW)
+ONE_USER: Final = Scenario("plain, 16 connections, 1 user", 16, users=1, app_only=True)
+STREAMS: Final = Scenario("16 streams at full speed", 16, stream=True)
+PACED: Final = Scenario("50 paced streams", 50, stream=True, pace=_PACED, takes=3)
+"""Taken more often: the slowest 1 % of chunks depend on how the streams of a take fall together."""
+SCENARIOS: Final = (PLAIN_16, ONE_USER, PLAIN_1, PLAIN_64, SLOW_64, STREAMS, PACED)
+
+_BODY: Final = (
+    '{"model":"%s","messages":[{"role":"system","content":"You are a helpful assistant for the attendees of '
+    'a hackathon. Answer briefly."},{"role":"user","content":"Tell me about glove boxes, %s a word."}],'
+    '"temperature":0.7%s}'
+)
+_REQUEST: Final = (
+    "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: application/json\r\n"
+    "user-agent: bench\r\naccept-encoding: gzip, deflate\r\nconnection: keep-alive\r\n"
+    "api-key: %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
+)
+"""With the headers that curl and the SDKs send."""
+
+
+def requests(scenario: Scenario, credential: str | None = None) -> Iterator[bytes]:
+    """For ever, one user after the other; or all with the one credential that is given."""
+    body = _BODY % (MODEL, scenario.pace, ',"stream":true' * scenario.stream)
+    credentials = [credential] if credential else [f"{EVENT}/user-{n}" for n in range(scenario.users)]
+    return cycle([(_REQUEST % (one, len(body), body)).encode() for one in credentials])
