@@ -5,19 +5,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 _RETRY_SECONDS = 0.1
 
 
+@dataclass(frozen=True)
 class Lock:
-    """A lock that is held until `close`."""
+    """A lock that is held until `close`, and by each process that inherits the descriptor (not on Windows)."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    descriptor: int
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
 
 def take(path: Path) -> Lock | None:
@@ -33,8 +34,8 @@ def take(path: Path) -> Lock | None:
 
 
 @contextmanager
-def held(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Waits for the lock; `on_wait` is called once when there is somebody to wait for."""
+def held(path: Path, on_wait: Callable[[], None]) -> Iterator[Lock]:
+    """Waits for the lock; `on_wait` is called once if another process holds it."""
     lock = take(path)
     if not lock:
         on_wait()
@@ -42,7 +43,7 @@ def held(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
         time.sleep(_RETRY_SECONDS)
         lock = take(path)
     try:
-        yield
+        yield lock
     finally:
         lock.close()
 

@@ -1,9 +1,7 @@
-"""`python -m tools.demo [--simulator URL --key-setting NAME]`: tables, the event "hackathon" and deployments.
+"""`python -m tools.demo [--simulator URL --key-setting NAME]`: creates the tables and the demo event.
 
-Without a simulator, only the tables.
-
-It may be run again: the event is open and its deployments serve afterwards, and what else an administrator
-changed of them stays.
+Without `--simulator`, creates only the tables. On existing tables it opens the event again and sets the address
+of its deployments, and changes nothing else.
 """
 
 import argparse
@@ -25,60 +23,54 @@ _OPEN_FOR = timedelta(days=7)
 
 
 def main() -> int:
-    options = _parse()
+    parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__)
+    parser.add_argument("--simulator", metavar="URL", help="address of the simulated Azure OpenAI")
+    parser.add_argument("--key-setting", metavar="NAME", default="", help="setting that holds its key")
+    options = parser.parse_args()
     try:
-        asyncio.run(_seed(options.simulator, options.key_setting))
+        asyncio.run(_create(options.simulator, options.key_setting))
     except (SettingsError, StoreUnavailable) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__)
-    parser.add_argument("--simulator", metavar="URL", help="of the simulated Azure OpenAI")
-    parser.add_argument("--key-setting", metavar="NAME", default="", help="the setting that holds its key")
-    return parser.parse_args()
-
-
-async def _seed(endpoint: str | None, key_setting: str) -> None:
+async def _create(simulator: str | None, key_setting: str) -> None:
     settings = Settings.read(os.environ)
     tables = Tables(open_service(settings.tables, settings.tables_uri))
     try:
         await tables.create_tables()
-        if endpoint is None:
-            return
-        for model in MODELS:
-            await _deploy(tables, Deployment(model, "simulated", endpoint, model, auth=key_setting))
-        await tables.put_event(_opened(await tables.event(CODE), datetime.now(UTC)))
+        if simulator:
+            for model in MODELS:
+                await _deploy(tables, Deployment(model, "simulated", simulator, model, auth=key_setting))
+            await tables.put_event(_opened(await tables.event(CODE), datetime.now(UTC)))
     finally:
         await tables.close()
 
 
-async def _deploy(tables: Tables, one: Deployment) -> None:
-    def moved(there: Deployment) -> Deployment:
-        return replace(there, endpoint=one.endpoint, auth=one.auth, active=True)
+async def _deploy(tables: Tables, wanted: Deployment) -> None:
+    def moved(row: Deployment) -> Deployment:
+        return replace(row, endpoint=wanted.endpoint, auth=wanted.auth, active=True)
 
-    if await tables.change_deployment(one, moved) is None:
-        await tables.add_deployment(one)
+    if await tables.change_deployment(wanted, moved) is None:
+        await tables.add_deployment(wanted)
 
 
 def _opened(event: Event | None, now: datetime) -> Event:
     starts_at, ends_at = now - timedelta(days=1), now + _OPEN_FOR
-    if event is None:
-        return Event(
-            CODE,
-            "Demo hackathon",
-            starts_at,
-            ends_at,
-            models=MODELS,
-            default_model=MODELS[0],
-            max_output_tokens=800,
-            requests_per_day=200,
-            tokens_per_day=100_000,
-        )
-    return replace(
-        event, active=True, starts_at=min(event.starts_at, starts_at), ends_at=max(event.ends_at, ends_at)
+    if event:
+        starts_at, ends_at = min(event.starts_at, starts_at), max(event.ends_at, ends_at)
+        return replace(event, active=True, starts_at=starts_at, ends_at=ends_at)
+    return Event(
+        CODE,
+        "Demo hackathon",
+        starts_at,
+        ends_at,
+        models=MODELS,
+        default_model=MODELS[0],
+        max_output_tokens=800,
+        requests_per_day=200,
+        tokens_per_day=100_000,
     )
 
 

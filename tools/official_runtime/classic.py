@@ -6,7 +6,7 @@ import sysconfig
 from pathlib import Path
 from typing import Final
 
-from tools import environment
+from admin import environment
 
 _REQUIREMENTS: Final = Path(__file__).with_name("classic.txt")
 

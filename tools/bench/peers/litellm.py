@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tools import environment
-from tools.steps import SetupError
+from admin import environment
+from admin.steps import SetupError
 
 from ..requests import MODEL
 from .peer import LeftOut, Peer
