@@ -34,19 +34,19 @@ instead of Azurite. Other settings come from the environment, then .env, then lo
 TEST = """\
 Runs the tests with pytest. All other options go to pytest: `dev.py test -x tests/tools -k lock`.
 
-All tests run in several processes. Tests that you choose with a path, -k or -m run in one process, which starts
-faster. `-n 4` sets the number of processes; `-n 0` uses only this one.
+All tests run in several processes. Tests that you choose with a path, -k or -m run in one process, which
+starts faster. `-n 4` sets the number of processes; `-n 0` uses only this one.
 """
 BENCH = """\
-Compares the app with all features, a pass-through without any, and the upstream alone, and prints the results.
+Compares the app with all features, a pass-through without any, and the upstream alone. Prints the results.
 Takes about ten minutes. Close other programs first. If Python 3.13 is installed, the app runs in the worker
 library of the cloud.
 
   --rounds N      number of measurements for each figure (5)
   --seconds S     duration of each measurement (2.5)
   --quick         a first impression in less than a minute
-  --peers         also measure nginx and LiteLLM (about 16 minutes). Missing programs are first installed in .local
-                  and .venvs; LiteLLM takes 750 MB
+  --peers         also measure nginx and LiteLLM (about 16 minutes). Installs what is missing in .local and
+                  .venvs; LiteLLM takes 750 MB
   --local         run the app in the local Functions host instead of the worker library
   --write [FILE]  write the report to FILE (docs/performance.md)
 """
@@ -56,9 +56,10 @@ LINT = "Runs `ruff check`, `ruff format --check` and `mypy --strict`."
 def main() -> int:
     os.chdir(ROOT)
     parser = _parser()
-    options, options.others = parser.parse_known_args()
-    if options.others and options.command not in {test, bench}:
-        parser.error(f"unknown option: {' '.join(options.others)}")
+    options, others = parser.parse_known_args()
+    options.others = others
+    if others and options.command not in {test, bench}:
+        parser.error(f"unknown option: {' '.join(others)}")
     try:
         status: int = options.command(options)
     except (SetupError, serving.NotPossible) as error:

@@ -13,7 +13,7 @@ _RETRY_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock that is held until `close`, and by each process that inherits the descriptor (not on Windows)."""
+    """A lock that is held until `close`. A child that inherits the descriptor holds it too (not on Windows)."""
 
     descriptor: int
 

@@ -1,7 +1,7 @@
 """`python -m tools.demo [--simulator URL --key-setting NAME]`: creates the tables and the demo event.
 
-Without `--simulator`, creates only the tables. On existing tables it opens the event again and sets the address
-of its deployments, and changes nothing else.
+Without `--simulator`, creates only the tables. If the event exists, opens it again and sets the address of its
+deployments. Other changes stay.
 """
 
 import argparse

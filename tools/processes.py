@@ -161,7 +161,7 @@ class Child:
 
 
 def _start(command: Sequence[str], env: Mapping[str, str] | None) -> "subprocess.Popen[str]":
-    """Starts a child in a session of its own, so that Ctrl-C reaches only us and we end the children in order."""
+    """In a session of its own: Ctrl-C reaches only us, and we end the children in order."""
     return subprocess.Popen(
         command,
         cwd=ROOT,

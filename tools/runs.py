@@ -49,7 +49,7 @@ def slot(ports: Iterable[int], local: Path = LOCAL) -> Iterator[Slot]:
 
 
 def announce(run: Run) -> None:
-    """Lets `local_runs.running` find the run. Only this user can read the file: it may name a real account."""
+    """Lets `local_runs.running` find the run. Only this user can read the file, which may have a real key."""
     path = Path(run.folder) / "run.json"
     written = path.with_suffix(".new")
     written.touch(mode=0o600)

@@ -63,7 +63,7 @@ class _Children:
             simulator = self._start_demo()
         elif is_emulator(self._env.get(TABLES, "")):
             self._create()  # only here: the tables of a real account are its administrator's task
-        url = self._start_app(slot.port, may_move=port is None)
+        url = self._start_app(slot.port)
         run = local_runs.Run.now(slot.folder, url, self._env.get(TABLES), simulator)
         runs.announce(run)
         return run
@@ -101,23 +101,11 @@ class _Children:
         with Child("demo event", attached(self._python, "tools.demo", *options), env=self._env) as creating:
             creating.finish(_START_SECONDS)
 
-    def _start_app(self, port: int, *, may_move: bool) -> str:
+    def _start_app(self, port: int) -> str:
         app = self._start("app", "tools.functions_host", "--port", str(port))
-        try:
-            url = app.expect("Functions host on ", _START_SECONDS).split()[-1]
-        except ChildError:
-            if not may_move or ports.is_free(port):
-                raise
-            self._running.remove(app)
-            return self._start_app(self._move(port), may_move=True)
+        url = app.expect("Functions host on ", _START_SECONDS).split()[-1]
         self._await_readiness(url, monotonic() + _START_SECONDS)
         return url
-
-    def _move(self, port: int) -> int:
-        """Takes the next port. The tables already serve, so they stay those of the first port."""
-        moved = self._stack.enter_context(runs.slot(_free_ports(port + 1))).port
-        print(f"Another program took port {port}. Using port {moved}, with the same tables.", file=sys.stderr)
-        return moved
 
     def _start(self, name: str, module: str, *arguments: str) -> Child:
         command = attached(self._python, module, *arguments, env_file=ROOT / ".env")
@@ -139,8 +127,8 @@ class _Children:
                 raise child.failure()
 
 
-def _free_ports(first: int = FIRST_PORT) -> Iterator[int]:
-    return (port for port in range(first, 65_536) if ports.is_free(port))
+def _free_ports() -> Iterator[int]:
+    return filter(ports.is_free, range(FIRST_PORT, 65_536))
 
 
 def _tables_are_given(env: Mapping[str, str]) -> bool:

@@ -1,12 +1,11 @@
-"""Run by tests as `python -m tests.tools.sleeper`: sleeps, unless it is only to say what it was given."""
+"""`python -m tests.tools.sleeper`: prints its arguments and settings, or sleeps if it has no arguments."""
 
 import os
 import sys
 import time
 
 if sys.argv[1:]:
-    print(sys.argv[1:])  # noqa: T201
-    print(os.environ["SAID"], os.environ["HOME_OF"])  # noqa: T201
+    print(sys.argv[1:], os.environ["IN_FILE"], os.environ["IN_BOTH"])  # noqa: T201
 else:
     print("asleep as", os.getpid(), flush=True)  # noqa: T201
     time.sleep(99)

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from admin.steps import SetupError, step
 from tools.processes import ROOT
-from tools.steps import SetupError, step
 
 from .peer import LeftOut, Peer
 
