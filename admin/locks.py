@@ -1,4 +1,4 @@
-"""Locks between processes, each on a file. The system opens them when their process ends, however it ends."""
+"""Locks between processes, each on a file. The system frees a lock when its process ends, even by a kill."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ _RETRY_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock that is held until `close`. A child that inherits the descriptor holds it too (not on Windows)."""
+    """Held until `close`. On POSIX, a child that inherits the descriptor holds it too."""
 
     descriptor: int
 
@@ -22,7 +22,7 @@ class Lock:
 
 
 def take(path: Path) -> Lock | None:
-    """None when another process, or another call in this one, holds it."""
+    """Take the lock; None if it is held already, also by this process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -35,7 +35,7 @@ def take(path: Path) -> Lock | None:
 
 @contextmanager
 def held(path: Path, on_wait: Callable[[], None]) -> Iterator[Lock]:
-    """Waits for the lock; `on_wait` is called once if another process holds it."""
+    """Wait for the lock. If it is held, `on_wait` is called once."""
     lock = take(path)
     if not lock:
         on_wait()

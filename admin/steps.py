@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -19,7 +20,7 @@ _LOW_DISK_BYTES = 20_000_000
 _DISK_FULL = "The disk is full. Free some space, then run the command again."
 
 Step = Callable[[str, Sequence[str], str], None]
-"""Runs a command: its title, the command, and the advice to print if it fails. Raises SetupError."""
+"""`step` with the lock of the folder that is being built."""
 
 
 class SetupError(Exception):
@@ -42,7 +43,7 @@ def make(folder: Path, proof: Path, stamps: Sequence[str], build: Callable[[Step
     try:
         with locks.held(lock, lambda: say("Another command is setting up this checkout. Waiting...")) as held:
             if not is_ready():  # the other command may have built it
-                build(lambda title, command, advice: _run(title, command, advice, held))
+                build(partial(step, lock=held))
                 folder.mkdir(exist_ok=True)
                 stamp_of(folder).write_text(stamps[0], encoding="utf-8")
     except OSError as error:
@@ -67,10 +68,11 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
-def _run(title: str, command: Sequence[str], advice: str, lock: locks.Lock) -> None:
+def step(title: str, command: Sequence[str], advice: str, lock: locks.Lock | None = None) -> None:
+    """Runs a command and shows that it is alive. Raises SetupError with `advice` if it fails."""
     say(f"Setup: {title}...")
     started = monotonic()
-    inherited = () if sys.platform == "win32" else (lock.descriptor,)
+    inherited = (lock.descriptor,) if lock and sys.platform != "win32" else ()
     with (
         tempfile.TemporaryFile() as output,
         subprocess.Popen(  # noqa: S603

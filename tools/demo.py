@@ -1,7 +1,7 @@
 """`python -m tools.demo [--simulator URL --key-setting NAME]`: creates the tables and the demo event.
 
-Without `--simulator`, creates only the tables. If the event exists, opens it again and sets the address of its
-deployments. Other changes stay.
+Without `--simulator`, creates only the tables. If the event exists, opens it again and sets the address of
+its deployments. Other changes stay.
 """
 
 import argparse
@@ -43,7 +43,9 @@ async def _create(simulator: str | None, key_setting: str) -> None:
         if simulator:
             for model in MODELS:
                 await _deploy(tables, Deployment(model, "simulated", simulator, model, auth=key_setting))
-            await tables.put_event(_opened(await tables.event(CODE), datetime.now(UTC)))
+            now = datetime.now(UTC)
+            if await tables.change_event(CODE, lambda event: _reopened(event, now)) is None:
+                await tables.add_event(_new(now))
     finally:
         await tables.close()
 
@@ -56,22 +58,23 @@ async def _deploy(tables: Tables, wanted: Deployment) -> None:
         await tables.add_deployment(wanted)
 
 
-def _opened(event: Event | None, now: datetime) -> Event:
-    starts_at, ends_at = now - timedelta(days=1), now + _OPEN_FOR
-    if event:
-        starts_at, ends_at = min(event.starts_at, starts_at), max(event.ends_at, ends_at)
-        return replace(event, active=True, starts_at=starts_at, ends_at=ends_at)
+def _new(now: datetime) -> Event:
     return Event(
         CODE,
         "Demo hackathon",
-        starts_at,
-        ends_at,
+        now - timedelta(days=1),
+        now + _OPEN_FOR,
         models=MODELS,
         default_model=MODELS[0],
         max_output_tokens=800,
         requests_per_day=200,
         tokens_per_day=100_000,
     )
+
+
+def _reopened(event: Event, now: datetime) -> Event:
+    starts_at, ends_at = min(event.starts_at, now - timedelta(days=1)), max(event.ends_at, now + _OPEN_FOR)
+    return replace(event, active=True, starts_at=starts_at, ends_at=ends_at)
 
 
 if __name__ == "__main__":

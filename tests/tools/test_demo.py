@@ -30,13 +30,12 @@ async def test_ended_event_opens_again_and_changes_by_hand_stay() -> None:
         tables = Tables(open_service(azurite.connection_string, None))
         try:
             await tables.create_tables()
-            await tables.put_event(ended)
-            await tables.put_deployment(changed)
+            await tables.add_event(ended)
+            await tables.add_deployment(changed)
             assert run_demo(azurite).returncode == 0
-            event, deployments = await tables.event("hackathon"), await tables.deployments()
+            (event,), deployments = await tables.events(), await tables.deployments()
         finally:
             await tables.close()
-    assert event is not None
     assert (event.name, event.requests_per_day, event.starts_at) == ("Ours", 5, LONG_AGO)
     assert (event.active, event.ends_at > datetime.now(UTC)) == (True, True)
     found = {one.model: one for one in deployments}
