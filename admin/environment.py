@@ -28,19 +28,8 @@ RUN, ADMIN, DEVELOPMENT = "requirements-run.txt", "requirements-admin.txt", "req
 _LEVELS = (RUN, ADMIN, DEVELOPMENT)
 """Each file includes the ones before it."""
 _VENV = ROOT / ".venv"
-_IMPORTED_BY_MANAGE = (
-    "aiohttp",
-    "azure.data.tables",
-    "azure.identity",
-    "click",
-    "dateutil",
-    "dotenv",
-    "jinja2",
-    "msgspec",
-    "rich",
-    "vl_convert",
-    "xkcdpass",
-)
+_NEEDED_BY_MANAGE = ("azure.data.tables", "dotenv", "vl_convert", "xkcdpass")
+"""At least one package of each level: they are installed together."""
 _UNFINISHED = "unfinished"
 _VENV_FAILED = (
     "Could not create a virtual environment. On Debian and Ubuntu, install the `python3-venv` package, "
@@ -57,7 +46,7 @@ def enter() -> None:
 
     If this Python lacks them, the program restarts with the Python of `.venv`.
     """
-    if all(map(_can_import, _IMPORTED_BY_MANAGE)):
+    if all(map(_can_import, _NEEDED_BY_MANAGE)):
         return
     inside = Path(sys.prefix).resolve() == _VENV.resolve()
     if inside:

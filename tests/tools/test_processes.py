@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from admin import locks
-from admin.local_runs import Run, running
-from tests.tools.checkout import ended
+from admin.local_runs import Run
 from tools import ports, runs
-from tools.processes import ROOT, Child, ChildError, attached
+from tools.processes import Child, ChildError, attached
 
 PYTHON = Path(sys.executable)
 DEAF = "import time; print('ready', flush=True); time.sleep(99)"
@@ -25,14 +23,6 @@ from admin import locks
 lock = locks.take(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
-"""
-KILLED_PARENT = """
-import os, sys
-from pathlib import Path
-from tools.processes import Child, attached
-child = Child("child", attached(Path(sys.executable), "tests.tools.sleeper"))
-print(child.expect("asleep as", 30).split()[-1], flush=True)
-os._exit(9)
 """
 
 
@@ -69,19 +59,13 @@ def test_child_that_does_not_end_is_killed() -> None:
     assert child.status not in (0, None)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="uses ps")
-def test_children_end_when_their_parent_is_killed() -> None:
-    result = subprocess.run(
-        python(KILLED_PARENT), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert result.returncode == 9
-    assert ended(int(result.stdout))
-
-
 def test_attached_module_gets_its_arguments_and_the_settings_of_the_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("IN_FILE=file\nIN_BOTH=file\n")
-    command = attached(PYTHON, "tests.tools.sleeper", "--once", env_file=tmp_path / ".env")
-    with Child("it", command, env={**os.environ, "IN_BOTH": "environment"}) as child:
+    program = "import os, sys; print(sys.argv[1:], os.environ['IN_FILE'], os.environ['IN_BOTH'])"
+    (tmp_path / "shown.py").write_text(program)
+    command = attached(Path(sys.executable), "shown", "--once", env_file=tmp_path / ".env")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "IN_BOTH": "environment"}
+    with Child("it", command, env=env) as child:
         child.finish(30)
     assert child.last_lines() == "['--once'] file environment"
 
@@ -109,25 +93,6 @@ def test_each_port_keeps_its_folder_whichever_run_starts_first(tmp_path: Path) -
             assert again == taken[0]
     with runs.slot([7072], tmp_path) as again:
         assert again == taken[1]
-
-
-def test_running_lists_the_newest_first_until_they_end(tmp_path: Path) -> None:
-    with runs.slot([0], tmp_path) as first:
-        runs.announce(Run.now(first.folder, "http://first", "tables", None))
-        with runs.slot([0], tmp_path) as second:
-            runs.announce(Run.now(second.folder, "http://second", "tables", None))
-            assert [run.url for run in running(tmp_path)] == ["http://second", "http://first"]
-        assert [run.url for run in running(tmp_path)] == ["http://first"]
-    assert running(tmp_path) == []
-
-
-def test_killed_run_is_not_running_even_if_its_pid_is_in_use(tmp_path: Path) -> None:
-    folder = tmp_path / "run-1"
-    with holding(folder / "lock") as holder:
-        runs.announce(Run.now(folder, "http://killed", "tables", None))
-        assert len(running(tmp_path)) == 1
-        holder.kill()
-        assert running(tmp_path) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
