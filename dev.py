@@ -45,10 +45,10 @@ library of the cloud.
   --rounds N      number of measurements for each figure (5)
   --seconds S     duration of each measurement (2.5)
   --quick         a first impression in less than a minute
-  --peers         also measure nginx and LiteLLM (about 16 minutes). Installs what is missing in .local and
-                  .venvs; LiteLLM takes 750 MB
+  --peers         also measure LiteLLM, and nginx if it is installed (about 16 minutes). LiteLLM is first
+                  installed in .venvs (750 MB)
   --local         run the app in the local Functions host instead of the worker library
-  --write [FILE]  write the report to FILE (docs/performance.md)
+  --write [FILE]  replace the figures in FILE (docs/performance.md)
 """
 LINT = "Runs `ruff check`, `ruff format --check` and `mypy --strict`."
 
