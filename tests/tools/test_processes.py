@@ -12,6 +12,7 @@ import pytest
 from admin import locks
 from admin.local_runs import Run
 from tools import ports, runs
+from tools.azurite import is_emulator
 from tools.processes import Child, ChildError, attached
 
 PYTHON = Path(sys.executable)
@@ -109,6 +110,14 @@ def test_port_in_use_is_not_free(address: str) -> None:
         assert not ports.is_free(taken)
         assert ports.next_free(taken) > taken
     socket.create_server((ports.HOST, ports.free())).close()
+
+
+def test_only_the_account_of_the_emulator_may_have_the_demo() -> None:
+    account = "DefaultEndpointsProtocol=https;AccountName={};AccountKey=x"
+    assert is_emulator("UseDevelopmentStorage=true")
+    assert is_emulator(account.format("devstoreaccount1"))
+    for tables in (account.format("contoso"), account.format("devstoreaccount12"), ""):
+        assert not is_emulator(tables)
 
 
 @contextmanager
