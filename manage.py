@@ -1,6 +1,6 @@
-"""The administrator's command line: events and deployments. `python3 manage.py --help` teaches it."""
+"""The command line for organisers. Start with `python3 manage.py --help`."""
 
-from tools import environment
+from admin import environment
 
 if __name__ == "__main__":
     environment.enter()

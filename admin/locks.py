@@ -5,19 +5,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 _RETRY_SECONDS = 0.1
 
 
+@dataclass(frozen=True)
 class Lock:
-    """Held until `close`."""
+    """Held until `close`. On POSIX, a child that inherits the descriptor holds it too."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    descriptor: int
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
 
 def take(path: Path) -> Lock | None:
@@ -33,7 +34,7 @@ def take(path: Path) -> Lock | None:
 
 
 @contextmanager
-def held(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+def held(path: Path, on_wait: Callable[[], None]) -> Iterator[Lock]:
     """Wait for the lock. If it is held, `on_wait` is called once."""
     lock = take(path)
     if not lock:
@@ -42,7 +43,7 @@ def held(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
         time.sleep(_RETRY_SECONDS)
         lock = take(path)
     try:
-        yield
+        yield lock
     finally:
         lock.close()
 

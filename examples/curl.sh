@@ -1,5 +1,5 @@
 #!/bin/sh
-# A chat completion with curl. It names no model: the event has a default.
+# A chat completion with curl. Without a model, the default of the event is used.
 endpoint="${EVENT_ENDPOINT:-http://127.0.0.1:7071/v1}"
 curl --fail-with-body --silent --show-error \
   "${endpoint%/}/chat/completions" \

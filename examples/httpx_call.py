@@ -1,4 +1,4 @@
-"""A chat completion with httpx. It names no model: the event has a default."""
+"""A chat completion with httpx. Without a model, the default of the event is used."""
 
 import os
 

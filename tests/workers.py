@@ -1,4 +1,4 @@
-"""In how many processes the tests run, each with an Azurite and an app of its own, and in which order."""
+"""Sets the number of processes that run the tests, and their order."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from pathlib import Path
 import pytest
 
 _MOST = 4
-"""Above this what each must start and collect for itself is more than what is saved."""
+"""Each process starts its own Azurite and app. More processes cost more time than they save."""
 _CHOICES = ("file_or_dir", "keyword", "markexpr", "lf", "stepwise")
 _LONGEST = Path(__file__).with_name("tools")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Where all tests are run, one more than there are cores, for each waits for a quarter of its time.
+    """One more than there are cores, because tests wait for a quarter of their time.
 
-    0 is none but this one: for a choice of tests, which begins sooner so, and for `-s`, as nothing shows what
-    others print.
+    0 means this process only: a choice of tests starts faster here, and `-s` shows no output of others.
     """
     if any(config.getoption(name, None) for name in _CHOICES) or config.getoption("capture") == "no":
         return 0
@@ -25,5 +24,5 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest first: at the end one process would be alone with them."""
+    """The longest files first. Otherwise one process would still run them after the others have ended."""
     items.sort(key=lambda item: not item.path.is_relative_to(_LONGEST))

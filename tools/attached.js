@@ -1,5 +1,5 @@
-// Preloaded into Azurite (node --require): when the process that started it closes our standard input, or is gone,
-// Azurite closes as at Ctrl-C, which is the one way that it writes to disk what it still holds in memory.
+// Preloaded into Azurite (node --require). When the parent closes our standard input, or is gone, Azurite ends as it
+// does at Ctrl-C: only then does it save to disk what it still holds in memory.
 const DEADLINE_MS = 4000;
 
 process.stdin.on("end", () => {

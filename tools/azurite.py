@@ -1,4 +1,4 @@
-"""Azurite's table service: Azure Table Storage on this machine, as the npm package that package.json pins."""
+"""Azurite: Azure Table Storage on this machine."""
 
 import os
 import shutil
@@ -8,32 +8,31 @@ from pathlib import Path
 from typing import Self
 
 from tools import ports
-from tools.processes import ROOT, Child, ChildError, Relay
+from tools.processes import ROOT, Child, ChildError
 
 PROGRAM = ROOT / "node_modules" / "azurite" / "dist" / "src" / "table" / "main.js"
 ACCOUNT = "devstoreaccount1"
-# Not a secret: every Azurite has it, and Microsoft documents it.
+# Not a secret: Microsoft documents it, and it is the same in every Azurite.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 _READY_SECONDS = 60
 
 
 def is_emulator(connection_string: str) -> bool:
-    """Whether the tables that it names are those of an Azurite, and not of a real account."""
+    """Returns whether this names an Azurite, and not a real storage account."""
     parts = {part.strip().lower() for part in connection_string.split(";")}
     return bool(parts & {"usedevelopmentstorage=true", f"accountname={ACCOUNT}"})
 
 
 class Azurite:
-    """A table service on 127.0.0.1, with its data in the folder `location`, or in memory alone.
+    """A table service on 127.0.0.1. Its data is in the folder `location`, or only in memory.
 
-    It keeps its port over `stop` and `kill`, so that `start` brings the same address back. `stop` saves all
-    to disk; `kill` loses what was written in the last seconds, as a power cut would.
+    It keeps its port: `start` after `stop` or `kill` uses the same address. `stop` saves all data to disk.
+    `kill` loses the data of the last seconds, as a power cut does.
     """
 
-    def __init__(self, location: Path | None = None, *, port: int = 0, relay: Relay | None = None) -> None:
+    def __init__(self, location: Path | None = None, *, port: int = 0) -> None:
         self.port = port
         self._location = location
-        self._relay = relay
         self._child: Child | None = None
 
     def __enter__(self) -> Self:
@@ -53,7 +52,7 @@ class Azurite:
     @property
     def child(self) -> Child:
         if self._child is None:
-            raise RuntimeError("this Azurite has not been started")
+            raise RuntimeError("This Azurite is not started.")
         return self._child
 
     @property
@@ -61,32 +60,11 @@ class Azurite:
         return self.child.pid
 
     def start(self) -> None:
-        """Returns when it answers. Raises ChildError, with its last output, when it cannot."""
+        """Returns when the service is ready. Raises ChildError if it does not start."""
         if self._child and self._child.status is None:
-            raise RuntimeError("this Azurite is running already")
-        if self.port:
-            self._start_on(self.port)
-        else:
-            self._start_on_a_free_port()
-
-    def stop(self) -> None:
-        self.child.end()
-
-    def kill(self) -> None:
-        self.child.kill()
-
-    def suspend(self) -> None:
-        """From here on it accepts connections and answers nothing (not on Windows)."""
-        if sys.platform != "win32":
-            os.kill(self.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        if sys.platform != "win32":
-            os.kill(self.pid, signal.SIGCONT)
-
-    def _start_on_a_free_port(self) -> None:
-        for attempts_left in (2, 1, 0):
-            port = ports.free()
+            raise RuntimeError("This Azurite is already running.")
+        for attempts_left in [0] if self.port else [2, 1, 0]:
+            port = self.port or ports.free()
             try:
                 self._start_on(port)
             except ChildError as failure:
@@ -96,9 +74,24 @@ class Azurite:
                 self.port = port
                 return
 
+    def stop(self) -> None:
+        self.child.end()
+
+    def kill(self) -> None:
+        self.child.kill()
+
+    def suspend(self) -> None:
+        """From now on it accepts connections but sends no response (not on Windows)."""
+        if sys.platform != "win32":
+            os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        if sys.platform != "win32":
+            os.kill(self.pid, signal.SIGCONT)
+
     def _start_on(self, port: int) -> None:
         env = {name: value for name, value in os.environ.items() if name != "AZURITE_ACCOUNTS"}
-        child = Child("Azurite", _command(port, self._location), env=env, relay=self._relay)
+        child = Child("Azurite", _command(port, self._location), env=env)
         try:
             child.expect("successfully started", _READY_SECONDS)
         except BaseException:
@@ -114,7 +107,10 @@ def _command(port: int, location: Path | None) -> list[str]:
         "--require",
         str(ROOT / "tools" / "attached.js"),
         str(PROGRAM),
-        *("--tableHost", ports.HOST, "--tablePort", str(port)),
+        "--tableHost",
+        ports.HOST,
+        "--tablePort",
+        str(port),
         *where,
         "--skipApiVersionCheck",
         "--disableTelemetry",

@@ -8,19 +8,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-
-def version_of(python: Path) -> str | None:
-    """Such as `3.13`; None when it does not run, as a pyenv shim for a version that is not chosen."""
-    asked = [str(python), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-    try:
-        answer = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None if answer.returncode == 0 else None
+from admin.environment import version_of
 
 
 def find(wanted: str) -> Path | None:
-    """`wanted` is a version such as `3.13`, or the path of an interpreter."""
+    """Finds an interpreter by its version, such as `3.13`, or by its path."""
     if not re.fullmatch(r"\d+\.\d+", wanted):
         return Path(wanted) if version_of(Path(wanted)) else None
     return next((python for python in _candidates(wanted) if version_of(python) == wanted), None)
@@ -30,28 +22,21 @@ def _candidates(version: str) -> Iterator[Path]:
     yield Path(sys.executable)
     names = [shutil.which(name) for name in (f"python{version}", "python3", "python")]
     yield from (Path(name) for name in names if name)
-    for folder in _version_folders():
-        for pattern in (
-            f"*{version}.*/bin/python3",
-            f"*{version}.*/python.exe",
-            f"*{version}.*/x64/python.exe",
-        ):
-            yield from sorted(folder.glob(pattern), reverse=True)
-    if sys.platform == "win32" and (found := _ask_launcher(version)):
-        yield found
-
-
-def _version_folders() -> list[Path]:
-    """Where pyenv and uv keep theirs."""
     home = Path.home()
     pyenv = Path(os.environ.get("PYENV_ROOT", home / ".pyenv"))
-    return [pyenv / "versions", pyenv / "pyenv-win" / "versions", home / ".local" / "share" / "uv" / "python"]
+    uv = home / ".local" / "share" / "uv" / "python"
+    for folder in (pyenv / "versions", pyenv / "pyenv-win" / "versions", uv):
+        for program in ("bin/python3", "python.exe", "x64/python.exe"):
+            yield from sorted(folder.glob(f"*{version}.*/{program}"), reverse=True)
+    if sys.platform == "win32":
+        yield from _known_to_launcher(version)
 
 
-def _ask_launcher(version: str) -> Path | None:
-    asked = ["py", f"-{version}", "-c", "import sys; print(sys.executable)"]
+def _known_to_launcher(version: str) -> Iterator[Path]:
+    command = ["py", f"-{version}", "-c", "import sys; print(sys.executable)"]
     try:
-        answer = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return Path(answer.stdout.strip()) if answer.returncode == 0 else None
+        return
+    if result.returncode == 0:
+        yield Path(result.stdout.strip())

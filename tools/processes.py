@@ -1,7 +1,7 @@
-"""Processes that we start: their output is kept and relayed, and they end when we do.
+"""Child processes that end with us, and whose output we keep.
 
-Every child has a pipe as its standard input and takes the closing of it as the request to end (`attached.py`
-and `attached.js` see to that). So a child ends cleanly on every system, and also when we are killed outright.
+Each child has a pipe as its standard input and ends when that closes (see `attached.py` and `attached.js`).
+So it ends cleanly on every system, even if we are killed.
 """
 
 import os
@@ -14,11 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import IO, Self
+from typing import Self
 
 ROOT = Path(__file__).resolve().parents[1]
 Relay = Callable[[str, str], None]
-
 
 if sys.platform == "win32":
     _CREATION_FLAGS = subprocess.CREATE_NEW_PROCESS_GROUP
@@ -27,22 +26,24 @@ else:
 
 
 class ChildError(Exception):
-    """A child ended, or was not ready in time; the message names it and has its last lines."""
+    """A child ended or was not ready in time. The message has its name and its last lines."""
 
 
 def attached(python: Path, module: str, *arguments: str, env_file: Path | None = None) -> list[str]:
-    """The command that runs a Python module so that it ends when its standard input closes."""
+    """Returns the command for a Python module that ends when its standard input closes."""
     settings = ["--env-file", str(env_file)] if env_file else []
     return [str(python), "-m", "tools.attached", *settings, module, *arguments]
 
 
 def relay(name: str, line: str) -> None:
-    with suppress(OSError):  # nobody reads our output any more
+    with suppress(OSError):  # our output may be closed
         sys.stderr.write(f"{name:>9} | {line}\n")
         sys.stderr.flush()
 
 
 class Child:
+    """A running child. Use it as a context manager: the child ends with the block."""
+
     def __init__(
         self,
         name: str,
@@ -80,68 +81,64 @@ class Child:
             return "\n".join(list(self._lines)[-count:])
 
     def expect(self, text: str, timeout_seconds: float) -> str:
-        """The first line of output that contains `text`. Raises ChildError when it does not come."""
+        """Waits for a line of output that contains `text`. Raises ChildError if none comes."""
         deadline = monotonic() + timeout_seconds
         with self._changed:
             while True:
-                for line in self._lines:
-                    if text in line:
-                        return line
+                if found := next((line for line in self._lines if text in line), None):
+                    return found
                 if self._output_ended:
                     break
                 if monotonic() > deadline:
-                    raise ChildError(self._told(f"was not ready after {timeout_seconds:.0f} seconds"))
-                self._changed.wait(0.2)  # short, or Windows would not let Ctrl-C through
+                    raise self._error(f"was not ready after {timeout_seconds:.0f} seconds")
+                self._changed.wait(0.2)  # short: on Windows, Ctrl-C does not interrupt it
         self.wait(timeout_seconds=5)
         raise self.failure()
 
     def finish(self, timeout_seconds: float) -> None:
-        """Waits for one that does its work and ends. Raises ChildError when it fails or takes too long."""
+        """Waits for the child to end by itself. Raises ChildError if it fails or takes too long."""
         if not self.wait(timeout_seconds):
-            raise ChildError(self._told(f"had not ended after {timeout_seconds:.0f} seconds"))
+            raise self._error(f"was still running after {timeout_seconds:.0f} seconds")
         if self.status != 0:
             raise self.failure()
 
     def failure(self) -> ChildError:
-        """What to raise when it ended and should not have."""
-        return ChildError(self._told(f"ended with exit status {self.status}"))
+        return self._error(f"ended with exit status {self.status}")
 
     def wait(self, timeout_seconds: float) -> bool:
-        """Whether it has ended, with all its output read."""
+        """Returns whether the child has ended. All its output is read then."""
         try:
             self._process.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
             return False
-        self._reader.join(1)  # longer only if a child of the child still holds the pipe
+        self._reader.join(1)  # a grandchild may keep the pipe open for longer
         return True
 
     def end(self, grace_seconds: float = 5) -> None:
-        """Asks it to end, and kills it when it does not within the time."""
-        with suppress(OSError):
-            self._stdin.close()
+        """Closes the standard input, and kills the child if it does not end in time."""
+        self._close_stdin()
         try:
             ended = self.wait(grace_seconds)
-        except BaseException:  # a second Ctrl-C, by somebody who will not wait
+        except BaseException:  # a second Ctrl-C
             self.kill()
             raise
         if not ended:
             self.kill()
 
     def kill(self) -> None:
-        """Ends it at once, with everything it started."""
+        """Kills the child and its own children."""
         if self.status is None:
             _kill_tree(self._process)
         self.wait(10)
-        with suppress(OSError):
-            self._stdin.close()
+        self._close_stdin()
 
-    @property
-    def _stdin(self) -> IO[str]:
-        assert self._process.stdin is not None  # noqa: S101 - it was started with a pipe
-        return self._process.stdin
+    def _close_stdin(self) -> None:
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        with suppress(OSError):
+            self._process.stdin.close()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None  # noqa: S101 - likewise
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         with self._process.stdout as output:
             for line in output:
                 self._keep(line.rstrip())
@@ -156,13 +153,15 @@ class Child:
         if self._relay:
             self._relay(self.name, line)
 
-    def _told(self, what: str) -> str:
+    def _error(self, problem: str) -> ChildError:
         lines = self.last_lines()
-        return f"{self.name} {what}" + (f"; its last lines:\n{lines}" if lines else ", without a word")
+        return ChildError(
+            f"{self.name} {problem}" + (f". Its last lines:\n{lines}" if lines else ", without output")
+        )
 
 
 def _start(command: Sequence[str], env: Mapping[str, str] | None) -> "subprocess.Popen[str]":
-    """Apart from our terminal: Ctrl-C reaches us alone, and we end the children in order."""
+    """In a session of its own: Ctrl-C reaches only us, and we end the children in order."""
     return subprocess.Popen(
         command,
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""The folders of the `dev.py run`s: each port has one in `.local`, kept for the next run on it."""
+"""The folders of `dev.py run` in `.local`: each port has its own, which keeps its tables for the next run."""
 
 import json
 import time
@@ -11,8 +11,8 @@ from pathlib import Path
 from admin import locks
 from admin.local_runs import LOCAL, Run
 
-# A reader holds a slot's lock for an instant, to see whether it can: one must not take that for another run.
 _TRIES, _RETRY_SECONDS = 5, 0.05
+"""`local_runs.running` holds each lock for a moment. That must not look like another run."""
 
 
 class InUse(Exception):
@@ -21,7 +21,7 @@ class InUse(Exception):
 
 @dataclass(frozen=True)
 class Slot:
-    """What a run has to itself: a folder, and the port that the folder's tables belong to."""
+    """The folder of a run, and the port that the tables in it belong to."""
 
     folder: Path
     port: int
@@ -29,12 +29,12 @@ class Slot:
 
 @contextmanager
 def slot(ports: Iterable[int], local: Path = LOCAL) -> Iterator[Slot]:
-    """That of the first of these ports whose folder no other run has; ours until the end of the block.
+    """Takes the first of these ports whose folder is free, until the block ends.
 
-    Port 0, which is any, has several folders: then the first that is free.
+    Port 0 means any port. It has several folders, so that several runs can use it.
 
     Raises:
-        InUse: other runs have them all.
+        InUse: other runs have all the folders.
     """
     taken, lock = next(_free(ports, local), (None, None))
     if not taken or not lock:
@@ -49,7 +49,7 @@ def slot(ports: Iterable[int], local: Path = LOCAL) -> Iterator[Slot]:
 
 
 def announce(run: Run) -> None:
-    """Lets `running` find it. Only this user can read it: the tables may be of a real account."""
+    """Lets `local_runs.running` find the run. Only this user can read the file, which may have a real key."""
     path = Path(run.folder) / "run.json"
     written = path.with_suffix(".new")
     written.touch(mode=0o600)

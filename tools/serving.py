@@ -1,4 +1,4 @@
-"""The sequence of `dev.py run`: tables, simulated Azure OpenAI, demo event, app; and the end of them all."""
+"""`dev.py run`: starts the tables, the simulated Azure OpenAI, the demo event and the app, and ends them."""
 
 import os
 import signal
@@ -10,27 +10,29 @@ from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic, sleep
 
-from admin import local_runs
-from tools import environment, ports, runs, welcome
+from admin import environment, local_runs
+from tools import node, ports, runs, welcome
 from tools.azurite import Azurite, is_emulator
 from tools.processes import ROOT, Child, ChildError, attached, relay
 
 TABLES, TABLES_URI = "PROXY_TABLES", "PROXY_TABLES__tableServiceUri"
 FIRST_PORT = 7071
 _START_SECONDS = 60
-_CHOOSE = "choose another with --port, or leave it out."
+_CHOOSE_PORT = "Choose another with --port, or leave --port out."
 
 
 class NotPossible(Exception):
-    """What was asked for cannot be done; the message says why."""
+    """The options cannot be used. The message says why."""
 
 
 def serve(*, port: int | None, demo: bool) -> int:
-    """Returns when it was asked to end. Raises NotPossible, SetupError, or ChildError when a child died."""
+    """Serves until Ctrl-C. Raises NotPossible, SetupError, or ChildError if a child ends."""
     _treat_as_ctrl_c("SIGTERM", "SIGHUP", "SIGBREAK")
     if port and not ports.is_free(port):
-        raise NotPossible(f"Port {port} is taken: {_CHOOSE}")
-    python = environment.prepare(node=not _tables_are_given(os.environ))
+        raise NotPossible(f"Port {port} is in use. {_CHOOSE_PORT}")
+    python = environment.prepare(environment.RUN)
+    if not _tables_are_given(os.environ):
+        node.prepare()
     started = monotonic()
     with ExitStack() as stack:
         try:
@@ -39,12 +41,12 @@ def serve(*, port: int | None, demo: bool) -> int:
             print(welcome.text(run, seconds=monotonic() - started), flush=True)
             children.watch()
         except KeyboardInterrupt:
-            print("\nEnding.", file=sys.stderr)
+            print("\nStopping...", file=sys.stderr)
     return 0
 
 
 class _Children:
-    """What runs, each ended by `stack` in the reverse of the order in which it was started."""
+    """The running children. `stack` ends them, the last one first."""
 
     def __init__(self, python: Path, stack: ExitStack) -> None:
         self._python = python
@@ -56,16 +58,18 @@ class _Children:
         slot = self._slot(port)
         if not _tables_are_given(self._env):
             self._env[TABLES] = self._start_azurite(slot.folder / "azurite")
-        if not demo and is_emulator(self._env.get(TABLES, "")):
-            self._seed()  # the tables; those of a real account are its administrator's to make
-        simulator = self._start_demo() if demo and _may_have_demo(self._env) else None
-        url = self._start_app(slot.port, may_move=port is None)
+        simulator = None
+        if demo and _may_have_demo(self._env):
+            simulator = self._start_demo()
+        elif is_emulator(self._env.get(TABLES, "")):
+            self._create()  # only here: the tables of a real account are its administrator's task
+        url = self._start_app(slot.port)
         run = local_runs.Run.now(slot.folder, url, self._env.get(TABLES), simulator)
         runs.announce(run)
         return run
 
     def watch(self) -> None:
-        """Until Ctrl-C. Raises ChildError as soon as one has ended."""
+        """Waits for Ctrl-C. Raises ChildError as soon as a child ends."""
         while True:
             self._check()
             sleep(0.2)
@@ -74,17 +78,11 @@ class _Children:
         try:
             slot = self._stack.enter_context(runs.slot(_free_ports() if wanted is None else [wanted]))
         except runs.InUse:
-            raise NotPossible(f"Another `dev.py run` here has port {wanted}: {_CHOOSE}") from None
+            raise NotPossible(f"Another `dev.py run` uses port {wanted}. {_CHOOSE_PORT}") from None
         if wanted is None and slot.port != FIRST_PORT:
-            own = "" if _tables_are_given(self._env) else ", with tables of its own"
-            print(f"Port {FIRST_PORT} is taken; this is {slot.port}{own}.", file=sys.stderr)
+            own = "" if _tables_are_given(self._env) else ", which has its own tables"
+            print(f"Port {FIRST_PORT} is in use. Using port {slot.port}{own}.", file=sys.stderr)
         return slot
-
-    def _next(self, port: int) -> int:
-        """Another program was quicker. The tables, which serve by now, stay those of the first port."""
-        moved = self._stack.enter_context(runs.slot(_free_ports(port + 1))).port
-        print(f"Port {port} was taken meanwhile; this is {moved}, with its tables.", file=sys.stderr)
-        return moved
 
     def _start_azurite(self, location: Path) -> str:
         azurite = self._stack.enter_context(Azurite(location))
@@ -96,22 +94,16 @@ class _Children:
         options = ["--port", "0", "--key", local_runs.SIMULATOR_KEY_VALUE, "--tokens-per-second", "30"]
         simulator = self._start("simulator", "tools.simulator", *options)
         url = simulator.expect("simulated Azure OpenAI on ", _START_SECONDS).split()[-1]
-        self._seed("--simulator", url, "--key-setting", local_runs.SIMULATOR_KEY)
+        self._create("--simulator", url, "--key-setting", local_runs.SIMULATOR_KEY)
         return url
 
-    def _seed(self, *wanted: str) -> None:
-        with Child("demo event", attached(self._python, "tools.demo", *wanted), env=self._env) as seeding:
-            seeding.finish(_START_SECONDS)
+    def _create(self, *options: str) -> None:
+        with Child("demo event", attached(self._python, "tools.demo", *options), env=self._env) as creating:
+            creating.finish(_START_SECONDS)
 
-    def _start_app(self, port: int, *, may_move: bool) -> str:
+    def _start_app(self, port: int) -> str:
         app = self._start("app", "tools.functions_host", "--port", str(port))
-        try:
-            url = app.expect("Functions host on ", _START_SECONDS).split()[-1]
-        except ChildError:
-            if not may_move or ports.is_free(port):
-                raise
-            self._running.remove(app)
-            return self._start_app(self._next(port), may_move=True)
+        url = app.expect("Functions host on ", _START_SECONDS).split()[-1]
         self._await_readiness(url, monotonic() + _START_SECONDS)
         return url
 
@@ -122,10 +114,10 @@ class _Children:
         return child
 
     def _await_readiness(self, url: str, deadline: float) -> None:
-        while (answer := _ask(f"{url}/readyz")) != "200":
+        while (response := _get(f"{url}/readyz")) != "200":
             self._check()
             if monotonic() > deadline:
-                raise ChildError(f"The app is not ready after {_START_SECONDS} s: /readyz answers {answer}.")
+                raise ChildError(f"The app was not ready after {_START_SECONDS} s. /readyz: {response}.")
             sleep(0.05)
 
     def _check(self) -> None:
@@ -135,8 +127,8 @@ class _Children:
                 raise child.failure()
 
 
-def _free_ports(first: int = FIRST_PORT) -> Iterator[int]:
-    return (port for port in range(first, 65_536) if ports.is_free(port))
+def _free_ports() -> Iterator[int]:
+    return filter(ports.is_free, range(FIRST_PORT, 65_536))
 
 
 def _tables_are_given(env: Mapping[str, str]) -> bool:
@@ -144,28 +136,31 @@ def _tables_are_given(env: Mapping[str, str]) -> bool:
 
 
 def _may_have_demo(env: Mapping[str, str]) -> bool:
-    """Only an emulator's tables: a demo event in a real account would be open to everybody who reads this."""
+    """Only an emulator may: everyone knows the code of the demo event."""
     if is_emulator(env.get(TABLES, "")):
         return True
-    print("The tables are those of a real account: no demo is put there, as with --no-demo.", file=sys.stderr)
+    print(
+        "The tables are in a real storage account, so there is no demo event (as with --no-demo).",
+        file=sys.stderr,
+    )
     return False
 
 
-def _ask(url: str) -> str:
-    """The status, or why there is none. No proxy that the environment names has a part in it."""
+def _get(url: str) -> str:
+    """Returns the status of the response, or the error. Ignores the HTTP proxy of the environment."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=10) as answer:
-            return str(answer.status)
+        with opener.open(url, timeout=10) as response:
+            return str(response.status)
     except urllib.error.HTTPError as error:
         with error:
             return str(error.code)
     except OSError as error:
-        return f"with {error}"
+        return str(error)
 
 
 def _treat_as_ctrl_c(*names: str) -> None:
-    """Those of these signals that this system has, and that whoever started us did not choose to ignore."""
+    """Changes these signals, unless this system lacks them or our parent ignores them (as `nohup` does)."""
     for name in names:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:

@@ -1,74 +1,81 @@
-"""What `dev.py run` prints when it serves: an address, a credential, and commands to paste."""
+"""The text that `dev.py run` prints when it is ready."""
 
 import sys
 
 from admin.local_runs import Run
 
 CREDENTIAL = "hackathon/gloveboxes"
-_ASK = '{"messages": [{"role": "user", "content": "Say hello in five languages."}]}'
-_ASK_FOR_A_STREAM = '{"stream": true, ' + _ASK[1:]
+_BODY = '{"messages": [{"role": "user", "content": "What is a glove box?"}]}'
+_STREAM_BODY = '{"stream": true, ' + _BODY[1:]
 
+_READY = """
+The proxy is ready at {url} (started in {seconds:.1f} s).
+
+{demo}
+Ctrl-C stops it. The tables are kept for the next run.
+Manage events and deployments from a second terminal: python3 manage.py --help
+"""
 _DEMO = """\
-Everybody may call the demo event as hackathon/YOUR-GITHUB-NAME. Try it:
+Open the page for attendees in a browser:
+
+  {url}/#hackathon
+
+Send a request. The response is simulated:
 
 {chat}
 
-The same as a stream, and then what has been used:
+The same request as a stream:
 
 {stream}
 
+See how much of the quota is used:
+
 {event}
 
-An attendee's page, for a browser: {url}/#hackathon
+The key is hackathon/ANY-NAME: each name has its own quota.
 """
 _EMPTY = """\
-It has no events and deployments of its own. See `python3 manage.py deployments add --help`
-and `python3 manage.py events create --help`.
+There is no event and no deployment yet. Add them with `python3 manage.py deployments add`
+and `python3 manage.py events create` (`--help` shows the options).
 """
 
 
 def text(run: Run, *, seconds: float, windows: bool = sys.platform == "win32") -> str:
-    told = _demo(run.url, windows=windows) if run.simulator_url else _EMPTY
-    return (
-        f"\nThe proxy is at {run.url} (started in {seconds:.1f} s).\n\n{told}\n"
-        "`python3 manage.py --help` administers it, from another terminal. Ctrl-C ends it; tables are kept.\n"
-    )
+    demo = _demo(run.url, windows=windows) if run.simulator_url else _EMPTY
+    return _READY.format(url=run.url, seconds=seconds, demo=demo)
 
 
 def _demo(url: str, *, windows: bool) -> str:
     if windows:
-        event = _curl_event("curl.exe", url)
-        return _DEMO.format(url=url, chat=_invoke(url), stream=_curl_in_cmd(url), event=event)
-    chat, stream = _curl(url, _ASK), _curl(url, _ASK_FOR_A_STREAM, "-N ")
-    return _DEMO.format(url=url, chat=chat, stream=stream, event=_curl_event("curl", url))
+        chat, stream, curl = _powershell(url), _cmd(url), "curl.exe"
+    else:
+        chat, stream, curl = _curl(url, _BODY), _curl(url, _STREAM_BODY, "-N "), "curl"
+    event = f'  {curl} -H "openai-event-code: {CREDENTIAL}" {url}/v1/event'
+    return _DEMO.format(url=url, chat=chat, stream=stream, event=event)
 
 
 def _curl(url: str, body: str, options: str = "") -> str:
     return f"""\
   curl {options}{url}/v1/chat/completions \\
     -H "openai-event-code: {CREDENTIAL}" \\
-    -H "content-type: application/json" \\
+    -H "Content-Type: application/json" \\
     -d '{body}'"""
 
 
-def _curl_event(program: str, url: str) -> str:
-    return f'  {program} -H "openai-event-code: {CREDENTIAL}" {url}/v1/event'
-
-
-def _invoke(url: str) -> str:
-    """For every PowerShell: the older ones spoil the quotes of what they give to a program such as curl."""
+def _powershell(url: str) -> str:
+    """Not curl: older versions of PowerShell remove the quotes from the arguments of a program."""
     return f"""\
   (PowerShell)
   Invoke-RestMethod {url}/v1/chat/completions -Method Post -ContentType application/json `
     -Headers @{{"openai-event-code" = "{CREDENTIAL}"}} `
-    -Body '{_ASK}'"""
+    -Body '{_BODY}'"""
 
 
-def _curl_in_cmd(url: str) -> str:
-    body = _ASK_FOR_A_STREAM.replace('"', '\\"')
+def _cmd(url: str) -> str:
+    body = _STREAM_BODY.replace('"', '\\"')
     return f"""\
   (cmd)
   curl -N {url}/v1/chat/completions ^
     -H "openai-event-code: {CREDENTIAL}" ^
-    -H "content-type: application/json" ^
+    -H "Content-Type: application/json" ^
     -d "{body}\""""

@@ -1,4 +1,4 @@
-"""Checkouts of this project in temporary folders, where `dev.py` can do what it likes."""
+"""Checkouts of this project in temporary folders, for tests of the setup and of `dev.py run`."""
 
 import json
 import os
@@ -6,43 +6,56 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 from pathlib import Path
 
 from tools.processes import ROOT
 
 _FILES = ("dev.py", "manage.py", "function_app.py", "host.json")
 _FOLDERS = ("admin", "shared", "tools")
-_NOTHING = {"name": "nothing", "version": "1.0.0"}
-_NO_PACKAGES = {**_NOTHING, "lockfileVersion": 3, "requires": True, "packages": {"": _NOTHING}}
+_REQUIREMENTS = ("requirements-run.txt", "requirements-admin.txt", "requirements-dev.txt")
+_PACKAGE = {"name": "no-packages", "version": "1.0.0"}
+_LOCK = {**_PACKAGE, "lockfileVersion": 3, "requires": True, "packages": {"": _PACKAGE}}
 _PYTEST = "import sys; print(sys.argv[1:], '%d.%d' % sys.version_info[:2]); sys.exit(7)"
 
 
 def without_packages(folder: Path) -> Path:
-    """Its set-up is real, but has nothing to download; its pytest prints its arguments and exits with 7."""
+    """Its setup is real but has nothing to download. Its pytest prints its arguments and exits with 7."""
     for name in _FOLDERS:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in _FILES:
         shutil.copy(ROOT / name, folder)
-    for name in ("requirements-dev.txt", "requirements-admin.txt"):
-        (folder / name).write_text("# nothing\n")
-    (folder / "package.json").write_text(json.dumps(_NOTHING))
-    (folder / "package-lock.json").write_text(json.dumps(_NO_PACKAGES))
+    for name in _REQUIREMENTS:
+        (folder / name).touch()
+    (folder / "package.json").write_text(json.dumps(_PACKAGE))
+    (folder / "package-lock.json").write_text(json.dumps(_LOCK))
     (folder / "pytest.py").write_text(_PYTEST)
     return folder
 
 
 def lend_packages(folder: Path) -> None:
-    """Gives a checkout that is set up the packages that these tests run with."""
-    ours = sysconfig.get_path("purelib")
-    (its,) = (folder / ".venv").glob("[Ll]ib/**/site-packages")
-    (its / "lent.pth").write_text(ours)
+    """Gives a checkout that is set up the packages of these tests."""
+    (packages,) = (folder / ".venv").glob("[Ll]ib/**/site-packages")
+    (packages / "lent.pth").write_text(sysconfig.get_path("purelib"))
     (folder / "node_modules" / "azurite").symlink_to(ROOT / "node_modules" / "azurite")
 
 
-def call(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """What `python3 dev.py ...` answers."""
-    asked = [sys.executable, "dev.py", *arguments]
+def call(
+    folder: Path, *arguments: str, program: str = "dev.py", python: str = sys.executable, **env: str
+) -> subprocess.CompletedProcess[str]:
+    command = [python, program, *arguments]
     settings = {**os.environ, **env}
     return subprocess.run(
-        asked, cwd=folder, env=settings, capture_output=True, text=True, timeout=100, check=False
+        command, cwd=folder, env=settings, capture_output=True, text=True, timeout=100, check=False
     )
+
+
+def ended(pid: int) -> bool:
+    """Waits until the process has ended. A zombie has ended too."""
+    command = ["ps", "-o", "stat=", "-p", str(pid)]
+    for _ in range(300):
+        state = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        if not state or state.startswith("Z"):
+            return True
+        time.sleep(0.1)
+    return False

@@ -1,12 +1,9 @@
-"""The demo event, as `dev.py run` asks for it each time."""
+"""The demo event that `dev.py run` creates at each start."""
 
 import os
 import subprocess
 import sys
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-
-import pytest
+from datetime import UTC, datetime
 
 from shared.core.models import Deployment, Event
 from shared.tables.service import open_service
@@ -18,74 +15,38 @@ SIMULATOR = "http://127.0.0.1:1"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("times", [1, 2])
-async def test_the_event_is_open_and_its_models_are_simulated(times: int) -> None:
-    with Azurite() as azurite:
-        for _ in range(times):
-            seed(azurite)
-        event, deployments = await read(azurite)
-    assert event.active
-    assert event.starts_at < datetime.now(UTC) < event.ends_at - timedelta(days=1)
-    assert {(one.model, one.endpoint, one.auth) for one in deployments} == {
-        ("gpt-4o-mini", SIMULATOR, "SIMULATOR_KEY"),
-        ("gpt-4o", SIMULATOR, "SIMULATOR_KEY"),
-    }
+def run_demo(azurite: Azurite) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tools.demo", "--simulator", SIMULATOR, "--key-setting", "SIMULATOR_KEY"]
+    env = {**os.environ, "PROXY_TABLES": azurite.connection_string}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
-async def test_one_that_ended_is_open_again_with_what_was_changed_of_it() -> None:
+async def test_ended_event_opens_again_and_changes_by_hand_stay() -> None:
     ended = Event("hackathon", "Ours", LONG_AGO, LONG_AGO, active=False, requests_per_day=5)
+    changed = Deployment(
+        "gpt-4o", "simulated", "http://127.0.0.1:2", "gpt-4o", weight=7, active=False, prompt_price=1.0
+    )
     with Azurite() as azurite:
-        await write(azurite, ended)
-        seed(azurite)
-        event, _ = await read(azurite)
+        tables = Tables(open_service(azurite.connection_string, None))
+        try:
+            await tables.create_tables()
+            await tables.add_event(ended)
+            await tables.add_deployment(changed)
+            assert run_demo(azurite).returncode == 0
+            (event,), deployments = await tables.events(), await tables.deployments()
+        finally:
+            await tables.close()
     assert (event.name, event.requests_per_day, event.starts_at) == ("Ours", 5, LONG_AGO)
     assert (event.active, event.ends_at > datetime.now(UTC)) == (True, True)
+    found = {one.model: one for one in deployments}
+    assert sorted(found) == ["gpt-4o", "gpt-4o-mini"]
+    for one in deployments:
+        assert (one.endpoint, one.auth, one.active) == (SIMULATOR, "SIMULATOR_KEY", True)
+    assert (found["gpt-4o"].weight, found["gpt-4o"].prompt_price) == (7, 1.0)
 
 
-async def test_prices_and_weight_that_were_given_to_its_deployments_stay() -> None:
-    ours = Deployment("gpt-4o", "simulated", "http://127.0.0.1:2", "gpt-4o", weight=7, active=False)
-    with Azurite() as azurite:
-        await write(azurite, replace(ours, prompt_price=1.0, completion_price=2.0))
-        seed(azurite)
-        _, deployments = await read(azurite)
-    (found,) = (one for one in deployments if one.model == "gpt-4o")
-    assert (found.endpoint, found.auth, found.active) == (SIMULATOR, "SIMULATOR_KEY", True)
-    assert (found.weight, found.prompt_price, found.completion_price) == (7, 1.0, 2.0)
-
-
-def test_tables_that_do_not_answer_are_told_without_a_traceback() -> None:
+def test_unavailable_tables_are_an_error_without_a_traceback() -> None:
     with Azurite() as azurite:
         azurite.kill()
-        with pytest.raises(subprocess.CalledProcessError) as failed:
-            seed(azurite)
-    assert "Traceback" not in failed.value.stderr
-
-
-def seed(azurite: Azurite) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "tools.demo", "--simulator", SIMULATOR, "--key-setting", "SIMULATOR_KEY"],
-        cwd=ROOT,
-        env={**os.environ, "PROXY_TABLES": azurite.connection_string},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-
-async def read(azurite: Azurite) -> tuple[Event, list[Deployment]]:
-    tables = Tables(open_service(azurite.connection_string, None))
-    try:
-        event = await tables.event("hackathon")
-        assert event
-        return event, await tables.deployments()
-    finally:
-        await tables.close()
-
-
-async def write(azurite: Azurite, row: Event | Deployment) -> None:
-    tables = Tables(open_service(azurite.connection_string, None))
-    try:
-        await tables.create_tables()
-        await (tables.put_event(row) if isinstance(row, Event) else tables.put_deployment(row))
-    finally:
-        await tables.close()
+        result = run_demo(azurite)
+    assert (result.returncode, "Traceback" in result.stderr) == (1, False)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from tools import environment as environments
-from tools.steps import SetupError
+from admin import environment as environments
+from admin.steps import SetupError
 
 from . import program
 from .scenarios import MODEL

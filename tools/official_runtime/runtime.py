@@ -14,8 +14,8 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from admin import environment as environments
 from shared.functions.server import Server, listen
-from tools import environment as environments
 from tools.functions_host.app import read_prefix
 from tools.functions_host.front import Front
 from tools.functions_host.routes import Route, Routes
