@@ -7,7 +7,7 @@ from openai import AzureOpenAI
 client = AzureOpenAI(
     azure_endpoint=os.environ.get("EVENT_ENDPOINT", "http://127.0.0.1:7071/v1"),
     api_key=os.environ.get("EVENT_KEY", "hackathon/gloveboxes"),
-    api_version="2024-10-21",
+    api_version="2023-09-01-preview",
 )
 completion = client.chat.completions.create(
     model="gpt-4o-mini",
