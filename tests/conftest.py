@@ -1,16 +1,15 @@
-"""What the tests stand on: real tables (Azurite), a simulated Azure OpenAI, and the app on real sockets."""
+"""The fixtures of all tests: real tables (Azurite), a simulated Azure OpenAI and the app on real sockets."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -20,6 +19,7 @@ from function_app import create_app
 from shared.app.web import Web
 from shared.core.models import Deployment, Event
 from shared.tables.service import open_service
+from tests.responses import WireResponse, response_of
 from tests.seeded_tables import Tables
 from tools.azurite import ACCOUNT, Azurite
 from tools.azurite import KEY as TABLES_KEY
@@ -30,9 +30,8 @@ pytest_plugins = ("tests.workers",)
 
 KEY = "sim-key-7f3a9c"
 KEY_SETTINGS = ("SIMULATOR_KEY", *(f"SIMULATOR_KEY_{number}" for number in range(30)))
-"""Each holds the key of the simulator."""
+"""The simulator's key is in each of these settings."""
 
-CREDENTIAL = "hackathon/gloveboxes"
 MODEL = "gpt-4o-mini"
 QUESTION = {"messages": [{"role": "user", "content": "Tell me about glove boxes."}]}
 
@@ -44,11 +43,15 @@ EVENT = Event(
     models=(MODEL, "gpt-4o"),
     default_model=MODEL,
 )
+USER = "gloveboxes"
+CREDENTIAL = f"{EVENT.code}/{USER}"
+_numbers = count(1)
+_key_changes = count(1)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The app on a socket, with its tables and its upstream."""
+    """A running app with its tables and its upstream."""
 
     url: str
     tables: Tables
@@ -58,14 +61,14 @@ class Stage:
     environment: dict[str, str]
 
     async def add_event(self, **changes: object) -> str:
-        """A new event of its own; returns its code."""
-        code = f"event-{next(_codes)}"
+        """Create an event and return its code."""
+        code = f"event-{next(_numbers)}"
         await self.tables.put_event(replace(EVENT, code=code, **changes))  # type: ignore[arg-type]
         return code
 
     async def add_deployment(self, **changes: object) -> str:
-        """A new model with a deployment of its own; returns the model's name."""
-        name = f"model-{next(_codes)}"
+        """Create a model with one deployment and return its name."""
+        name = f"model-{next(_numbers)}"
         fields: dict[str, object] = {
             "model": name,
             "id": name,
@@ -76,12 +79,24 @@ class Stage:
         await self.tables.put_deployment(Deployment(**(fields | changes)))  # type: ignore[arg-type]
         return name
 
-    async def mend(self) -> None:
-        """What failed is forgotten: the shared deployments' rows name another target, as if mended by hand."""
-        setting = KEY_SETTINGS[next(_mended) % len(KEY_SETTINGS)]
+    async def end_cool_downs(self) -> None:
+        """Change the key setting of the shared deployments. Then they start without a history."""
+        setting = KEY_SETTINGS[next(_key_changes) % len(KEY_SETTINGS)]
         for model in EVENT.models:
             row = Deployment(model, model, self.simulator.url, model, auth=setting)
             await self.tables.put_deployment(row)
+
+    def instance(self, **settings: str) -> AbstractAsyncContextManager[Stage]:
+        """Another instance on the same tables and the same upstream, with these settings changed."""
+        return serve(self.tables, self.simulator, self.environment | settings)
+
+    async def chat(self, event: str = EVENT.code, user: str = USER, **body: object) -> WireResponse:
+        """Send `QUESTION` with these members changed or added."""
+        return await response_of(self.post(headers={"api-key": f"{event}/{user}"}, json=QUESTION | body))
+
+    async def get(self, path: str, event: str = EVENT.code, user: str = USER) -> WireResponse:
+        request = self.http.get(self.url + path, headers={"api-key": f"{event}/{user}"})
+        return await response_of(request)
 
     def post(
         self, path: str = "/v1/chat/completions", **options: object
@@ -93,7 +108,7 @@ class Stage:
 
 
 def calls_in_log(caplog: pytest.LogCaptureFixture, *stages: Stage) -> list[dict[str, Any]]:
-    """The calls in the log, with those of `stages` that still wait for others to share their record."""
+    """The calls in the log, and those of `stages` that are not written yet."""
     for stage in stages:
         if stage.web._wiring is not None:
             stage.web._wiring.call_log.flush()
@@ -101,63 +116,21 @@ def calls_in_log(caplog: pytest.LogCaptureFixture, *stages: Stage) -> list[dict[
     return [json.loads(line) for record in records for line in record.splitlines()]
 
 
-_codes = count(1)
-_mended = count(1)
-
-
-@dataclass(frozen=True)
-class Answered:
-    """An answer as it stood on the wire; names of headers in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def error(self) -> dict[str, Any]:
-        error: dict[str, Any] = json.loads(self.body)["error"]
-        return error
-
-
-async def answered(call: aiohttp.client._RequestContextManager) -> Answered:
-    """The whole answer to `stage.post(...)` or any other call."""
-    async with call as response:
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answered(response.status, headers, await response.read())
-
-
-async def on_the_wire(url: str, lines: list[bytes], body: bytes = b"") -> Answered:
-    """What no client library sends: a request line and headers of any bytes, on a connection of its own."""
-    address = urlsplit(url)
-    reader, writer = await asyncio.open_connection(address.hostname, address.port)
-    length = b"content-length: %d" % len(body)
-    writer.write(b"\r\n".join([*lines, b"host: test", b"connection: close", length, b"", b""]) + body)
-    try:
-        async with asyncio.timeout(30):
-            return answer(await reader.read())
-    finally:
-        writer.close()
-
-
-def answer(sent: bytes) -> Answered:
-    """A whole answer, as its connection was closed after it; a chunked body stays in its chunks."""
-    head, _, content = sent.partition(b"\r\n\r\n")
-    status, *fields = head.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (one.partition(":") for one in fields)}
-    return Answered(int(status.split()[1]), headers, content)
-
-
 @dataclass
 class TableTap:
-    """Stands before the tables and writes down what they are asked for; without `target` it hangs up."""
+    """A proxy before the tables that records their requests. Without `target` it closes each connection."""
 
     target: int | None = None
     requests: list[str] = field(default_factory=list)
     connections: int = 0
     passing: asyncio.Event = field(default_factory=asyncio.Event)
-    """Clear it, and what was asked waits."""
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Clear it to hold requests back."""
+    request_arrived: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
+
+    @property
+    def asked(self) -> asyncio.Event:
+        return self.request_arrived  # until every test uses the new name
 
     @property
     def connection_string(self) -> str:
@@ -185,21 +158,21 @@ class TableTap:
             writer.close()
             return
         with suppress(OSError):
-            back, forth = await asyncio.open_connection("127.0.0.1", self.target)
+            responses, requests = await asyncio.open_connection("127.0.0.1", self.target)
             try:
-                async with asyncio.TaskGroup() as both:
-                    both.create_task(self._forward(reader, forth))
-                    both.create_task(self._return(back, writer))
+                async with asyncio.TaskGroup() as directions:
+                    directions.create_task(self._forward(reader, requests))
+                    directions.create_task(self._return(responses, writer))
             finally:
                 writer.close()
-                forth.close()
+                requests.close()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
             self.requests += [
                 line.decode("latin-1") for line in data.split(b"\r\n") if line.endswith(b"HTTP/1.1")
             ]
-            self.asked.set()
+            self.request_arrived.set()
             await self.passing.wait()
             writer.write(data)
         writer.close()
@@ -212,18 +185,18 @@ class TableTap:
 
 @asynccontextmanager
 async def nothing_left_in_flight() -> AsyncIterator[None]:
-    """Every task of the app that begins within the block has ended soon after it."""
+    """Check that each task that starts in the block ends soon after it."""
     before = asyncio.all_tasks()
     yield
-    begun = {task for task in asyncio.all_tasks() - before if not _is_connection_of_simulator(task)}
-    begun.discard(asyncio.current_task())
-    if begun:
-        _, still = await asyncio.wait(begun, timeout=10)
-        assert not still
+    started = {task for task in asyncio.all_tasks() - before if not _is_connection_of_simulator(task)}
+    started.discard(asyncio.current_task())
+    if started:
+        _, running = await asyncio.wait(started, timeout=10)
+        assert not running
 
 
 def _is_connection_of_simulator(task: asyncio.Task[Any]) -> bool:
-    """Its server has a task for each connection, and the app keeps connections for the next call."""
+    """The simulator has a task for each connection, and the app keeps connections for later requests."""
     return getattr(task.get_coro(), "__qualname__", "") == "RequestHandler.start"
 
 
@@ -256,22 +229,22 @@ async def tables(azurite: Azurite, shared_simulator: Simulator) -> AsyncIterator
 async def deployments_as_before(tables: Tables) -> AsyncIterator[None]:
     before = await tables.deployments()
     yield
-    for one in await tables.deployments():
-        await tables.delete_deployment(one)
-    for one in before:
-        await tables.put_deployment(one)
+    for deployment in await tables.deployments():
+        await tables.delete_deployment(deployment)
+    for deployment in before:
+        await tables.put_deployment(deployment)
 
 
 @pytest.fixture
 async def service(tables: Tables, azurite: Azurite) -> AsyncIterator[TableServiceClient]:
-    """The table service without our store between, as a person with Storage Explorer has it."""
+    """The table service itself, as in Storage Explorer."""
     async with TableServiceClient.from_connection_string(azurite.connection_string) as client:
         yield client
 
 
 @asynccontextmanager
 async def serve(tables: Tables, simulator: Simulator, environment: dict[str, str]) -> AsyncIterator[Stage]:
-    """One instance of the app; several may stand side by side on the same tables."""
+    """Run one instance of the app. Several can use the same tables."""
     web = Web(environment)
     try:
         async with (
@@ -303,14 +276,19 @@ async def running(
 
 @pytest.fixture
 async def stage(running: Stage) -> AsyncIterator[Stage]:
-    """The app that most tests share, with nothing left of the test before."""
+    """The app that most tests share. Nothing of the test before is left."""
     running.simulator.reset()
     yield running
     if any(not isinstance(call.behaviour, Answer) or call.left for call in running.simulator.calls):
-        await running.mend()
+        await running.end_cool_downs()
     running.simulator.reset()
 
 
 @pytest.fixture
 def simulator(stage: Stage) -> Simulator:
     return stage.simulator
+
+
+# until every test uses the new names
+Answered = WireResponse
+answered = response_of

@@ -1,4 +1,4 @@
-"""An upstream that says exactly the bytes that a test gives it, and writes down what it was sent."""
+"""An upstream that sends exactly the bytes that a test chooses, and records the requests."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Script = Callable[["Peer"], Awaitable[None]]
 
 @dataclass
 class Peer:
-    """One connection, as the upstream sees it."""
+    """One connection of a client."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     wire: Wire
 
     async def request(self) -> bytes:
-        """The next request's body; empty when the client has hung up."""
+        """The body of the next request; empty when the client has closed the connection."""
         try:
             head = await self.reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
@@ -29,11 +29,11 @@ class Peer:
             return b""
         self.wire.heads.append(head)
         self.wire.bodies.append(body)
-        await self.wire.tell()
+        await self.wire.notify()
         return body
 
     async def say(self, data: bytes, *, slowly: bool = False) -> None:
-        """`slowly`: every byte in a packet of its own."""
+        """`slowly`: each byte in a packet of its own."""
         for piece in [data[at : at + 1] for at in range(len(data))] if slowly else [data]:
             self.writer.write(piece)
             await self.writer.drain()
@@ -41,7 +41,7 @@ class Peer:
                 await asyncio.sleep(0)
 
     async def left(self) -> None:
-        """Wait until the client has hung up."""
+        """Wait until the client has closed the connection."""
         with suppress(ConnectionError):
             while await self.reader.read(65536):
                 pass
@@ -52,7 +52,7 @@ class Peer:
 
 @dataclass
 class Wire:
-    """What all connections of one upstream have been sent."""
+    """The requests on all connections of one upstream."""
 
     port: int = 0
     heads: list[bytes] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Wire:
     open: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def tell(self) -> None:
+    async def notify(self) -> None:
         async with self.changed:
             self.changed.notify_all()
 
@@ -75,13 +75,13 @@ class Wire:
 
 @asynccontextmanager
 async def speaking(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
-    """Every connection follows `script`, and is closed at its end."""
+    """Run `script` for each connection and then close it."""
     wire = Wire()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire.connections += 1
         wire.open += 1
-        await wire.tell()
+        await wire.notify()
         try:
             with suppress(ConnectionError):
                 await script(Peer(reader, writer, wire))
@@ -90,7 +90,7 @@ async def speaking(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIt
             with suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
             wire.open -= 1
-            await wire.tell()
+            await wire.notify()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     wire.port = server.sockets[0].getsockname()[1]

@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.conftest import KEY, Answered, Stage, answered, on_the_wire
+from tests.conftest import KEY, Stage, WireResponse, response_of, send_raw
 from tools.simulator import (
     Answer,
     Behaviour,
@@ -102,16 +102,16 @@ async def started(arguments: tuple[str, ...], environment: dict[str, str]) -> As
         await process.wait()
 
 
-async def _call_in_every_way(app: Process, stage: Stage, code: str) -> list[Answered]:
+async def _call_in_every_way(app: Process, stage: Stage, code: str) -> list[WireResponse]:
     credential = f"{code}/{USER}"
     asked = {"messages": [{"role": "user", "content": PROMPT}], "user": PROMPT}
     chat = f"{app.url}/v1/chat/completions?code={QUERY}&api-key={credential}"
-    got: list[Answered] = []
+    got: list[WireResponse] = []
     async with aiohttp.ClientSession() as http:
 
         async def call(method: str, url: str, **options: Any) -> None:
             options.setdefault("headers", {"api-key": credential})
-            got.append(await answered(http.request(method, url, **options)))
+            got.append(await response_of(http.request(method, url, **options)))
 
         for behaviour in BEHAVIOURS:
             for stream in (False, True):
@@ -148,7 +148,7 @@ async def _call_beyond_ascii(app: Process, code: str) -> None:
         f"POST /v1/chat/completions?{QUERY} HTTP/1.1".encode(),
         f"api-key: {code}/{USER}\xe9".encode(),
     ]
-    got = await on_the_wire(app.url, lines, PROMPT.encode())
+    got = await send_raw(app.url, lines, PROMPT.encode())
     assert (got.status, got.body) == (500, b"")
 
 

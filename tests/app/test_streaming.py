@@ -20,9 +20,9 @@ from tests.conftest import (
     MODEL,
     QUESTION,
     Stage,
-    answered,
     calls_in_log,
     nothing_left_in_flight,
+    response_of,
     serve,
 )
 from tools.simulator import (
@@ -131,7 +131,7 @@ async def test_usage_is_requested_and_hidden(twin: tuple[Stage, str, str], n: in
     stage, model, credential = twin
     body = QUESTION | {"stream": True, "n": n}
     plain = await direct(stage.simulator, **body, model="gpt-4o")
-    got = await answered(stage.post(headers={"api-key": credential}, json=body | {"model": model}))
+    got = await response_of(stage.post(headers={"api-key": credential}, json=body | {"model": model}))
     assert got.status == 200
     assert got.body == plain
     assert b"usage" not in got.body
@@ -143,7 +143,7 @@ async def test_usage_that_the_client_requested_is_unchanged(twin: tuple[Stage, s
     stage, model, credential = twin
     options = {"stream": True, "stream_options": {"include_usage": True, "future": 1}}
     plain = await direct(stage.simulator, **QUESTION, **options, model="gpt-4o")
-    got = await answered(
+    got = await response_of(
         stage.post(headers={"api-key": credential}, json=QUESTION | options | {"model": model})
     )
     assert got.body == plain
@@ -153,20 +153,20 @@ async def test_usage_that_the_client_requested_is_unchanged(twin: tuple[Stage, s
 
 async def test_other_stream_options_are_kept_when_usage_is_added(stage: Stage) -> None:
     options = {"include_obfuscation": False, "include_usage": False}
-    got = await answered(stage.post(json=STREAM | {"stream_options": options}))
+    got = await response_of(stage.post(json=STREAM | {"stream_options": options}))
     assert b"usage" not in got.body
     assert stage.simulator.calls[-1].json["stream_options"] == options | {"include_usage": True}
 
 
 @pytest.mark.parametrize("stream", [False, None])
 async def test_usage_is_not_requested_without_a_stream(stage: Stage, stream: bool | None) -> None:
-    got = await answered(stage.post(json=QUESTION | {"stream": stream}))
+    got = await stage.chat(stream=stream)
     assert got.headers["content-type"] == "application/json"
     assert "stream_options" not in stage.simulator.calls[-1].json
 
 
 async def test_a_stream_is_an_event_stream_with_the_ids_of_its_call(stage: Stage) -> None:
-    got = await answered(stage.post(json=STREAM))
+    got = await stage.chat(stream=True)
     assert got.headers["content-type"].startswith("text/event-stream")
     assert got.headers["cache-control"] == "no-cache"
     assert got.headers["x-request-id"]
@@ -184,7 +184,7 @@ async def relayed(stage: Stage, body: dict[str, object], streams: list[RawStream
         for some in streams[at : at + 20]:
             stage.simulator.behave(MODEL, some)
         part = streams[at : at + 20]
-        got += [one.body for one in await asyncio.gather(*(answered(stage.post(json=body)) for _ in part))]
+        got += [one.body for one in await asyncio.gather(*(response_of(stage.post(json=body)) for _ in part))]
     return got
 
 
@@ -227,12 +227,12 @@ async def test_a_long_stream_relays_byte_for_byte(stage: Stage) -> None:
     stage.simulator.behave(
         MODEL, RawStream(tuple(whole[at : at + 9_999] for at in range(0, len(whole), 9_999)))
     )
-    assert (await answered(stage.post(json=STREAM))).body == whole
+    assert (await stage.chat(stream=True)).body == whole
 
 
 async def test_a_whole_response_to_a_streamed_call_passes(stage: Stage) -> None:
     stage.simulator.behave(MODEL, FilteredAnswer(2))
-    got = await answered(stage.post(json=STREAM))
+    got = await stage.chat(stream=True)
     assert b'"finish_reason":"content_filter"' in got.body
     assert got.body.endswith(ENDED)
 
@@ -274,7 +274,7 @@ async def test_each_event_is_relayed_before_the_next_is_produced(stage: Stage) -
 
 async def test_the_status_is_not_sent_before_the_upstreams_is_known(stage: Stage) -> None:
     gate = stage.simulator.gate(MODEL, Failure(422))
-    call = asyncio.create_task(answered(stage.post(json=STREAM)))
+    call = asyncio.create_task(stage.chat(stream=True))
     await gate.arrived()
     assert not call.done()
     gate.open_all()
@@ -301,13 +301,13 @@ async def test_an_error_before_the_first_byte_is_a_plain_http_error(
     stage: Stage, behaviour: Behaviour, status: int, code: str
 ) -> None:
     stage.simulator.behave(MODEL, behaviour)
-    got = await answered(stage.post(json=STREAM))
+    got = await stage.chat(stream=True)
     assert (got.status, got.error["code"]) == (status, code)
     assert got.headers["content-type"] == "application/json"
 
 
 async def test_a_malformed_streamed_call_is_a_plain_http_error(stage: Stage) -> None:
-    got = await answered(stage.post(json=STREAM | {"n": 0}))
+    got = await response_of(stage.post(json=STREAM | {"n": 0}))
     assert (got.status, got.error["code"]) == (400, "invalid_request")
 
 
@@ -329,7 +329,7 @@ async def test_a_failure_after_the_first_byte_is_one_error_event_without_done(
     stage: Stage, cut: Behaviour
 ) -> None:
     stage.simulator.behave(MODEL, cut)
-    got = await answered(stage.post(json=STREAM))
+    got = await stage.chat(stream=True)
     assert got.status == 200
     assert b"[DONE]" not in got.body
     told = errors(got.body)
@@ -341,13 +341,13 @@ async def test_a_failure_after_the_first_byte_is_one_error_event_without_done(
 async def test_events_before_the_cut_are_relayed(stage: Stage, cut: str) -> None:
     events = tuple(b'data: {"choices":[{"delta":{"content":"%d"}}]}\n\n' % number for number in range(5))
     stage.simulator.behave(MODEL, RawStream(events, cut=cut))  # type: ignore[arg-type]
-    got = await answered(stage.post(json=STREAM))
+    got = await stage.chat(stream=True)
     assert got.body.startswith(b"".join(events))
 
 
 async def test_an_error_event_of_the_upstream_is_the_only_one(stage: Stage) -> None:
     stage.simulator.behave(MODEL, StreamError(message="The upstream's own words."))
-    got = await answered(stage.post(json=STREAM))
+    got = await stage.chat(stream=True)
     assert [error["message"] for error in errors(got.body)] == ["The upstream's own words."]
 
 
@@ -370,8 +370,8 @@ async def test_in_the_sdk_an_error_after_the_first_byte_is_an_api_error(
 async def test_a_broken_stream_does_not_affect_the_next_call(stage: Stage) -> None:
     for behaviour in (CutStream(), StreamError(), Garbage()):
         stage.simulator.behave(MODEL, behaviour)
-        await answered(stage.post(json=STREAM))
-        assert (await answered(stage.post(json=STREAM))).body.endswith(ENDED)
+        await stage.chat(stream=True)
+        assert (await stage.chat(stream=True)).body.endswith(ENDED)
 
 
 # ---- silence
@@ -420,7 +420,7 @@ async def test_the_sdk_does_not_see_the_comments(beating: Stage, stage: Stage) -
 
 async def test_a_stream_that_stays_silent_is_ended_with_a_timeout(impatient: Stage, stage: Stage) -> None:
     stage.simulator.gate(MODEL, WORDS).open(3)
-    got = await answered(impatient.post(json=STREAM))
+    got = await impatient.chat(stream=True)
     assert [error["code"] for error in errors(got.body)] == ["upstream_timeout"]
     assert b"[DONE]" not in got.body
     assert b'"content":"One"' in got.body
@@ -440,7 +440,7 @@ async def test_a_stream_that_takes_too_long_ends_with_an_error_event_and_counts_
     user = f"patient-{next(_users)}"
     stage.simulator.gate(MODEL, WORDS).open(3)
     async with nothing_left_in_flight():
-        got = await answered(bounded.post(json=STREAM, headers={"api-key": f"hackathon/{user}"}))
+        got = await response_of(bounded.post(json=STREAM, headers={"api-key": f"hackathon/{user}"}))
     (error,) = errors(got.body)
     assert error["code"] == "upstream_timeout"
     assert "longer than 0.5 seconds" in str(error["message"])
@@ -537,11 +537,11 @@ LEAVES = [(None, True), (0, True), (1, True), (3, True), (None, False), (0, Fals
 async def test_a_client_that_leaves_closes_the_upstream_call_and_leaves_nothing_in_flight(
     stage: Stage, pieces: int | None, stream: bool, abort: bool
 ) -> None:
-    assert (await answered(stage.post())).status == 200
+    assert (await stage.chat()).status == 200
     async with nothing_left_in_flight():
         await _leave(stage, pieces, stream=stream, abort=abort)
     assert stage.simulator.calls[-1].left
-    assert (await answered(stage.post())).status == 200
+    assert (await stage.chat()).status == 200
 
 
 @pytest.mark.parametrize(("pieces", "stream"), LEAVES)
@@ -608,7 +608,7 @@ async def test_the_usage_of_a_call_is_accounted_for(
     user = f"user-{next(_users)}"
     stage.simulator.behave(MODEL, behaviour)
     async with nothing_left_in_flight():
-        got = await answered(stage.post(headers={"api-key": f"hackathon/{user}"}, json=body))
+        got = await response_of(stage.post(headers={"api-key": f"hackathon/{user}"}, json=body))
     assert got.status == 200
     calls, used = counted(user)
     assert calls == 1

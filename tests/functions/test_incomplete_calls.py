@@ -23,7 +23,7 @@ from function_app import create_app
 from shared.app.web import Web
 from shared.functions import invocations
 from shared.functions.extension import WebServer
-from tests.conftest import CREDENTIAL, MODEL, QUESTION, Answered, Stage, on_the_wire
+from tests.conftest import CREDENTIAL, MODEL, QUESTION, WireResponse, Stage, send_raw
 from tools.functions_host import FunctionsHost, worker
 from tools.functions_host.serving import address_of, serving
 from tools.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime
@@ -50,11 +50,11 @@ class Cloud:
     state: Callable[[], Awaitable[tuple[int, int]]]
     """The number of running invocations, and of calls in the worker's record."""
 
-    async def call(self, line: bytes, *headers: bytes, body: bytes = b"") -> Answered:
-        return await on_the_wire(self.url, [line, *headers], body)
+    async def call(self, line: bytes, *headers: bytes, body: bytes = b"") -> WireResponse:
+        return await send_raw(self.url, [line, *headers], body)
 
-    async def call_worker(self, line: bytes, *headers: bytes) -> Answered:
-        return await on_the_wire(self.worker_url, [line, *headers])
+    async def call_worker(self, line: bytes, *headers: bytes) -> WireResponse:
+        return await send_raw(self.worker_url, [line, *headers])
 
     async def assert_nothing_is_left(self) -> None:
         """Wait until all calls have ended. Then a normal call works."""

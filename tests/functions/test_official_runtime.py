@@ -14,7 +14,7 @@ import pytest
 
 from shared.core.models import Counts, UsageRow
 from shared.usage.call_log import LOG_SECONDS
-from tests.conftest import CREDENTIAL, MODEL, QUESTION, Answered, Stage, answered
+from tests.conftest import CREDENTIAL, MODEL, QUESTION, WireResponse, Stage, response_of
 from tools.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime, WorkerState
 from tools.processes import ROOT
 from tools.simulator import Answer, CutStream, Failure, FilteredPrompt, RateLimited, RawStream
@@ -132,7 +132,7 @@ async def test_cloud_and_local_host_return_the_same_response(
     for model in (MODEL, "gpt-4o"):
         stage.simulator.always(model, behaviour)
     local, cloud = [
-        await answered(stage.http.request(method, url + path, data=data, headers=headers))
+        await response_of(stage.http.request(method, url + path, data=data, headers=headers))
         for url in (stage.url, official.url)
     ]
     assert comparable(cloud) == comparable(local)
@@ -148,13 +148,13 @@ async def test_cloud_and_local_host_return_the_same_error(
     responses = []
     for url in (stage.url, official.url):
         stage.simulator.behave(MODEL, behaviour)
-        responses.append(await answered(post(url, stage.http, stream)))
+        responses.append(await response_of(post(url, stage.http, stream)))
     local, cloud = responses
     assert comparable(cloud) == comparable(local)
     assert ("retry-after-ms" in cloud.headers) == ("retry-after-ms" in local.headers)
 
 
-def comparable(got: Answered) -> tuple[int, bytes, dict[str, str]]:
+def comparable(got: WireResponse) -> tuple[int, bytes, dict[str, str]]:
     """The response without the headers that vary."""
     return got.status, got.body, {name: got.headers[name] for name in got.headers.keys() - VARYING}
 
@@ -167,7 +167,7 @@ async def test_cut_stream_ends_with_an_error_event_in_the_cloud_too(
     stage: Stage, official: OfficialRuntime
 ) -> None:
     stage.simulator.behave(MODEL, CutStream())
-    got = await answered(post(official.url, stage.http, stream=True))
+    got = await response_of(post(official.url, stage.http, stream=True))
     assert got.status == 200
     assert b"upstream_error" in got.body
     assert b"[DONE]" not in got.body
@@ -204,7 +204,7 @@ async def test_client_that_disconnects_leaves_nothing_behind_in_the_cloud(
         await asyncio.gather(reading, return_exceptions=True)
     await stage.simulator.until(lambda calls: calls[-1].left)
     await assert_nothing_is_left(official)
-    got = await answered(stage.http.get(f"{official.url}/v1/event", headers=KEY))
+    got = await response_of(stage.http.get(f"{official.url}/v1/event", headers=KEY))
     assert got.status == 200
 
 
@@ -223,7 +223,7 @@ async def assert_nothing_is_left(official: OfficialRuntime) -> WorkerState:
             state = await official.worker_state()
             if not state.invocations_in_flight and not state.context_references:
                 break
-            await answered(http.get(f"{official.url}/healthz"))  # gives the worker time
+            await response_of(http.get(f"{official.url}/healthz"))  # gives the worker time
     assert (state.invocations_in_flight, state.context_references, state.failures) == (0, 0, [])
     return state
 
@@ -242,7 +242,7 @@ async def test_log_has_one_line_for_a_call_and_none_of_the_worker(
     stage: Stage, official: OfficialRuntime
 ) -> None:
     before = len(official.worker_log())
-    got = await answered(post(official.url, stage.http, stream=False))
+    got = await response_of(post(official.url, stage.http, stream=False))
     await assert_nothing_is_left(official)
     await asyncio.sleep(LOG_SECONDS * 2)
     lines = official.worker_log()[before:].splitlines()

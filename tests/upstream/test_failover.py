@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from shared.core.models import Health
-from tests.conftest import QUESTION, Answered, Stage, TableTap, answered, calls_in_log, serve
+from tests.conftest import QUESTION, WireResponse, Stage, TableTap, response_of, calls_in_log, serve
 from tools.azurite import Azurite
 from tools.ports import free
 from tools.simulator import (
@@ -147,10 +147,10 @@ async def add_to(stage: Stage, model: str, name: str, **fields: Any) -> None:
     await stage.add_deployment(**changes)
 
 
-async def ask(stage: Stage, model: str, user: str = "ann", **body: Any) -> Answered:
+async def ask(stage: Stage, model: str, user: str = "ann", **body: Any) -> WireResponse:
     code = await event_of(stage, model)
     headers = {"api-key": f"{code}/{user}"}
-    return await answered(stage.post(headers=headers, json=QUESTION | {"model": model} | body))
+    return await response_of(stage.post(headers=headers, json=QUESTION | {"model": model} | body))
 
 
 _events: dict[str, str] = {}
@@ -162,7 +162,7 @@ async def event_of(stage: Stage, model: str) -> str:
     return _events[model]
 
 
-def outcome(got: Answered) -> tuple[int, str | None]:
+def outcome(got: WireResponse) -> tuple[int, str | None]:
     return got.status, None if got.status == 200 else got.error["code"]
 
 
@@ -344,9 +344,9 @@ async def test_a_call_that_waits_for_its_quota_while_a_deployment_fails_can_end_
         async with serve(stage.tables, stage.simulator, settings) as own:
             assert (await ask(own, model, "bob")).status == 200
             tap.passing.clear()
-            tap.asked.clear()
+            tap.request_arrived.clear()
             waiting = asyncio.create_task(ask(own, model, "ann"))
-            await tap.asked.wait()
+            await tap.request_arrived.wait()
             stage.simulator.always(model, Failure(503, headers={"retry-after-ms": "1"}))
             assert (await ask(own, model, "bob")).status == 200
             stage.simulator.always(model, Answer())
@@ -383,7 +383,7 @@ async def test_an_old_model_is_retried_with_the_field_that_it_knows(
         code = await stage.add_event(models=(model,), default_model=model, max_output_tokens=30)
         for stream in (False, True):
             headers = {"api-key": f"{code}/ann"}
-            got = await answered(stage.post(headers=headers, json=QUESTION | {"stream": stream}))
+            got = await response_of(stage.post(headers=headers, json=QUESTION | {"stream": stream}))
             assert (got.status, got.headers["x-event-max-output-tokens"]) == (200, "30")
             assert simulator.calls[-1].json["max_tokens"] == 30
         assert [call.status for call in simulator.calls] == [400, 200, 200]
@@ -423,7 +423,7 @@ async def test_the_trace_goes_upstream_and_into_the_log(
     theirs = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     for sent in (theirs, None, "00-0-0-0", "ff" + theirs[2:], "00-" + "0" * 32 + theirs[35:]):
         headers = {"api-key": f"{code}/ann", "tracestate": "a=1"} | ({"traceparent": sent} if sent else {})
-        assert (await answered(stage.post(headers=headers))).status == 200
+        assert (await response_of(stage.post(headers=headers))).status == 200
         call = stage.simulator.calls[-1]
         trace = call.header("traceparent")
         assert trace is not None

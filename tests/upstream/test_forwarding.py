@@ -21,10 +21,10 @@ from tests.conftest import (
     KEY,
     MODEL,
     QUESTION,
-    Answered,
+    WireResponse,
     Stage,
     TableTap,
-    answered,
+    response_of,
     serve,
 )
 from tests.seeded_tables import Tables
@@ -64,16 +64,16 @@ UP = {"host", "content-type", "content-length", "accept", "accept-encoding", "ap
 DOWN = {"date", "server", "content-type", "content-length", "x-request-id", "apim-request-id"}
 
 
-async def capped(stage: Stage, cap: int, **body: Any) -> Answered:
+async def capped(stage: Stage, cap: int, **body: Any) -> WireResponse:
     code = await stage.add_event(max_output_tokens=cap)
-    return await answered(stage.post(headers={"api-key": f"{code}/ann"}, json=QUESTION | body))
+    return await response_of(stage.post(headers={"api-key": f"{code}/ann"}, json=QUESTION | body))
 
 
 # ---- the body on its way up
 
 
 async def test_every_member_goes_upstream_byte_for_byte(stage: Stage) -> None:
-    got = await answered(stage.post(data=AS_WRITTEN))
+    got = await response_of(stage.post(data=AS_WRITTEN))
     assert got.status == 200
     assert stage.simulator.calls[-1].body == AS_SENT
 
@@ -82,21 +82,21 @@ async def test_only_the_model_changes_if_the_deployment_has_another_name(stage: 
     model = await stage.add_deployment(deployment_name="prod-east")
     code = await stage.add_event(models=(model,))
     written = AS_WRITTEN.replace(b"gpt-4o-mini", model.encode())
-    got = await answered(stage.post(headers={"api-key": f"{code}/ann"}, data=written))
+    got = await response_of(stage.post(headers={"api-key": f"{code}/ann"}, data=written))
     assert got.status == 200
     assert stage.simulator.calls[-1].body == AS_SENT.replace(b"gpt-4o-mini", b"prod-east")
 
 
 async def test_a_missing_model_is_added(stage: Stage) -> None:
     written = b'{"messages":[{"role":"user", "content":"hi"}],"x":1.0}'
-    assert (await answered(stage.post(data=written))).status == 200
+    assert (await response_of(stage.post(data=written))).status == 200
     assert stage.simulator.calls[-1].body == written[:-1] + b',"model":"gpt-4o-mini"}'
 
 
 @pytest.mark.parametrize("model", ["null", '""'])
 async def test_an_empty_model_means_the_default(stage: Stage, model: str) -> None:
     written = b'{"model":%s,"messages":[{"role":"user","content":"hi"}]}' % model.encode()
-    assert (await answered(stage.post(data=written))).status == 200
+    assert (await response_of(stage.post(data=written))).status == 200
     assert stage.simulator.calls[-1].body == written.replace(model.encode(), b'"gpt-4o-mini"', 1)
 
 
@@ -107,7 +107,7 @@ async def test_the_deployments_form_uses_its_own_api_version_and_leaves_the_body
     code = await stage.add_event(models=(model,), default_model=model)
     path = "/v1/chat/completions?api-version=2023-09-01-preview"
     written = json.dumps(QUESTION, separators=(",", ":")).encode()
-    got = await answered(stage.post(path, headers={"api-key": f"{code}/ann"}, data=written))
+    got = await response_of(stage.post(path, headers={"api-key": f"{code}/ann"}, data=written))
     assert got.status == 200
     call = stage.simulator.calls[-1]
     assert (call.form, call.path) == ("deployments", "/openai/deployments/prod/chat/completions")
@@ -117,14 +117,14 @@ async def test_the_deployments_form_uses_its_own_api_version_and_leaves_the_body
 async def test_an_endpoint_may_end_with_a_slash(stage: Stage) -> None:
     model = await stage.add_deployment(endpoint=stage.simulator.url + "/")
     code = await stage.add_event(models=(model,), default_model=model)
-    assert (await answered(stage.post(headers={"api-key": f"{code}/ann"}))).status == 200
+    assert (await stage.chat(code)).status == 200
     assert stage.simulator.calls[-1].path == "/openai/v1/chat/completions"
 
 
 async def test_a_large_body_goes_upstream_whole(stage: Stage) -> None:
     words = "word " * 100_000
     body = json.dumps({"messages": [{"role": "user", "content": words}]}).encode()
-    got = await answered(stage.post("/v1/deployments/gpt-4o/chat/completions", data=body))
+    got = await response_of(stage.post("/v1/deployments/gpt-4o/chat/completions", data=body))
     assert got.status == 200
     assert stage.simulator.calls[-1].json["messages"][0]["content"] == words
 
@@ -136,7 +136,7 @@ async def test_a_body_above_a_mebibyte_goes_upstream_without_a_warning(stage: St
             yield b"x" * 100_000
         yield b'"}}'
 
-    got = await answered(stage.post(data=in_pieces()))
+    got = await response_of(stage.post(data=in_pieces()))
     assert got.status == 200
     assert len(stage.simulator.calls[-1].body) > 2_000_000
 
@@ -166,7 +166,7 @@ async def test_only_listed_headers_go_upstream(stage: Stage) -> None:
         "x-ms-client-request-id": "mine-1",
     }
     for header in ("api-key", "openai-event-code"):
-        assert (await answered(stage.post(headers=sent | {header: CREDENTIAL}))).status == 200
+        assert (await response_of(stage.post(headers=sent | {header: CREDENTIAL}))).status == 200
         call = stage.simulator.calls[-1]
         names = {name.lower() for name, _ in call.headers}
         assert names == UP | {"traceparent", "tracestate", "x-ms-client-request-id"}
@@ -179,7 +179,7 @@ async def test_only_listed_headers_go_upstream(stage: Stage) -> None:
 async def test_the_credential_never_goes_upstream(stage: Stage, header: str) -> None:
     value = f"Bearer {CREDENTIAL}" if header == "authorization" else CREDENTIAL
     for path in ("/v1/chat/completions", "/api/v1/deployments/gpt-4o/chat/completions"):
-        got = await answered(stage.post(f"{path}?code={CREDENTIAL}", headers={header: value}))
+        got = await response_of(stage.post(f"{path}?code={CREDENTIAL}", headers={header: value}))
         assert got.status == 200
     for call in stage.simulator.calls:
         seen = repr((call.path, call.query, call.headers, call.body))
@@ -213,7 +213,7 @@ async def test_only_listed_headers_come_back(stage: Stage) -> None:
     }
     for status in (200, 400):
         stage.simulator.behave(MODEL, Raw(status, private | public, b'{"choices":[]}'))
-        got = await answered(stage.post())
+        got = await stage.chat()
         assert got.status == status
         assert got.headers.keys() <= DOWN | public.keys()
         assert public.items() <= got.headers.items()
@@ -222,7 +222,7 @@ async def test_only_listed_headers_come_back(stage: Stage) -> None:
 
 async def test_a_response_without_an_upstream_id_gets_one_of_ours(stage: Stage) -> None:
     stage.simulator.behave(MODEL, *[Raw(200, {"content-type": "application/json"}, b"{}")] * 2)
-    ids = {(await answered(stage.post())).headers["x-request-id"] for _ in range(2)}
+    ids = {(await stage.chat()).headers["x-request-id"] for _ in range(2)}
     assert len(ids) == 2
 
 
@@ -248,8 +248,8 @@ async def test_no_key_endpoint_host_or_region_ever_comes_back(stage: Stage, stre
     secrets = [KEY, "SIMULATOR_KEY", host, host.split(":")[1], "East US", "azureml", "gateway", "Gateway"]
     for behaviour in BEHAVIOURS:
         stage.simulator.behave(MODEL, behaviour)
-        got = await answered(stage.post(json=QUESTION | {"stream": stream}))
-        await stage.mend()
+        got = await stage.chat(stream=stream)
+        await stage.end_cool_downs()
         # Its own numbers may hold the port's digits: those of an answer are not looked at.
         shown = repr(got.headers) + got.body.decode("utf-8", "replace")
         for secret in secrets if got.status != 200 else [*secrets[:3], "East US", "azureml"]:
@@ -267,7 +267,7 @@ async def test_a_missing_output_cap_is_added_in_the_field_that_the_deployment_ta
     assert "max_tokens" not in sent
     model = await stage.add_deployment(output_field="max_tokens")
     code = await stage.add_event(models=(model,), default_model=model, max_output_tokens=50)
-    got = await answered(stage.post(headers={"api-key": f"{code}/ann"}))
+    got = await stage.chat(code)
     assert (got.status, stage.simulator.calls[-1].json["max_tokens"]) == (200, 50)
     assert "max_completion_tokens" not in stage.simulator.calls[-1].json
 
@@ -314,7 +314,7 @@ async def test_more_choices_than_output_tokens_are_refused(stage: Stage) -> None
 
 
 async def test_an_event_without_a_cap_leaves_the_limit_unchanged(stage: Stage) -> None:
-    got = await answered(stage.post(json=QUESTION | {"model": MODEL, "max_tokens": 100_000}))
+    got = await response_of(stage.post(json=QUESTION | {"model": MODEL, "max_tokens": 100_000}))
     assert "x-event-max-output-tokens" not in got.headers
     assert stage.simulator.calls[-1].json["max_tokens"] == 100_000
 
@@ -332,8 +332,8 @@ async def test_an_upstream_refusal_of_the_request_passes_byte_for_byte(
     body = QUESTION | {"model": MODEL, "stream": stream}
     stage.simulator.behave(MODEL, behaviour, behaviour)
     url = stage.simulator.url + "/openai/v1/chat/completions"
-    direct = await answered(stage.http.post(url, json=body, headers={"api-key": KEY}))
-    got = await answered(stage.post(json=body))
+    direct = await response_of(stage.http.post(url, json=body, headers={"api-key": KEY}))
+    got = await response_of(stage.post(json=body))
     assert (got.status, got.body) == (direct.status, direct.body)
     assert got.headers["content-type"] == direct.headers["content-type"]
     assert got.headers["apim-request-id"]
@@ -343,7 +343,7 @@ async def test_a_plain_response_passes_byte_for_byte(stage: Stage) -> None:
     body = b'{ "id":"x","choices":[],\n"usage":{"prompt_tokens":1,"completion_tokens":2},"future":1.0}\n'
     for status in (200, 201):
         stage.simulator.behave(MODEL, Raw(status, body=body))
-        got = await answered(stage.post())
+        got = await stage.chat()
         assert (got.status, got.body) == (status, body)
 
 
@@ -380,7 +380,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 async def test_an_upstream_failure_gives_the_documented_error(stage: Stage, fault: Fault) -> None:
     stage.simulator.behave(MODEL, fault.behaviour)
-    got = await answered(stage.post())
+    got = await stage.chat()
     assert (got.status, got.error["code"]) == (fault.status, fault.code)
     assert got.headers["content-type"] == "application/json"
     assert got.headers["x-request-id"]
@@ -391,7 +391,7 @@ async def test_an_upstream_that_refuses_connections_is_an_upstream_error(stage: 
     for endpoint in (f"http://127.0.0.1:{free()}", "http://nobody.invalid", "https://127.0.0.1:1"):
         model = await stage.add_deployment(endpoint=endpoint)
         code = await stage.add_event(models=(model,), default_model=model)
-        got = await answered(stage.post(headers={"api-key": f"{code}/ann"}))
+        got = await stage.chat(code)
         assert (got.status, got.error["code"]) == (502, "upstream_error")
         assert "invalid" not in got.error["message"]
 
@@ -401,7 +401,7 @@ async def test_a_deployment_without_its_key_is_an_upstream_error_and_is_not_call
 ) -> None:
     model = await stage.add_deployment(auth="NO_SUCH_SETTING")
     code = await stage.add_event(models=(model,), default_model=model)
-    got = await answered(stage.post(headers={"api-key": f"{code}/ann"}))
+    got = await stage.chat(code)
     assert (got.status, got.error["code"]) == (502, "upstream_error")
     assert "NO_SUCH_SETTING" not in got.error["message"]
     assert not stage.simulator.calls
@@ -427,9 +427,9 @@ async def test_a_busy_upstream_gives_a_retry_time(stage: Stage, busy: RateLimite
     for stream in (False, True):
         stage.simulator.behave(MODEL, busy)
         began = monotonic()
-        got = await answered(stage.post(json=QUESTION | {"stream": stream}))
+        got = await stage.chat(stream=stream)
         passed = (monotonic() - began) * 1000
-        await stage.mend()
+        await stage.end_cool_downs()
         assert (got.status, got.error["code"]) == (429, "upstream_busy")
         told_ms = int(got.headers["retry-after-ms"])
         assert milliseconds - passed - 1 < told_ms <= milliseconds
@@ -439,7 +439,7 @@ async def test_a_busy_upstream_gives_a_retry_time(stage: Stage, busy: RateLimite
 
 async def test_an_upstream_that_fails_sometimes_is_used_again(stage: Stage) -> None:
     stage.simulator.always(MODEL, EveryOther(ResetBeforeHeaders()))
-    statuses = [(await answered(stage.post())).status for _ in range(6)]
+    statuses = [(await stage.chat()).status for _ in range(6)]
     assert sorted(statuses) == [200, 200, 200, 502, 502, 502]
 
 
@@ -455,7 +455,7 @@ async def test_a_silent_upstream_is_a_timeout_and_its_call_is_closed(
     stage: Stage, hasty: Stage, stream: bool
 ) -> None:
     stage.simulator.gate(MODEL)
-    got = await answered(hasty.post(json=QUESTION | {"stream": stream}))
+    got = await hasty.chat(stream=stream)
     assert (got.status, got.error["code"]) == (504, "upstream_timeout")
     await stage.simulator.until(lambda calls: calls[-1].left)
 
@@ -464,14 +464,14 @@ async def test_an_upstream_that_is_silent_after_its_status_is_a_timeout_too(
     stage: Stage, hasty: Stage
 ) -> None:
     stage.simulator.gate(MODEL).open(0)
-    got = await answered(hasty.post())
+    got = await hasty.chat()
     assert (got.status, got.error["code"]) == (504, "upstream_timeout")
     await stage.simulator.until(lambda calls: calls[-1].left)
 
 
 async def test_calls_run_concurrently(stage: Stage) -> None:
     gate = stage.simulator.gate(MODEL, calls=None)
-    waiting = [asyncio.create_task(answered(stage.post())) for _ in range(60)]
+    waiting = [asyncio.create_task(stage.chat()) for _ in range(60)]
     await gate.arrived(60)
     gate.open_all()
     assert [got.status for got in await asyncio.gather(*waiting)] == [200] * 60
@@ -499,22 +499,22 @@ async def test_cached_rows_are_used_while_the_tables_are_down(
         )
         settings = environment | {"PROXY_TABLES": azurite.connection_string, "PROXY_CACHE_SECONDS": "0.05"}
         async with serve(tables, stage.simulator, settings) as own:
-            assert (await answered(own.post())).status == 200
-            assert (await answered(own.http.get(own.url + "/readyz"))).status == 200
+            assert (await own.chat()).status == 200
+            assert (await response_of(own.http.get(own.url + "/readyz"))).status == 200
             azurite.kill()
             for _ in range(3):
-                assert (await answered(own.post())).status == 200
+                assert (await own.chat()).status == 200
             for path in ("/v1/models", "/v1/event"):
-                got = await answered(own.http.get(own.url + path, headers={"api-key": CREDENTIAL}))
+                got = await response_of(own.http.get(own.url + path, headers={"api-key": CREDENTIAL}))
                 assert got.status == 200
-            unknown = await answered(own.post(headers={"api-key": "another/ann"}))
+            unknown = await response_of(own.post(headers={"api-key": "another/ann"}))
             assert (unknown.status, unknown.error["code"]) == (503, "store_unavailable")
-            assert (await answered(own.http.get(own.url + "/readyz"))).status == 503
+            assert (await response_of(own.http.get(own.url + "/readyz"))).status == 503
             azurite.start()  # with nothing in it: no table either, which is no event that is unknown
-            assert (await answered(own.http.get(own.url + "/readyz"))).status == 503
+            assert (await response_of(own.http.get(own.url + "/readyz"))).status == 503
             await tables.create_tables()
-            assert (await answered(own.http.get(own.url + "/readyz"))).status == 200
-            assert (await answered(own.post(headers={"api-key": "another/ann"}))).status == 401
+            assert (await response_of(own.http.get(own.url + "/readyz"))).status == 200
+            assert (await response_of(own.post(headers={"api-key": "another/ann"}))).status == 401
         await tables.close()
 
 
@@ -528,7 +528,7 @@ async def test_an_event_is_read_once_while_it_is_fresh(
     }
     async with serve(stage.tables, stage.simulator, settings) as own:
         for user in ("ann", "bob", "eve") * 5:
-            assert (await answered(own.post(headers={"api-key": f"hackathon/{user}"}))).status == 200
+            assert (await response_of(own.post(headers={"api-key": f"hackathon/{user}"}))).status == 200
         assert own_tables.reads_of("events(PartitionKey='hackathon'") == 1
         reads = [request for request in own_tables.requests if request.startswith("GET")]
         assert len(reads) == 2  # the other: all deployments
@@ -545,7 +545,7 @@ async def test_a_missing_event_is_cached_too(
     }
     async with serve(stage.tables, stage.simulator, settings) as own:
         for _ in range(5):
-            assert (await answered(own.post(headers={"api-key": "nobody/ann"}))).status == 401
+            assert (await response_of(own.post(headers={"api-key": "nobody/ann"}))).status == 401
         assert len(own_tables.requests) == 1
 
 
@@ -558,10 +558,10 @@ async def test_concurrent_callers_share_one_read(
     }
     async with serve(stage.tables, stage.simulator, settings) as own:
         own_tables.passing.clear()
-        calls = [asyncio.create_task(answered(own.post())) for _ in range(20)]
-        await own_tables.asked.wait()
+        calls = [asyncio.create_task(own.chat()) for _ in range(20)]
+        await own_tables.request_arrived.wait()
         for _ in range(5):  # by now the others stand there, too
-            assert (await answered(own.http.get(own.url + "/healthz"))).status == 200
+            assert (await response_of(own.http.get(own.url + "/healthz"))).status == 200
         own_tables.passing.set()
         assert {got.status for got in await asyncio.gather(*calls)} == {200}
         assert own_tables.reads_of("events(") == 1
@@ -576,9 +576,9 @@ async def test_the_caller_that_started_the_read_may_leave(
         own_tables.passing.clear()
         async with aiohttp.ClientSession() as http:
             first = asyncio.create_task(_post(http, own.url))
-            await own_tables.asked.wait()
-            second = asyncio.create_task(answered(own.post()))
-            assert (await answered(own.http.get(own.url + "/healthz"))).status == 200
+            await own_tables.request_arrived.wait()
+            second = asyncio.create_task(own.chat())
+            assert (await response_of(own.http.get(own.url + "/healthz"))).status == 200
             first.cancel()
             own_tables.passing.set()
             assert (await second).status == 200
@@ -593,6 +593,6 @@ async def test_a_deployment_can_move_to_another_upstream(stage: Stage) -> None:
     async with Simulator(keys={"another-key"}) as other:
         model = await stage.add_deployment(endpoint=other.url)
         code = await stage.add_event(models=(model,), default_model=model)
-        got = await answered(stage.post(headers={"api-key": f"{code}/ann"}))
+        got = await stage.chat(code)
         assert (got.status, got.error["code"]) == (502, "upstream_error")
         assert (other.calls[-1].status, stage.simulator.calls) == (401, ())

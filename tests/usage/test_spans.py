@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from shared.core.trace import Trace
 from shared.usage.call_log import LoggedCall
 from shared.usage.spans import MOST_WAITING, Telemetry
-from tests.conftest import Stage, answered, serve
+from tests.conftest import Stage, response_of, serve
 from tools.simulator import Failure
 
 QUIET = (
@@ -113,7 +113,7 @@ async def test_a_call_is_sent_as_a_dependency_with_its_trace_and_log_line(
     code = await stage.add_event(models=(model,), default_model=model)
     async with serve(stage.tables, stage.simulator, settings) as own:
         headers = {"api-key": f"{code}/secretive-ann", "traceparent": TRACE}
-        got = await answered(own.post(headers=headers))
+        got = await response_of(own.post(headers=headers))
         assert got.status == 200
     (item,) = await ingestion.until(1)  # waiting spans are sent when the app closes
     assert item["iKey"] == KEY

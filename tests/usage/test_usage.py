@@ -21,7 +21,7 @@ from shared.core.models import Counts, UsageRow
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Key
 from shared.tables.service import open_service
-from tests.conftest import EVENT, QUESTION, Answered, Stage, TableTap, answered, serve
+from tests.conftest import EVENT, QUESTION, WireResponse, Stage, TableTap, response_of, serve
 from tests.quota.test_quota_processes import process
 from tests.seeded_tables import Tables
 from tests.usage.polling import until
@@ -57,13 +57,13 @@ class MeteredEvent:
     code: str
     model: str
 
-    async def chat(self, user: str = "amy", *, url: str | None = None, **body: object) -> Answered:
+    async def chat(self, user: str = "amy", *, url: str | None = None, **body: object) -> WireResponse:
         call = self.stage.http.post(
             f"{url or self.stage.url}/v1/chat/completions",
             headers={"api-key": f"{self.code}/{user}"},
             json=QUESTION | body,
         )
-        return await answered(call)
+        return await response_of(call)
 
     def behave(self, behaviour: Behaviour) -> None:
         self.stage.simulator.always(self.model, behaviour)
@@ -198,7 +198,7 @@ async def test_a_call_whose_client_disconnects_between_tries_counts_if_the_first
         call.cancel()
         await silent.all_closed()
     headers = {"api-key": f"{metered.code}/amy"}
-    event = await answered(metered.stage.http.get(f"{metered.stage.url}/v1/event", headers=headers))
+    event = await response_of(metered.stage.http.get(f"{metered.stage.url}/v1/event", headers=headers))
     assert json.loads(event.body)["requests"]["used"] == requests
     assert (json.loads(event.body)["tokens"]["used"] > 0) == bool(requests)
 
@@ -268,7 +268,7 @@ async def test_the_proxys_refusals_count_for_their_user_and_known_model(own: Sta
     ):
         before = total(await own.tables.usage(one.code)).refusals
         # After this call the instance knows the event, so refusals before the lookup count too.
-        await answered(own.http.get(f"{own.url}/v1/event", headers={"api-key": f"{one.code}/amy"}))
+        await response_of(own.http.get(f"{own.url}/v1/event", headers={"api-key": f"{one.code}/amy"}))
         assert (await one.chat(**body)).status == status
         rows = await one.rows_when(lambda counts, now=before + 1: counts.refusals == now)  # type: ignore[misc]
         assert {(row.user, row.model) for row in rows} == {("amy", model)}
@@ -284,7 +284,7 @@ async def test_a_refused_body_counts_if_the_event_is_known(
 ) -> None:
     async def post(code: str) -> int:
         call = metered.stage.post(headers={"api-key": f"{code}/amy"}, data=BytesIO(body))
-        return (await answered(call)).status
+        return (await response_of(call)).status
 
     unknown = f"no-{metered.code}"
     assert await post(unknown) == status
@@ -298,7 +298,7 @@ async def test_a_refused_body_counts_if_the_event_is_known(
 async def test_a_401_is_not_counted(metered: MeteredEvent) -> None:
     unknown = f"no-{metered.code}"
     for credential in (f"{unknown}/amy", metered.code, "/amy", ""):
-        response = await answered(metered.stage.post(headers={"api-key": credential}))
+        response = await response_of(metered.stage.post(headers={"api-key": credential}))
         assert response.status == 401
     assert (await metered.chat()).status == 200
     await metered.rows_when(lambda counts: counts.requests == 1)  # by now, the 401s would be written too
