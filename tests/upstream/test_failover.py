@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from shared.core.models import Health
-from tests.conftest import QUESTION, WireResponse, Stage, TableTap, response_of, calls_in_log, serve
+from tests.conftest import QUESTION, Stage, TableTap, WireResponse, calls_in_log, response_of, serve
 from tools.azurite import Azurite
 from tools.ports import free
 from tools.simulator import (
