@@ -32,16 +32,10 @@ from tools.simulator import (
     CutStream,
     Failure,
     FilteredAnswer,
-    FilteredPrompt,
     Garbage,
-    RateLimited,
-    RawSocket,
     RawStream,
-    ResetBeforeHeaders,
     Simulator,
     StreamError,
-    TooLong,
-    WrongType,
 )
 
 STREAM = QUESTION | {"model": MODEL, "stream": True}
@@ -265,28 +259,6 @@ async def test_the_status_is_not_sent_before_the_upstream_has_sent_its_own(stage
 
 
 # ---- errors
-
-
-@pytest.mark.parametrize(
-    ("behaviour", "status", "code"),
-    [
-        (FilteredPrompt(), 400, "content_filter"),
-        (TooLong(), 400, "context_length_exceeded"),
-        (RateLimited(retry_after=1), 429, "upstream_busy"),
-        (Failure(401), 502, "upstream_error"),
-        (Failure(500), 502, "upstream_error"),
-        (ResetBeforeHeaders(), 502, "upstream_error"),
-        (RawSocket(), 502, "upstream_error"),
-        (WrongType(), 502, "upstream_error"),
-    ],
-)
-async def test_a_failure_before_the_first_byte_is_a_plain_http_error(
-    stage: Stage, behaviour: Behaviour, status: int, code: str
-) -> None:
-    stage.simulator.behave(MODEL, behaviour)
-    response = await stage.chat(stream=True)
-    assert (response.status, response.error["code"]) == (status, code)
-    assert response.headers["content-type"] == "application/json"
 
 
 async def test_an_invalid_request_for_a_stream_gets_a_plain_http_error(stage: Stage) -> None:
