@@ -262,7 +262,7 @@ def old_python() -> Path:
     required = "\n".join(OLD)
     if not (stamp.exists() and stamp.read_text() == required and _works(python)):
         venv.create(OLD_HOME, clear=True, with_pip=True, symlinks=os.name != "nt")
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         result = subprocess.run([*pip, *OLD], capture_output=True, text=True, check=False, timeout=110)
         if result.returncode:
             pytest.fail(f"Cannot install {' and '.join(OLD)}: {result.stderr[-2000:]}")

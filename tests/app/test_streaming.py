@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from itertools import count
+from typing import Any
 
 import aiohttp
 import openai
@@ -123,7 +124,7 @@ async def test_usage_is_requested_and_hidden(repeatable: tuple[Stage, str, str],
 
 async def test_usage_that_the_client_requested_is_unchanged(repeatable: tuple[Stage, str, str]) -> None:
     stage, model, code = repeatable
-    options = {"stream": True, "stream_options": {"include_usage": True, "future": 1}}
+    options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True, "future": 1}}
     plain = await direct(stage.simulator, **QUESTION, **options, model="gpt-4o")
     response = await stage.chat(code, **options, model=model)
     assert response.body == plain
@@ -157,7 +158,7 @@ async def test_a_stream_is_an_event_stream_with_the_ids_of_its_call(stage: Stage
     )
 
 
-async def relay(stage: Stage, body: dict[str, object], streams: list[RawStream]) -> list[bytes]:
+async def relay(stage: Stage, body: dict[str, Any], streams: list[RawStream]) -> list[bytes]:
     """The bodies that the client gets for these streams, twenty at a time."""
     bodies: list[bytes] = []
     for at in range(0, len(streams), 20):
@@ -550,7 +551,7 @@ async def test_the_sdk_can_disconnect_during_a_stream(stage: Stage) -> None:
 )
 @pytest.mark.parametrize("body", [QUESTION, STREAM, WITH_USAGE], ids=["plain", "stream", "stream-with-usage"])
 async def test_the_usage_of_a_call_is_logged_once(
-    stage: Stage, counted: Counted, behaviour: Behaviour, tokens: int | None, body: dict[str, object]
+    stage: Stage, counted: Counted, behaviour: Behaviour, tokens: int | None, body: dict[str, Any]
 ) -> None:
     user = f"user-{next(_users)}"
     stage.simulator.behave(MODEL, behaviour)

@@ -14,7 +14,8 @@ import pytest
 
 from shared.core.models import Counts, UsageRow
 from shared.usage.call_log import LOG_SECONDS
-from tests.conftest import CREDENTIAL, MODEL, QUESTION, WireResponse, Stage, response_of
+from tests.conftest import CREDENTIAL, MODEL, QUESTION, Stage
+from tests.responses import WireResponse, response_of
 from tools.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime, WorkerState
 from tools.processes import ROOT
 from tools.simulator import Answer, CutStream, Failure, FilteredPrompt, RateLimited, RawStream
@@ -154,9 +155,13 @@ async def test_cloud_and_local_host_return_the_same_error(
     assert ("retry-after-ms" in cloud.headers) == ("retry-after-ms" in local.headers)
 
 
-def comparable(got: WireResponse) -> tuple[int, bytes, dict[str, str]]:
+def comparable(response: WireResponse) -> tuple[int, bytes, dict[str, str]]:
     """The response without the headers that vary."""
-    return got.status, got.body, {name: got.headers[name] for name in got.headers.keys() - VARYING}
+    return (
+        response.status,
+        response.body,
+        {name: response.headers[name] for name in response.headers.keys() - VARYING},
+    )
 
 
 def post(url: str, http: aiohttp.ClientSession, stream: bool) -> aiohttp.client._RequestContextManager:
@@ -167,10 +172,10 @@ async def test_cut_stream_ends_with_an_error_event_in_the_cloud_too(
     stage: Stage, official: OfficialRuntime
 ) -> None:
     stage.simulator.behave(MODEL, CutStream())
-    got = await response_of(post(official.url, stage.http, stream=True))
-    assert got.status == 200
-    assert b"upstream_error" in got.body
-    assert b"[DONE]" not in got.body
+    response = await response_of(post(official.url, stage.http, stream=True))
+    assert response.status == 200
+    assert b"upstream_error" in response.body
+    assert b"[DONE]" not in response.body
 
 
 async def test_first_stream_event_reaches_the_client_before_the_upstream_has_finished(
@@ -204,8 +209,8 @@ async def test_client_that_disconnects_leaves_nothing_behind_in_the_cloud(
         await asyncio.gather(reading, return_exceptions=True)
     await stage.simulator.until(lambda calls: calls[-1].left)
     await assert_nothing_is_left(official)
-    got = await response_of(stage.http.get(f"{official.url}/v1/event", headers=KEY))
-    assert got.status == 200
+    response = await response_of(stage.http.get(f"{official.url}/v1/event", headers=KEY))
+    assert response.status == 200
 
 
 async def read_events(http: aiohttp.ClientSession, url: str, stream: bool, count: int) -> None:
@@ -242,14 +247,14 @@ async def test_log_has_one_line_for_a_call_and_none_of_the_worker(
     stage: Stage, official: OfficialRuntime
 ) -> None:
     before = len(official.worker_log())
-    got = await response_of(post(official.url, stage.http, stream=False))
+    response = await response_of(post(official.url, stage.http, stream=False))
     await assert_nothing_is_left(official)
     await asyncio.sleep(LOG_SECONDS * 2)
     lines = official.worker_log()[before:].splitlines()
     (line,) = [
         line for line in lines if line.startswith(("INFO:azure.functions:", "INFO:shared.usage.call_log:"))
     ]
-    assert got.status == 200 and line.startswith("INFO:shared.usage.call_log:call {")
+    assert response.status == 200 and line.startswith("INFO:shared.usage.call_log:call {")
 
 
 async def test_no_call_of_these_tests_failed_or_left_something_behind(official: OfficialRuntime) -> None:
@@ -274,7 +279,7 @@ async def call_often(url: str, calls: int) -> None:
         async def some(count: int) -> None:
             for number in range(count):
                 path = ("/healthz", "/v1/models", "/v1/event", "/v1/nothing")[number % 4]
-                async with http.get(url + path, headers=KEY) as got:
-                    await got.read()
+                async with http.get(url + path, headers=KEY) as response:
+                    await response.read()
 
         await asyncio.gather(*(some(calls // 16) for _ in range(16)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -21,8 +20,9 @@ from shared.core.models import Counts, UsageRow
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Key
 from shared.tables.service import open_service
-from tests.conftest import EVENT, QUESTION, WireResponse, Stage, TableTap, response_of, serve
+from tests.conftest import EVENT, QUESTION, Stage, TableTap, serve
 from tests.quota.test_quota_processes import process
+from tests.responses import WireResponse, response_of
 from tests.seeded_tables import Tables
 from tests.usage.polling import until
 from tests.wire import Peer, speaking
@@ -105,10 +105,9 @@ def total(rows: list[UsageRow]) -> Counts:
 
 
 @pytest.fixture(scope="module")
-async def own(running: Stage, environment: dict[str, str]) -> AsyncIterator[Stage]:
+async def own(running: Stage) -> AsyncIterator[Stage]:
     """An instance that returns unused quota quickly, so that the quota's rows show the usage."""
-    settings = environment | {"PROXY_QUOTA_IDLE_SECONDS": "0.1", "PROXY_UPSTREAM_TIMEOUT_SECONDS": "1"}
-    async with serve(running.tables, running.simulator, settings) as stage:
+    async with running.instance(PROXY_QUOTA_IDLE_SECONDS="0.1", PROXY_UPSTREAM_TIMEOUT_SECONDS="1") as stage:
         yield stage
 
 
@@ -197,10 +196,9 @@ async def test_a_call_whose_client_disconnects_between_tries_counts_if_the_first
         await silent.until(lambda wire: wire.connections)
         call.cancel()
         await silent.all_closed()
-    headers = {"api-key": f"{metered.code}/amy"}
-    event = await response_of(metered.stage.http.get(f"{metered.stage.url}/v1/event", headers=headers))
-    assert json.loads(event.body)["requests"]["used"] == requests
-    assert (json.loads(event.body)["tokens"]["used"] > 0) == bool(requests)
+    event = (await metered.stage.get("/v1/event", metered.code, "amy")).json
+    assert event["requests"]["used"] == requests
+    assert (event["tokens"]["used"] > 0) == bool(requests)
 
 
 async def test_a_stream_whose_client_disconnects_counts_the_relayed_tokens(metered: MeteredEvent) -> None:
@@ -231,9 +229,9 @@ async def test_a_request_that_the_model_rejects_counts_without_tokens(
 
 
 async def test_rows_of_two_instances_add_up_to_the_reported_usage(
-    metered: MeteredEvent, environment: dict[str, str]
+    metered: MeteredEvent, stage: Stage
 ) -> None:
-    async with serve(metered.stage.tables, metered.stage.simulator, environment) as other:
+    async with stage.instance() as other:
         calls = [
             metered.chat(user, url=url, stream=stream)
             for url in (metered.stage.url, other.url)
@@ -268,7 +266,7 @@ async def test_the_proxys_refusals_count_for_their_user_and_known_model(own: Sta
     ):
         before = total(await own.tables.usage(one.code)).refusals
         # After this call the instance knows the event, so refusals before the lookup count too.
-        await response_of(own.http.get(f"{own.url}/v1/event", headers={"api-key": f"{one.code}/amy"}))
+        await own.get("/v1/event", one.code, "amy")
         assert (await one.chat(**body)).status == status
         rows = await one.rows_when(lambda counts, now=before + 1: counts.refusals == now)  # type: ignore[misc]
         assert {(row.user, row.model) for row in rows} == {("amy", model)}
@@ -362,13 +360,10 @@ async def test_calls_during_an_outage_are_written_after_it(
         await tables.close()
 
 
-async def test_a_call_does_not_wait_for_a_write_of_usage(
-    azurite: Azurite, stage: Stage, environment: dict[str, str]
-) -> None:
-    tap = TableTap(target=azurite.port)
-    async with tap.open():
+async def test_a_call_does_not_wait_for_a_write_of_usage(azurite: Azurite, stage: Stage) -> None:
+    async with TableTap(target=azurite.port).open() as tap:
         settings = {"PROXY_TABLES": tap.connection_string, "PROXY_CACHE_SECONDS": "600"}
-        async with serve(stage.tables, stage.simulator, environment | settings) as instance:
+        async with stage.instance(**settings) as instance:
             metered = await open_event(instance)
             assert (await metered.chat()).status == 200
             tap.passing.clear()
@@ -380,11 +375,8 @@ async def test_a_call_does_not_wait_for_a_write_of_usage(
     assert total(rows) == metered.reported
 
 
-async def test_an_instance_that_closes_writes_its_last_counts(
-    stage: Stage, environment: dict[str, str]
-) -> None:
-    settings = environment | {"PROXY_USAGE_FLUSH_SECONDS": "600"}
-    async with serve(stage.tables, stage.simulator, settings) as instance:
+async def test_an_instance_that_closes_writes_its_last_counts(stage: Stage) -> None:
+    async with stage.instance(PROXY_USAGE_FLUSH_SECONDS="600") as instance:
         metered = await open_event(instance)
         assert (await metered.chat()).status == 200
         assert await stage.tables.usage(metered.code) == []
@@ -408,16 +400,15 @@ async def test_a_killed_process_loses_only_unwritten_counts(
 
 
 async def test_steady_load_needs_at_most_one_table_call_for_ten_requests(
-    azurite: Azurite, stage: Stage, environment: dict[str, str]
+    azurite: Azurite, stage: Stage
 ) -> None:
-    tap = TableTap(target=azurite.port)
-    async with tap.open():
+    async with TableTap(target=azurite.port).open() as tap:
         settings = {
             "PROXY_TABLES": tap.connection_string,
             "PROXY_CACHE_SECONDS": "60",
             "PROXY_USAGE_FLUSH_SECONDS": "2",
         }
-        async with serve(stage.tables, stage.simulator, environment | settings) as instance:
+        async with stage.instance(**settings) as instance:
             metered = await open_event(instance, requests_per_day=10_000, tokens_per_day=10_000_000)
 
             async def client(number: int) -> list[int]:
