@@ -32,7 +32,7 @@ class Peer:
         await self.wire.notify()
         return body
 
-    async def say(self, data: bytes, *, slowly: bool = False) -> None:
+    async def send(self, data: bytes, *, slowly: bool = False) -> None:
         """`slowly`: each byte in a packet of its own."""
         for piece in [data[at : at + 1] for at in range(len(data))] if slowly else [data]:
             self.writer.write(piece)
@@ -40,7 +40,7 @@ class Peer:
             if slowly:
                 await asyncio.sleep(0)
 
-    async def left(self) -> None:
+    async def until_closed(self) -> None:
         """Wait until the client has closed the connection."""
         with suppress(ConnectionError):
             while await self.reader.read(65536):
@@ -74,7 +74,7 @@ class Wire:
 
 
 @asynccontextmanager
-async def speaking(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
+async def scripted_upstream(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
     """Run `script` for each connection and then close it."""
     wire = Wire()
 

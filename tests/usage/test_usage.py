@@ -25,7 +25,7 @@ from tests.quota.test_quota_processes import process
 from tests.responses import WireResponse, response_of
 from tests.seeded_tables import Tables
 from tests.usage.polling import until
-from tests.wire import Peer, speaking
+from tests.wire import Peer, scripted_upstream
 from tools.azurite import Azurite
 from tools.simulator import (
     Answer,
@@ -189,7 +189,7 @@ async def test_a_call_whose_client_disconnects_between_tries_counts_if_the_first
 ) -> None:
     metered = await open_event(stage, **LIMITS)
     metered.behave(first)
-    async with speaking(Peer.left) as silent:
+    async with scripted_upstream(Peer.until_closed) as silent:
         endpoint = f"https://127.0.0.1:{silent.port}"  # its handshake never ends
         await metered.stage.add_deployment(model=metered.model, priority=2, endpoint=endpoint)
         call = asyncio.create_task(metered.chat())
