@@ -6,12 +6,10 @@ import asyncio
 import inspect
 import json
 import os
-import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -39,7 +37,7 @@ from shared.upstream.connections import (
     header,
 )
 from tests.conftest import nothing_left_in_flight
-from tests.wire import Peer, Script, Wire, scripted_upstream
+from tests.wire import Peer, Script, Wire, full_listener, scripted_upstream
 from tools.ports import free
 
 ROOT = Path(__file__).parents[2]
@@ -212,23 +210,6 @@ async def test_an_unknown_host_fails_and_sends_nothing(connections: Connections)
     with pytest.raises(ConnectionFailed):
         await connections.send(Target(URL("http://no-such-host.invalid/"), {}), b"", body)
     assert not body.is_sent
-
-
-@contextmanager
-def full_listener() -> Iterator[int]:
-    """A port whose queue is full, so that further connections wait."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        port = listener.getsockname()[1]
-        waiting = [socket.socket() for _ in range(4)]
-        for client in waiting:
-            client.setblocking(False)
-            with suppress(BlockingIOError):
-                client.connect(("127.0.0.1", port))
-        try:
-            yield port
-        finally:
-            for client in waiting:
-                client.close()
 
 
 async def test_a_connection_that_takes_too_long_fails_and_sends_nothing() -> None:

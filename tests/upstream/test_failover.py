@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
-import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -18,6 +16,7 @@ import pytest
 from shared.core.models import Health
 from tests.conftest import Stage, TableTap, calls_in_log
 from tests.responses import WireResponse, response_of
+from tests.wire import full_listener
 from tools.azurite import Azurite
 from tools.ports import free
 from tools.simulator import (
@@ -240,14 +239,8 @@ async def test_a_slow_call_does_not_cool_down_a_deployment_that_responds_to_othe
 async def test_a_call_fails_over_from_a_deployment_that_accepts_no_connection(
     stage: Stage, hasty: Stage
 ) -> None:
-    with socket.socket() as full, contextlib.ExitStack() as waiting:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        for _ in range(3):
-            filler = waiting.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(full.getsockname())
-        model = await stage.add_deployment(endpoint=f"http://127.0.0.1:{full.getsockname()[1]}")
+    with full_listener() as port:
+        model = await stage.add_deployment(endpoint=f"http://127.0.0.1:{port}")
         assert outcome(await chat(hasty, model)) == ERROR
         await put_deployment(stage, model, f"{model}-other", priority=2)
         assert outcome(await chat(hasty, model)) == SERVED
