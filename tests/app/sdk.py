@@ -18,7 +18,7 @@ def client(stage: Stage, **options: Any) -> openai.AsyncOpenAI:
 
 
 async def complete(stage: Stage, **options: Any) -> Any:
-    """The answer of the model, from a client with these options."""
+    """A plain completion, from a client with these options."""
     async with client(stage, **options) as sdk:
         return await sdk.chat.completions.create(model=MODEL, messages=MESSAGES)
 

@@ -49,9 +49,9 @@ async def official(running: Stage, environment: dict[str, str]) -> AsyncIterator
         yield runtime
 
 
-def call(method: str, path: str, body: Any = None, **headers: str) -> Any:
+def call(method: str, path: str, body: Any = None, headers: dict[str, str] = KEY) -> Any:
     data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-    return pytest.param(method, path, data, headers or KEY, id=f"{method}-{path[:60]}")
+    return pytest.param(method, path, data, headers, id=f"{method}-{path[:60]}")
 
 
 REQUESTS = [
@@ -80,10 +80,10 @@ REQUESTS = [
     ],
     call("POST", CHAT, STREAM),
     call("POST", "/api/v1/deployments/gpt-4o/chat/completions", STREAM),
-    call("POST", CHAT, QUESTION, authorization=f"Bearer {CREDENTIAL}"),
-    call("POST", CHAT, QUESTION, **{"openai-event-code": CREDENTIAL}),
-    call("POST", CHAT, QUESTION, **{"x-nothing": "1"}),
-    call("POST", CHAT, QUESTION, **{"api-key": "unknown/ann"}),
+    call("POST", CHAT, QUESTION, {"authorization": f"Bearer {CREDENTIAL}"}),
+    call("POST", CHAT, QUESTION, {"openai-event-code": CREDENTIAL}),
+    call("POST", CHAT, QUESTION, {"x-nothing": "1"}),
+    call("POST", CHAT, QUESTION, {"api-key": "unknown/ann"}),
     call("POST", CHAT, b""),
     call("POST", CHAT, b"{not"),
     call("POST", CHAT, b"\xff\xfe"),
@@ -184,8 +184,8 @@ async def test_first_stream_event_reaches_the_client_before_the_upstream_has_fin
     gate = stage.simulator.gate(MODEL, WORDS)
     gate.open(3)
     async with post(official.url, stage.http, stream=True) as response:
-        seen = b"".join([await response.content.readuntil(b"\n\n") for _ in range(3)])
-        assert b'"content":"One"' in seen
+        events = b"".join([await response.content.readuntil(b"\n\n") for _ in range(3)])
+        assert b'"content":"One"' in events
         assert not stage.simulator.calls[-1].finished
         gate.open_all()
         assert (await response.read()).endswith(b"data: [DONE]\n\n")
@@ -214,7 +214,7 @@ async def test_client_that_disconnects_leaves_nothing_behind_in_the_cloud(
 
 
 async def read_events(http: aiohttp.ClientSession, url: str, stream: bool, count: int) -> None:
-    """Read so many stream events, then disconnect."""
+    """Read this number of stream events, then disconnect."""
     response = await post(url, http, stream)
     for _ in range(count):
         await response.content.readuntil(b"\n\n")

@@ -247,7 +247,7 @@ async def test_failed_heartbeats_do_not_end_the_stream_and_log_nothing() -> None
         await beats.acquire()
     pump.cancel()
     await asyncio.wait([pump])
-    gc.collect()  # a failed task whose exception is not read logs it when it is collected
+    gc.collect()  # when a failed task is collected, it logs an exception that is still unread
     loop.set_exception_handler(None)
     assert failures == []
     assert record.only.ending is Ending.ABANDONED

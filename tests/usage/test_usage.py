@@ -1,4 +1,4 @@
-"""Usage through the whole app: it equals what the model reported and what the quota was charged."""
+"""Usage through the whole app. It equals the usage that the model reports, and the charge of the quota."""
 
 from __future__ import annotations
 
@@ -144,11 +144,11 @@ async def test_plain_and_streamed_calls_count_the_reported_usage(metered: Metere
 
 
 async def test_each_user_and_model_has_a_row_for_the_hour(metered: MeteredEvent) -> None:
-    begun = datetime.now(UTC)
+    started = datetime.now(UTC)
     for user, model in (("amy", metered.model), ("amy", metered.model), ("amy", "gpt-4o"), ("bob", "gpt-4o")):
         assert (await metered.chat(user, model=model)).status == 200
     rows = await metered.rows_when(lambda counts: counts.requests == 4)
-    hours = {at.replace(minute=0, second=0, microsecond=0) for at in (begun, datetime.now(UTC))}
+    hours = {at.replace(minute=0, second=0, microsecond=0) for at in (started, datetime.now(UTC))}
     assert {row.hour for row in rows} <= hours
     requests: Counter[tuple[str, str]] = Counter()
     for row in rows:
@@ -184,7 +184,7 @@ async def test_a_call_whose_client_disconnects_before_the_first_byte_counts_its_
     [(RateLimited(), 0), (Failure(500), 0), (Failure(401), 0), (ResetBeforeHeaders(), 1), (Garbage(), 1)],
     ids=["busy", "failed", "refused", "reset", "garbage"],
 )
-async def test_a_call_whose_client_disconnects_between_tries_counts_if_the_first_may_have_used_tokens(
+async def test_a_call_whose_client_disconnects_between_tries_counts_if_the_first_used_tokens(
     stage: Stage, first: Behaviour, requests: int
 ) -> None:
     metered = await open_event(stage, **LIMITS)
