@@ -484,23 +484,15 @@ DISCONNECTS = [(None, True), (0, True), (1, True), (3, True), (None, False), (0,
 
 @pytest.mark.parametrize("abort", [False, True], ids=["closes", "resets"])
 @pytest.mark.parametrize(("pieces", "stream"), DISCONNECTS)
-async def test_a_client_that_disconnects_ends_the_upstream_call_and_leaves_nothing_in_flight(
-    stage: Stage, pieces: int | None, stream: bool, abort: bool
+async def test_a_client_that_disconnects_ends_the_upstream_call_and_is_counted_once(
+    stage: Stage, counted: Counted, pieces: int | None, stream: bool, abort: bool
 ) -> None:
     assert (await stage.chat()).status == 200
     async with nothing_left_in_flight():
-        await _disconnect(stage, pieces, stream=stream, abort=abort)
+        user = await _disconnect(stage, pieces, stream=stream, abort=abort)
     assert stage.simulator.calls[-1].left
-    assert (await stage.chat()).status == 200
-
-
-@pytest.mark.parametrize(("pieces", "stream"), DISCONNECTS)
-async def test_a_call_whose_client_disconnects_is_counted_once(
-    stage: Stage, counted: Counted, pieces: int | None, stream: bool
-) -> None:
-    async with nothing_left_in_flight():
-        user = await _disconnect(stage, pieces, stream=stream)
     assert counted(user)[0] == 1
+    assert (await stage.chat()).status == 200
 
 
 async def test_the_tokens_that_a_client_received_before_it_disconnected_are_counted(

@@ -182,11 +182,6 @@ async def test_half_an_event_is_not_joined_to_the_error() -> None:
     assert relayed.ending is Ending.CUT
 
 
-async def test_a_cut_stream_gets_no_done() -> None:
-    pieces, _ = await pump_all(Source(HELLO))
-    assert b"[DONE]" not in b"".join(pieces)
-
-
 async def test_usage_before_the_cut_is_recorded() -> None:
     _, relayed = await pump_all(Source(HELLO, USAGE))
     assert relayed == Relayed(Ending.CUT, Usage(7, 5), 1)
