@@ -75,9 +75,8 @@ async def before_start(stages: Stages) -> WireResponse:
     starts = datetime(2090, 5, 4, 18, 30, tzinfo=UTC)
     ends = datetime(2091, 1, 1, tzinfo=UTC)
     zone = ZoneInfo("Europe/Berlin")
-    return await stages.usual.chat(
-        await stages.usual.add_event(starts_at=starts, ends_at=ends, time_zone=zone)
-    )
+    code = await stages.usual.add_event(starts_at=starts, ends_at=ends, time_zone=zone)
+    return await stages.usual.chat(code)
 
 
 async def after_end(stages: Stages) -> WireResponse:

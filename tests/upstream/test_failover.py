@@ -174,7 +174,7 @@ def calls_of(stage: Stage, name: str) -> int:
 
 
 @pytest.mark.parametrize(("row", "stream"), CASES)
-async def test_a_failing_deployment_without_another_gives_a_refusal(
+async def test_the_only_deployment_fails_with_the_documented_response(
     stage: Stage, hasty: Stage, row: Row, stream: bool
 ) -> None:
     model = await model_with(stage, row.behaviour)
