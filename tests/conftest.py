@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -20,6 +19,7 @@ from function_app import create_app
 from shared.app.web import Web
 from shared.core.models import Deployment, Event
 from shared.tables.service import open_service
+from tests.responses import WireResponse, response_of
 from tests.seeded_tables import Tables
 from tools.azurite import ACCOUNT, Azurite
 from tools.azurite import KEY as TABLES_KEY
@@ -32,7 +32,6 @@ KEY = "sim-key-7f3a9c"
 KEY_SETTINGS = ("SIMULATOR_KEY", *(f"SIMULATOR_KEY_{number}" for number in range(30)))
 """The simulator's key is in each of these settings."""
 
-CREDENTIAL = "hackathon/gloveboxes"
 MODEL = "gpt-4o-mini"
 QUESTION = {"messages": [{"role": "user", "content": "Tell me about glove boxes."}]}
 
@@ -44,6 +43,10 @@ EVENT = Event(
     models=(MODEL, "gpt-4o"),
     default_model=MODEL,
 )
+USER = "gloveboxes"
+CREDENTIAL = f"{EVENT.code}/{USER}"
+_numbers = count(1)
+_key_changes = count(1)
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,13 @@ class Stage:
 
     async def add_event(self, **changes: object) -> str:
         """Create an event and return its code."""
-        code = f"event-{next(_codes)}"
+        code = f"event-{next(_numbers)}"
         await self.tables.put_event(replace(EVENT, code=code, **changes))  # type: ignore[arg-type]
         return code
 
     async def add_deployment(self, **changes: object) -> str:
         """Create a model with one deployment and return its name."""
-        name = f"model-{next(_codes)}"
+        name = f"model-{next(_numbers)}"
         fields: dict[str, object] = {
             "model": name,
             "id": name,
@@ -76,12 +79,24 @@ class Stage:
         await self.tables.put_deployment(Deployment(**(fields | changes)))  # type: ignore[arg-type]
         return name
 
-    async def mend(self) -> None:
-        """End the cool-downs of the shared deployments: their rows change, as if an organiser had fixed them."""
-        setting = KEY_SETTINGS[next(_mended) % len(KEY_SETTINGS)]
+    async def end_cool_downs(self) -> None:
+        """Change the key setting of the shared deployments. Then they start without a history."""
+        setting = KEY_SETTINGS[next(_key_changes) % len(KEY_SETTINGS)]
         for model in EVENT.models:
             row = Deployment(model, model, self.simulator.url, model, auth=setting)
             await self.tables.put_deployment(row)
+
+    def instance(self, **settings: str) -> AbstractAsyncContextManager[Stage]:
+        """Another instance on the same tables and the same upstream, with these settings changed."""
+        return serve(self.tables, self.simulator, self.environment | settings)
+
+    async def chat(self, event: str = EVENT.code, user: str = USER, **body: object) -> WireResponse:
+        """Send `QUESTION` with these members changed or added."""
+        return await response_of(self.post(headers={"api-key": f"{event}/{user}"}, json=QUESTION | body))
+
+    async def get(self, path: str, event: str = EVENT.code, user: str = USER) -> WireResponse:
+        request = self.http.get(self.url + path, headers={"api-key": f"{event}/{user}"})
+        return await response_of(request)
 
     def post(
         self, path: str = "/v1/chat/completions", **options: object
@@ -101,52 +116,6 @@ def calls_in_log(caplog: pytest.LogCaptureFixture, *stages: Stage) -> list[dict[
     return [json.loads(line) for record in records for line in record.splitlines()]
 
 
-_codes = count(1)
-_mended = count(1)
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A whole response; the names of its headers are in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def error(self) -> dict[str, Any]:
-        error: dict[str, Any] = json.loads(self.body)["error"]
-        return error
-
-
-async def answered(call: aiohttp.client._RequestContextManager) -> Answered:
-    """The response to `stage.post(...)` or another request."""
-    async with call as response:
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answered(response.status, headers, await response.read())
-
-
-async def on_the_wire(url: str, lines: list[bytes], body: bytes = b"") -> Answered:
-    """Send a request line and headers of any bytes, also those that no client library sends."""
-    address = urlsplit(url)
-    reader, writer = await asyncio.open_connection(address.hostname, address.port)
-    length = b"content-length: %d" % len(body)
-    writer.write(b"\r\n".join([*lines, b"host: test", b"connection: close", length, b"", b""]) + body)
-    try:
-        async with asyncio.timeout(30):
-            return answer(await reader.read())
-    finally:
-        writer.close()
-
-
-def answer(sent: bytes) -> Answered:
-    """Parse a response whose connection is closed after it. A chunked body keeps its chunk lines."""
-    head, _, content = sent.partition(b"\r\n\r\n")
-    status, *fields = head.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
-    return Answered(int(status.split()[1]), headers, content)
-
-
 @dataclass
 class TableTap:
     """A proxy before the tables that records their requests. Without `target` it closes each connection."""
@@ -156,7 +125,7 @@ class TableTap:
     connections: int = 0
     passing: asyncio.Event = field(default_factory=asyncio.Event)
     """Clear it to hold requests back."""
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    request_arrived: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
 
     @property
@@ -199,7 +168,7 @@ class TableTap:
             self.requests += [
                 line.decode("latin-1") for line in data.split(b"\r\n") if line.endswith(b"HTTP/1.1")
             ]
-            self.asked.set()
+            self.request_arrived.set()
             await self.passing.wait()
             writer.write(data)
         writer.close()
@@ -307,7 +276,7 @@ async def stage(running: Stage) -> AsyncIterator[Stage]:
     running.simulator.reset()
     yield running
     if any(not isinstance(call.behaviour, Answer) or call.left for call in running.simulator.calls):
-        await running.mend()
+        await running.end_cool_downs()
     running.simulator.reset()
 
 

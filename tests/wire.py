@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 
 Script = Callable[["Peer"], Awaitable[None]]
@@ -32,7 +33,7 @@ class Peer:
         await self.wire.notify()
         return body
 
-    async def say(self, data: bytes, *, slowly: bool = False) -> None:
+    async def send(self, data: bytes, *, slowly: bool = False) -> None:
         """`slowly`: each byte in a packet of its own."""
         for piece in [data[at : at + 1] for at in range(len(data))] if slowly else [data]:
             self.writer.write(piece)
@@ -40,7 +41,7 @@ class Peer:
             if slowly:
                 await asyncio.sleep(0)
 
-    async def left(self) -> None:
+    async def until_closed(self) -> None:
         """Wait until the client has closed the connection."""
         with suppress(ConnectionError):
             while await self.reader.read(65536):
@@ -74,7 +75,7 @@ class Wire:
 
 
 @asynccontextmanager
-async def speaking(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
+async def scripted_upstream(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Wire]:
     """Run `script` for each connection and then close it."""
     wire = Wire()
 
@@ -98,3 +99,20 @@ async def speaking(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIt
         yield wire
     finally:
         server.close()
+
+
+@contextmanager
+def full_listener() -> Iterator[int]:
+    """A port whose queue is full, so that further connections wait."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        waiting = [socket.socket() for _ in range(4)]
+        for client in waiting:
+            client.setblocking(False)
+            with suppress(BlockingIOError):
+                client.connect(("127.0.0.1", port))
+        try:
+            yield port
+        finally:
+            for client in waiting:
+                client.close()

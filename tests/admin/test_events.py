@@ -161,14 +161,14 @@ async def test_a_change_does_not_overwrite_another_made_meanwhile(tables: Tables
             organizers.append(event.organizer)
             if len(organizers) == 1:
                 tap.passing.clear()  # hold back its write
-                tap.asked.clear()
+                tap.request_arrived.clear()
                 has_read.set()
             return replace(event, name="Changed")
 
         changing = asyncio.create_task(slow.change_event("meanwhile", change))
         async with asyncio.timeout(30):
             await has_read.wait()
-            await tap.asked.wait()
+            await tap.request_arrived.wait()
         await tables.change_event("meanwhile", lambda event: replace(event, organizer="Ann"))
         tap.passing.set()
         changed = await changing
@@ -193,11 +193,11 @@ async def test_an_interrupted_update_leaves_the_event_unchanged(
         process = await start(tap.connection_string, *update)
         async with asyncio.timeout(60):
             for _ in range(number - 1):
-                await tap.asked.wait()
-                tap.asked.clear()
+                await tap.request_arrived.wait()
+                tap.request_arrived.clear()
                 tap.passing.set()
                 tap.passing.clear()
-            await tap.asked.wait()
+            await tap.request_arrived.wait()
         process.send_signal(signal.SIGINT)
         _, errors = await process.communicate()
         assert await tables.event("interrupted") == before

@@ -1,4 +1,4 @@
-"""The members of a request that policy reads, and those that it changes."""
+"""The members of a request that the proxy reads, and those that it changes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ INTEGERS = ["n", "max_tokens", "max_completion_tokens"]
 MESSAGES = b'"messages":[{"role":"user","content":"Hi"}]'
 
 
-def sent(
+def forwarded(
     body: bytes, deployment: Deployment = V1, cap: int | None = None, quirks: Quirks = NO_QUIRKS
 ) -> bytes:
     return upstream_body(body, parse(body), deployment, cap, quirks)
 
 
-def test_policy_members_are_read() -> None:
+def test_the_members_that_the_proxy_needs_are_read() -> None:
     request = parse(
         b'{"model":"gpt","stream":true,"stream_options":{"include_usage":true},'
         b'"max_tokens":5,"max_completion_tokens":7,"n":2}'
@@ -49,7 +49,7 @@ def test_null_is_the_same_as_missing(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [b"null", b"false", b"null ", b"\tfalse\n"])
-def test_usage_is_not_wanted_where_the_client_sets_it_to_false_or_null(value: bytes) -> None:
+def test_the_client_does_not_want_usage_if_it_sends_false_or_null(value: bytes) -> None:
     assert not parse(b'{"stream_options":{"include_usage":%s}}' % value).wants_usage
 
 
@@ -158,7 +158,7 @@ def test_bytes_that_are_not_utf8_are_refused_at_every_place(at: int, junk: bytes
     [(b'{"a":', b"}"), (b'{"stream_options":{"a":', b"}}"), (b'{"a":"\\u0041","b":', b"}"), (b"", b"")],
 )
 @pytest.mark.parametrize(("left", "right"), [(b"[", b"]"), (b'{"a":', b"}")])
-def test_nesting_without_end_is_refused(opening: bytes, closing: bytes, left: bytes, right: bytes) -> None:
+def test_very_deep_nesting_is_refused(opening: bytes, closing: bytes, left: bytes, right: bytes) -> None:
     depth = 100_000
     for value in (left * depth, left * depth + b"1" + right * depth):
         with pytest.raises((InvalidJson, InvalidRequest)):
@@ -223,7 +223,7 @@ def test_the_message_names_the_wrong_member_and_the_right_type(name: str, value:
 
 @pytest.mark.parametrize("digits", [100, 4_299, 4_301, 100_000])
 @pytest.mark.parametrize("name", INTEGERS)
-def test_a_number_of_any_length_is_refused_or_read(name: str, digits: int) -> None:
+def test_a_negative_number_of_any_length_is_refused_with_a_short_error(name: str, digits: int) -> None:
     body = b'{"%s":-%s}' % (name.encode(), b"9" * digits)
     with pytest.raises((InvalidRequest, InvalidJson)) as caught:
         parse(body)
@@ -236,8 +236,8 @@ def test_the_bounds_themselves_are_allowed(name: str, value: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["model", "stream", "stream_options", *INTEGERS])
-def test_of_a_member_given_twice_the_last_value_counts_for_us_and_goes_upstream(name: str) -> None:
-    """A reader upstream may take the first: it must not get another value than policy has read."""
+def test_the_last_value_of_a_member_given_twice_counts_and_is_forwarded(name: str) -> None:
+    """The upstream may use the first value, so it must get only the one that the proxy has checked."""
     first, last = {
         "model": (b'"a"', b'"b"'),
         "stream": (b"true", b"false"),
@@ -248,7 +248,7 @@ def test_of_a_member_given_twice_the_last_value_counts_for_us_and_goes_upstream(
     for one, other in [(plain, plain), (plain, escaped), (escaped, plain), (escaped, escaped)]:
         body = b"{%s:%s,%s,%s:%s}" % (one, first, MESSAGES, other, last)
         assert parse(body) == parse(b"{%s:%s}" % (plain, last))
-        members = json.loads(sent(body, DATED), object_pairs_hook=lambda pairs: pairs)
+        members = json.loads(forwarded(body, DATED), object_pairs_hook=lambda pairs: pairs)
         assert [value for key, value in members if key == name] == [
             json.loads(last, object_pairs_hook=lambda pairs: pairs)
         ]
@@ -272,7 +272,7 @@ def test_an_escaped_name_is_that_name() -> None:
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode(errors="replace")))
-def test_no_body_fails_in_another_way(body: bytes) -> None:
+def test_every_invalid_body_gets_one_of_two_errors_with_a_clear_message(body: bytes) -> None:
     try:
         parse(body)
     except (InvalidJson, InvalidRequest) as error:
@@ -282,7 +282,7 @@ def test_no_body_fails_in_another_way(body: bytes) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["model", "stream", *INTEGERS, "stream_options"]), st.integers()))
-def test_no_object_of_wrong_types_fails_in_another_way(value: dict[str, Any]) -> None:
+def test_the_error_for_a_wrong_type_names_a_member_of_the_body(value: dict[str, Any]) -> None:
     try:
         parse(json.dumps(value).encode())
     except InvalidRequest as error:
@@ -291,12 +291,14 @@ def test_no_object_of_wrong_types_fails_in_another_way(value: dict[str, Any]) ->
 
 def test_only_the_space_between_members_changes_in_a_body_that_needs_no_change() -> None:
     body = b'{ "model":"gpt-deployed",\r\n "x":[1.0, 1e2, 12345678901234567890123], "y":"\\u00e9" } '
-    assert sent(body) == (b'{"model":"gpt-deployed","x":[1.0, 1e2, 12345678901234567890123],"y":"\\u00e9"}')
+    assert forwarded(body) == (
+        b'{"model":"gpt-deployed","x":[1.0, 1e2, 12345678901234567890123],"y":"\\u00e9"}'
+    )
 
 
 def test_numbers_and_escapes_of_other_members_keep_every_byte() -> None:
     body = b'{"model":"gpt","x":[1.0, 1e2, -0.0, 1E400, %s],"y":"\\u00e9\\/"}' % (b"9" * 5_000)
-    assert sent(body) == body.replace(b'"gpt"', b'"gpt-deployed"')
+    assert forwarded(body) == body.replace(b'"gpt"', b'"gpt-deployed"')
 
 
 @pytest.mark.parametrize(
@@ -309,13 +311,13 @@ def test_numbers_and_escapes_of_other_members_keep_every_byte() -> None:
         (b'{%s, "model" : "gpt" }' % MESSAGES, b'{%s,"model":"gpt-deployed"}' % MESSAGES),
     ],
 )
-def test_the_deployments_name_takes_the_models_place(body: bytes, expected: bytes) -> None:
-    assert sent(body) == expected
+def test_the_name_of_the_deployment_replaces_the_model(body: bytes, expected: bytes) -> None:
+    assert forwarded(body) == expected
 
 
 @pytest.mark.parametrize("body", [b"{%s}" % MESSAGES, b'{"model":"anything"}', b'{"model":null}'])
-def test_the_dated_form_leaves_the_model_alone(body: bytes) -> None:
-    assert sent(body, DATED) == body
+def test_the_dated_form_leaves_the_model_unchanged(body: bytes) -> None:
+    assert forwarded(body, DATED) == body
 
 
 @pytest.mark.parametrize(
@@ -339,13 +341,13 @@ def test_the_dated_form_leaves_the_model_alone(body: bytes) -> None:
         (b'{"max_tokens":null}', b'{"max_tokens":null,"max_completion_tokens":100}'),
     ],
 )
-def test_a_cap_lowers_higher_limits_and_is_added_where_there_is_none(body: bytes, expected: bytes) -> None:
-    assert sent(body, DATED, 100) == expected
+def test_a_cap_lowers_a_higher_limit_or_is_added(body: bytes, expected: bytes) -> None:
+    assert forwarded(body, DATED, 100) == expected
 
 
-def test_a_cap_is_added_in_the_field_that_the_deployment_takes() -> None:
+def test_a_cap_is_added_in_the_field_that_the_deployment_accepts() -> None:
     deployment = replace(DATED, output_field="max_tokens")
-    assert sent(b'{"max_tokens":null}', deployment, 100) == b'{"max_tokens":100}'
+    assert forwarded(b'{"max_tokens":null}', deployment, 100) == b'{"max_tokens":100}'
 
 
 @pytest.mark.parametrize(
@@ -369,7 +371,7 @@ def test_a_cap_is_added_in_the_field_that_the_deployment_takes() -> None:
     ],
 )
 def test_usage_is_requested_beside_the_other_stream_options(body: bytes, expected: bytes) -> None:
-    assert sent(body, DATED) == expected
+    assert forwarded(body, DATED) == expected
 
 
 @pytest.mark.parametrize(
@@ -383,14 +385,14 @@ def test_usage_is_requested_beside_the_other_stream_options(body: bytes, expecte
     ],
 )
 def test_stream_options_that_need_no_change_are_unchanged(body: bytes) -> None:
-    assert sent(body, DATED) == body
+    assert forwarded(body, DATED) == body
 
 
 rest = st.dictionaries(
     st.text(min_size=1).map(lambda name: "x" + name),
     st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
 )
-policy = st.fixed_dictionaries(
+needed = st.fixed_dictionaries(
     {},
     optional={
         "model": st.none() | st.text(),
@@ -402,12 +404,12 @@ policy = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@given(rest, policy, st.none() | st.integers(1, 10_000), st.sampled_from([V1, DATED]), st.booleans())
-def test_only_the_policy_members_differ(
+@given(rest, needed, st.none() | st.integers(1, 10_000), st.sampled_from([V1, DATED]), st.booleans())
+def test_only_the_members_that_the_proxy_needs_change(
     rest: dict[str, Any], request: dict[str, Any], cap: int | None, deployment: Deployment, ascii_only: bool
 ) -> None:
     body = json.dumps({**rest, **request}, ensure_ascii=ascii_only).encode(errors="replace")
-    before, after = json.loads(body), json.loads(sent(body, deployment, cap))
+    before, after = json.loads(body), json.loads(forwarded(body, deployment, cap))
     for name, value in before.items():
         if name not in request:
             assert after[name] == value
@@ -438,8 +440,10 @@ NO_OPTIONS = Quirks(stream_options=False)
         (b'{"stream_options":{}}', NEW_FIELD, b'{"stream_options":{}}'),
     ],
 )
-def test_a_body_is_written_as_the_deployment_takes_it(body: bytes, quirks: Quirks, expected: bytes) -> None:
-    assert sent(body, DATED, quirks=quirks) == expected
+def test_a_body_is_rewritten_for_the_quirks_of_a_deployment(
+    body: bytes, quirks: Quirks, expected: bytes
+) -> None:
+    assert forwarded(body, DATED, quirks=quirks) == expected
 
 
 def _error(message: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
@@ -471,7 +475,7 @@ def _error(message: str, code: str | None = None, param: str | None = None) -> d
         ({"message": 5, "code": [], "param": {}}, Quirks(), None),
     ],
 )
-def test_the_models_own_words_reveal_its_quirks(
+def test_quirks_are_learned_from_the_errors_of_the_model(
     error: dict[str, Any], quirks: Quirks, expected: Quirks | None
 ) -> None:
     assert learned_quirks(error, quirks) == expected
@@ -487,5 +491,5 @@ def test_the_models_own_words_reveal_its_quirks(
         (b'{"messages":["data_sources"],"a":{"data_sources":1}}', False),
     ],
 )
-def test_own_data_is_found_however_its_name_is_written(body: bytes, has: bool) -> None:
+def test_own_data_is_found_in_any_form_of_its_name(body: bytes, has: bool) -> None:
     assert has_own_data(body) == has

@@ -1,6 +1,6 @@
-"""What an attendee's code from the days of openai 1.x does: run as `python openai_1x.py URL KEY MODEL`.
+"""Calls the proxy with openai 1.x: `python openai_1x.py URL KEY MODEL`.
 
-It runs in an environment of its own, so it imports nothing of this project. Its output has the result of each call.
+It runs in a separate virtual environment, so it imports nothing of this project. It prints the result of each call.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ def clients(url: str, key: str) -> dict[str, openai.OpenAI]:
 
 
 def plain(client: openai.OpenAI, model: str) -> object:
-    answer = client.chat.completions.create(model=model, messages=MESSAGES)
-    return bool(answer.choices[0].message.content) and bool(answer.usage)
+    completion = client.chat.completions.create(model=model, messages=MESSAGES)
+    return bool(completion.choices[0].message.content) and bool(completion.usage)
 
 
 def streamed(client: openai.OpenAI, model: str) -> object:

@@ -1,6 +1,6 @@
-"""What an attendee's code gets with the SDK's own retries: run as `python openai_retries.py URL KEY MODEL...`.
+"""Calls the proxy with the SDK's own retries: `python openai_retries.py URL KEY MODEL...`.
 
-It runs with any version of openai, so it imports nothing of this project. Its output has the result of each model.
+It runs with any version of openai, so it imports nothing of this project. It prints the result for each model.
 """
 
 import json
@@ -14,8 +14,8 @@ MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Tell 
 
 
 def plain(client: openai.OpenAI, model: str) -> bool:
-    answer = client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=50)
-    return bool(answer.choices[0].message.content)
+    completion = client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=50)
+    return bool(completion.choices[0].message.content)
 
 
 def streamed(client: openai.OpenAI, model: str) -> bool:
@@ -27,8 +27,8 @@ def main(url: str, key: str, *models: str) -> None:
     client = openai.OpenAI(base_url=f"{url}/v1", api_key=key)
     results: dict[str, object] = {"version": openai.__version__}
     for model in models:
-        begun = time.monotonic()
-        results[model] = [plain(client, model), streamed(client, model), time.monotonic() - begun]
+        started = time.monotonic()
+        results[model] = [plain(client, model), streamed(client, model), time.monotonic() - started]
     sys.stdout.write(json.dumps(results))
 
 

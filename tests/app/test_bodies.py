@@ -1,4 +1,4 @@
-"""A request's body on its way in: in many parts, slowly, or never whole."""
+"""Bodies that arrive in many parts, slowly, or never completely."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from urllib.parse import urlsplit
 import pytest
 
 from shared.functions.http import Message, Request
-from tests.conftest import MODEL, QUESTION, Answered, Stage, answer, answered, nothing_left_in_flight, serve
+from tests.conftest import MODEL, QUESTION, Stage, nothing_left_in_flight
+from tests.responses import WireResponse, parse_response
 from tools.simulator import Failure
 
 _users = count(1)
 PATH = "/v1/chat/completions"
-WITHIN_SECONDS = 3
-"""That a call may take, where it is to take too long."""
+TIMEOUT_SECONDS = 3
+"""The time limit for a call in the tests of timeouts."""
 
 
 def question(size: int) -> bytes:
-    """A call's body of so many bytes, no two parts of which are the same."""
-    begun = json.dumps(QUESTION | {"model": MODEL}, separators=(",", ":")).encode()[:-1] + b',"user":"'
-    return (begun + " ".join(map(str, range(size))).encode())[: size - 2] + b'"}'
+    """A body of this size. No two parts of it are the same."""
+    start = json.dumps(QUESTION | {"model": MODEL}, separators=(",", ":")).encode()[:-1] + b',"user":"'
+    return (start + " ".join(map(str, range(size))).encode())[: size - 2] + b'"}'
 
 
-def parts(body: bytes, number: int) -> list[bytes]:
-    length = -(-len(body) // number)
+def parts(body: bytes, count: int) -> list[bytes]:
+    length = -(-len(body) // count)
     return [body[at : at + length] for at in range(0, len(body), length)]
 
 
@@ -37,7 +38,7 @@ def parts(body: bytes, number: int) -> list[bytes]:
 async def connected(
     url: str, credential: str, length: int | None
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection on which the head of a call was sent; without a length, its body will be chunked."""
+    """A connection that has sent the head of a call. Without a length, the body must be chunked."""
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     framing = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
@@ -49,62 +50,62 @@ async def connected(
         writer.close()
 
 
-async def sent_slowly(
-    url: str, body: bytes, number: int, seconds: float, *, chunked: bool = False, event: str = "hackathon"
-) -> Answered:
-    """What answers a body that comes in so many parts, each after a pause."""
+async def send_slowly(
+    url: str, body: bytes, count: int, seconds: float, *, chunked: bool = False, event: str = "hackathon"
+) -> WireResponse:
+    """Send the body in this number of parts, each after a pause."""
     credential, length = f"{event}/slow-{next(_users)}", None if chunked else len(body)
     async with connected(url, credential, length) as (reader, writer):
-        for part in parts(body, number):
+        for part in parts(body, count):
             await asyncio.sleep(seconds)
             writer.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
             await writer.drain()
         writer.write(b"0\r\n\r\n" if chunked else b"")
         async with asyncio.timeout(30):
-            return answer(await reader.read())
+            return parse_response(await reader.read())
 
 
-@pytest.mark.parametrize("chunked", [False, True], ids=["with-its-length", "chunked"])
-async def test_a_body_that_comes_slowly_is_forwarded_whole(stage: Stage, chunked: bool) -> None:
+@pytest.mark.parametrize("chunked", [False, True], ids=["with-length", "chunked"])
+async def test_a_slow_body_is_forwarded_completely(stage: Stage, chunked: bool) -> None:
     slow = [(0.02, 12, 300), (0.05, 6, 70_000), (0.1, 3, 1_000_000), (0.03, 10, 3_000_000)]
     bodies = [question(size) for _, _, size in slow]
     async with nothing_left_in_flight(), asyncio.TaskGroup() as group:
         calls = [
-            group.create_task(sent_slowly(stage.url, body, number, seconds, chunked=chunked))
-            for body, (seconds, number, _) in zip(bodies, slow, strict=True)
+            group.create_task(send_slowly(stage.url, body, count, seconds, chunked=chunked))
+            for body, (seconds, count, _) in zip(bodies, slow, strict=True)
         ]
     assert [call.result().status for call in calls] == [200] * len(slow)
     assert sorted(call.body for call in stage.simulator.calls) == sorted(bodies)
 
 
-async def test_the_watch_for_a_leaving_client_takes_no_part_of_a_body(stage: Stage) -> None:
-    """ASGI gives each message to one reader. uvicorn hides it where there are two: other servers need not."""
+async def test_the_watch_for_a_client_that_disconnects_takes_no_part_of_a_body(stage: Stage) -> None:
+    """ASGI gives each message to one reader. uvicorn lets two readers share them, other servers may not."""
     body = question(300)
-    coming: asyncio.Queue[Message] = asyncio.Queue()
+    incoming: asyncio.Queue[Message] = asyncio.Queue()
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    async def come() -> None:
+    async def arrive() -> None:
         for part in parts(body, 5):
             await asyncio.sleep(0.03)
-            coming.put_nowait({"type": "http.request", "body": part, "more_body": True})
-        coming.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+            incoming.put_nowait({"type": "http.request", "body": part, "more_body": True})
+        incoming.put_nowait({"type": "http.request", "body": b"", "more_body": False})
 
     headers = [(b"api-key", f"hackathon/slow-{next(_users)}".encode())]
-    request = Request({"type": "http", "method": "POST", "headers": headers}, coming.get)
+    request = Request({"type": "http", "method": "POST", "headers": headers}, incoming.get)
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-        group.create_task(come())
+        group.create_task(arrive())
         response = await stage.web.chat(request)
-        await response.send_to(coming.get, send)
+        await response.send_to(incoming.get, send)
     assert [message["status"] for message in sent] == [200]
     assert [call.body for call in stage.simulator.calls] == [body]
 
 
-@pytest.mark.parametrize("chunked", [False, True], ids=["with-its-length", "chunked"])
-@pytest.mark.parametrize("pause", [0, 0.2], ids=["at-once", "after-a-while"])
-async def test_a_client_that_leaves_during_its_body_leaves_nothing_behind(
+@pytest.mark.parametrize("chunked", [False, True], ids=["with-length", "chunked"])
+@pytest.mark.parametrize("pause", [0, 0.2], ids=["at-once", "after-a-pause"])
+async def test_a_client_that_disconnects_during_its_body_leaves_nothing_behind(
     stage: Stage, chunked: bool, pause: float
 ) -> None:
     credential, body = f"hackathon/slow-{next(_users)}", question(300)
@@ -116,69 +117,67 @@ async def test_a_client_that_leaves_during_its_body_leaves_nothing_behind(
         await writer.drain()
         await asyncio.sleep(pause)
     assert not stage.simulator.calls
+    assert (await stage.chat()).status == 200
+    assert len(stage.simulator.calls) == 1
 
 
 @pytest.fixture(scope="module")
-async def hasty(running: Stage, environment: dict[str, str]) -> AsyncIterator[Stage]:
-    settings = environment | {"PROXY_UPSTREAM_TIMEOUT_SECONDS": f"{WITHIN_SECONDS}"}
-    async with serve(running.tables, running.simulator, settings) as stage:
+async def with_timeout(running: Stage) -> AsyncIterator[Stage]:
+    async with running.instance(PROXY_UPSTREAM_TIMEOUT_SECONDS=f"{TIMEOUT_SECONDS}") as stage:
         yield stage
 
 
 @pytest.mark.parametrize(
     ("stream", "failed"), [(True, False), (False, True)], ids=["stream", "plain-after-a-failure"]
 )
-async def test_the_time_of_a_slow_body_counts_and_does_not_cool_the_deployment_down(
-    stage: Stage, hasty: Stage, stream: bool, failed: bool
+async def test_the_time_of_a_slow_body_counts_and_does_not_cool_down_the_deployment(
+    stage: Stage, with_timeout: Stage, stream: bool, failed: bool
 ) -> None:
     model = await stage.add_deployment()
     other = await stage.add_deployment(model=model, priority=2)
     event = await stage.add_event(models=(model,), default_model=model)
-    if failed:  # then it is under suspicion, and every try tells
+    if failed:  # from now on, each try can change its cool-down
         stage.simulator.behave(model, Failure(500, headers={"retry-after-ms": "1"}))
-        assert (await ask(hasty, event)).status == 200
+        assert (await with_timeout.chat(event)).status == 200
     stage.simulator.gate(model)
     body = json.dumps(QUESTION | {"stream": stream}).encode()
-    got = await sent_slowly(hasty.url, body, 3, 0.4, event=event)
-    assert (got.status, got.error["code"]) == (504, "upstream_timeout")
-    shown = re.search(r"did not respond within ([0-9.]+) seconds", got.error["message"])
+    response = await send_slowly(with_timeout.url, body, 3, 0.4, event=event)
+    assert (response.status, response.error["code"]) == (504, "upstream_timeout")
+    shown = re.search(r"did not respond within ([0-9.]+) seconds", response.error["message"])
     assert shown is not None
-    assert float(shown[1]) <= round(WITHIN_SECONDS - 3 * 0.4, 1)
+    assert float(shown[1]) <= round(TIMEOUT_SECONDS - 3 * 0.4, 1)
     await stage.simulator.until(lambda calls: calls[-1].left)
-    assert (await ask(hasty, event)).status == 200
+    assert (await with_timeout.chat(event)).status == 200
     assert stage.simulator.calls[-1].deployment == (other if failed else model)
 
 
-async def ask(stage: Stage, event: str) -> Answered:
-    return await answered(stage.post(headers={"api-key": f"{event}/ann"}))
-
-
-async def test_a_call_whose_body_took_all_its_time_is_refused_and_costs_nothing(
-    stage: Stage, hasty: Stage
+async def test_a_call_whose_body_takes_all_its_time_is_refused_and_costs_nothing(
+    stage: Stage, with_timeout: Stage
 ) -> None:
     event = await stage.add_event(requests_per_day=5)
-    got = await sent_slowly(hasty.url, question(300), 4, 0.8, event=event)
-    assert (got.status, got.error["code"]) == (504, "upstream_timeout")
-    assert got.error["message"].startswith("The 3 seconds for a call were over before")
-    assert got.headers["x-ratelimit-remaining-requests"] == "5"
+    response = await send_slowly(with_timeout.url, question(300), 4, 0.8, event=event)
+    assert (response.status, response.error["code"]) == (504, "upstream_timeout")
+    assert response.error["message"].startswith("The 3 seconds for a call were over before")
+    assert response.headers["x-ratelimit-remaining-requests"] == "5"
     assert not stage.simulator.calls
 
 
 @pytest.fixture(scope="module")
-async def impatient(running: Stage, environment: dict[str, str]) -> AsyncIterator[Stage]:
-    settings = environment | {"PROXY_LONGEST_BODY_SECONDS": "0.5"}
-    async with serve(running.tables, running.simulator, settings) as stage:
+async def with_body_timeout(running: Stage) -> AsyncIterator[Stage]:
+    async with running.instance(PROXY_LONGEST_BODY_SECONDS="0.5") as stage:
         yield stage
 
 
-@pytest.mark.parametrize("part", [b"", b'{"messages"'], ids=["none-of-it", "some-of-it"])
-async def test_a_body_that_does_not_arrive_is_refused(stage: Stage, impatient: Stage, part: bytes) -> None:
-    async with connected(impatient.url, f"hackathon/slow-{next(_users)}", 100) as (reader, writer):
+@pytest.mark.parametrize("part", [b"", b'{"messages"'], ids=["no-part", "first-part"])
+async def test_a_body_that_does_not_arrive_is_refused(
+    stage: Stage, with_body_timeout: Stage, part: bytes
+) -> None:
+    async with connected(with_body_timeout.url, f"hackathon/slow-{next(_users)}", 100) as (reader, writer):
         writer.write(part)
-        got = answer(await reader.read())
-    assert (got.status, got.error["code"]) == (400, "invalid_request")
+        response = parse_response(await reader.read())
+    assert (response.status, response.error["code"]) == (400, "invalid_request")
     assert (
-        got.error["message"]
+        response.error["message"]
         == "The body did not arrive within 0.5 seconds. Check your connection and try again."
     )
     assert not stage.simulator.calls

@@ -15,12 +15,13 @@ import pytest
 
 from shared.app.page import page
 from tests import browser
-from tests.conftest import EVENT, MODEL, Stage, answered
+from tests.conftest import EVENT, MODEL, Stage
+from tests.responses import response_of
 from tools.simulator import Answer, CutStream
 
 
 async def test_page_is_at_the_root_and_needs_no_credential(stage: Stage) -> None:
-    got = await answered(stage.http.get(stage.url + "/"))
+    got = await response_of(stage.http.get(stage.url + "/"))
     assert got.status == 200
     assert got.headers["content-type"] == "text/html; charset=utf-8"
     assert b"<title>Azure OpenAI for your event</title>" in got.body
@@ -28,7 +29,7 @@ async def test_page_is_at_the_root_and_needs_no_credential(stage: Stage) -> None
 
 
 async def test_page_may_only_run_its_own_script_and_call_this_proxy(stage: Stage) -> None:
-    got = await answered(stage.http.get(stage.url + "/"))
+    got = await response_of(stage.http.get(stage.url + "/"))
     policy = dict(
         directive.strip().split(" ", 1) for directive in got.headers["content-security-policy"].split(";")
     )

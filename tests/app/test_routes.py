@@ -1,27 +1,15 @@
-"""Every route, under both prefixes: who answers what, to which method, with the credential from any header."""
+"""Every route, under both prefixes: its methods, its credential headers and its responses."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
 from shared.core.models import Deployment
-from tests.conftest import (
-    CREDENTIAL,
-    MODEL,
-    QUESTION,
-    Stage,
-    TableTap,
-    answered,
-    on_the_wire,
-    serve,
-)
-from tools.simulator import Simulator
+from tests.conftest import CREDENTIAL, MODEL, QUESTION, Stage, TableTap, serve
+from tests.responses import WireResponse, response_of, send_raw
 
 OTHER = "gpt-4o"
 PREFIXES = ("/v1", "/api/v1")
@@ -32,6 +20,7 @@ MODELS = [prefix + path for prefix in PREFIXES for path in ("/models", "/openai/
 ONE_MODEL = [f"{path}/{OTHER}" for path in MODELS]
 EVENTS = [prefix + "/event" for prefix in PREFIXES]
 ALLOWED = {**dict.fromkeys(CHATS, "POST"), **dict.fromkeys([*MODELS, *ONE_MODEL, *EVENTS], "GET")}
+KEY = b"api-key: " + CREDENTIAL.encode()
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 HEADERS = {
     "api-key": CREDENTIAL,
@@ -40,21 +29,10 @@ HEADERS = {
 }
 
 
-async def ask(stage: Stage, path: str, headers: dict[str, str] | None = None, method: str = "") -> Any:
-    options: dict[str, Any] = {"json": QUESTION | {"model": OTHER}} if path in CHATS else {}
-    method = method or ALLOWED[path]
-    return await answered(stage.http.request(method, stage.url + path, headers=headers, **options))
-
-
-@pytest.fixture(scope="module")
-async def cut_off(
-    shared_simulator: Simulator, running: Stage, environment: dict[str, str]
-) -> AsyncIterator[tuple[Stage, TableTap]]:
-    """An instance whose tables hang up."""
-    async with TableTap().open() as tap:
-        settings = environment | {"PROXY_TABLES": tap.connection_string}
-        async with serve(running.tables, shared_simulator, settings) as stage:
-            yield stage, tap
+async def call(stage: Stage, path: str, headers: dict[str, str] | None = None) -> WireResponse:
+    """Call the route with its own method."""
+    body = QUESTION | {"model": OTHER} if path in CHATS else None
+    return await response_of(stage.http.request(ALLOWED[path], stage.url + path, headers=headers, json=body))
 
 
 @pytest.mark.parametrize("path", CHATS)
@@ -62,12 +40,12 @@ async def cut_off(
 async def test_chat_uses_the_named_model_and_drops_the_api_version(
     stage: Stage, path: str, query: str
 ) -> None:
-    got = await answered(stage.post(path + query, json=QUESTION | {"model": OTHER}))
-    assert got.status == 200
-    call = stage.simulator.calls[-1]
-    assert (call.deployment, call.path, call.query) == (OTHER, "/openai/v1/chat/completions", "")
-    assert got.headers["x-request-id"]
-    assert got.headers["apim-request-id"]
+    response = await response_of(stage.post(path + query, json=QUESTION | {"model": OTHER}))
+    assert response.status == 200
+    received = stage.simulator.calls[-1]
+    assert (received.deployment, received.path, received.query) == (OTHER, "/openai/v1/chat/completions", "")
+    assert response.headers["x-request-id"]
+    assert response.headers["apim-request-id"]
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
@@ -75,51 +53,47 @@ async def test_chat_uses_the_named_model_and_drops_the_api_version(
 async def test_the_deployment_in_the_path_wins_over_the_model_in_the_body(
     stage: Stage, prefix: str, path: str
 ) -> None:
-    got = await answered(stage.post(prefix + path.format(OTHER), json=QUESTION | {"model": MODEL}))
-    assert got.status == 200
+    response = await response_of(stage.post(prefix + path.format(OTHER), json=QUESTION | {"model": MODEL}))
+    assert response.status == 200
     assert stage.simulator.calls[-1].deployment == OTHER
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize("path", UNNAMED)
 async def test_without_a_model_the_default_of_the_event_is_used(stage: Stage, prefix: str, path: str) -> None:
-    got = await answered(stage.post(prefix + path))
-    assert got.status == 200
+    response = await response_of(stage.post(prefix + path))
+    assert response.status == 200
     assert stage.simulator.calls[-1].deployment == MODEL
 
 
 @pytest.mark.parametrize("path", MODELS)
-async def test_models_are_listed_as_openai_lists_them(stage: Stage, path: str) -> None:
-    got = await answered(stage.http.get(stage.url + path, headers={"api-key": CREDENTIAL}))
-    assert got.status == 200
-    assert got.headers["content-type"] == "application/json"
-    assert got.headers["x-request-id"]
-    listed = (await stage.http.get(stage.url + path, headers={"api-key": CREDENTIAL})).json()
-    value = await listed
-    assert value["object"] == "list"
-    assert [one["id"] for one in value["data"]] == [MODEL, OTHER]
-    assert {one["object"] for one in value["data"]} == {"model"}
-    assert all(isinstance(one["created"], int) and one["owned_by"] for one in value["data"])
+async def test_models_are_listed_in_the_form_of_openai(stage: Stage, path: str) -> None:
+    response = await stage.get(path)
+    assert response.status == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-request-id"]
+    assert response.json["object"] == "list"
+    models = response.json["data"]
+    assert [one["id"] for one in models] == [MODEL, OTHER]
+    assert {one["object"] for one in models} == {"model"}
+    assert all(isinstance(one["created"], int) and one["owned_by"] for one in models)
 
 
-async def test_only_allowed_and_active_models_are_listed(
-    stage: Stage,
-) -> None:
+async def test_only_allowed_and_active_models_are_listed(stage: Stage) -> None:
     model = await stage.add_deployment()
     stopped = await stage.add_deployment(active=False)
     code = await stage.add_event(models=(stopped, "never-deployed", model))
-    got = await stage.http.get(f"{stage.url}/v1/models", headers={"api-key": f"{code}/ann"})
-    assert [one["id"] for one in (await got.json())["data"]] == [model]
+    response = await stage.get("/v1/models", code)
+    assert [one["id"] for one in response.json["data"]] == [model]
 
 
 @pytest.mark.parametrize("path", ONE_MODEL)
-async def test_one_model_is_shown_as_in_the_list(stage: Stage, path: str) -> None:
-    headers = {"api-key": CREDENTIAL}
-    got = await answered(stage.http.get(stage.url + path, headers=headers))
-    listed = await (await stage.http.get(stage.url + path.removesuffix(f"/{OTHER}"), headers=headers)).json()
-    assert (got.status, got.headers["content-type"]) == (200, "application/json")
-    assert json.loads(got.body) == listed["data"][1]
-    assert got.headers["x-request-id"]
+async def test_one_model_has_the_same_members_as_in_the_list(stage: Stage, path: str) -> None:
+    response = await stage.get(path)
+    models = (await stage.get(path.removesuffix(f"/{OTHER}"))).json["data"]
+    assert (response.status, response.headers["content-type"]) == (200, "application/json")
+    assert response.json == models[1]
+    assert response.headers["x-request-id"]
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "gpt-4o%2Fx", "GPT-4O", "'%20or%201=1", "%0a"])
@@ -127,33 +101,33 @@ async def test_one_model_is_shown_as_in_the_list(stage: Stage, path: str) -> Non
 async def test_a_model_that_the_event_may_not_use_is_a_404_that_lists_the_allowed_ones(
     stage: Stage, path: str, name: str
 ) -> None:
-    got = await on_the_wire(
-        stage.url, [f"GET {path}/{name} HTTP/1.1".encode(), b"api-key: " + CREDENTIAL.encode()]
+    response = await send_raw(stage.url, [f"GET {path}/{name} HTTP/1.1".encode(), KEY])
+    assert (response.status, response.error["code"], response.error["param"]) == (
+        404,
+        "model_not_found",
+        "model",
     )
-    assert (got.status, got.error["code"], got.error["param"]) == (404, "model_not_found", "model")
-    assert f"Use one of: {MODEL}, {OTHER}." in got.error["message"]
+    assert f"Use one of: {MODEL}, {OTHER}." in response.error["message"]
 
 
 LIMITS = {"x-ratelimit-limit-requests", "x-ratelimit-remaining-requests"}
-"""Without the reset, which another second changes."""
+"""Without the reset, which changes from second to second."""
 
 
-async def test_one_model_needs_an_open_event_like_the_list(stage: Stage) -> None:
+async def test_one_model_is_allowed_and_refused_like_the_list(stage: Stage) -> None:
     stopped = await stage.add_deployment(active=False)
     closed, quota = {"ends_at": datetime.now(UTC) - timedelta(hours=1)}, {"requests_per_day": 7}
     for changes in ({}, {"models": (MODEL,)}, {"models": (stopped,)}, {"models": ()}, closed, quota):
         code = await stage.add_event(**changes)
-        listed, one = [
-            await answered(stage.http.get(f"{stage.url}{path}", headers={"api-key": f"{code}/ann"}))
-            for path in ("/v1/models", f"/v1/models/{OTHER}")
-        ]
+        listed, one = [await stage.get(path, code) for path in ("/v1/models", f"/v1/models/{OTHER}")]
         if listed.status == 200:
-            data = [model for model in json.loads(listed.body)["data"] if model["id"] == OTHER]
-            assert (one.status, [json.loads(one.body)]) == (200, data) if data else one.status == 404
+            data = [model for model in listed.json["data"] if model["id"] == OTHER]
+            assert (one.status, [one.json]) == (200, data) if data else one.status == 404
         else:
             assert (one.status, one.body) == (listed.status, listed.body) and one.status == 403
         listed_limits, limits = [
-            {name: value for name, value in got.headers.items() if name in LIMITS} for got in (listed, one)
+            {name: value for name, value in response.headers.items() if name in LIMITS}
+            for response in (listed, one)
         ]
         assert limits == listed_limits and bool(limits) == (changes is quota)
 
@@ -161,25 +135,25 @@ async def test_one_model_needs_an_open_event_like_the_list(stage: Stage) -> None
 async def test_an_event_that_names_no_models_may_use_all_that_are_deployed(stage: Stage) -> None:
     model = await stage.add_deployment()
     code = await stage.add_event(models=(), default_model=None)
-    got = await stage.http.get(f"{stage.url}/v1/models", headers={"api-key": f"{code}/ann"})
-    assert {model, MODEL, OTHER} <= {one["id"] for one in (await got.json())["data"]}
+    response = await stage.get("/v1/models", code)
+    assert {model, MODEL, OTHER} <= {one["id"] for one in response.json["data"]}
 
 
 async def test_a_second_deployment_lists_its_model_once(stage: Stage) -> None:
     model = await stage.add_deployment()
     await stage.tables.put_deployment(Deployment(model, "second", stage.simulator.url, model, priority=2))
     code = await stage.add_event(models=(model,))
-    got = await stage.http.get(f"{stage.url}/v1/models", headers={"api-key": f"{code}/ann"})
-    assert [one["id"] for one in (await got.json())["data"]] == [model]
+    response = await stage.get("/v1/models", code)
+    assert [one["id"] for one in response.json["data"]] == [model]
 
 
 @pytest.mark.parametrize("path", EVENTS)
 async def test_the_event_shows_the_user_and_the_limits(stage: Stage, path: str) -> None:
     starts, ends = datetime(2026, 1, 2, 3, tzinfo=UTC), datetime(2096, 1, 2, 3, tzinfo=UTC)
     code = await stage.add_event(starts_at=starts, ends_at=ends, organizer="Ada", max_output_tokens=300)
-    got = await stage.http.get(stage.url + path, headers={"api-key": f"{code.upper()}/Ann"})
-    assert got.status == 200
-    event = await got.json()
+    response = await stage.get(path, code.upper(), "Ann")
+    assert response.status == 200
+    event = response.json
     assert {name: event[name] for name in ("event_code", "user", "name", "organizer", "open")} == {
         "event_code": code,
         "user": "ann",
@@ -200,59 +174,57 @@ async def test_a_closed_event_still_shows_its_times(stage: Stage) -> None:
         {"active": False},
     ):
         code = await stage.add_event(**changes)
-        got = await stage.http.get(f"{stage.url}/v1/event", headers={"api-key": f"{code}/ann"})
-        assert got.status == 200
-        assert (await got.json())["open"] is False
+        response = await stage.get("/v1/event", code)
+        assert response.status == 200
+        assert response.json["open"] is False
 
 
 @pytest.mark.parametrize("path", sorted(ALLOWED))
 @pytest.mark.parametrize("header", sorted(HEADERS))
-async def test_the_credential_is_taken_from_each_of_the_three_headers(
+async def test_each_of_the_three_headers_can_hold_the_credential(
     stage: Stage, path: str, header: str
 ) -> None:
-    assert (await ask(stage, path, {header: HEADERS[header]})).status == 200
+    assert (await call(stage, path, {header: HEADERS[header]})).status == 200
 
 
 @pytest.mark.parametrize("path", sorted(ALLOWED))
 async def test_every_route_needs_a_credential(stage: Stage, path: str) -> None:
-    got = await ask(stage, path)
-    assert (got.status, got.error["code"]) == (401, "invalid_event_token")
+    response = await call(stage, path)
+    assert (response.status, response.error["code"]) == (401, "invalid_event_token")
     assert not stage.simulator.calls
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
-async def test_the_bearer_scheme_is_read_in_any_case(stage: Stage, scheme: str) -> None:
-    got = await ask(stage, "/v1/event", {"authorization": f"{scheme}   {CREDENTIAL}"})
-    assert got.status == 200
+async def test_the_bearer_scheme_is_accepted_in_any_case(stage: Stage, scheme: str) -> None:
+    response = await call(stage, "/v1/event", {"authorization": f"{scheme}   {CREDENTIAL}"})
+    assert response.status == 200
 
 
 async def test_api_key_comes_before_event_code_and_event_code_before_bearer(stage: Stage) -> None:
     order = ["api-key", "openai-event-code", "authorization"]
+    wrong = {name: value.replace(CREDENTIAL, "unknown/x") for name, value in HEADERS.items()}
     for place, first in enumerate(order):
-        later = {
-            name: "Bearer unknown/x" if name == "authorization" else "unknown/x"
-            for name in order[place + 1 :]
-        }
-        assert (await ask(stage, "/v1/event", {first: HEADERS[first]} | later)).status == 200
+        later = {name: wrong[name] for name in order[place + 1 :]}
+        assert (await call(stage, "/v1/event", {first: HEADERS[first]} | later)).status == 200
         for second in order[place + 1 :]:
-            wrong = "Bearer unknown/x" if first == "authorization" else "unknown/x"
-            assert (await ask(stage, "/v1/event", {first: wrong, second: HEADERS[second]})).status == 401
+            headers = {first: wrong[first], second: HEADERS[second]}
+            assert (await call(stage, "/v1/event", headers)).status == 401
 
 
 async def test_an_empty_header_is_skipped(stage: Stage) -> None:
     headers = {"api-key": "", "openai-event-code": "  ", "authorization": f"Bearer {CREDENTIAL}"}
-    assert (await ask(stage, "/v1/event", headers)).status == 200
+    assert (await call(stage, "/v1/event", headers)).status == 200
 
 
-async def test_upper_case_and_outer_spaces_give_the_same_credential(stage: Stage) -> None:
+async def test_upper_case_and_spaces_around_a_part_give_the_same_credential(stage: Stage) -> None:
     for written in (
         "HackaThon/GloveBoxes",
         "  hackathon/gloveboxes  ",
         "hackathon / gloveboxes",
         "\thackathon\t/ x",
     ):
-        got = await on_the_wire(stage.url, [b"GET /v1/event HTTP/1.1", b"api-key: " + written.encode()])
-        assert got.status == 200
+        response = await send_raw(stage.url, [b"GET /v1/event HTTP/1.1", b"api-key: " + written.encode()])
+        assert response.status == 200
 
 
 @pytest.mark.parametrize("path", sorted(ALLOWED))
@@ -260,92 +232,114 @@ async def test_other_methods_get_405_with_the_allowed_one(stage: Stage, path: st
     for method in METHODS:
         if method == ALLOWED[path]:
             continue
-        got = await answered(stage.http.request(method, stage.url + path, headers=HEADERS))
-        assert (got.status, got.headers["allow"]) == (405, ALLOWED[path]), method
+        response = await response_of(stage.http.request(method, stage.url + path, headers=HEADERS))
+        assert (response.status, response.headers["allow"]) == (405, ALLOWED[path]), method
         if method != "HEAD":
-            assert (got.error["code"], got.error["type"]) == ("method_not_allowed", "invalid_request_error")
-            assert ALLOWED[path] in got.error["message"]
+            assert (response.error["code"], response.error["type"]) == (
+                "method_not_allowed",
+                "invalid_request_error",
+            )
+            assert ALLOWED[path] in response.error["message"]
     assert not stage.simulator.calls
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        *("/v1", "/v1/", "/api", "/api/", "/api/v1", "/api/v2/chat/completions", "/v1/completions"),
-        *(
-            "/embeddings",
-            "/responses",
-            "/responses/x",
-            "/v1/embeddings",
-            "/v1/chat",
-            "/v1/chat/completions/more",
-            "/v1/openai/chat/completions",
-        ),
-        *("/v1/openai/deployments/a/b/chat/completions", "/v1/*/chat/completions"),
-        *("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect", "/chats"),
-        *(
-            "/v1/models/gpt-4o/more",
-            "/v1/%0d%0a",
-            "/v1/" + "x" * 3000,
-            "/v1/'%20or%201=1",
-            "/v1/..%2fhealthz",
-        ),
+        "/v1",
+        "/v1/",
+        "/api",
+        "/api/",
+        "/api/v1",
+        "/api/v2/chat/completions",
+        "/v1/completions",
+        "/embeddings",
+        "/responses",
+        "/responses/x",
+        "/v1/embeddings",
+        "/v1/chat",
+        "/v1/chat/completions/more",
+        "/v1/openai/chat/completions",
+        "/v1/openai/deployments/a/b/chat/completions",
+        "/v1/*/chat/completions",
+        "/docs",
+        "/redoc",
+        "/openapi.json",
+        "/docs/oauth2-redirect",
+        "/chats",
+        "/v1/models/gpt-4o/more",
+        "/v1/%0d%0a",
+        "/v1/" + "x" * 3000,
+        "/v1/'%20or%201=1",
+        "/v1/..%2fhealthz",
     ],
 )
-async def test_an_unknown_path_is_a_404_in_the_envelope_for_every_method(stage: Stage, path: str) -> None:
-    await is_not_found(stage, path, "serves chat completions only: use /v1/chat/completions.")
+async def test_an_unknown_path_is_a_404_with_an_error_body_for_every_method(stage: Stage, path: str) -> None:
+    await assert_not_found(stage, path, "serves chat completions only: use /v1/chat/completions.")
 
 
 WITHOUT_V1 = [
-    *("/chat/completions", "/openai/v1/chat/completions", "/openai/deployments/gpt-4o/chat/completions"),
-    *("/deployments/gpt-4o/chat/completions", "/models", "/openai/models", "/openai/v1/models"),
-    *("/models/gpt-4o", "/event", "/Chat/Completions/"),
+    "/chat/completions",
+    "/openai/v1/chat/completions",
+    "/openai/deployments/gpt-4o/chat/completions",
+    "/deployments/gpt-4o/chat/completions",
+    "/models",
+    "/openai/models",
+    "/openai/v1/models",
+    "/models/gpt-4o",
+    "/event",
+    "/Chat/Completions/",
 ]
 
 
 @pytest.mark.parametrize("path", WITHOUT_V1)
-async def test_a_path_without_v1_is_a_404_in_the_envelope_for_every_method(stage: Stage, path: str) -> None:
-    await is_not_found(stage, f"{path}?x=1", f"'{path}' is missing /v1: use '/v1{path}'.")
+async def test_a_path_without_v1_is_a_404_with_the_right_path_for_every_method(
+    stage: Stage, path: str
+) -> None:
+    await assert_not_found(stage, f"{path}?x=1", f"'{path}' is missing /v1: use '/v1{path}'.")
 
 
-async def is_not_found(stage: Stage, target: str, words: str) -> None:
-    """In the envelope, for every method."""
+async def assert_not_found(stage: Stage, target: str, words: str) -> None:
+    """For every method."""
     for method in METHODS:
-        got = await on_the_wire(
-            stage.url, [f"{method} {target} HTTP/1.1".encode(), b"api-key: " + CREDENTIAL.encode()]
-        )
-        assert (got.status, got.headers["content-type"]) == (404, "application/json"), method
+        response = await send_raw(stage.url, [f"{method} {target} HTTP/1.1".encode(), KEY])
+        assert (response.status, response.headers["content-type"]) == (404, "application/json"), method
         if method != "HEAD":
-            assert got.error["code"] == "not_found"
-            assert words in got.error["message"]
+            assert response.error["code"] == "not_found"
+            assert words in response.error["message"]
     assert not stage.simulator.calls
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        *(
-            "/openai/deployments/gpt-4o/embeddings",
-            "/openai/responses",
-            "/openai",
-            "/chat/foo",
-            "/models/a/b",
-        ),
-        *("/images/generations", "/completions", "/files", "/moderations", "/audio/speech", "/batches"),
+        "/openai/deployments/gpt-4o/embeddings",
+        "/openai/responses",
+        "/openai",
+        "/chat/foo",
+        "/models/a/b",
+        "/images/generations",
+        "/completions",
+        "/files",
+        "/moderations",
+        "/audio/speech",
+        "/batches",
     ],
 )
-async def test_an_unknown_path_without_v1_is_not_sent_to_v1(stage: Stage, path: str) -> None:
-    got = await answered(stage.post(path=path))
-    assert (got.status, got.error["code"]) == (404, "not_found")
-    assert got.error["message"].startswith(
+async def test_the_error_for_an_unknown_path_without_v1_suggests_no_path_with_v1(
+    stage: Stage, path: str
+) -> None:
+    response = await response_of(stage.post(path=path))
+    assert (response.status, response.error["code"]) == (404, "not_found")
+    assert response.error["message"].startswith(
         f"'{path}' is not supported here. The proxy serves chat completions only"
     )
 
 
-async def test_a_long_path_without_v1_is_shown_whole(stage: Stage) -> None:
+async def test_the_error_shows_a_long_path_without_v1_completely(stage: Stage) -> None:
     path = f"/openai/deployments/{'m' * 64}/chat/completions"
-    got = await answered(stage.post(path=path))
-    assert f"use '/v1{path}'." in got.error["message"]
+    response = await response_of(stage.post(path=path))
+    assert f"use '/v1{path}'." in response.error["message"]
 
 
 @pytest.mark.parametrize(
@@ -357,14 +351,12 @@ async def test_a_long_path_without_v1_is_shown_whole(stage: Stage) -> None:
         ("/%00", 400),
     ],
 )
-async def test_the_host_refuses_a_doubled_slash_and_a_nul_without_the_app(
-    stage: Stage, path: str, status: int
-) -> None:
-    got = await on_the_wire(stage.url, [f"GET {path} HTTP/1.1".encode()])
-    assert (got.status, got.body) == (status, b"")
+async def test_the_host_itself_refuses_a_double_slash_and_a_nul(stage: Stage, path: str, status: int) -> None:
+    response = await send_raw(stage.url, [f"GET {path} HTTP/1.1".encode()])
+    assert (response.status, response.body) == (status, b"")
 
 
-async def test_both_prefixes_respond_alike(stage: Stage) -> None:
+async def test_both_prefixes_give_the_same_responses(stage: Stage) -> None:
     for path in (
         *NAMED,
         *UNNAMED,
@@ -377,50 +369,56 @@ async def test_both_prefixes_respond_alike(stage: Stage) -> None:
     ):
         responses = []
         for prefix in PREFIXES:
-            got = await answered(stage.http.get(stage.url + prefix + path.format(OTHER), headers=HEADERS))
-            dated = {"date", "x-request-id", "content-length"}
-            body = got.body.replace(prefix.encode() + path.format(OTHER).encode(), b"PATH")
+            response = await response_of(
+                stage.http.get(stage.url + prefix + path.format(OTHER), headers=HEADERS)
+            )
+            varying = {"date", "x-request-id", "content-length"}
+            body = response.body.replace(prefix.encode() + path.format(OTHER).encode(), b"PATH")
             responses.append(
-                (got.status, body, {name: got.headers[name] for name in got.headers.keys() - dated})
+                (
+                    response.status,
+                    body,
+                    {name: response.headers[name] for name in response.headers.keys() - varying},
+                )
             )
         assert responses[0] == responses[1]
 
 
-async def test_healthz_touches_nothing_else(cut_off: tuple[Stage, TableTap]) -> None:
+async def test_healthz_does_not_call_the_tables(cut_off: tuple[Stage, TableTap]) -> None:
     stage, tap = cut_off
     before = tap.connections
-    got = await answered(stage.http.get(stage.url + "/healthz"))
-    assert (got.status, got.body) == (200, b'{"status":"alive"}')
+    response = await response_of(stage.http.get(stage.url + "/healthz"))
+    assert (response.status, response.body) == (200, b'{"status":"alive"}')
     assert tap.connections == before
 
 
 async def test_healthz_is_alive_even_when_the_settings_are_wrong(running: Stage) -> None:
     async with serve(running.tables, running.simulator, {"PROXY_CACHE_SECONDS": "soon"}) as stage:
-        assert (await answered(stage.http.get(stage.url + "/healthz"))).status == 200
+        assert (await response_of(stage.http.get(stage.url + "/healthz"))).status == 200
         for path in ("/readyz", "/v1/event"):
-            got = await answered(stage.http.get(stage.url + path, headers=HEADERS))
-            assert (got.status, got.error["code"]) == (503, "store_unavailable")
-            assert b"soon" not in got.body
+            response = await response_of(stage.http.get(stage.url + path, headers=HEADERS))
+            assert (response.status, response.error["code"]) == (503, "store_unavailable")
+            assert b"soon" not in response.body
 
 
 async def test_readyz_is_200_while_the_tables_respond(stage: Stage) -> None:
-    got = await answered(stage.http.get(stage.url + "/readyz"))
-    assert (got.status, got.body) == (200, b'{"status":"ready"}')
+    response = await response_of(stage.http.get(stage.url + "/readyz"))
+    assert (response.status, response.body) == (200, b'{"status":"ready"}')
 
 
 async def test_readyz_is_503_while_the_tables_do_not_respond(cut_off: tuple[Stage, TableTap]) -> None:
     stage, tap = cut_off
     before = tap.connections
-    got = await answered(stage.http.get(stage.url + "/readyz"))
-    assert (got.status, got.error["code"]) == (503, "store_unavailable")
-    assert int(got.headers["retry-after"]) >= 1
+    response = await response_of(stage.http.get(stage.url + "/readyz"))
+    assert (response.status, response.error["code"]) == (503, "store_unavailable")
+    assert int(response.headers["retry-after"]) >= 1
     assert tap.connections > before
 
 
-async def test_an_event_changed_in_the_tables_is_seen(stage: Stage) -> None:
+async def test_a_change_of_an_event_in_the_tables_takes_effect(stage: Stage) -> None:
     code = await stage.add_event(name="Before")
     event = await stage.tables.event(code)
     assert event is not None
     await stage.tables.put_event(replace(event, name="After"))
-    got = await stage.http.get(f"{stage.url}/v1/event", headers={"api-key": f"{code}/ann"})
-    assert (await got.json())["name"] == "After"
+    response = await stage.get("/v1/event", code)
+    assert response.json["name"] == "After"

@@ -1,4 +1,4 @@
-"""The real OpenAI packages as attendees use them: the newest, and the last 1.x in an environment of its own."""
+"""The OpenAI packages as attendees use them: the newest, and the last 1.x in a separate virtual environment."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 import openai
 import pytest
 
+from tests.app.sdk import MESSAGES, client, complete, open_stream
 from tests.conftest import CREDENTIAL, MODEL, Stage
 from tools.simulator import (
     Answer,
@@ -27,7 +28,6 @@ from tools.simulator import (
     TooLong,
 )
 
-MESSAGES: Any = [{"role": "user", "content": "Tell me about glove boxes."}]
 VERSION = "2023-09-01-preview"
 OLD = ("openai==1.109.1", "httpx==0.28.1")
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,32 +79,21 @@ ASYNC = (openai.AsyncAzureOpenAI, openai.AsyncOpenAI)
 
 @pytest.fixture(params=FORMS, ids=lambda form: str(form.__name__))
 def form(request: pytest.FixtureRequest) -> Make:
-    made: Make = request.param
-    return made
+    form: Make = request.param
+    return form
 
 
-def client(stage: Stage, **options: Any) -> openai.AsyncOpenAI:
-    given: dict[str, Any] = {"api_key": CREDENTIAL, "max_retries": 0} | options
-    return openai.AsyncOpenAI(base_url=f"{stage.url}/v1", **given)
-
-
-async def ask(stage: Stage, model: str = MODEL, **options: Any) -> Any:
-    async with client(stage, **options) as sdk:
-        return await sdk.chat.completions.create(model=model, messages=MESSAGES)
-
-
-# ---- answers
+# ---- responses
 
 
 async def test_the_asynchronous_client_gets_responses_streams_and_models(stage: Stage, form: Make) -> None:
     async with form(ASYNC, stage.url, api_key=CREDENTIAL, max_retries=0) as sdk:
-        answer = await sdk.chat.completions.create(model=MODEL, messages=MESSAGES)
-        assert answer.choices[0].message.content
-        assert answer.usage.total_tokens > 0
-        assert answer._request_id
-        stream = await sdk.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
-        chunks = [chunk async for chunk in stream]
-        assert "".join(_texts(chunks)) == answer.choices[0].message.content
+        completion = await sdk.chat.completions.create(model=MODEL, messages=MESSAGES)
+        assert completion.choices[0].message.content
+        assert completion.usage.total_tokens > 0
+        assert completion._request_id
+        chunks = [chunk async for chunk in await open_stream(sdk)]
+        assert "".join(_texts(chunks)) == completion.choices[0].message.content
         assert all(chunk.usage is None for chunk in chunks)
         assert [model.id async for model in sdk.models.list()] == [MODEL, "gpt-4o"]
         assert (await sdk.models.retrieve("gpt-4o")).id == "gpt-4o"
@@ -114,11 +103,11 @@ async def test_the_asynchronous_client_gets_responses_streams_and_models(stage: 
 async def test_the_synchronous_client_gets_responses_streams_and_models(stage: Stage, form: Make) -> None:
     def use() -> tuple[str, str, list[str]]:
         with form(SYNC, stage.url, api_key=CREDENTIAL, max_retries=0) as sdk:
-            answer = sdk.chat.completions.create(model=MODEL, messages=MESSAGES)
-            stream = sdk.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
+            completion = sdk.chat.completions.create(model=MODEL, messages=MESSAGES)
+            chunks = sdk.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True)
             return (
-                answer.choices[0].message.content,
-                "".join(_texts(list(stream))),
+                completion.choices[0].message.content,
+                "".join(_texts(list(chunks))),
                 [model.id for model in sdk.models.list()],
             )
 
@@ -131,12 +120,9 @@ def _texts(chunks: list[Any]) -> Iterator[str]:
     return (choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
 
 
-async def test_usage_in_a_stream_comes_when_it_is_requested(stage: Stage) -> None:
+async def test_a_stream_has_usage_if_the_client_requests_it(stage: Stage) -> None:
     async with client(stage) as sdk:
-        stream = await sdk.chat.completions.create(
-            model=MODEL, messages=MESSAGES, stream=True, stream_options={"include_usage": True}
-        )
-        last = [chunk async for chunk in stream][-1]
+        last = [chunk async for chunk in await open_stream(sdk, stream_options={"include_usage": True})][-1]
     assert last.usage is not None
     assert (last.choices, last.usage.completion_tokens > 0) == ([], True)
 
@@ -145,19 +131,19 @@ async def test_the_stream_helper_of_the_sdk_works(stage: Stage) -> None:
     stage.simulator.behave(MODEL, Answer("Glove boxes hold more than gloves."))
     async with (
         client(stage) as sdk,
-        sdk.chat.completions.stream(model=MODEL, messages=MESSAGES) as stream,
+        sdk.chat.completions.stream(model=MODEL, messages=MESSAGES) as helper,
     ):
-        completion = await stream.get_final_completion()
+        completion = await helper.get_final_completion()
     assert completion.choices[0].message.content == "Glove boxes hold more than gloves."
 
 
 async def test_the_event_code_header_is_enough(stage: Stage) -> None:
     headers = {"openai-event-code": CREDENTIAL, "authorization": "none"}
-    answer = await ask(stage, api_key="unused", default_headers=headers)
-    assert answer.choices[0].message.content
+    completion = await complete(stage, api_key="unused", default_headers=headers)
+    assert completion.choices[0].message.content
 
 
-async def test_raw_responses_show_the_ids(stage: Stage) -> None:
+async def test_raw_responses_have_both_ids(stage: Stage) -> None:
     async with client(stage) as sdk:
         raw = await sdk.chat.completions.with_raw_response.create(model=MODEL, messages=MESSAGES)
     assert raw.headers["x-request-id"] == raw.request_id
@@ -179,7 +165,7 @@ async def test_an_unknown_code_is_an_authentication_error_for_every_form(stage: 
 async def test_a_closed_event_is_a_permission_error(stage: Stage) -> None:
     code = await stage.add_event(ends_at=datetime(2026, 2, 1, tzinfo=UTC))
     with pytest.raises(openai.PermissionDeniedError, match="1 Feb 2026, 00:00 UTC") as refused:
-        await ask(stage, api_key=f"{code}/ann", max_retries=2)
+        await complete(stage, api_key=f"{code}/ann", max_retries=2)
     assert (refused.value.code, refused.value.status_code) == ("event_ended", 403)
     assert refused.value.request_id
     assert not stage.simulator.calls
@@ -187,7 +173,7 @@ async def test_a_closed_event_is_a_permission_error(stage: Stage) -> None:
 
 async def test_an_unknown_model_is_a_not_found_error_that_lists_the_models(stage: Stage, form: Make) -> None:
     if form is azure_deployment:
-        pytest.skip("its deployment is in the client, not in the call")
+        pytest.skip("the client, not the call, names its deployment")
     async with form(ASYNC, stage.url, api_key=CREDENTIAL) as sdk:
         with pytest.raises(openai.NotFoundError, match=f"{MODEL}, gpt-4o") as refused:
             await sdk.chat.completions.create(model="no-such-model", messages=MESSAGES)
@@ -206,11 +192,11 @@ async def test_another_api_of_the_sdk_is_a_not_found_error(stage: Stage) -> None
 async def test_an_address_without_v1_is_a_not_found_error_with_the_right_address(
     stage: Stage, kind: str
 ) -> None:
-    given: dict[str, Any] = {"api_key": CREDENTIAL}
+    options: dict[str, Any] = {"api_key": CREDENTIAL}
     if kind != "openai":
-        given["api_version"] = VERSION
-    given["azure_endpoint" if kind == "azure_endpoint" else "base_url"] = stage.url
-    async with ASYNC[kind == "openai"](**given) as sdk:
+        options["api_version"] = VERSION
+    options["azure_endpoint" if kind == "azure_endpoint" else "base_url"] = stage.url
+    async with ASYNC[kind == "openai"](**options) as sdk:
         for call in (sdk.chat.completions.create(model=MODEL, messages=MESSAGES), sdk.models.list()):
             with pytest.raises(openai.NotFoundError, match="is missing /v1") as refused:
                 await call
@@ -233,7 +219,7 @@ async def test_a_refusal_of_the_model_is_a_bad_request_error_with_its_own_code(
 ) -> None:
     stage.simulator.behave(MODEL, behaviour)
     with pytest.raises(openai.BadRequestError) as refused:
-        await ask(stage, max_retries=2)
+        await complete(stage, max_retries=2)
     assert refused.value.code == code
     assert len(stage.simulator.calls) == 1
 
@@ -242,25 +228,25 @@ async def test_a_refusal_of_the_model_is_a_bad_request_error_with_its_own_code(
 async def test_a_busy_model_is_retried_as_often_as_the_client_allows(stage: Stage, retries: int) -> None:
     stage.simulator.always(MODEL, RateLimited(retry_after_ms=20))
     with pytest.raises(openai.RateLimitError) as refused:
-        await ask(stage, max_retries=retries)
+        await complete(stage, max_retries=retries)
     assert (refused.value.code, refused.value.type) == ("upstream_busy", "rate_limit_error")
     assert refused.value.request_id
-    # What remains of the 20 ms; a second, where they had passed when the refusal was written.
+    # The rest of the 20 ms. If they have passed when the proxy writes the refusal, it says one second.
     assert int(refused.value.response.headers["retry-after-ms"]) in {*range(1, 21), 1000}
     assert refused.value.response.request.headers["x-stainless-retry-count"] == str(retries)
 
 
-async def test_a_retry_after_a_busy_moment_succeeds(stage: Stage) -> None:
+async def test_a_retry_succeeds_when_the_model_is_no_longer_busy(stage: Stage) -> None:
     stage.simulator.behave(MODEL, RateLimited(retry_after_ms=1), RateLimited(retry_after_ms=1))
-    answer = await ask(stage, max_retries=2)
-    assert answer.choices[0].message.content
+    completion = await complete(stage, max_retries=2)
+    assert completion.choices[0].message.content
 
 
 @pytest.mark.parametrize("behaviour", [Failure(500), Failure(401), CutBody()])
 async def test_a_failing_upstream_is_an_internal_server_error(stage: Stage, behaviour: Any) -> None:
     stage.simulator.behave(MODEL, behaviour)
     with pytest.raises(openai.InternalServerError) as refused:
-        await ask(stage)
+        await complete(stage)
     assert (refused.value.status_code, refused.value.code) == (502, "upstream_error")
     assert refused.value.request_id
 
@@ -270,17 +256,17 @@ async def test_a_failing_upstream_is_an_internal_server_error(stage: Stage, beha
 
 @pytest.fixture(scope="session")
 def old_python() -> Path:
-    """The Python of an environment with the last openai 1.x; made once, and anew when `OLD` changes."""
+    """Python with the last openai 1.x. Its virtual environment is built again when `OLD` changes."""
     python = OLD_HOME / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     stamp = OLD_HOME / "stamp.txt"
-    wanted = "\n".join(OLD)
-    if not (stamp.exists() and stamp.read_text() == wanted and _works(python)):
+    required = "\n".join(OLD)
+    if not (stamp.exists() and stamp.read_text() == required and _works(python)):
         venv.create(OLD_HOME, clear=True, with_pip=True, symlinks=os.name != "nt")
-        install = [*(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"), *OLD]
-        done = subprocess.run(install, capture_output=True, text=True, check=False, timeout=110)
-        if done.returncode:
-            pytest.fail(f"{' and '.join(OLD)} could not be installed: {done.stderr[-2000:]}")
-        stamp.write_text(wanted)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        result = subprocess.run([*pip, *OLD], capture_output=True, text=True, check=False, timeout=110)
+        if result.returncode:
+            pytest.fail(f"Cannot install {' and '.join(OLD)}: {result.stderr[-2000:]}")
+        stamp.write_text(required)
     return python
 
 
@@ -295,7 +281,9 @@ def _works(python: Path) -> bool:
 
 async def _run(python: Path, script: str, *arguments: str) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
-        *(str(python), str(Path(__file__).with_name(script)), *arguments),
+        python,
+        Path(__file__).with_name(script),
+        *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -316,8 +304,8 @@ async def test_openai_1x_works_in_every_form(stage: Stage, old_python: Path) -> 
 
 
 RETRIED: dict[str, list[Any]] = {
-    "all at their limit, for a moment": [RateLimited(retry_after_ms=700), RateLimited(retry_after_ms=900)],
-    "one is dead": [ResetBeforeHeaders(), None],
+    "both at their limit for a moment": [RateLimited(retry_after_ms=700), RateLimited(retry_after_ms=900)],
+    "one does not respond": [ResetBeforeHeaders(), None],
     "one fails, one is at its limit": [Failure(500), RateLimited(retry_after_ms=700)],
     "one refuses our key": [Failure(401), None],
     "both fail once": [Failure(503), CutBody()],
@@ -325,10 +313,10 @@ RETRIED: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("version", ["new", "1.x"])
-async def test_retries_of_the_sdk_and_ours_together_leave_no_error(
+async def test_retries_of_the_sdk_and_of_the_proxy_together_leave_no_error(
     stage: Stage, old_python: Path, version: str
 ) -> None:
-    """Each deployment misbehaves once; the SDK repeats a call twice, as it does by default."""
+    """Each deployment fails once. By default, the SDK repeats a call twice."""
     models = []
     for behaviours in RETRIED.values():
         model = await stage.add_deployment()
@@ -337,12 +325,12 @@ async def test_retries_of_the_sdk_and_ours_together_leave_no_error(
             if behaviour is not None:
                 stage.simulator.behave(name, behaviour)
         models.append(model)
-    # A reasoning model besides, which takes no max_tokens.
+    # A reasoning model, which does not accept max_tokens.
     models.append(await stage.add_deployment(deployment_name=f"o3-mini-{models[0]}"))
     code = await stage.add_event(models=tuple(models))
     python = Path(sys.executable) if version == "new" else old_python
     results = await _run(python, "openai_retries.py", stage.url, f"{code}/ann", *models)
     assert results.pop("version").startswith("1.") == (version == "1.x")
-    assert {name: got[:2] for name, got in results.items()} == {name: [True, True] for name in models}
-    # The earliest recovery was waited for, by the client.
+    assert {name: result[:2] for name, result in results.items()} == {name: [True, True] for name in models}
+    # The client has waited for the earliest recovery.
     assert results[models[0]][2] >= 0.6

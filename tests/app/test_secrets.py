@@ -1,4 +1,4 @@
-"""Nothing secret in the log, whatever is called, and nothing of the upstream in any answer."""
+"""No secret is in the log, and no response shows anything of the upstream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.conftest import KEY, Answered, Stage, answered, on_the_wire
+from tests.conftest import KEY, Stage
+from tests.responses import WireResponse, response_of, send_raw
 from tools.simulator import (
     Answer,
     Behaviour,
@@ -36,10 +37,10 @@ from tools.simulator import (
 
 ROOT = Path(__file__).resolve().parents[2]
 USER = "user-that-is-never-logged"
-PROMPT = "Prompt-nobody-may-log"
-COMPLETION = "Completion-nobody-may-log"
-QUERY = "query-nobody-may-log"
-AS_IT_COMES = ("-m", "tools.functions_host")
+PROMPT = "Prompt-that-is-never-logged"
+COMPLETION = "Completion-that-is-never-logged"
+QUERY = "query-that-is-never-logged"
+AT_DEFAULT = ("-m", "tools.functions_host")
 AT_DEBUG = (
     "-c",
     "import logging, sys; logging.basicConfig(level=logging.DEBUG); "
@@ -62,7 +63,7 @@ BEHAVIOURS: list[Behaviour] = [
 
 @dataclass
 class Process:
-    """The app as a process of its own, with all that it writes."""
+    """The app in a separate process, with its whole output."""
 
     url: str
     process: asyncio.subprocess.Process
@@ -77,7 +78,12 @@ class Process:
 @asynccontextmanager
 async def started(arguments: tuple[str, ...], environment: dict[str, str]) -> AsyncIterator[Process]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, *arguments, "--app", str(ROOT), "--port", "0"),
+        sys.executable,
+        *arguments,
+        "--app",
+        str(ROOT),
+        "--port",
+        "0",
         cwd=ROOT,
         env={**os.environ, **environment, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"},
         stdout=asyncio.subprocess.PIPE,
@@ -102,22 +108,22 @@ async def started(arguments: tuple[str, ...], environment: dict[str, str]) -> As
         await process.wait()
 
 
-async def _call_in_every_way(app: Process, stage: Stage, code: str) -> list[Answered]:
+async def _make_all_calls(app: Process, stage: Stage, code: str) -> list[WireResponse]:
     credential = f"{code}/{USER}"
-    asked = {"messages": [{"role": "user", "content": PROMPT}], "user": PROMPT}
+    question = {"messages": [{"role": "user", "content": PROMPT}], "user": PROMPT}
     chat = f"{app.url}/v1/chat/completions?code={QUERY}&api-key={credential}"
-    got: list[Answered] = []
+    responses: list[WireResponse] = []
     async with aiohttp.ClientSession() as http:
 
         async def call(method: str, url: str, **options: Any) -> None:
             options.setdefault("headers", {"api-key": credential})
-            got.append(await answered(http.request(method, url, **options)))
+            responses.append(await response_of(http.request(method, url, **options)))
 
         for behaviour in BEHAVIOURS:
             for stream in (False, True):
-                fresh = await stage.add_deployment()  # none that the one before has cooled down
+                fresh = await stage.add_deployment()  # the one before may be cooling down
                 stage.simulator.behave(fresh, behaviour)
-                await call("POST", chat, json=asked | {"stream": stream, "model": fresh})
+                await call("POST", chat, json=question | {"stream": stream, "model": fresh})
         for header, value in (
             ("openai-event-code", credential),
             ("authorization", f"Bearer {credential}"),
@@ -127,19 +133,19 @@ async def _call_in_every_way(app: Process, stage: Stage, code: str) -> list[Answ
         ):
             for path in ("v1/chat/completions", "api/v1/event", "v1/models", f"v1/nothing/{QUERY}"):
                 method = "POST" if path.endswith("completions") else "GET"
-                told = asked if method == "POST" else None
-                await call(method, f"{app.url}/{path}?code={QUERY}", headers={header: value}, json=told)
-        for body in (
+                body = question if method == "POST" else None
+                await call(method, f"{app.url}/{path}?code={QUERY}", headers={header: value}, json=body)
+        for text in (
             f"{{{PROMPT}",
             json.dumps([PROMPT]),
-            json.dumps(asked | {"n": PROMPT}),
+            json.dumps(question | {"n": PROMPT}),
             PROMPT * 300_000,
         ):
-            await call("POST", chat, data=BytesIO(body.encode()))
-        await call("POST", chat, json=asked | {"model": f"no-{QUERY}"})
+            await call("POST", chat, data=BytesIO(text.encode()))
+        await call("POST", chat, json=question | {"model": f"no-{QUERY}"})
         await call("PUT", chat)
         await call("GET", f"{app.url}/readyz?code={QUERY}")
-    return got
+    return responses
 
 
 async def _call_beyond_ascii(app: Process, code: str) -> None:
@@ -148,11 +154,11 @@ async def _call_beyond_ascii(app: Process, code: str) -> None:
         f"POST /v1/chat/completions?{QUERY} HTTP/1.1".encode(),
         f"api-key: {code}/{USER}\xe9".encode(),
     ]
-    got = await on_the_wire(app.url, lines, PROMPT.encode())
-    assert (got.status, got.body) == (500, b"")
+    response = await send_raw(app.url, lines, PROMPT.encode())
+    assert (response.status, response.body) == (500, b"")
 
 
-async def _leave(app: Process, stage: Stage, code: str, model: str) -> None:
+async def _disconnect(app: Process, stage: Stage, code: str, model: str) -> None:
     gate = stage.simulator.gate(model, Answer(COMPLETION))
     gate.open(3)
     body = {"messages": [{"role": "user", "content": PROMPT}], "stream": True}
@@ -165,14 +171,14 @@ async def _leave(app: Process, stage: Stage, code: str, model: str) -> None:
     await stage.simulator.until(lambda calls: calls[-1].left)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot ask a process to end by a signal")
-@pytest.mark.parametrize("arguments", [AS_IT_COMES, AT_DEBUG], ids=["as-it-comes", "at-debug"])
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+@pytest.mark.parametrize("arguments", [AT_DEFAULT, AT_DEBUG], ids=["default-level", "debug-level"])
 @pytest.mark.parametrize("state", ["up", "down"])
 async def test_no_secret_is_ever_logged_or_sent(
     stage: Stage, environment: dict[str, str], arguments: tuple[str, ...], state: str
 ) -> None:
     model = await stage.add_deployment()
-    event = await stage.add_event()  # its number keeps the code of each run its own
+    event = await stage.add_event()  # its number makes the code unique
     code = f"secret-code-{event}"
     found = await stage.tables.event(event)
     assert found is not None
@@ -182,22 +188,24 @@ async def test_no_secret_is_ever_logged_or_sent(
     if state == "down":
         settings["PROXY_TABLES"] = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:1", environment["PROXY_TABLES"])
     async with started(arguments, settings) as app:
-        got, _ = await asyncio.gather(_call_in_every_way(app, stage, code), _call_beyond_ascii(app, code))
+        responses, _ = await asyncio.gather(_make_all_calls(app, stage, code), _call_beyond_ascii(app, code))
         if state == "up":
-            await _leave(app, stage, code, model)
+            await _disconnect(app, stage, code, model)
     log = app.log.decode("utf-8", "replace")
     host = stage.simulator.url.removeprefix("http://")
     tables_key = environment["PROXY_TABLES"].split("AccountKey=")[1].split(";")[0]
-    told = [name for name in (KEY, tables_key, host, USER, PROMPT, COMPLETION, QUERY, code) if name in log]
-    assert told == [], _lines_with(log, told)
+    secrets = (KEY, tables_key, host, USER, PROMPT, COMPLETION, QUERY, code)
+    logged = [secret for secret in secrets if secret in log]
+    assert logged == [], _lines_with(log, logged)
     assert "call " in log or state == "down"
-    for answer in got:
-        seen = repr(answer.headers) + answer.body.decode("utf-8", "replace")
-        assert not [name for name in (KEY, tables_key, host, "SIMULATOR_KEY", "Traceback") if name in seen]
-    assert {answer.status for answer in got} >= ({200, 400, 401, 404, 405} if state == "up" else {401, 503})
-    assert 500 not in {answer.status for answer in got}
+    for response in responses:
+        shown = repr(response.headers) + response.body.decode("utf-8", "replace")
+        assert not [name for name in (KEY, tables_key, host, "SIMULATOR_KEY", "Traceback") if name in shown]
+    statuses = {response.status for response in responses}
+    assert statuses >= ({200, 400, 401, 404, 405} if state == "up" else {401, 503})
+    assert 500 not in statuses
 
 
-def _lines_with(log: str, names: list[str]) -> str:
-    lines = [line[:300] for line in log.splitlines() if any(name in line for name in names)]
+def _lines_with(log: str, secrets: list[str]) -> str:
+    lines = [line[:300] for line in log.splitlines() if any(secret in line for secret in secrets)]
     return "\n".join(lines[:10])

@@ -31,21 +31,21 @@ from tests.tools.sample_apps import call, host_of
 
 
 async def test_responses_that_are_ready_in_the_same_turn_are_sent_after_it() -> None:
-    seen, together = list[str](), asyncio.Barrier(3)
+    actions, together = list[str](), asyncio.Barrier(3)
 
-    class Seen(Response):
+    class RecordedResponse(Response):
         async def send_to(self, receive: Receive, send: Send) -> None:
-            seen.append("sent")
+            actions.append("sent")
             await super().send_to(receive, send)
 
     async def handler(req: Request) -> Response:
         await together.wait()
-        seen.append("ready")
-        return Seen(200, {}, b"")
+        actions.append("ready")
+        return RecordedResponse(200, {}, b"")
 
     async with host_of(handler) as host:
         await asyncio.gather(*(call(host.url, "/x") for _ in range(3)))
-    assert seen == ["ready"] * 3 + ["sent"] * 3
+    assert actions == ["ready"] * 3 + ["sent"] * 3
 
 
 class Recorder:
@@ -160,7 +160,8 @@ async def test_simultaneous_streams_begin_in_separate_turns(body: bytes, turns: 
     recorder, never = Recorder(), cast(Any, None)
     events = cast(Events, NoEvents(recorder))
     limits = Limits(StreamLimits(1, 1, 1), 1)
-    proxy = Proxy(events, never, never, never, never, limits, partial(datetime.now, UTC))
+    now = partial(datetime.now, UTC)
+    proxy = Proxy(events, never, never, never, never, limits=limits, now=now)
     await asyncio.gather(*map(call, "abc"))
     assert recorder.turns("a", "b", "c") == turns
 

@@ -1,4 +1,4 @@
-"""When an event is open, and what its errors say."""
+"""The times at which an event is open, and the messages when it is closed."""
 
 from __future__ import annotations
 

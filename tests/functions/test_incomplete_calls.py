@@ -23,7 +23,8 @@ from function_app import create_app
 from shared.app.web import Web
 from shared.functions import invocations
 from shared.functions.extension import WebServer
-from tests.conftest import CREDENTIAL, MODEL, QUESTION, Answered, Stage, on_the_wire
+from tests.conftest import CREDENTIAL, MODEL, QUESTION, Stage
+from tests.responses import WireResponse, send_raw
 from tools.functions_host import FunctionsHost, local_worker
 from tools.functions_host.serving import address_of, serving
 from tools.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime
@@ -50,11 +51,11 @@ class Cloud:
     state: Callable[[], Awaitable[tuple[int, int]]]
     """The number of running invocations, and of calls in the worker's record."""
 
-    async def call(self, line: bytes, *headers: bytes, body: bytes = b"") -> Answered:
-        return await on_the_wire(self.url, [line, *headers], body)
+    async def call(self, line: bytes, *headers: bytes, body: bytes = b"") -> WireResponse:
+        return await send_raw(self.url, [line, *headers], body)
 
-    async def call_worker(self, line: bytes, *headers: bytes) -> Answered:
-        return await on_the_wire(self.worker_url, [line, *headers])
+    async def call_worker(self, line: bytes, *headers: bytes) -> WireResponse:
+        return await send_raw(self.worker_url, [line, *headers])
 
     async def assert_nothing_is_left(self) -> None:
         """Wait until all calls have ended. Then a normal call works."""
@@ -73,25 +74,27 @@ async def invocation_id_from_the_client(cloud: Cloud) -> None:
     """The host forwards it, so the request and its invocation have different ids."""
     one = guid()
     cases = [[ID + one], [ID + one, ID + one], [ID], [ID + b"1"], [ID + one + b"0"], [ID + b"{%b}" % one]]
-    got = await asyncio.gather(*(cloud.call(GET, KEY, *headers) for headers in cases))
-    assert [(one.status, b"x-ms-invocation-id" in one.body) for one in got] == [(400, True)] * len(cases)
+    responses = await asyncio.gather(*(cloud.call(GET, KEY, *headers) for headers in cases))
+    assert [(response.status, b"x-ms-invocation-id" in response.body) for response in responses] == [
+        (400, True)
+    ] * len(cases)
 
 
 async def header_beyond_ascii(cloud: Cloud) -> None:
     """The host sends the invocation only."""
     values = ["é".encode(), "é".encode("latin-1"), b"\xff", b"a\x80b"]
     cases = [[KEY + value] for value in values] + [[KEY, b"x-any: " + value] for value in values]
-    got = await asyncio.gather(*(cloud.call(CHAT, *headers, body=STREAM) for headers in cases))
-    assert [(one.status, one.body) for one in got] == [(500, b"")] * len(cases)
+    responses = await asyncio.gather(*(cloud.call(CHAT, *headers, body=STREAM) for headers in cases))
+    assert [(response.status, response.body) for response in responses] == [(500, b"")] * len(cases)
 
 
 async def control_character(cloud: Cloud) -> None:
     values = [b"x-any: a" + value for value in (b"\x00", b"\x01", b"\x1b[31m", b"\x7f")]
-    got = await asyncio.gather(
+    responses = await asyncio.gather(
         *(cloud.call(GET, KEY, value) for value in values),
         *(cloud.call_worker(GET, KEY, value, ID + guid()) for value in values),
     )
-    assert {one.status for one in got} == {400}
+    assert {response.status for response in responses} == {400}
 
 
 async def unusual_methods_and_paths(cloud: Cloud) -> None:
@@ -108,8 +111,8 @@ async def unusual_methods_and_paths(cloud: Cloud) -> None:
         b"GET /v1/event HTTP/1.0": 200,
         b"POST /v1/chat/completions HTTP/1.0": 400,
     }
-    got = await asyncio.gather(*(cloud.call(line, KEY) for line in lines))
-    assert [one.status for one in got] == [*lines.values()]
+    responses = await asyncio.gather(*(cloud.call(line, KEY) for line in lines))
+    assert [response.status for response in responses] == [*lines.values()]
 
 
 async def request_past_the_host(cloud: Cloud) -> None:
@@ -118,13 +121,13 @@ async def request_past_the_host(cloud: Cloud) -> None:
     cases = [[], [ID], [ID + b"x"], [ID + one, ID + one], [ID + guid()], [ID.upper() + guid().upper()]]
     lines = [GET, b"PROPFIND /docs HTTP/1.1", b"GET / HTTP/1.0"]
     calls = [cloud.call_worker(line, KEY, *headers) for line in lines for headers in cases]
-    assert {one.status for one in await asyncio.gather(*calls)} == {400}
+    assert {response.status for response in await asyncio.gather(*calls)} == {400}
 
 
 async def requests_with_the_same_id(cloud: Cloud) -> None:
     one = ID + guid()
-    got = await asyncio.gather(*(cloud.call_worker(GET, KEY, one) for _ in range(5)))
-    assert {one.status for one in got} == {400}
+    responses = await asyncio.gather(*(cloud.call_worker(GET, KEY, one) for _ in range(5)))
+    assert {response.status for response in responses} == {400}
 
 
 async def clients_that_disconnect(cloud: Cloud) -> None:
@@ -223,8 +226,8 @@ async def test_call_that_the_platform_cancels_gets_a_response(
     await gate.arrived()
     for task in host.worker.invocations.values():
         task.cancel()
-    got = await calling
-    assert (got.status, got.error["code"]) == (500, "internal_error")
+    response = await calling
+    assert (response.status, response.error["code"]) == (500, "internal_error")
     await local.assert_nothing_is_left()
 
 
@@ -232,11 +235,11 @@ async def test_ended_calls_are_counted_in_the_log_and_do_not_run(
     stage: Stage, local: Cloud, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    got = await asyncio.gather(
+    responses = await asyncio.gather(
         *(local.call(CHAT, KEY, b"x-any: \xff", body=STREAM) for _ in range(3)),
         local.call_worker(GET, ID + guid()),
     )
-    assert [one.status for one in got] == [500, 500, 500, 400]
+    assert [response.status for response in responses] == [500, 500, 500, 400]
     assert not stage.simulator.calls
     counts = [record.args for record in caplog.records if record.name == invocations.__name__]
     assert [sum(column) for column in zip(*counts, strict=True)] == [3, 1]
@@ -249,9 +252,9 @@ async def test_request_with_the_id_of_a_running_call_is_refused_and_the_call_con
     calling = asyncio.create_task(local.call(CHAT, KEY, body=BODY))
     await gate.arrived()
     (running,) = host.worker.invocations
-    got = await local.call_worker(GET, KEY, ID + running.encode())
-    assert got.status == 400
-    assert got.error["message"] == "The header x-ms-invocation-id is not valid. Remove it."
+    response = await local.call_worker(GET, KEY, ID + running.encode())
+    assert response.status == 400
+    assert response.error["message"] == "The header x-ms-invocation-id is not valid. Remove it."
     gate.open_all()
     assert (await calling).status == 200
     await local.assert_nothing_is_left()

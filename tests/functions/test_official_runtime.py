@@ -14,7 +14,8 @@ import pytest
 
 from shared.core.models import Counts, UsageRow
 from shared.usage.call_log import LOG_SECONDS
-from tests.conftest import CREDENTIAL, MODEL, QUESTION, Answered, Stage, answered
+from tests.conftest import CREDENTIAL, MODEL, QUESTION, Stage
+from tests.responses import WireResponse, response_of
 from tools.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime
 from tools.official_runtime.runtime import WorkerState
 from tools.processes import ROOT
@@ -49,9 +50,9 @@ async def official(running: Stage, environment: dict[str, str]) -> AsyncIterator
         yield runtime
 
 
-def call(method: str, path: str, body: Any = None, **headers: str) -> Any:
+def call(method: str, path: str, body: Any = None, headers: dict[str, str] = KEY) -> Any:
     data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-    return pytest.param(method, path, data, headers or KEY, id=f"{method}-{path[:60]}")
+    return pytest.param(method, path, data, headers, id=f"{method}-{path[:60]}")
 
 
 REQUESTS = [
@@ -80,10 +81,10 @@ REQUESTS = [
     ],
     call("POST", CHAT, STREAM),
     call("POST", "/api/v1/deployments/gpt-4o/chat/completions", STREAM),
-    call("POST", CHAT, QUESTION, authorization=f"Bearer {CREDENTIAL}"),
-    call("POST", CHAT, QUESTION, **{"openai-event-code": CREDENTIAL}),
-    call("POST", CHAT, QUESTION, **{"x-nothing": "1"}),
-    call("POST", CHAT, QUESTION, **{"api-key": "unknown/ann"}),
+    call("POST", CHAT, QUESTION, {"authorization": f"Bearer {CREDENTIAL}"}),
+    call("POST", CHAT, QUESTION, {"openai-event-code": CREDENTIAL}),
+    call("POST", CHAT, QUESTION, {"x-nothing": "1"}),
+    call("POST", CHAT, QUESTION, {"api-key": "unknown/ann"}),
     call("POST", CHAT, b""),
     call("POST", CHAT, b"{not"),
     call("POST", CHAT, b"\xff\xfe"),
@@ -133,7 +134,7 @@ async def test_cloud_and_local_host_return_the_same_response(
     for model in (MODEL, "gpt-4o"):
         stage.simulator.always(model, behaviour)
     local, cloud = [
-        await answered(stage.http.request(method, url + path, data=data, headers=headers))
+        await response_of(stage.http.request(method, url + path, data=data, headers=headers))
         for url in (stage.url, official.url)
     ]
     assert comparable(cloud) == comparable(local)
@@ -149,15 +150,19 @@ async def test_cloud_and_local_host_return_the_same_error(
     responses = []
     for url in (stage.url, official.url):
         stage.simulator.behave(MODEL, behaviour)
-        responses.append(await answered(post(url, stage.http, stream)))
+        responses.append(await response_of(post(url, stage.http, stream)))
     local, cloud = responses
     assert comparable(cloud) == comparable(local)
     assert ("retry-after-ms" in cloud.headers) == ("retry-after-ms" in local.headers)
 
 
-def comparable(got: Answered) -> tuple[int, bytes, dict[str, str]]:
+def comparable(response: WireResponse) -> tuple[int, bytes, dict[str, str]]:
     """The response without the headers that vary."""
-    return got.status, got.body, {name: got.headers[name] for name in got.headers.keys() - VARYING}
+    return (
+        response.status,
+        response.body,
+        {name: response.headers[name] for name in response.headers.keys() - VARYING},
+    )
 
 
 def post(url: str, http: aiohttp.ClientSession, stream: bool) -> aiohttp.client._RequestContextManager:
@@ -168,10 +173,10 @@ async def test_cut_stream_ends_with_an_error_event_in_the_cloud_too(
     stage: Stage, official: OfficialRuntime
 ) -> None:
     stage.simulator.behave(MODEL, CutStream())
-    got = await answered(post(official.url, stage.http, stream=True))
-    assert got.status == 200
-    assert b"upstream_error" in got.body
-    assert b"[DONE]" not in got.body
+    response = await response_of(post(official.url, stage.http, stream=True))
+    assert response.status == 200
+    assert b"upstream_error" in response.body
+    assert b"[DONE]" not in response.body
 
 
 async def test_first_stream_event_reaches_the_client_before_the_upstream_has_finished(
@@ -180,8 +185,8 @@ async def test_first_stream_event_reaches_the_client_before_the_upstream_has_fin
     gate = stage.simulator.gate(MODEL, WORDS)
     gate.open(3)
     async with post(official.url, stage.http, stream=True) as response:
-        seen = b"".join([await response.content.readuntil(b"\n\n") for _ in range(3)])
-        assert b'"content":"One"' in seen
+        events = b"".join([await response.content.readuntil(b"\n\n") for _ in range(3)])
+        assert b'"content":"One"' in events
         assert not stage.simulator.calls[-1].finished
         gate.open_all()
         assert (await response.read()).endswith(b"data: [DONE]\n\n")
@@ -205,12 +210,12 @@ async def test_client_that_disconnects_leaves_nothing_behind_in_the_cloud(
         await asyncio.gather(reading, return_exceptions=True)
     await stage.simulator.until(lambda calls: calls[-1].left)
     await assert_nothing_is_left(official)
-    got = await answered(stage.http.get(f"{official.url}/v1/event", headers=KEY))
-    assert got.status == 200
+    response = await response_of(stage.http.get(f"{official.url}/v1/event", headers=KEY))
+    assert response.status == 200
 
 
 async def read_events(http: aiohttp.ClientSession, url: str, stream: bool, count: int) -> None:
-    """Read so many stream events, then disconnect."""
+    """Read this number of stream events, then disconnect."""
     response = await post(url, http, stream)
     for _ in range(count):
         await response.content.readuntil(b"\n\n")
@@ -224,7 +229,7 @@ async def assert_nothing_is_left(official: OfficialRuntime) -> WorkerState:
             state = await official.worker_state()
             if not state.invocations_in_flight and not state.context_references:
                 break
-            await answered(http.get(f"{official.url}/healthz"))  # gives the worker time
+            await response_of(http.get(f"{official.url}/healthz"))  # gives the worker time
     assert (state.invocations_in_flight, state.context_references, state.failures) == (0, 0, [])
     return state
 
@@ -243,14 +248,14 @@ async def test_log_has_one_line_for_a_call_and_none_of_the_worker(
     stage: Stage, official: OfficialRuntime
 ) -> None:
     before = len(official.worker_log())
-    got = await answered(post(official.url, stage.http, stream=False))
+    response = await response_of(post(official.url, stage.http, stream=False))
     await assert_nothing_is_left(official)
     await asyncio.sleep(LOG_SECONDS * 2)
     lines = official.worker_log()[before:].splitlines()
     (line,) = [
         line for line in lines if line.startswith(("INFO:azure.functions:", "INFO:shared.usage.call_log:"))
     ]
-    assert got.status == 200 and line.startswith("INFO:shared.usage.call_log:call {")
+    assert response.status == 200 and line.startswith("INFO:shared.usage.call_log:call {")
 
 
 async def test_no_call_of_these_tests_failed_or_left_something_behind(official: OfficialRuntime) -> None:
@@ -275,7 +280,7 @@ async def call_often(url: str, calls: int) -> None:
         async def some(count: int) -> None:
             for number in range(count):
                 path = ("/healthz", "/v1/models", "/v1/event", "/v1/nothing")[number % 4]
-                async with http.get(url + path, headers=KEY) as got:
-                    await got.read()
+                async with http.get(url + path, headers=KEY) as response:
+                    await response.read()
 
         await asyncio.gather(*(some(calls // 16) for _ in range(16)))

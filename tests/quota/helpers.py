@@ -14,7 +14,8 @@ from shared.core.models import Credential, Event, Usage
 from shared.quota.ledger_row import Key
 from shared.quota.quota import Need, Quota
 from shared.quota.standing import TOTAL_ROW
-from tests.conftest import EVENT, QUESTION, Answered, Stage, answered
+from tests.conftest import EVENT, QUESTION, Stage
+from tests.responses import WireResponse, response_of
 
 IDLE_SECONDS = 600.0
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -61,9 +62,9 @@ def row_key(code: str, user: str = "amy") -> Key:
     return Key(code, f"{user}:{datetime.now(UTC).date().isoformat()}")
 
 
-async def post(stage: Stage, code: str, user: str = "amy", **body: object) -> Answered:
+async def post(stage: Stage, code: str, user: str = "amy", **body: object) -> WireResponse:
     """One chat completion of a user of the event."""
-    return await answered(stage.post(headers={"api-key": f"{code}/{user}"}, json=QUESTION | body))
+    return await response_of(stage.post(headers={"api-key": f"{code}/{user}"}, json=QUESTION | body))
 
 
 async def post_many(stage: Stage, code: str, calls: int) -> list[int]:
@@ -80,7 +81,7 @@ async def sweep(stage: Stage) -> None:
 async def get_event(stage: Stage, code: str, user: str = "amy") -> dict[str, Any]:
     """The response to `GET /v1/event`."""
     headers = {"api-key": f"{code}/{user}"}
-    response = await answered(stage.http.get(f"{stage.url}/v1/event", headers=headers))
+    response = await response_of(stage.http.get(f"{stage.url}/v1/event", headers=headers))
     event: dict[str, Any] = json.loads(response.body)
     return event
 

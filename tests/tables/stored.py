@@ -10,7 +10,7 @@ from shared.core.models import Deployment, Event
 from shared.tables.stores import Tables
 
 START = datetime(2026, 3, 28, 22, 30, tzinfo=UTC)
-END = datetime(2026, 3, 29, 12, 0, 0, 123456, tzinfo=UTC)
+END = datetime(2026, 3, 29, 12, microsecond=123456, tzinfo=UTC)
 HOUR = datetime(2026, 12, 1, 9, tzinfo=UTC)
 _numbers = count(1)
 

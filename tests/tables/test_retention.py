@@ -230,7 +230,7 @@ async def test_a_cancelled_deletion_ends_normally(tables: Tables, environment: d
         tap.passing.clear()
         web = Web(environment | {"PROXY_TABLES": tap.connection_string})
         removing = asyncio.create_task(web.remove_old_rows())
-        await tap.asked.wait()
+        await tap.request_arrived.wait()
         removing.cancel()
         await asyncio.wait({removing})
         assert not removing.cancelled()

@@ -13,7 +13,7 @@ import aiohttp
 import openai
 import pytest
 
-from tests.conftest import Answered, answered
+from tests.responses import WireResponse, response_of
 from tools import simulator as sim
 from tools.simulator import Answer, Failure, RateLimited, Usage
 
@@ -32,14 +32,14 @@ def chat(model: str = "gpt-4o", content: Any = "tell me about sea otters", **mor
     return {"model": model, "messages": [{"role": "user", "content": content}], **more}
 
 
-async def post(url: str, body: Any, headers: Mapping[str, str] = KEY) -> Answered:
+async def post(url: str, body: Any, headers: Mapping[str, str] = KEY) -> WireResponse:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     async with aiohttp.ClientSession() as http:
-        return await answered(http.post(url, data=data, headers=headers))
+        return await response_of(http.post(url, data=data, headers=headers))
 
 
 class Upstream(sim.Simulator):
-    async def chat(self, **body: Any) -> Answered:
+    async def chat(self, **body: Any) -> WireResponse:
         return await post(self.url + V1, chat(**body))
 
     async def exchange(self, **body: Any) -> tuple[bytes, bytes, bool]:

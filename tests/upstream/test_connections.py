@@ -1,4 +1,4 @@
-"""Connections to the upstream: kept, secured, bounded both ways, and never left open or used twice at once."""
+"""Connections to the upstream: reuse, TLS, flow control, and how calls end."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import asyncio
 import inspect
 import json
 import os
-import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from ipaddress import ip_address
@@ -39,7 +37,7 @@ from shared.upstream.connections import (
     header,
 )
 from tests.conftest import nothing_left_in_flight
-from tests.wire import Peer, Script, Wire, speaking
+from tests.wire import Peer, Script, Wire, full_listener, scripted_upstream
 from tools.ports import free
 
 ROOT = Path(__file__).parents[2]
@@ -61,23 +59,23 @@ def target(wire: Wire, scheme: str = "http") -> Target:
     return Target(URL(f"{scheme}://127.0.0.1:{wire.port}/"), {})
 
 
-async def ask(connections: Connections, wire: Wire, content: bytes = b"{}") -> bytes:
+async def call(connections: Connections, wire: Wire, content: bytes = b"{}") -> bytes:
     response = await connections.send(target(wire), b"", Body(content))
     return await response.read_all()
 
 
-async def answers(peer: Peer) -> None:
+async def respond(peer: Peer) -> None:
     while await peer.request():
-        await peer.say(SHORT)
+        await peer.send(SHORT)
 
 
-async def is_silent(peer: Peer) -> None:
+async def stay_silent(peer: Peer) -> None:
     await peer.request()
-    await peer.left()
+    await peer.until_closed()
 
 
-async def test_a_request_is_these_bytes(connections: Connections) -> None:
-    async with speaking(answers) as wire:
+async def test_a_request_has_exactly_these_bytes(connections: Connections) -> None:
+    async with scripted_upstream(respond) as wire:
         url = URL(f"http://127.0.0.1:{wire.port}/a b/\u00e9?api-version=1&x=%2B")
         target = Target(url, {b"accept": b"*/*"})
         response = await connections.send(target, header(b"api-key", b"k"), Body(b'{"a":1}'))
@@ -96,100 +94,100 @@ def test_a_header_cannot_inject_another(value: bytes) -> None:
 
 
 @pytest.mark.parametrize("url", ["ftp://example.org/", "/relative", "file:///etc/passwd", "http:///x"])
-async def test_an_address_that_is_not_http_fails(url: str) -> None:
+async def test_an_address_that_is_not_http_is_refused(url: str) -> None:
     with pytest.raises(ConnectionFailed):
         Target(URL(url), {})
 
 
-# ---- kept connections
+# ---- reuse of connections
 
 
 async def test_a_connection_is_kept_for_the_next_request(connections: Connections) -> None:
-    async with speaking(answers) as wire:
-        assert [await ask(connections, wire) for _ in range(5)] == [b"ab"] * 5
+    async with scripted_upstream(respond) as wire:
+        assert [await call(connections, wire) for _ in range(5)] == [b"ab"] * 5
         assert wire.connections == 1
 
 
 async def test_concurrent_calls_use_separate_connections(connections: Connections) -> None:
-    async def after_all(peer: Peer) -> None:
+    async def respond_to_all_at_once(peer: Peer) -> None:
         while await peer.request():
             await wire.until(lambda wire: len(wire.bodies) >= 20)
-            await peer.say(SHORT)
+            await peer.send(SHORT)
 
-    async with speaking(after_all) as wire:
-        assert set(await asyncio.gather(*(ask(connections, wire) for _ in range(20)))) == {b"ab"}
+    async with scripted_upstream(respond_to_all_at_once) as wire:
+        assert set(await asyncio.gather(*(call(connections, wire) for _ in range(20)))) == {b"ab"}
         assert wire.connections == 20
 
 
-async def test_a_connection_that_was_idle_for_long_is_not_used() -> None:
+async def test_a_connection_is_not_reused_after_a_long_idle_time() -> None:
     connections = Connections(connect_seconds=5, keep_alive_seconds=0.05)
-    async with speaking(answers) as wire:
-        await ask(connections, wire)
+    async with scripted_upstream(respond) as wire:
+        await call(connections, wire)
         await asyncio.sleep(0.1)
-        await ask(connections, wire)
+        await call(connections, wire)
         assert wire.connections == 2
     await connections.close()
 
 
 async def test_an_idle_connection_that_was_closed_is_replaced(connections: Connections) -> None:
-    async def once(peer: Peer) -> None:
+    async def respond_once(peer: Peer) -> None:
         await peer.request()
-        await peer.say(SHORT)
+        await peer.send(SHORT)
 
-    async with speaking(once) as wire:
+    async with scripted_upstream(respond_once) as wire:
         for count in range(1, 4):
-            assert await ask(connections, wire) == b"ab"
+            assert await call(connections, wire) == b"ab"
             await wire.all_closed()
-            await asyncio.sleep(0.05)  # for it to be noticed
+            await asyncio.sleep(0.05)  # the client notices it
             assert (wire.connections, len(wire.bodies)) == (count, count)
 
 
-@pytest.mark.parametrize("unasked", [SHORT, b"HTTP/1.1 408 Too slow\r\ncontent-length: 0\r\n\r\n", b"?"])
-async def test_data_that_comes_before_a_request_is_not_taken_as_its_response(
-    connections: Connections, unasked: bytes
+@pytest.mark.parametrize("unexpected", [SHORT, b"HTTP/1.1 408 Too slow\r\ncontent-length: 0\r\n\r\n", b"?"])
+async def test_data_that_arrives_before_a_request_is_not_used_as_its_response(
+    connections: Connections, unexpected: bytes
 ) -> None:
-    idle, spoilt = asyncio.Event(), asyncio.Event()
+    idle, sent = asyncio.Event(), asyncio.Event()
 
-    async def goes_on(peer: Peer) -> None:
+    async def respond_and_send_more(peer: Peer) -> None:
         await peer.request()
-        await peer.say(OK + b"content-length: 1\r\n\r\n%d" % len(wire.bodies))
+        await peer.send(OK + b"content-length: 1\r\n\r\n%d" % len(wire.bodies))
         if wire.connections == 1:
             await idle.wait()
-            await peer.say(unasked)
-            spoilt.set()
-        await peer.left()
+            await peer.send(unexpected)
+            sent.set()
+        await peer.until_closed()
 
-    async with speaking(goes_on) as wire:
-        assert await ask(connections, wire) == b"1"
+    async with scripted_upstream(respond_and_send_more) as wire:
+        assert await call(connections, wire) == b"1"
         idle.set()
-        await spoilt.wait()
-        await asyncio.sleep(0.05)  # for it to arrive
-        assert await ask(connections, wire) == b"2"
+        await sent.wait()
+        await asyncio.sleep(0.05)  # it arrives
+        assert await call(connections, wire) == b"2"
         assert wire.connections == 2
 
 
-async def test_a_second_response_is_not_taken_for_the_next_request(connections: Connections) -> None:
-    async def answers_twice(peer: Peer) -> None:
+async def test_a_second_response_is_not_used_for_the_next_request(connections: Connections) -> None:
+    async def respond_twice(peer: Peer) -> None:
         await peer.request()
-        await peer.say(SHORT + OK + b"content-length: 3\r\n\r\nbad")
-        await peer.left()
+        await peer.send(SHORT + OK + b"content-length: 3\r\n\r\nbad")
+        await peer.until_closed()
 
-    async with speaking(answers_twice) as wire:
-        assert [await ask(connections, wire) for _ in range(3)] == [b"ab"] * 3
+    async with scripted_upstream(respond_twice) as wire:
+        assert [await call(connections, wire) for _ in range(3)] == [b"ab"] * 3
         assert wire.connections == 3
 
 
 @pytest.mark.parametrize("reset", [False, True])
 async def test_a_request_is_never_repeated(connections: Connections, reset: bool) -> None:
-    async def hangs_up_at_the_second(peer: Peer) -> None:
+    async def close_at_the_second(peer: Peer) -> None:
         await peer.request()
-        await peer.say(SHORT)
+        await peer.send(SHORT)
         await peer.request()
         if reset:
             peer.reset()
 
-    async with speaking(hangs_up_at_the_second) as wire:
-        await ask(connections, wire, b"1")
+    async with scripted_upstream(close_at_the_second) as wire:
+        await call(connections, wire, b"1")
         body = Body(b"2")
         with pytest.raises(ConnectionFailed):
             await connections.send(target(wire), b"", body)
@@ -197,7 +195,7 @@ async def test_a_request_is_never_repeated(connections: Connections, reset: bool
         assert body.is_sent
 
 
-# ---- connections that cannot be had
+# ---- connections that fail
 
 
 async def test_a_refused_connection_fails_and_sends_nothing(connections: Connections) -> None:
@@ -214,23 +212,6 @@ async def test_an_unknown_host_fails_and_sends_nothing(connections: Connections)
     assert not body.is_sent
 
 
-@contextmanager
-def full_listener() -> Iterator[int]:
-    """A port whose queue is full: the system leaves further connections without an answer."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        port = listener.getsockname()[1]
-        waiting = [socket.socket() for _ in range(4)]
-        for one in waiting:
-            one.setblocking(False)
-            with suppress(BlockingIOError):
-                one.connect(("127.0.0.1", port))
-        try:
-            yield port
-        finally:
-            for one in waiting:
-                one.close()
-
-
 async def test_a_connection_that_takes_too_long_fails_and_sends_nothing() -> None:
     connections, body = Connections(connect_seconds=0.2, keep_alive_seconds=50), Body(b"{}")
     with full_listener() as port, pytest.raises(ConnectionFailed, match="no connection"):
@@ -242,7 +223,7 @@ async def test_a_connection_that_takes_too_long_fails_and_sends_nothing() -> Non
 
 async def test_a_tls_handshake_that_takes_too_long_fails_and_sends_nothing() -> None:
     connections, body = Connections(connect_seconds=0.2, keep_alive_seconds=50), Body(b"{}")
-    async with speaking(Peer.left) as wire:
+    async with scripted_upstream(Peer.until_closed) as wire:
         with pytest.raises(ConnectionFailed, match="no connection"):
             async with asyncio.timeout(20):
                 await connections.send(target(wire, "https"), b"", body)
@@ -251,34 +232,34 @@ async def test_a_tls_handshake_that_takes_too_long_fails_and_sends_nothing() -> 
     await connections.close()
 
 
-# ---- as much as the other side takes
+# ---- flow control
 
 
-async def test_a_response_that_is_not_read_stops_the_upstream(connections: Connections) -> None:
-    said = 0
+async def test_the_upstream_waits_while_its_response_is_not_read(connections: Connections) -> None:
+    sent_pieces = 0
 
-    async def floods(peer: Peer) -> None:
-        nonlocal said
+    async def flood(peer: Peer) -> None:
+        nonlocal sent_pieces
         await peer.request()
-        await peer.say(ENDLESS)
+        await peer.send(ENDLESS)
         for _ in range(PIECES):
-            await peer.say(PIECE)
-            said += 1
-        await peer.say(b"0\r\n\r\n")
-        await peer.left()
+            await peer.send(PIECE)
+            sent_pieces += 1
+        await peer.send(b"0\r\n\r\n")
+        await peer.until_closed()
 
-    async with speaking(floods) as wire:
+    async with scripted_upstream(flood) as wire:
         response = await connections.send(target(wire), b"", Body(b"{}"))
         await response.read()
         before = -1
-        while before != said:
-            before = said
+        while before != sent_pieces:
+            before = sent_pieces
             await asyncio.sleep(0.2)
-        assert said < PIECES / 2
+        assert sent_pieces < PIECES / 2
         size = 0
         while data := await response.read():
             size += len(data)
-        assert said == PIECES
+        assert sent_pieces == PIECES
         assert size > (PIECES - 100) * 0x10000
         response.close()
 
@@ -289,28 +270,28 @@ async def test_a_large_body_waits_for_its_reader_and_does_not_delay_other_calls(
     content = bytes(range(256)) * 0x10000
     reading = asyncio.Event()
 
-    async def slow(peer: Peer) -> None:
+    async def respond_later(peer: Peer) -> None:
         await reading.wait()
-        await answers(peer)
+        await respond(peer)
 
-    async with speaking(slow) as wire, speaking(answers) as other:
-        large = asyncio.create_task(ask(connections, wire, content))
-        assert [await ask(connections, other) for _ in range(50)] == [b"ab"] * 50
+    async with scripted_upstream(respond_later) as wire, scripted_upstream(respond) as other:
+        large = asyncio.create_task(call(connections, wire, content))
+        assert [await call(connections, other) for _ in range(50)] == [b"ab"] * 50
         assert not large.done()
         reading.set()
         assert await large == b"ab"
         assert wire.bodies == [content]
-        assert await ask(connections, wire) == b"ab"
+        assert await call(connections, wire) == b"ab"
         assert wire.connections == 1
 
 
-async def test_a_response_may_come_before_a_large_body_is_sent(connections: Connections) -> None:
-    async def refuses(peer: Peer) -> None:
-        await peer.say(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno")
+async def test_a_response_can_arrive_before_a_large_body_is_sent(connections: Connections) -> None:
+    async def refuse(peer: Peer) -> None:
+        await peer.send(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno")
         await released.wait()
 
     released = asyncio.Event()
-    async with speaking(refuses) as wire:
+    async with scripted_upstream(refuse) as wire:
         body = Body(b"x" * 32 * 1024 * 1024)
         async with nothing_left_in_flight():
             response = await connections.send(target(wire), b"", body)
@@ -320,10 +301,10 @@ async def test_a_response_may_come_before_a_large_body_is_sent(connections: Conn
             await wire.all_closed()
 
 
-# ---- ends
+# ---- cancelled and closed calls
 
 
-async def reading(connections: Connections, wire: Wire) -> None:
+async def read_all(connections: Connections, wire: Wire) -> None:
     response = await connections.send(target(wire), b"", Body(b"{}"))
     try:
         while await response.read():
@@ -332,84 +313,86 @@ async def reading(connections: Connections, wire: Wire) -> None:
         response.close()
 
 
-async def begins(peer: Peer) -> None:
+async def begin_response(peer: Peer) -> None:
     await peer.request()
-    await peer.say(ENDLESS + PIECE)
-    await peer.left()
+    await peer.send(ENDLESS + PIECE)
+    await peer.until_closed()
 
 
-@pytest.mark.parametrize("script", [is_silent, begins], ids=["before its answer", "within its answer"])
+@pytest.mark.parametrize(
+    "script", [stay_silent, begin_response], ids=["before-the-response", "during-the-response"]
+)
 async def test_a_cancelled_call_closes_its_connection(connections: Connections, script: Script) -> None:
-    async with nothing_left_in_flight(), speaking(script) as wire:
-        call = asyncio.create_task(reading(connections, wire))
+    async with nothing_left_in_flight(), scripted_upstream(script) as wire:
+        task = asyncio.create_task(read_all(connections, wire))
         await wire.until(lambda wire: wire.bodies)
         await asyncio.sleep(0.05)
-        call.cancel()
+        task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await call
+            await task
         await wire.all_closed()
 
 
-async def kept(connections: Connections, wire: Wire, count: int) -> None:
-    """Opens so many connections, which stay open for the next requests."""
+async def open_connections(connections: Connections, wire: Wire, count: int) -> None:
+    """Open this number of connections. They stay open for the next requests."""
     sending = (connections.send(target(wire), b"", Body(b"first")) for _ in range(count))
     responses = await asyncio.gather(*sending)
     for response in responses:
         await response.read_all()
 
 
-async def test_requests_of_one_turn_of_the_loop_are_written_together_after_it(
+async def test_requests_from_one_turn_of_the_loop_are_written_together_after_it(
     connections: Connections,
 ) -> None:
-    async with speaking(answers) as wire:
-        await kept(connections, wire, 2)
+    async with scripted_upstream(respond) as wire:
+        await open_connections(connections, wire, 2)
         bodies = [Body(b"{}"), Body(b"{}")]
-        calls = [asyncio.create_task(connections.send(target(wire), b"", body)) for body in bodies]
-        await asyncio.sleep(0)  # both calls wait for their answers now
+        tasks = [asyncio.create_task(connections.send(target(wire), b"", body)) for body in bodies]
+        await asyncio.sleep(0)  # both calls wait for their responses now
         assert [body.is_sent for body in bodies] == [False, False]
         await asyncio.sleep(0)
         assert [body.is_sent for body in bodies] == [True, True]
-        for call in calls:
-            assert await (await call).read_all() == b"ab"
+        for task in tasks:
+            assert await (await task).read_all() == b"ab"
         assert wire.connections == 2
 
 
 async def test_only_a_limited_number_of_requests_is_written_together(connections: Connections) -> None:
-    async with speaking(answers) as wire:
-        await kept(connections, wire, MOST_TOGETHER + 1)
+    async with scripted_upstream(respond) as wire:
+        await open_connections(connections, wire, MOST_TOGETHER + 1)
         bodies = [Body(b"{}") for _ in range(MOST_TOGETHER + 1)]
-        calls = [asyncio.create_task(connections.send(target(wire), b"", body)) for body in bodies]
+        tasks = [asyncio.create_task(connections.send(target(wire), b"", body)) for body in bodies]
         await asyncio.sleep(0)
         assert [body.is_sent for body in bodies] == [True] * MOST_TOGETHER + [False]
         await asyncio.sleep(0)
         assert bodies[-1].is_sent
-        for call in calls:
-            assert await (await call).read_all() == b"ab"
+        for task in tasks:
+            assert await (await task).read_all() == b"ab"
         assert wire.connections == len(bodies)
 
 
 async def test_an_urgent_request_is_written_at_once(connections: Connections) -> None:
-    async with speaking(answers) as wire:
-        await kept(connections, wire, 2)
+    async with scripted_upstream(respond) as wire:
+        await open_connections(connections, wire, 2)
         body = Body(b"{}", is_urgent=True)
-        call = asyncio.create_task(connections.send(target(wire), b"", body))
+        task = asyncio.create_task(connections.send(target(wire), b"", body))
         await asyncio.sleep(0)
         assert body.is_sent
-        assert await (await call).read_all() == b"ab"
+        assert await (await task).read_all() == b"ab"
 
 
 @pytest.mark.parametrize("content", [b"second", b"x" * (AT_ONCE_BYTES + 1)], ids=["short", "long"])
 async def test_a_call_whose_connection_is_closed_before_it_writes_has_sent_nothing(
     connections: Connections, content: bytes
 ) -> None:
-    async with nothing_left_in_flight(), speaking(answers) as wire:
-        await kept(connections, wire, 2)
+    async with nothing_left_in_flight(), scripted_upstream(respond) as wire:
+        await open_connections(connections, wire, 2)
         body = Body(content)
-        call = asyncio.create_task(connections.send(target(wire), b"", body))
+        task = asyncio.create_task(connections.send(target(wire), b"", body))
         await asyncio.sleep(0)
         await connections.close()
         with pytest.raises(ConnectionFailed):
-            await call
+            await task
         assert not body.is_sent
         await wire.all_closed()
         assert wire.bodies == [b"first", b"first"]
@@ -418,13 +401,13 @@ async def test_a_call_whose_connection_is_closed_before_it_writes_has_sent_nothi
 async def test_a_call_that_is_cancelled_while_it_connects_closes_its_connection(
     connections: Connections,
 ) -> None:
-    async with nothing_left_in_flight(), speaking(Peer.left) as wire:
+    async with nothing_left_in_flight(), scripted_upstream(Peer.until_closed) as wire:
         body = Body(b"{}")
-        call = asyncio.create_task(connections.send(target(wire, "https"), b"", body))
+        task = asyncio.create_task(connections.send(target(wire, "https"), b"", body))
         await wire.until(lambda wire: wire.connections)
-        call.cancel()
+        task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await call
+            await task
         await wire.all_closed()
         assert not body.is_sent
 
@@ -432,20 +415,20 @@ async def test_a_call_that_is_cancelled_while_it_connects_closes_its_connection(
 async def test_a_call_that_is_cancelled_while_it_writes_closes_its_connection(
     connections: Connections,
 ) -> None:
-    async def takes_little(peer: Peer) -> None:
+    async def read_one_byte(peer: Peer) -> None:
         await peer.reader.readexactly(1)
-        begun.set()
+        started.set()
         await released.wait()
 
-    begun, released = asyncio.Event(), asyncio.Event()
-    async with nothing_left_in_flight(), speaking(takes_little) as wire:
+    started, released = asyncio.Event(), asyncio.Event()
+    async with nothing_left_in_flight(), scripted_upstream(read_one_byte) as wire:
         body = Body(b"x" * 32 * 1024 * 1024)
-        call = asyncio.create_task(connections.send(target(wire), b"", body))
-        await begun.wait()
+        task = asyncio.create_task(connections.send(target(wire), b"", body))
+        await started.wait()
         assert body.is_sent
-        call.cancel()
+        task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await call
+            await task
         released.set()
         await wire.all_closed()
 
@@ -455,7 +438,7 @@ async def test_closing_a_response_ends_its_reader(connections: Connections) -> N
         while await response.read():
             pass
 
-    async with speaking(begins) as wire:
+    async with scripted_upstream(begin_response) as wire:
         response = await connections.send(target(wire), b"", Body(b"{}"))
         reader = asyncio.create_task(read_on(response))
         await asyncio.sleep(0.05)
@@ -468,31 +451,39 @@ async def test_closing_a_response_ends_its_reader(connections: Connections) -> N
 
 
 async def test_closing_the_connections_ends_running_calls(connections: Connections) -> None:
-    async with speaking(begins) as wire:
-        call = asyncio.create_task(reading(connections, wire))
+    async with scripted_upstream(begin_response) as wire:
+        task = asyncio.create_task(read_all(connections, wire))
         await wire.until(lambda wire: wire.bodies)
         await asyncio.sleep(0.05)
         await connections.close()
         with pytest.raises(ConnectionFailed):
-            await call
+            await task
         await wire.all_closed()
 
 
-# ---- TLS, as the platform's own certificates secure it
+# ---- TLS
 
 
 def usage(is_authority: bool) -> x509.KeyUsage:
-    signs = {"digital_signature": True, "key_cert_sign": is_authority, "crl_sign": is_authority}
-    others = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
-    return x509.KeyUsage(**signs, **dict.fromkeys((*others, "encipher_only", "decipher_only"), False))
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=is_authority,
+        crl_sign=is_authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
-    """An authority of its own, and a server's context with a certificate of it for `name`."""
+    """The file of a new authority, and the TLS context of a server with its certificate for `name`."""
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
     names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in ("authority", "server")]
     alternative = x509.IPAddress(ip_address(name)) if name[0].isdigit() else x509.DNSName(name)
-    made = []
+    certificates = []
     for is_authority, subject, key in ((True, names[0], keys[0]), (False, names[1], keys[1])):
         builder = (
             x509.CertificateBuilder()
@@ -512,29 +503,29 @@ def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
             extensions.append(x509.SubjectAlternativeName([alternative]))
         for extension in [*extensions, usage(is_authority)]:
             builder = builder.add_extension(extension, critical=isinstance(extension, x509.KeyUsage))
-        made.append(builder.sign(keys[0], hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        certificates.append(builder.sign(keys[0], hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     authority, chain = folder / "authority.pem", folder / "server.pem"
-    authority.write_bytes(made[0])
+    authority.write_bytes(certificates[0])
     private = keys[1].private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    chain.write_bytes(private + made[1])
+    chain.write_bytes(private + certificates[1])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain)
     return authority, context
 
 
-ASKER = """
+CALLER = """
 import asyncio, json, sys
 from yarl import URL
-from shared.upstream.connections import ConnectionFailed, Connections, Target
-from shared.upstream.connections import Body
+from shared.upstream.connections import Body, ConnectionFailed, Connections, Target
 
 async def main(url):
     connections, bodies = Connections(5, 50), [Body(b"1"), Body(b"x" * 3_000_000)]
     try:
-        answers = [await connections.send(Target(URL(url), {}), b"", body) for body in bodies]
-        result = [answer.status for answer in answers] + [(await answer.read_all()).decode() for answer in answers]
+        responses = [await connections.send(Target(URL(url), {}), b"", body) for body in bodies]
+        result = [response.status for response in responses]
+        result += [(await response.read_all()).decode() for response in responses]
     except ConnectionFailed as error:
         result = str(error)
     await connections.close()
@@ -545,19 +536,19 @@ asyncio.run(main(sys.argv[1]))
 
 
 async def call_over_tls(url: str, authority: Path | None) -> object:
-    """By a process of its own: it reads the trusted authorities when it starts, as the app does."""
+    """Call from a new process, because the trusted authorities are read when a process starts."""
     env = {name: value for name, value in os.environ.items() if name != "SSL_CERT_FILE"}
     env |= {"SSL_CERT_FILE": str(authority)} if authority else {}
-    command = [sys.executable, "-c", ASKER, url]
-    ran = await asyncio.to_thread(
+    command = [sys.executable, "-c", CALLER, url]
+    result = await asyncio.to_thread(
         subprocess.run, command, cwd=ROOT, env=env, capture_output=True, text=True, check=True
     )
-    return json.loads(ran.stdout)
+    return json.loads(result.stdout)
 
 
 async def test_a_trusted_server_is_called_over_tls(tmp_path: Path) -> None:
     authority, context = certificate(tmp_path, "127.0.0.1")
-    async with speaking(answers, context) as wire:
+    async with scripted_upstream(respond, context) as wire:
         result = await call_over_tls(f"https://127.0.0.1:{wire.port}/", authority)
     assert result == [[200, 200, "ab", "ab"], [True, True]]
     assert wire.bodies == [b"1", b"x" * 3_000_000]
@@ -565,7 +556,7 @@ async def test_a_trusted_server_is_called_over_tls(tmp_path: Path) -> None:
 
 async def test_a_server_with_another_name_gets_nothing(tmp_path: Path) -> None:
     authority, context = certificate(tmp_path, "elsewhere.example")
-    async with speaking(answers, context) as wire:
+    async with scripted_upstream(respond, context) as wire:
         result = await call_over_tls(f"https://127.0.0.1:{wire.port}/", authority)
     assert result == ["no connection: ClientConnectorCertificateError", [False, False]]
     assert wire.bodies == []
@@ -573,20 +564,20 @@ async def test_a_server_with_another_name_gets_nothing(tmp_path: Path) -> None:
 
 async def test_a_server_with_an_untrusted_certificate_gets_nothing(tmp_path: Path) -> None:
     _, context = certificate(tmp_path, "127.0.0.1")
-    async with speaking(answers, context) as wire:
+    async with scripted_upstream(respond, context) as wire:
         result = await call_over_tls(f"https://127.0.0.1:{wire.port}/", None)
     assert result == ["no connection: ClientConnectorCertificateError", [False, False]]
     assert wire.bodies == []
 
 
-# ---- what is used of aiohttp beyond its documentation
+# ---- undocumented parts of aiohttp
 
 
 def test_the_installed_aiohttp_is_the_version_that_was_reviewed() -> None:
-    read = "3.14.5"
-    assert version("aiohttp") == read, (
-        "shared/upstream/connections.py stands on parts of aiohttp that it may change without notice. Read the changes of "
-        "client_proto.py, connector.py, streams.py and http_writer.py, run the tests of connections, then set this."
+    reviewed = "3.14.5"
+    assert version("aiohttp") == reviewed, (
+        "shared/upstream/connections.py uses undocumented parts of aiohttp. Review the changes of client_proto.py, "
+        "connector.py, streams.py and http_writer.py, run the tests of connections, then set the new version here."
     )
 
 
@@ -597,8 +588,8 @@ def test_the_parts_of_aiohttp_that_we_use_exist() -> None:
         "traces",
         "timeout",
     ]
-    wanted = {"read_until_eof", "auto_decompress"}
-    assert wanted <= set(inspect.signature(ResponseHandler.set_response_params).parameters)
+    used = {"read_until_eof", "auto_decompress"}
+    assert used <= set(inspect.signature(ResponseHandler.set_response_params).parameters)
     assert inspect.iscoroutinefunction(ResponseHandler.read)
     for owner, names in {
         ResponseHandler: ("should_close", "closed", "is_connected"),

@@ -1,18 +1,18 @@
-"""The same bytes, read by ours and by aiohttp's own client: both must make the same of them."""
+"""Responses of all forms: our connections must read them as the client of aiohttp does."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import NamedTuple, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import NamedTuple
 
 import aiohttp
 import pytest
 from yarl import URL
 
 from shared.upstream.connections import Body, ConnectionFailed, Connections, Target
-from tests.wire import Peer, speaking
+from tests.wire import Peer, scripted_upstream
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
@@ -20,11 +20,11 @@ JSON = OK + b'content-type: application/json\r\ncontent-length: 11\r\n\r\n{"a":"
 
 
 class Case(NamedTuple):
-    answer: bytes
+    data: bytes
     closes: bool = False
-    """The upstream hangs up after it."""
-    hangs_theirs: bool = False
-    """Where it comes byte by byte, aiohttp's client waits for ever (in 3.14.5)."""
+    """The upstream closes the connection after the data."""
+    aiohttp_hangs: bool = False
+    """If the data arrives byte by byte, the client of aiohttp 3.14.5 waits forever."""
 
 
 CASES = {
@@ -32,32 +32,32 @@ CASES = {
     "chunks": Case(CHUNKED + b"3\r\nabc\r\n4;ext=1\r\ndefg\r\n0\r\n\r\n"),
     "chunks with a trailer": Case(CHUNKED + b"3\r\nabc\r\n0\r\nx-after: 1\r\n\r\n"),
     "until the close": Case(OK + b"\r\nall that comes", closes=True),
-    "until the close, nothing": Case(OK + b"\r\n", closes=True),
+    "until the close, empty": Case(OK + b"\r\n", closes=True),
     "connection: close": Case(OK + b"connection: close\r\ncontent-length: 2\r\n\r\nab", closes=True),
     "connection: close, left open": Case(OK + b"connection: close\r\ncontent-length: 2\r\n\r\nab"),
     "HTTP/1.0": Case(b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nab"),
-    "HTTP/1.0, kept": Case(b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nab"),
+    "HTTP/1.0, kept open": Case(b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nab"),
     "no content": Case(b"HTTP/1.1 204 No Content\r\n\r\n"),
     "not modified": Case(b"HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n"),
     "an empty body": Case(OK + b"content-length: 0\r\n\r\n"),
-    "100 before the answer": Case(b"HTTP/1.1 100 Continue\r\n\r\n" + JSON),
-    "102 and 103 before the answer": Case(
+    "100 before the response": Case(b"HTTP/1.1 100 Continue\r\n\r\n" + JSON),
+    "102 and 103 before the response": Case(
         b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + JSON
     ),
     "101": Case(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: other\r\nconnection: upgrade\r\n\r\n"),
     "a redirect": Case(b"HTTP/1.1 307 Go\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"),
     "a status without a reason": Case(b"HTTP/1.1 200\r\ncontent-length: 1\r\n\r\na"),
-    "a status of its own": Case(b"HTTP/1.1 799 Odd\r\ncontent-length: 1\r\n\r\na"),
+    "an unknown status": Case(b"HTTP/1.1 799 Odd\r\ncontent-length: 1\r\n\r\na"),
     "a header twice": Case(OK + b"x-a: 1\r\nx-a: 2\r\ncontent-length: 1\r\n\r\na"),
     "a header over two lines": Case(OK + b"x-a: 1\r\n  2\r\ncontent-length: 1\r\n\r\na"),
-    "a header with nothing in it": Case(OK + b"x-a:\r\ncontent-length: 1\r\n\r\na"),
+    "an empty header": Case(OK + b"x-a:\r\ncontent-length: 1\r\n\r\na"),
     "a header beyond ASCII": Case(OK + b"x-a: caf\xc3\xa9 \xff\r\ncontent-length: 1\r\n\r\na"),
     "a header without a colon": Case(OK + b"x-a\r\ncontent-length: 1\r\n\r\na", closes=True),
     "lines that end in LF": Case(b"HTTP/1.1 200 OK\ncontent-length: 1\n\na", closes=True),
     "compressed": Case(OK + b"content-encoding: gzip\r\ncontent-length: 4\r\n\r\n\x1f\x8b\x08\x00"),
     "128 headers": Case(OK + b"x-a: 1\r\n" * 127 + b"content-length: 1\r\n\r\na"),
     "200 headers": Case(OK + b"x-a: 1\r\n" * 199 + b"content-length: 1\r\n\r\na", closes=True),
-    "headers without end": Case(OK + b"x-a: 1\r\n" * 5000, closes=True),
+    "too many headers": Case(OK + b"x-a: 1\r\n" * 5000, closes=True),
     "a header of 10 kB": Case(OK + b"x-a: " + b"a" * 10_000 + b"\r\n\r\n", closes=True),
     "a name of 10 kB": Case(OK + b"a" * 10_000 + b": 1\r\n\r\n", closes=True),
     "a status line of 10 kB": Case(b"HTTP/1.1 200 " + b"a" * 10_000 + b"\r\n\r\n", closes=True),
@@ -65,12 +65,12 @@ CASES = {
     "a length and chunks": Case(
         OK + b"content-length: 1\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", closes=True
     ),
-    "a length that is none": Case(OK + b"content-length: -1\r\n\r\na", closes=True),
-    "a chunk's size that is none": Case(CHUNKED + b"zz\r\nabc\r\n0\r\n\r\n", closes=True),
+    "an invalid length": Case(OK + b"content-length: -1\r\n\r\na", closes=True),
+    "an invalid chunk size": Case(CHUNKED + b"zz\r\nabc\r\n0\r\n\r\n", closes=True),
     "a bad chunk after a good one": Case(
-        CHUNKED + b"3\r\nabc\r\nzz\r\nabc\r\n0\r\n\r\n", closes=True, hangs_theirs=True
+        CHUNKED + b"3\r\nabc\r\nzz\r\nabc\r\n0\r\n\r\n", closes=True, aiohttp_hangs=True
     ),
-    "a chunk longer than it says": Case(CHUNKED + b"1\r\nabc\r\n0\r\n\r\n", closes=True, hangs_theirs=True),
+    "a chunk longer than its size": Case(CHUNKED + b"1\r\nabc\r\n0\r\n\r\n", closes=True, aiohttp_hangs=True),
     "cut in the status": Case(b"HTTP/1.", closes=True),
     "cut in the head": Case(OK + b"content-le", closes=True),
     "cut in the body": Case(OK + b"content-length: 9\r\n\r\nabc", closes=True),
@@ -79,40 +79,37 @@ CASES = {
     "cut before the last CRLF": Case(CHUNKED + b"3\r\nabc\r\n0\r\n", closes=True),
     "only 100": Case(b"HTTP/1.1 100 Continue\r\n\r\n", closes=True),
     "nothing": Case(b"", closes=True),
-    "no HTTP": Case(b"SSH-2.0-OpenSSH_9.6\r\n", closes=True),
+    "another protocol": Case(b"SSH-2.0-OpenSSH_9.6\r\n", closes=True),
     "zeros": Case(b"\x00" * 100, closes=True),
-    "an alert of TLS": Case(b"\x15\x03\x01\x00\x02\x02\x46", closes=True),
+    "a TLS alert": Case(b"\x15\x03\x01\x00\x02\x02\x46", closes=True),
     "HTTP/2": Case(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00", closes=True),
     "HTTP/3.7": Case(b"HTTP/3.7 200 OK\r\ncontent-length: 1\r\n\r\na", closes=True),
     "a request": Case(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", closes=True),
-    "more than its length": Case(OK + b"content-length: 1\r\n\r\nabc"),
-    "two answers": Case(JSON + JSON),
+    "a body longer than its length": Case(OK + b"content-length: 1\r\n\r\nabc"),
+    "two responses": Case(JSON + JSON),
 }
 
 
 class Outcome(NamedTuple):
-    """What a client made of it; no status where the call failed."""
+    """How a client read the response. The status is None if the call failed."""
 
     status: int | None
     headers: list[tuple[str, str]]
     body: bytes | None
-    """None where it was cut."""
+    """None if it was cut."""
     connections: int
     """After a second request."""
 
 
-class Client(Protocol):
-    async def ask(self) -> tuple[int | None, list[tuple[str, str]], bytes | None]: ...
+Read = tuple[int | None, list[tuple[str, str]], bytes | None]
+Call = Callable[[], Awaitable[Read]]
 
 
-class Ours:
-    def __init__(self, connections: Connections, url: URL) -> None:
-        self._connections = connections
-        self._target = Target(url, {})
-
-    async def ask(self) -> tuple[int | None, list[tuple[str, str]], bytes | None]:
+@asynccontextmanager
+async def our_client(url: URL) -> AsyncIterator[Call]:
+    async def call() -> Read:
         try:
-            response = await self._connections.send(self._target, b"", Body(b"{}"))
+            response = await connections.send(Target(url, {}), b"", Body(b"{}"))
         except ConnectionFailed:
             return None, [], None
         try:
@@ -122,15 +119,18 @@ class Ours:
         finally:
             response.close()
 
+    connections = Connections(connect_seconds=5, keep_alive_seconds=50)
+    try:
+        yield call
+    finally:
+        await connections.close()
 
-class Theirs:
-    def __init__(self, session: aiohttp.ClientSession, url: URL) -> None:
-        self._session = session
-        self._url = url
 
-    async def ask(self) -> tuple[int | None, list[tuple[str, str]], bytes | None]:
+@asynccontextmanager
+async def aiohttp_client(url: URL) -> AsyncIterator[Call]:
+    async def call() -> Read:
         try:
-            response = await self._session.post(self._url, data=b"{}", allow_redirects=False)
+            response = await session.post(url, data=b"{}", allow_redirects=False)
         except (aiohttp.ClientError, OSError):
             return None, [], None
         try:
@@ -140,50 +140,42 @@ class Theirs:
         finally:
             response.close()
 
-
-@asynccontextmanager
-async def ours(url: URL) -> AsyncIterator[Client]:
-    connections = Connections(connect_seconds=5, keep_alive_seconds=50)
-    try:
-        yield Ours(connections, url)
-    finally:
-        await connections.close()
-
-
-@asynccontextmanager
-async def theirs(url: URL) -> AsyncIterator[Client]:
     async with aiohttp.ClientSession(auto_decompress=False) as session:
-        yield Theirs(session, url)
+        yield call
 
 
-async def outcome(of: type[Ours] | type[Theirs], case: Case, *, slowly: bool) -> Outcome:
+Client = Callable[[URL], AbstractAsyncContextManager[Call]]
+
+
+async def outcome(client: Client, case: Case, *, slowly: bool) -> Outcome:
     async def script(peer: Peer) -> None:
         while await peer.request():
-            await peer.say(case.answer, slowly=slowly)
+            await peer.send(case.data, slowly=slowly)
             if case.closes:
                 return
 
-    async with speaking(script) as wire, asyncio.timeout(20):
-        url = URL(f"http://127.0.0.1:{wire.port}/")
-        async with ours(url) if of is Ours else theirs(url) as client:
-            first = await client.ask()
-            await client.ask()
+    async with scripted_upstream(script) as wire, asyncio.timeout(20):
+        async with client(URL(f"http://127.0.0.1:{wire.port}/")) as call:
+            first = await call()
+            await call()
         return Outcome(*first, connections=wire.connections)
 
 
 AT_ONCE = [(case, False) for case in CASES.values()]
-SLOWLY = [(case, True) for case in CASES.values() if len(case.answer) < 2000 and not case.hangs_theirs]
+SLOWLY = [(case, True) for case in CASES.values() if len(case.data) < 2000 and not case.aiohttp_hangs]
 
 
-def described(value: object) -> str:
+def name_of(value: object) -> str:
     return next((name for name, case in CASES.items() if case is value), "slowly" if value else "at once")
 
 
-@pytest.mark.parametrize(("case", "slowly"), AT_ONCE + SLOWLY, ids=described)
-async def test_a_response_is_read_as_aiohttps_client_reads_it(case: Case, slowly: bool) -> None:
-    assert await outcome(Ours, case, slowly=slowly) == await outcome(Theirs, case, slowly=slowly)
+@pytest.mark.parametrize(("case", "slowly"), AT_ONCE + SLOWLY, ids=name_of)
+async def test_a_response_is_read_as_by_the_client_of_aiohttp(case: Case, slowly: bool) -> None:
+    assert await outcome(our_client, case, slowly=slowly) == await outcome(
+        aiohttp_client, case, slowly=slowly
+    )
 
 
-@pytest.mark.parametrize("case", [case for case in CASES.values() if case.hangs_theirs], ids=described)
-async def test_a_late_broken_chunk_ends_the_call(case: Case) -> None:
-    assert (await outcome(Ours, case, slowly=True)).body is None
+@pytest.mark.parametrize("case", [case for case in CASES.values() if case.aiohttp_hangs], ids=name_of)
+async def test_an_invalid_chunk_after_a_valid_one_ends_the_call(case: Case) -> None:
+    assert (await outcome(our_client, case, slowly=True)).body is None

@@ -1,4 +1,4 @@
-"""What is noted of a deployment's health: in the background, the latest, not too often, and never in the way."""
+"""The health of deployments is written in the background, with pauses, and only the latest state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WEST = Deployment("gpt-4o", "west", "https://west.example", "gpt-4o")
 
 
 class Store:
-    """As much of the tables as is used."""
+    """The part of the tables that health needs."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, Health]] = []
@@ -47,53 +47,53 @@ def notes(store: Store, pause_seconds: float = 0.05) -> HealthNotes:
 
 async def test_the_status_and_the_end_of_the_cool_down_are_written() -> None:
     store = Store()
-    noted = notes(store)
-    noted.put(EAST, "429", 2.5)
-    noted.put(WEST, "ok", 0)
+    health_notes = notes(store)
+    health_notes.put(EAST, "429", 2.5)
+    health_notes.put(WEST, "ok", 0)
     await store.until(2)
     assert store.rows == [
         ("east", Health(NOW, "429", NOW + timedelta(seconds=2.5))),
         ("west", Health(NOW, "ok", None)),
     ]
-    await noted.close()
+    await health_notes.close()
 
 
-async def test_the_first_and_the_latest_of_many_changes_are_written() -> None:
+async def test_of_many_changes_the_first_and_the_latest_are_written() -> None:
     store = Store()
-    noted = notes(store, 0.3)
-    noted.put(EAST, "429", 1)
+    health_notes = notes(store, 0.3)
+    health_notes.put(EAST, "429", 1)
     await store.until(1)
     for _ in range(100):
-        noted.put(EAST, "500", 1)
-        noted.put(EAST, "ok", 0)
+        health_notes.put(EAST, "500", 1)
+        health_notes.put(EAST, "ok", 0)
     await store.until(2)
     assert [health.status for _, health in store.rows] == ["429", "ok"]
-    await noted.close()
+    await health_notes.close()
 
 
 async def test_a_failed_write_is_dropped_and_the_next_is_written(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = Store()
-    noted = notes(store)
+    health_notes = notes(store)
     store.down = True
-    noted.put(EAST, "429", 1)
+    health_notes.put(EAST, "429", 1)
     await store.called.wait()
     await asyncio.sleep(0)
     store.down = False
-    noted.put(EAST, "ok", 0)
+    health_notes.put(EAST, "ok", 0)
     await store.until(1)
     assert store.rows[0][1].status == "ok"
     assert "deployment east" in caplog.text
-    await noted.close()
+    await health_notes.close()
 
 
 async def test_close_works_while_the_tables_do_not_respond() -> None:
     store = Store()
-    noted = notes(store)
+    health_notes = notes(store)
     store.passing.clear()
-    noted.put(EAST, "429", 1)
+    health_notes.put(EAST, "429", 1)
     await store.called.wait()
     async with asyncio.timeout(5):
-        await noted.close()
+        await health_notes.close()
     assert store.rows == []

@@ -1,4 +1,4 @@
-"""Tokens of the app's own identity, from a credential that counts."""
+"""Tokens of the app's own identity."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.upstream.identity import IdentityTokens
 
 
 class CountingCredential:
-    """As much of an azure-identity credential as is used."""
+    """The part of an azure-identity credential that the app needs. It counts its calls."""
 
     def __init__(self, seconds: float = 3600) -> None:
         self.calls = 0
@@ -53,7 +53,7 @@ async def test_an_expiring_token_is_used_while_the_next_is_fetched() -> None:
     credential.seconds = 3600
     assert await tokens.token() == "token-1"
     async with asyncio.timeout(10):
-        while await tokens.token() == "token-1":  # noqa: ASYNC110 - it is fetched behind our back
+        while await tokens.token() == "token-1":  # noqa: ASYNC110 - it is fetched in the background
             await asyncio.sleep(0)
     assert await tokens.token() == "token-2" and credential.calls == 2
 

@@ -1,4 +1,4 @@
-"""One stream from the upstream to the client: what is sent, how it ends, and that each end is accounted once."""
+"""One stream from the upstream to the client: its pieces, its end, and the one record of its end."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ OFTEN = 0.01
 
 
 class Source:
-    """An upstream that gives `pieces` one by one, and after the last the end; an exception is raised.
+    """An upstream that returns `pieces` one by one and then the end. It raises a piece that is an exception.
 
-    With `silent` it gives no end: it waits until it is closed, then fails as a closed connection does.
+    With `silent` there is no end: it waits until it is closed, and then fails like a closed connection.
     """
 
     def __init__(self, *pieces: bytes | Exception, silent: bool = False) -> None:
@@ -53,27 +53,27 @@ class Source:
 
 
 class Client:
-    """Keeps what it is sent. It can wait for ever, or fail, at the `stops_at`th sending."""
+    """Records the pieces that it gets. After `stops_at` pieces, it raises `error` or waits forever."""
 
     def __init__(self, stops_at: int | None = None, error: Exception | None = None) -> None:
-        self.got: list[bytes] = []
-        self.tried: list[bytes] = []
+        self.pieces: list[bytes] = []
+        self.attempts: list[bytes] = []
         self.stopped = asyncio.Event()
         self._stops_at = stops_at
         self._error = error
 
     async def send(self, piece: bytes) -> None:
-        self.tried.append(piece)
-        if len(self.got) == self._stops_at:
+        self.attempts.append(piece)
+        if len(self.pieces) == self._stops_at:
             self.stopped.set()
             if self._error is not None:
                 raise self._error
             await asyncio.Event().wait()
-        self.got.append(piece)
+        self.pieces.append(piece)
 
 
-class Ended:
-    """The accounting: every call of it."""
+class Record:
+    """Records the end of the stream."""
 
     def __init__(self) -> None:
         self.calls: list[Relayed] = []
@@ -82,7 +82,7 @@ class Ended:
         self.calls.append(relayed)
 
     @property
-    def once(self) -> Relayed:
+    def only(self) -> Relayed:
         (relayed,) = self.calls
         return relayed
 
@@ -100,14 +100,14 @@ def relay(
     return Relay(source, limits, hide_usage=hide, ended=ended)
 
 
-async def pumped(
+async def pump_all(
     source: Source, *, hide: bool = True, idle: float = NEVER, longest: float = NEVER
 ) -> tuple[list[bytes], Relayed]:
-    """What the client got of a whole stream, and what was accounted."""
-    client, ended = Client(), Ended()
-    await relay(source, ended, hide=hide, idle=idle, longest=longest).pump(client.send)
+    """Relay a whole stream. Returns the pieces that the client gets, and the record."""
+    client, record = Client(), Record()
+    await relay(source, record, hide=hide, idle=idle, longest=longest).pump(client.send)
     assert source.closings >= 1
-    return client.got, ended.once
+    return client.pieces, record.only
 
 
 def error_of(event: bytes) -> dict[str, object]:
@@ -117,124 +117,119 @@ def error_of(event: bytes) -> dict[str, object]:
 
 
 async def test_a_whole_stream_is_relayed_without_the_usage_that_the_client_did_not_request() -> None:
-    got, ended = await pumped(Source(HELLO, HELLO, USAGE, DONE))
-    assert got == [HELLO_PLAIN, HELLO_PLAIN, DONE]
-    assert ended == Relayed(Ending.FINISHED, Usage(7, 5), 2)
+    pieces, relayed = await pump_all(Source(HELLO, HELLO, USAGE, DONE))
+    assert pieces == [HELLO_PLAIN, HELLO_PLAIN, DONE]
+    assert relayed == Relayed(Ending.FINISHED, Usage(7, 5), 2)
 
 
 async def test_requested_usage_is_relayed() -> None:
-    got, ended = await pumped(Source(HELLO, USAGE, DONE), hide=False)
-    assert got == [HELLO, USAGE, DONE]
-    assert ended.usage == Usage(7, 5)
+    pieces, relayed = await pump_all(Source(HELLO, USAGE, DONE), hide=False)
+    assert pieces == [HELLO, USAGE, DONE]
+    assert relayed.usage == Usage(7, 5)
 
 
-async def test_pieces_of_events_are_joined() -> None:
+async def test_parts_of_an_event_are_joined() -> None:
     stream = HELLO + USAGE + DONE
-    got, ended = await pumped(Source(*(stream[at : at + 1] for at in range(len(stream)))))
-    assert got == [HELLO_PLAIN, DONE]
-    assert ended == Relayed(Ending.FINISHED, Usage(7, 5), 1)
+    pieces, relayed = await pump_all(Source(*(stream[at : at + 1] for at in range(len(stream)))))
+    assert pieces == [HELLO_PLAIN, DONE]
+    assert relayed == Relayed(Ending.FINISHED, Usage(7, 5), 1)
 
 
 @pytest.mark.parametrize(
     "last", [b"data: [DONE]", b"data: [DONE]\n", b"data: [DONE]\r\r", b"data: [DONE]\r\n\r"]
 )
 async def test_a_last_event_without_its_blank_line_is_relayed(last: bytes) -> None:
-    got, ended = await pumped(Source(HELLO, last))
-    assert got == [HELLO_PLAIN, last]
-    assert ended.ending is Ending.FINISHED
+    pieces, relayed = await pump_all(Source(HELLO, last))
+    assert pieces == [HELLO_PLAIN, last]
+    assert relayed.ending is Ending.FINISHED
 
 
 async def test_data_after_done_is_relayed() -> None:
-    got, ended = await pumped(Source(DONE, b": bye\n\n"))
-    assert got == [DONE, b": bye\n\n"]
-    assert ended.ending is Ending.FINISHED
+    pieces, relayed = await pump_all(Source(DONE, b": bye\n\n"))
+    assert pieces == [DONE, b": bye\n\n"]
+    assert relayed.ending is Ending.FINISHED
 
 
 @pytest.mark.parametrize("end", [[], [ConnectionFailed("cut")]])
-async def test_a_stream_that_stops_before_done_ends_in_one_error_event(end: list[Exception]) -> None:
-    got, ended = await pumped(Source(HELLO, *end))
-    assert got[0] == HELLO_PLAIN
-    assert [error_of(event)["code"] for event in got[1:]] == ["upstream_error"]
-    assert ended == Relayed(Ending.CUT, None, 1)
+async def test_a_stream_that_stops_before_done_ends_with_one_error_event(end: list[Exception]) -> None:
+    pieces, relayed = await pump_all(Source(HELLO, *end))
+    assert pieces[0] == HELLO_PLAIN
+    assert [error_of(event)["code"] for event in pieces[1:]] == ["upstream_error"]
+    assert relayed == Relayed(Ending.CUT, None, 1)
 
 
-async def test_a_broken_stream_is_accounted_for_before_the_error_is_sent() -> None:
-    source, client, ended = Source(HELLO), Client(stops_at=1), Ended()
-    pump = asyncio.create_task(relay(source, ended).pump(client.send))
+async def test_a_cut_stream_is_recorded_before_the_error_is_sent() -> None:
+    source, client, record = Source(HELLO), Client(stops_at=1), Record()
+    pump = asyncio.create_task(relay(source, record).pump(client.send))
     await client.stopped.wait()
-    assert [error_of(event)["code"] for event in client.tried[1:]] == ["upstream_error"]
-    assert ended.once == Relayed(Ending.CUT, None, 1)
+    assert [error_of(event)["code"] for event in client.attempts[1:]] == ["upstream_error"]
+    assert record.only == Relayed(Ending.CUT, None, 1)
     pump.cancel()
     await asyncio.wait([pump])
 
 
-async def test_an_empty_stream_ends_in_one_error_event() -> None:
-    got, ended = await pumped(Source())
-    assert [error_of(event)["code"] for event in got] == ["upstream_error"]
-    assert ended == Relayed(Ending.CUT, None, 0)
+async def test_an_empty_stream_ends_with_one_error_event() -> None:
+    pieces, relayed = await pump_all(Source())
+    assert [error_of(event)["code"] for event in pieces] == ["upstream_error"]
+    assert relayed == Relayed(Ending.CUT, None, 0)
 
 
 async def test_half_an_event_is_not_joined_to_the_error() -> None:
-    got, ended = await pumped(Source(HELLO, HELLO[:30]))
-    events = split(b"".join(got))
+    pieces, relayed = await pump_all(Source(HELLO, HELLO[:30]))
+    events = split(b"".join(pieces))
     assert events[0] == HELLO_PLAIN
     assert [error_of(event)["code"] for event in events[1:]] == ["upstream_error"]
-    assert ended.ending is Ending.CUT
+    assert relayed.ending is Ending.CUT
 
 
-async def test_a_cut_stream_gets_no_done() -> None:
-    got, _ = await pumped(Source(HELLO))
-    assert b"[DONE]" not in b"".join(got)
+async def test_usage_before_the_cut_is_recorded() -> None:
+    _, relayed = await pump_all(Source(HELLO, USAGE))
+    assert relayed == Relayed(Ending.CUT, Usage(7, 5), 1)
 
 
-async def test_usage_before_the_cut_is_accounted_for() -> None:
-    _, ended = await pumped(Source(HELLO, USAGE))
-    assert ended == Relayed(Ending.CUT, Usage(7, 5), 1)
-
-
-async def test_an_endless_event_is_cut_and_none_of_it_is_sent() -> None:
-    got, ended = await pumped(Source(HELLO, b"x" * (MAX_EVENT_BYTES + 1)))
-    assert got[0] == HELLO_PLAIN
-    assert error_of(got[1])["message"] == "The model returned an invalid stream. Ask again."
-    assert ended.ending is Ending.CUT
+async def test_an_event_without_end_is_cut_and_not_sent() -> None:
+    pieces, relayed = await pump_all(Source(HELLO, b"x" * (MAX_EVENT_BYTES + 1)))
+    assert pieces[0] == HELLO_PLAIN
+    assert error_of(pieces[1])["message"] == "The model returned an invalid stream. Ask again."
+    assert relayed.ending is Ending.CUT
 
 
 async def test_comments_are_sent_while_the_upstream_is_silent() -> None:
-    source, ended = Source(HELLO, HELLO[:10], silent=True), Ended()
+    source, record = Source(HELLO, HELLO[:10], silent=True), Record()
     beats = asyncio.Semaphore(0)
-    got: list[bytes] = []
+    pieces: list[bytes] = []
 
     async def send(piece: bytes) -> None:
-        got.append(piece)
+        pieces.append(piece)
         if piece == HEARTBEAT:
             beats.release()
 
-    pump = asyncio.create_task(relay(source, ended, heartbeat=OFTEN).pump(send))
+    pump = asyncio.create_task(relay(source, record, heartbeat=OFTEN).pump(send))
     for _ in range(3):
         await beats.acquire()
-    assert got[:4] == [HELLO_PLAIN, HEARTBEAT, HEARTBEAT, HEARTBEAT]
+    assert pieces[:4] == [HELLO_PLAIN, HEARTBEAT, HEARTBEAT, HEARTBEAT]
     pump.cancel()
     with pytest.raises(asyncio.CancelledError):
         await pump
-    assert ended.once == Relayed(Ending.ABANDONED, None, 1)
+    assert record.only == Relayed(Ending.ABANDONED, None, 1)
 
 
-async def test_a_heartbeat_that_cannot_be_sent_is_not_followed_by_another() -> None:
-    source, ended = Source(HELLO, silent=True), Ended()
+async def test_a_heartbeat_that_waits_for_the_client_is_not_followed_by_another() -> None:
+    source, record = Source(HELLO, silent=True), Record()
     client = Client(stops_at=1)
-    pump = asyncio.create_task(relay(source, ended, heartbeat=OFTEN, idle=OFTEN * 10).pump(client.send))
+    pump = asyncio.create_task(relay(source, record, heartbeat=OFTEN, idle=OFTEN * 10).pump(client.send))
     await client.stopped.wait()
     await source.closed.wait()
-    assert client.got == [HELLO_PLAIN]
-    assert client.tried.count(HEARTBEAT) == 1
+    assert client.pieces == [HELLO_PLAIN]
+    assert client.attempts.count(HEARTBEAT) == 1
     pump.cancel()
     with pytest.raises(asyncio.CancelledError):
         await pump
-    assert len(ended.calls) == 1
+    assert len(record.calls) == 1
 
 
-async def test_failed_heartbeats_change_nothing_and_log_nothing() -> None:
-    loop, failures, ended = asyncio.get_running_loop(), list[object](), Ended()
+async def test_failed_heartbeats_do_not_end_the_stream_and_log_nothing() -> None:
+    loop, failures, record = asyncio.get_running_loop(), list[object](), Record()
     loop.set_exception_handler(lambda _, context: failures.append(context))
     beats = asyncio.Semaphore(0)
 
@@ -242,66 +237,66 @@ async def test_failed_heartbeats_change_nothing_and_log_nothing() -> None:
         beats.release()
         raise OSError("gone")
 
-    pump = asyncio.create_task(relay(Source(silent=True), ended, heartbeat=OFTEN).pump(send))
+    pump = asyncio.create_task(relay(Source(silent=True), record, heartbeat=OFTEN).pump(send))
     for _ in range(3):
         await beats.acquire()
     pump.cancel()
     await asyncio.wait([pump])
-    gc.collect()  # a failed task that nobody looked at complains when it is collected
+    gc.collect()  # when a failed task is collected, it logs an exception that is still unread
     loop.set_exception_handler(None)
     assert failures == []
-    assert ended.once.ending is Ending.ABANDONED
+    assert record.only.ending is Ending.ABANDONED
 
 
 async def test_no_heartbeat_follows_the_error_event() -> None:
-    got: list[bytes] = []
+    pieces: list[bytes] = []
 
     async def send(piece: bytes) -> None:
-        got.append(piece)
+        pieces.append(piece)
         if b'"error"' in piece:
             await asyncio.sleep(OFTEN * 10)
 
     limits = StreamLimits(OFTEN, NEVER, NEVER, error_seconds=NEVER)
-    await Relay(Source(HELLO, ConnectionFailed("cut")), limits, hide_usage=True, ended=Ended()).pump(send)
-    assert [piece for piece in got if b'"error"' in piece] == got[-1:]
+    await Relay(Source(HELLO, ConnectionFailed("cut")), limits, hide_usage=True, ended=Record()).pump(send)
+    assert [piece for piece in pieces if b'"error"' in piece] == pieces[-1:]
 
 
 async def test_nothing_is_sent_after_the_end() -> None:
-    source, ended = Source(silent=True), Ended()
-    got: list[bytes] = []
-    held, release, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    source, record = Source(silent=True), Record()
+    pieces: list[bytes] = []
+    started, release, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def send(piece: bytes) -> None:
         try:
             if piece == HEARTBEAT:
-                held.set()
+                started.set()
                 await release.wait()
-            got.append(piece)
+            pieces.append(piece)
         finally:
             if piece == HEARTBEAT:
-                left.set()
+                ended.set()
 
-    pump = asyncio.create_task(relay(source, ended, heartbeat=OFTEN).pump(send))
-    await held.wait()
+    pump = asyncio.create_task(relay(source, record, heartbeat=OFTEN).pump(send))
+    await started.wait()
     source.close()
     await pump
     release.set()
-    await left.wait()
-    assert [error_of(event)["code"] for event in got] == ["upstream_error"]
+    await ended.wait()
+    assert [error_of(event)["code"] for event in pieces] == ["upstream_error"]
 
 
 async def test_a_long_silence_ends_the_stream_with_a_timeout() -> None:
     source = Source(HELLO, silent=True)
-    got, ended = await pumped(source, idle=OFTEN)
-    assert got[0] == HELLO_PLAIN
-    assert error_of(got[1]) == {
+    pieces, relayed = await pump_all(source, idle=OFTEN)
+    assert pieces[0] == HELLO_PLAIN
+    assert error_of(pieces[1]) == {
         "message": "The model sent nothing for 0.01 seconds, so the stream was ended. Ask again.",
         "type": "server_error",
         "param": None,
         "code": "upstream_timeout",
     }
-    assert len(got) == 2
-    assert ended == Relayed(Ending.CUT, None, 1)
+    assert len(pieces) == 2
+    assert relayed == Relayed(Ending.CUT, None, 1)
 
 
 @pytest.mark.parametrize(
@@ -310,41 +305,41 @@ async def test_a_long_silence_ends_the_stream_with_a_timeout() -> None:
 async def test_a_stream_that_takes_too_long_ends_with_an_error_event_and_counts_as_cut(
     pieces: list[bytes], events: int
 ) -> None:
-    got, ended = await pumped(Source(*pieces, silent=True), longest=OFTEN)
-    assert got[:-1] == [HELLO_PLAIN] * events
-    assert error_of(got[-1]) == {
+    sent, relayed = await pump_all(Source(*pieces, silent=True), longest=OFTEN)
+    assert sent[:-1] == [HELLO_PLAIN] * events
+    assert error_of(sent[-1]) == {
         "message": "The answer took longer than 0.01 seconds, so the stream was ended. Ask for a shorter answer.",
         "type": "server_error",
         "param": None,
         "code": "upstream_timeout",
     }
-    assert ended == Relayed(Ending.CUT, None, events)
+    assert relayed == Relayed(Ending.CUT, None, events)
 
 
 async def test_a_client_that_reads_nothing_does_not_hold_a_stream_beyond_its_limit() -> None:
-    source, client, ended = Source(HELLO, USAGE, DONE), Client(stops_at=0), Ended()
+    source, client, record = Source(HELLO, USAGE, DONE), Client(stops_at=0), Record()
     with pytest.raises(ClientNotReading):
-        await relay(source, ended, longest=OFTEN).pump(client.send)
-    assert [error_of(event)["code"] for event in client.tried[1:]] == ["upstream_timeout"]
-    assert ended.once == Relayed(Ending.CUT, None, 1)
+        await relay(source, record, longest=OFTEN).pump(client.send)
+    assert [error_of(event)["code"] for event in client.attempts[1:]] == ["upstream_timeout"]
+    assert record.only == Relayed(Ending.CUT, None, 1)
     assert source.closings >= 1
 
 
-async def cancelled(source: Source, client: Client, reached: asyncio.Event) -> Relayed:
-    """What is accounted when the client leaves once `reached`."""
-    ended = Ended()
-    pump = asyncio.create_task(relay(source, ended).pump(client.send))
+async def disconnect(source: Source, client: Client, reached: asyncio.Event) -> Relayed:
+    """Disconnect the client as soon as `reached` is set. Returns the record."""
+    record = Record()
+    pump = asyncio.create_task(relay(source, record).pump(client.send))
     await reached.wait()
     pump.cancel()
     with pytest.raises(asyncio.CancelledError):
         await pump
     assert source.closings >= 1
-    return ended.once
+    return record.only
 
 
-async def test_a_client_that_leaves_while_the_upstream_is_silent_is_accounted_for_once() -> None:
+async def test_a_client_that_disconnects_while_the_upstream_is_silent_is_recorded_once() -> None:
     source = Source(HELLO, USAGE, silent=True)
-    assert await cancelled(source, Client(), source.waiting) == Relayed(Ending.ABANDONED, Usage(7, 5), 1)
+    assert await disconnect(source, Client(), source.waiting) == Relayed(Ending.ABANDONED, Usage(7, 5), 1)
 
 
 @pytest.mark.parametrize(
@@ -356,80 +351,80 @@ async def test_a_client_that_leaves_while_the_upstream_is_silent_is_accounted_fo
         ([HELLO, DONE[:-1]], 1, Relayed(Ending.ABANDONED, None, 1)),
         ([HELLO], 1, Relayed(Ending.CUT, None, 1)),
     ],
-    ids=["first event", "next event", "done", "rest", "error event"],
+    ids=["first-event", "next-event", "done", "rest", "error-event"],
 )
 @pytest.mark.parametrize("error", [None, OSError("gone"), RuntimeError("closed")])
-async def test_a_client_that_leaves_or_fails_at_any_point_is_accounted_for_once(
+async def test_a_client_that_disconnects_or_fails_at_any_point_is_recorded_once(
     pieces: list[bytes], stops_at: int, expected: Relayed, error: Exception | None
 ) -> None:
     source, client = Source(*pieces), Client(stops_at, error)
     if error is None:
-        assert await cancelled(source, client, client.stopped) == expected
+        assert await disconnect(source, client, client.stopped) == expected
         return
-    ended = Ended()
+    record = Record()
     with pytest.raises(type(error), match=str(error)):
-        await relay(source, ended).pump(client.send)
-    assert ended.once == expected
+        await relay(source, record).pump(client.send)
+    assert record.only == expected
     assert source.closings >= 1
 
 
-async def test_the_last_bytes_of_other_streams_are_sent_before_a_stream_is_accounted_for() -> None:
-    seen: list[str] = []
+async def test_the_last_bytes_of_other_streams_are_sent_before_a_stream_is_recorded() -> None:
+    order: list[str] = []
 
     async def send(_: bytes) -> None:
-        seen.append("sent")
+        order.append("sent")
 
-    relays = [relay(Source(HELLO + DONE), lambda _: seen.append("accounted")) for _ in range(3)]
+    relays = [relay(Source(HELLO + DONE), lambda _: order.append("recorded")) for _ in range(3)]
     await asyncio.gather(*(one.pump(send) for one in relays))
-    assert seen == ["sent"] * 3 + ["accounted"] * 3
+    assert order == ["sent"] * 3 + ["recorded"] * 3
 
 
-async def test_a_client_that_leaves_with_the_whole_stream_has_a_finished_stream() -> None:
-    ended = Ended()
+async def test_a_stream_counts_as_finished_if_the_client_disconnects_after_its_end() -> None:
+    record = Record()
 
     async def send(_: bytes) -> None:
         asyncio.get_running_loop().call_soon(pump.cancel)
 
-    pump = asyncio.create_task(relay(Source(HELLO + USAGE + DONE), ended).pump(send))
+    pump = asyncio.create_task(relay(Source(HELLO + USAGE + DONE), record).pump(send))
     with pytest.raises(asyncio.CancelledError):
         await pump
-    assert ended.once == Relayed(Ending.FINISHED, Usage(7, 5), 1)
+    assert record.only == Relayed(Ending.FINISHED, Usage(7, 5), 1)
 
 
-async def test_a_pump_cancelled_before_it_starts_is_accounted_for_on_close() -> None:
-    source, ended = Source(HELLO), Ended()
-    one = relay(source, ended)
-    pump = asyncio.create_task(one.pump(Client().send))
+async def test_a_stream_that_is_cancelled_before_it_starts_is_recorded_on_close() -> None:
+    source, record = Source(HELLO), Record()
+    stream = relay(source, record)
+    pump = asyncio.create_task(stream.pump(Client().send))
     pump.cancel()
     with pytest.raises(asyncio.CancelledError):
         await pump
-    one.close()
-    assert ended.once == Relayed(Ending.ABANDONED, None, 0)
+    stream.close()
+    assert record.only == Relayed(Ending.ABANDONED, None, 0)
     assert source.closings == 1
 
 
-async def test_close_after_the_end_accounts_for_nothing_more() -> None:
-    source, ended = Source(HELLO, DONE), Ended()
-    one = relay(source, ended)
-    await one.pump(Client().send)
-    one.close()
-    one.close()
-    assert ended.once.ending is Ending.FINISHED
+async def test_close_after_the_end_records_nothing_more() -> None:
+    source, record = Source(HELLO, DONE), Record()
+    stream = relay(source, record)
+    await stream.pump(Client().send)
+    stream.close()
+    stream.close()
+    assert record.only.ending is Ending.FINISHED
 
 
-async def test_an_unexpected_exception_of_the_source_is_raised_and_accounted_for() -> None:
-    source, ended = Source(HELLO, ZeroDivisionError()), Ended()
+async def test_an_unexpected_exception_of_the_source_is_raised_and_recorded() -> None:
+    source, record = Source(HELLO, ZeroDivisionError()), Record()
     with pytest.raises(ZeroDivisionError):
-        await relay(source, ended).pump(Client().send)
-    assert ended.once == Relayed(Ending.ABANDONED, None, 1)
+        await relay(source, record).pump(Client().send)
+    assert record.only == Relayed(Ending.ABANDONED, None, 1)
 
 
-async def test_a_source_that_cannot_be_closed_is_accounted_for() -> None:
+async def test_a_stream_whose_source_cannot_be_closed_is_recorded() -> None:
     class Stuck(Source):
         def close(self) -> None:
             raise OSError("stuck")
 
-    ended = Ended()
+    record = Record()
     with pytest.raises(OSError, match="stuck"):
-        await relay(Stuck(HELLO, USAGE, DONE), ended).pump(Client().send)
-    assert ended.once == Relayed(Ending.FINISHED, Usage(7, 5), 1)
+        await relay(Stuck(HELLO, USAGE, DONE), record).pump(Client().send)
+    assert record.only == Relayed(Ending.FINISHED, Usage(7, 5), 1)

@@ -1,4 +1,4 @@
-"""Which deployment serves: priority, weight, affinity and load, cool-downs and probes. With a clock of its own."""
+"""The choice of a deployment: priority, weight, affinity, load, cool-downs and probes."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ USERS = [f"user-{number}" for number in range(2000)]
 
 
 class Pool:
-    """Deployments of the model `m`, a clock that stands still until it is set, and what was noticed."""
+    """Deployments of the model `m`, a clock that the test sets, and a record of the reported states."""
 
     def __init__(self, *deployments: Deployment) -> None:
         self.now = 1000.0
         self.rows = list(deployments)
-        self.noticed: list[tuple[str, str, float]] = []
+        self.reported: list[tuple[str, str, float]] = []
         self.down = False
-        self.routing = Routing(self, 30, lambda: self.now, self._notice)
+        self.routing = Routing(self, 30, lambda: self.now, self._report)
 
     async def deployments(self) -> list[Deployment]:
         if self.down:
             raise StoreUnavailable
         return list(self.rows)
 
-    def _notice(self, deployment: Deployment, seen: str, seconds: float) -> None:
-        self.noticed.append((deployment.id, seen, seconds))
+    def _report(self, deployment: Deployment, status: str, seconds: float) -> None:
+        self.reported.append((deployment.id, status, seconds))
 
     async def routes(self) -> Routes:
         return await self.routing.routes()
@@ -48,14 +48,14 @@ class Pool:
         return chosen
 
     async def get(self, name: str) -> Candidate:
-        """By its id, whatever its state."""
+        """The deployment with this id, in any state."""
         routes = await self.routes()
         return next(one for tier in routes.tiers("m") for one in tier.candidates if one.deployment.id == name)
 
     async def fail(
         self, name: str, trouble: Trouble = Trouble.FAILED, seconds: float | None = None
     ) -> Candidate:
-        """One call of its own that ends so."""
+        """A call of this deployment fails."""
         candidate = await self.get(name)
         candidate.begin()
         candidate.failed(trouble, trouble.value, seconds, self.now)
@@ -79,7 +79,7 @@ def equals(count: int = 3) -> Pool:
     return Pool(*(deployment(f"d{number}") for number in range(count)))
 
 
-# ---- who is first
+# ---- priority, weight, affinity and load
 
 
 async def test_only_the_lowest_priority_number_is_used() -> None:
@@ -87,7 +87,7 @@ async def test_only_the_lowest_priority_number_is_used() -> None:
     assert await pool.served_by() == {"ptu": len(USERS)}
 
 
-async def test_calls_spill_over_to_the_next_priority() -> None:
+async def test_calls_go_to_the_next_priority_during_a_cool_down() -> None:
     pool = Pool(deployment("paygo", priority=2), deployment("ptu", priority=1))
     await pool.fail("ptu", Trouble.BUSY, 5)
     assert await pool.served_by() == {"paygo": len(USERS)}
@@ -101,8 +101,8 @@ async def test_users_are_spread_by_weight() -> None:
 
 
 async def test_a_weight_of_zero_counts_as_one() -> None:
-    pool = Pool(deployment("large", weight=9), deployment("odd", weight=0))
-    assert 0.07 < (await pool.served_by())["odd"] / len(USERS) < 0.13
+    pool = Pool(deployment("large", weight=9), deployment("zero", weight=0))
+    assert 0.07 < (await pool.served_by())["zero"] / len(USERS) < 0.13
 
 
 async def test_a_user_keeps_one_deployment_on_every_instance() -> None:
@@ -180,7 +180,7 @@ async def test_a_failure_cools_a_deployment_down(
     assert await pool.served_by() == {"d1": len(USERS)}
     pool.now += 0.01
     assert (await pool.served_by()).keys() == {"d0", "d1"}
-    assert pool.noticed == [("d0", trouble.value, seconds)]
+    assert pool.reported == [("d0", trouble.value, seconds)]
 
 
 async def test_repeated_failures_double_the_cool_down_up_to_a_minute() -> None:
@@ -232,7 +232,7 @@ async def test_after_a_failure_a_single_call_probes_while_the_others_go_elsewher
     assert (await pool.served_by())["d0"] == len(mine)
 
 
-async def test_a_probe_whose_client_leaves_is_replaced() -> None:
+async def test_a_probe_whose_client_disconnects_is_replaced() -> None:
     pool = equals(2)
     await pool.fail("d0")
     pool.now += COOL_DOWN_SECONDS
@@ -253,7 +253,7 @@ async def test_after_a_429_all_calls_return_at_once() -> None:
         candidate.begin()
 
 
-# ---- when nothing is left
+# ---- when no deployment is ready
 
 
 async def test_the_only_deployment_is_used_again_after_its_own_failures() -> None:
@@ -263,7 +263,7 @@ async def test_the_only_deployment_is_used_again_after_its_own_failures() -> Non
     assert (await pool.choose()).deployment.id == "d0"
 
 
-async def test_a_deployment_without_any_response_is_given_up_after_some_tries_and_probed() -> None:
+async def test_a_silent_deployment_is_not_chosen_after_some_tries_and_probed_later() -> None:
     pool = equals(1)
     for _ in range(DEAD_AFTER):
         assert (await pool.choose()).deployment.id == "d0"
@@ -295,7 +295,7 @@ async def test_a_deployment_that_was_tried_is_not_chosen_again() -> None:
     assert (await pool.routes()).choose("m", "ann", tried) is None
 
 
-async def test_all_cooling_is_told_with_the_earliest_recovery() -> None:
+async def test_the_refusal_has_the_earliest_recovery_if_all_deployments_are_cooling_down() -> None:
     pool = equals(3)
     for name, seconds in (("d0", 20.0), ("d1", 3.5), ("d2", 50.0)):
         await pool.fail(name, Trouble.BUSY, seconds)
@@ -305,7 +305,7 @@ async def test_all_cooling_is_told_with_the_earliest_recovery() -> None:
     assert refusal.headers == {b"retry-after": b"4", b"retry-after-ms": b"3500"}
 
 
-async def test_a_refusal_of_ours_is_no_reason_to_wait() -> None:
+async def test_the_refusal_is_an_error_without_a_wait_if_all_deployments_refuse_the_proxy() -> None:
     pool = equals(2)
     for name in ("d0", "d1"):
         await pool.fail(name, Trouble.REFUSED)
@@ -318,7 +318,7 @@ async def test_a_refusal_of_ours_is_no_reason_to_wait() -> None:
     assert refusal.retry_after_seconds == LONGEST_COOL_DOWN_SECONDS
 
 
-async def test_where_all_failed_the_last_failure_is_told() -> None:
+async def test_the_refusal_is_the_last_error_if_all_deployments_have_failed() -> None:
     pool = equals(1)
     await pool.fail("d0")
     last = UpstreamError("the last")
@@ -329,11 +329,11 @@ async def test_a_429_that_is_over_does_not_hide_the_last_error() -> None:
     pool = equals(1)
     await pool.fail("d0", Trouble.BUSY, 5)
     pool.now += 5
-    late = UpstreamError("too late")
-    assert (await pool.routes()).refusal("m", late) is late
+    last = UpstreamError("the last")
+    assert (await pool.routes()).refusal("m", last) is last
 
 
-# ---- over the reloads of the table
+# ---- reloads of the table
 
 
 async def test_a_cool_down_survives_the_reload_of_the_table() -> None:
@@ -368,7 +368,7 @@ async def test_cached_deployments_are_used_without_the_tables() -> None:
     assert (await pool.choose()).deployment.id == "d0"
 
 
-# ---- what is noticed
+# ---- reported states
 
 
 async def test_a_change_is_reported_once_and_a_steady_deployment_at_most_once_a_minute() -> None:
@@ -377,23 +377,23 @@ async def test_a_change_is_reported_once_and_a_steady_deployment_at_most_once_a_
     pool.now += 5
     for _ in range(100):
         await pool.succeed(candidate)
-    assert pool.noticed == [("d0", "busy", 5.0), ("d0", "ok", 0.0)]
+    assert pool.reported == [("d0", "busy", 5.0), ("d0", "ok", 0.0)]
     for _ in range(10):
-        pool.now += 31  # the table is read anew each time
+        pool.now += 31  # each time, the table is read again
         await pool.succeed(await pool.choose())
-    assert 4 <= len(pool.noticed) - 2 <= 5
-    assert set(pool.noticed[2:]) == {("d0", "ok", 0.0)}
+    assert 4 <= len(pool.reported) - 2 <= 5
+    assert set(pool.reported[2:]) == {("d0", "ok", 0.0)}
 
 
 async def test_the_first_response_is_reported_at_once() -> None:
     pool = equals(2)
     for _ in range(3):
         await pool.succeed(await pool.get("d0"))
-    assert pool.noticed == [("d0", "ok", 0.0)]
+    assert pool.reported == [("d0", "ok", 0.0)]
     pool.rows[0] = replace(pool.rows[0], auth="ANOTHER_KEY")
     pool.now += 31
     await pool.succeed(await pool.get("d0"))
-    assert pool.noticed == [("d0", "ok", 0.0)] * 2
+    assert pool.reported == [("d0", "ok", 0.0)] * 2
 
 
 async def test_a_deployment_without_a_response_is_not_reported() -> None:
@@ -402,10 +402,12 @@ async def test_a_deployment_without_a_response_is_not_reported() -> None:
     for _ in range(10):
         await pool.routes()
         pool.now += 31
-    assert pool.noticed == []
+    assert pool.reported == []
 
 
-async def test_a_deployment_that_refuses_us_is_logged_by_name(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_deployment_that_refuses_the_proxy_is_logged_by_name(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     pool = equals(2)
     await pool.fail("d1", Trouble.REFUSED)
     assert [record.levelname for record in caplog.records] == ["ERROR"]

@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from shared.core.trace import Trace
 from shared.usage.call_log import LoggedCall
 from shared.usage.spans import MOST_WAITING, Telemetry
-from tests.conftest import Stage, answered, serve
+from tests.conftest import Stage
+from tests.responses import response_of
 from tools.simulator import Failure
 
 QUIET = (
@@ -84,37 +85,36 @@ class Ingestion:
 async def ingestion(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ingestion]:
     for setting in QUIET:
         monkeypatch.setenv(setting, "true")
-    taken = Ingestion()
+    ingestion = Ingestion()
     app = web.Application()
-    app.router.add_post("/{path:.*}", taken.take)
+    app.router.add_post("/{path:.*}", ingestion.take)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    taken.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield taken
+    ingestion.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield ingestion
     await runner.cleanup()
 
 
 def data(item: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = item["data"]["baseData"]
-    return found
+    base_data: dict[str, Any] = item["data"]["baseData"]
+    return base_data
 
 
 async def test_a_call_is_sent_as_a_dependency_with_its_trace_and_log_line(
-    stage: Stage, environment: dict[str, str], ingestion: Ingestion
+    stage: Stage, ingestion: Ingestion
 ) -> None:
-    settings = environment | {
-        "APPLICATIONINSIGHTS_CONNECTION_STRING": ingestion.connection_string,
-        "WEBSITE_SITE_NAME": "func-of-the-event",
-    }
     model = await stage.add_deployment()
     await stage.add_deployment(model=model, id=f"{model}-b", deployment_name=f"{model}-b", priority=2)
     stage.simulator.behave(model, Failure(500))
     code = await stage.add_event(models=(model,), default_model=model)
-    async with serve(stage.tables, stage.simulator, settings) as own:
+    async with stage.instance(
+        APPLICATIONINSIGHTS_CONNECTION_STRING=ingestion.connection_string,
+        WEBSITE_SITE_NAME="func-of-the-event",
+    ) as own:
         headers = {"api-key": f"{code}/secretive-ann", "traceparent": TRACE}
-        got = await answered(own.post(headers=headers))
-        assert got.status == 200
+        response = await response_of(own.post(headers=headers))
+        assert response.status == 200
     (item,) = await ingestion.until(1)  # waiting spans are sent when the app closes
     assert item["iKey"] == KEY
     assert item["data"]["baseType"] == "RemoteDependencyData"
@@ -128,9 +128,9 @@ async def test_a_call_is_sent_as_a_dependency_with_its_trace_and_log_line(
         True,
         "200",
     )
-    assert properties["proxy.request_id"] == got.headers["x-request-id"]
+    assert properties["proxy.request_id"] == response.headers["x-request-id"]
     assert (properties["proxy.attempts"], properties["proxy.deployment"]) == ("2", f"{model}-b")
-    assert int(properties["gen_ai.usage.output_tokens"]) == json.loads(got.body)["usage"]["completion_tokens"]
+    assert int(properties["gen_ai.usage.output_tokens"]) == response.json["usage"]["completion_tokens"]
     for secret in (code, "secretive-ann", "glove", stage.simulator.url):
         assert secret not in json.dumps(item)
 
@@ -154,10 +154,10 @@ async def test_a_trace_that_the_client_does_not_sample_is_not_sent(ingestion: In
     assert len(ingestion.items) == 1
 
 
-async def test_spans_that_cannot_be_sent_neither_pile_up_nor_fail(
+async def test_spans_that_cannot_be_sent_are_dropped_without_an_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    telemetry = Telemetry("no connection string at all", "role", 0.01)
+    telemetry = Telemetry("invalid connection string", "role", 0.01)
     for _ in range(MOST_WAITING + 10):
         telemetry.put(LINE, trace(TRACE))
     await asyncio.to_thread(telemetry.close, 30)
@@ -167,7 +167,7 @@ async def test_spans_that_cannot_be_sent_neither_pile_up_nor_fail(
 
 @pytest.mark.parametrize("setting", ["", "InstrumentationKey=x;IngestionEndpoint=http://127.0.0.1:1/"])
 def test_telemetry_is_not_imported_before_the_first_call_ends(setting: str) -> None:
-    """With the setting, too: cold start counts, and the cloud always has it."""
+    """Even with the setting, which the cloud always has. The import would make the cold start slower."""
     program = (
         "import asyncio, sys, function_app\n"
         "from shared.core.settings import Settings\n"

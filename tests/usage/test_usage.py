@@ -1,9 +1,8 @@
-"""Usage through the whole app: it equals what the model reported and what the quota was charged."""
+"""Usage through the whole app. It equals the usage that the model reports, and the charge of the quota."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -21,11 +20,12 @@ from shared.core.models import Counts, UsageRow
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Key
 from shared.tables.service import open_service
-from tests.conftest import EVENT, QUESTION, Answered, Stage, TableTap, answered, serve
+from tests.conftest import EVENT, QUESTION, Stage, TableTap, serve
 from tests.quota.test_quota_processes import process
+from tests.responses import WireResponse, response_of
 from tests.seeded_tables import Tables
 from tests.usage.polling import until
-from tests.wire import Peer, speaking
+from tests.wire import Peer, scripted_upstream
 from tools.azurite import Azurite
 from tools.simulator import (
     Answer,
@@ -57,13 +57,13 @@ class MeteredEvent:
     code: str
     model: str
 
-    async def chat(self, user: str = "amy", *, url: str | None = None, **body: object) -> Answered:
+    async def chat(self, user: str = "amy", *, url: str | None = None, **body: object) -> WireResponse:
         call = self.stage.http.post(
             f"{url or self.stage.url}/v1/chat/completions",
             headers={"api-key": f"{self.code}/{user}"},
             json=QUESTION | body,
         )
-        return await answered(call)
+        return await response_of(call)
 
     def behave(self, behaviour: Behaviour) -> None:
         self.stage.simulator.always(self.model, behaviour)
@@ -105,10 +105,9 @@ def total(rows: list[UsageRow]) -> Counts:
 
 
 @pytest.fixture(scope="module")
-async def own(running: Stage, environment: dict[str, str]) -> AsyncIterator[Stage]:
+async def own(running: Stage) -> AsyncIterator[Stage]:
     """An instance that returns unused quota quickly, so that the quota's rows show the usage."""
-    settings = environment | {"PROXY_QUOTA_IDLE_SECONDS": "0.1", "PROXY_UPSTREAM_TIMEOUT_SECONDS": "1"}
-    async with serve(running.tables, running.simulator, settings) as stage:
+    async with running.instance(PROXY_QUOTA_IDLE_SECONDS="0.1", PROXY_UPSTREAM_TIMEOUT_SECONDS="1") as stage:
         yield stage
 
 
@@ -145,11 +144,11 @@ async def test_plain_and_streamed_calls_count_the_reported_usage(metered: Metere
 
 
 async def test_each_user_and_model_has_a_row_for_the_hour(metered: MeteredEvent) -> None:
-    begun = datetime.now(UTC)
+    started = datetime.now(UTC)
     for user, model in (("amy", metered.model), ("amy", metered.model), ("amy", "gpt-4o"), ("bob", "gpt-4o")):
         assert (await metered.chat(user, model=model)).status == 200
     rows = await metered.rows_when(lambda counts: counts.requests == 4)
-    hours = {at.replace(minute=0, second=0, microsecond=0) for at in (begun, datetime.now(UTC))}
+    hours = {at.replace(minute=0, second=0, microsecond=0) for at in (started, datetime.now(UTC))}
     assert {row.hour for row in rows} <= hours
     requests: Counter[tuple[str, str]] = Counter()
     for row in rows:
@@ -185,22 +184,21 @@ async def test_a_call_whose_client_disconnects_before_the_first_byte_counts_its_
     [(RateLimited(), 0), (Failure(500), 0), (Failure(401), 0), (ResetBeforeHeaders(), 1), (Garbage(), 1)],
     ids=["busy", "failed", "refused", "reset", "garbage"],
 )
-async def test_a_call_whose_client_disconnects_between_tries_counts_if_the_first_may_have_used_tokens(
+async def test_a_call_whose_client_disconnects_between_tries_counts_if_the_first_used_tokens(
     stage: Stage, first: Behaviour, requests: int
 ) -> None:
     metered = await open_event(stage, **LIMITS)
     metered.behave(first)
-    async with speaking(Peer.left) as silent:
+    async with scripted_upstream(Peer.until_closed) as silent:
         endpoint = f"https://127.0.0.1:{silent.port}"  # its handshake never ends
         await metered.stage.add_deployment(model=metered.model, priority=2, endpoint=endpoint)
         call = asyncio.create_task(metered.chat())
         await silent.until(lambda wire: wire.connections)
         call.cancel()
         await silent.all_closed()
-    headers = {"api-key": f"{metered.code}/amy"}
-    event = await answered(metered.stage.http.get(f"{metered.stage.url}/v1/event", headers=headers))
-    assert json.loads(event.body)["requests"]["used"] == requests
-    assert (json.loads(event.body)["tokens"]["used"] > 0) == bool(requests)
+    event = (await metered.stage.get("/v1/event", metered.code, "amy")).json
+    assert event["requests"]["used"] == requests
+    assert (event["tokens"]["used"] > 0) == bool(requests)
 
 
 async def test_a_stream_whose_client_disconnects_counts_the_relayed_tokens(metered: MeteredEvent) -> None:
@@ -231,9 +229,9 @@ async def test_a_request_that_the_model_rejects_counts_without_tokens(
 
 
 async def test_rows_of_two_instances_add_up_to_the_reported_usage(
-    metered: MeteredEvent, environment: dict[str, str]
+    metered: MeteredEvent, stage: Stage
 ) -> None:
-    async with serve(metered.stage.tables, metered.stage.simulator, environment) as other:
+    async with stage.instance() as other:
         calls = [
             metered.chat(user, url=url, stream=stream)
             for url in (metered.stage.url, other.url)
@@ -268,7 +266,7 @@ async def test_the_proxys_refusals_count_for_their_user_and_known_model(own: Sta
     ):
         before = total(await own.tables.usage(one.code)).refusals
         # After this call the instance knows the event, so refusals before the lookup count too.
-        await answered(own.http.get(f"{own.url}/v1/event", headers={"api-key": f"{one.code}/amy"}))
+        await own.get("/v1/event", one.code, "amy")
         assert (await one.chat(**body)).status == status
         rows = await one.rows_when(lambda counts, now=before + 1: counts.refusals == now)  # type: ignore[misc]
         assert {(row.user, row.model) for row in rows} == {("amy", model)}
@@ -284,7 +282,7 @@ async def test_a_refused_body_counts_if_the_event_is_known(
 ) -> None:
     async def post(code: str) -> int:
         call = metered.stage.post(headers={"api-key": f"{code}/amy"}, data=BytesIO(body))
-        return (await answered(call)).status
+        return (await response_of(call)).status
 
     unknown = f"no-{metered.code}"
     assert await post(unknown) == status
@@ -298,7 +296,7 @@ async def test_a_refused_body_counts_if_the_event_is_known(
 async def test_a_401_is_not_counted(metered: MeteredEvent) -> None:
     unknown = f"no-{metered.code}"
     for credential in (f"{unknown}/amy", metered.code, "/amy", ""):
-        response = await answered(metered.stage.post(headers={"api-key": credential}))
+        response = await response_of(metered.stage.post(headers={"api-key": credential}))
         assert response.status == 401
     assert (await metered.chat()).status == 200
     await metered.rows_when(lambda counts: counts.requests == 1)  # by now, the 401s would be written too
@@ -362,13 +360,10 @@ async def test_calls_during_an_outage_are_written_after_it(
         await tables.close()
 
 
-async def test_a_call_does_not_wait_for_a_write_of_usage(
-    azurite: Azurite, stage: Stage, environment: dict[str, str]
-) -> None:
-    tap = TableTap(target=azurite.port)
-    async with tap.open():
+async def test_a_call_does_not_wait_for_a_write_of_usage(azurite: Azurite, stage: Stage) -> None:
+    async with TableTap(target=azurite.port).open() as tap:
         settings = {"PROXY_TABLES": tap.connection_string, "PROXY_CACHE_SECONDS": "600"}
-        async with serve(stage.tables, stage.simulator, environment | settings) as instance:
+        async with stage.instance(**settings) as instance:
             metered = await open_event(instance)
             assert (await metered.chat()).status == 200
             tap.passing.clear()
@@ -380,11 +375,8 @@ async def test_a_call_does_not_wait_for_a_write_of_usage(
     assert total(rows) == metered.reported
 
 
-async def test_an_instance_that_closes_writes_its_last_counts(
-    stage: Stage, environment: dict[str, str]
-) -> None:
-    settings = environment | {"PROXY_USAGE_FLUSH_SECONDS": "600"}
-    async with serve(stage.tables, stage.simulator, settings) as instance:
+async def test_an_instance_that_closes_writes_its_last_counts(stage: Stage) -> None:
+    async with stage.instance(PROXY_USAGE_FLUSH_SECONDS="600") as instance:
         metered = await open_event(instance)
         assert (await metered.chat()).status == 200
         assert await stage.tables.usage(metered.code) == []
@@ -408,16 +400,15 @@ async def test_a_killed_process_loses_only_unwritten_counts(
 
 
 async def test_steady_load_needs_at_most_one_table_call_for_ten_requests(
-    azurite: Azurite, stage: Stage, environment: dict[str, str]
+    azurite: Azurite, stage: Stage
 ) -> None:
-    tap = TableTap(target=azurite.port)
-    async with tap.open():
+    async with TableTap(target=azurite.port).open() as tap:
         settings = {
             "PROXY_TABLES": tap.connection_string,
             "PROXY_CACHE_SECONDS": "60",
             "PROXY_USAGE_FLUSH_SECONDS": "2",
         }
-        async with serve(stage.tables, stage.simulator, environment | settings) as instance:
+        async with stage.instance(**settings) as instance:
             metered = await open_event(instance, requests_per_day=10_000, tokens_per_day=10_000_000)
 
             async def client(number: int) -> list[int]:
