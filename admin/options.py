@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from shared.core.models import LIMITS
 
-DEBUG: Final = f"{__name__}.debug"
-TAKES_EFFECT: Final = "The change takes effect within 30 seconds."
+DEBUG = f"{__name__}.debug"
+TAKES_EFFECT = "The change takes effect within 30 seconds."
 """The default of the app's setting PROXY_CACHE_SECONDS."""
 
-LARGEST_LIMIT: Final = 10**12
-_LIMIT_HELP: Final = {
+LARGEST_LIMIT = 10**12
+_LIMIT_HELP = {
     "requests_per_day": "Requests per attendee and day. A day starts at midnight in the event's time zone.",
     "tokens_per_day": "Tokens per attendee and day, prompt and completion together.",
     "requests_per_minute": "Requests per attendee and minute.",

@@ -8,7 +8,6 @@ from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -19,8 +18,8 @@ from admin.local_runs import ROOT, Run
 from admin.printing import print_note
 from shared.core.settings import TABLES, TABLES_URI
 
-_LOOPBACK: Final = "127.0.0.1"
-LOCAL_HOSTS: Final = frozenset({_LOOPBACK, "localhost", "::1"})
+_LOOPBACK = "127.0.0.1"
+LOCAL_HOSTS = frozenset({_LOOPBACK, "localhost", "::1"})
 
 
 @dataclass(frozen=True, slots=True)

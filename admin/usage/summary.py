@@ -6,16 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from shared.core.models import Counts, Deployment, UsageRow
 
 By = Literal["user", "model", "hour"]
-BYS: Final[tuple[By, ...]] = ("user", "model", "hour")
-NO_MODEL: Final = "(no model)"
-OTHER_USERS: Final = "(other users)"
-_MILLION: Final = Decimal(1_000_000)
+BYS: tuple[By, ...] = ("user", "model", "hour")
+NO_MODEL = "(no model)"
+OTHER_USERS = "(other users)"
+_MILLION = Decimal(1_000_000)
 
 
 class Price(NamedTuple):

@@ -83,7 +83,7 @@ def parse(body: bytes) -> ChatRequest:
 
 
 def upstream_body(
-    body: bytes, request: ChatRequest, deployment: Deployment, output_cap: int | None, quirks: Quirks
+    body: bytes, request: ChatRequest, deployment: Deployment, output_limit: int | None, quirks: Quirks
 ) -> bytes:
     """The body for this deployment: the client's members, with only those changed that policy must change.
 
@@ -93,8 +93,8 @@ def upstream_body(
     members: dict[str, Any] = _decode_members(body)
     if deployment.api_version == API_V1:
         members["model"] = deployment.deployment_name
-    if output_cap is not None:
-        members.update(_capped(request, deployment, output_cap))
+    if output_limit is not None:
+        members.update(_capped(request, deployment, output_limit))
     if request.stream and not request.wants_usage:
         members["stream_options"] = {**(request.stream_options or {}), "include_usage": True}
     if quirks.output_field is not None:

@@ -17,7 +17,7 @@ from ..core.models import Credential, Event, Usage
 from ..core.trace import trace_headers
 from ..core.turns import Turns
 from ..events import listing
-from ..events.admission import admit, output_cap
+from ..events.admission import admit, output_limit
 from ..events.credentials import credential
 from ..events.lookup import Events
 from ..events.model_choice import choose_model
@@ -181,7 +181,7 @@ class Proxy:
         Raises:
             InvalidRequest: more choices than the event allows tokens.
         """
-        requested, allowed = call.request.output_tokens, output_cap(call.event, call.request.choices)
+        requested, allowed = call.request.output_tokens, output_limit(call.event, call.request.choices)
         if requested is None or allowed is None:
             cap = requested or allowed or self._limits.default_output_tokens
         else:
@@ -191,7 +191,7 @@ class Proxy:
     async def _forward(self, call: Call, routes: Routes, hold: Hold, progress: Progress) -> Response:
         """Forward under `hold`; every failure releases all of it."""
         try:
-            cap = _output_cap(call, hold)
+            cap = _output_limit(call, hold)
             forwarded = await self._forwarding.send(call, routes, cap, progress)
             return self._response(call, hold, progress, forwarded, cap)
         except asyncio.CancelledError:
@@ -262,9 +262,9 @@ def _request_id(call: Call, upstream: Headers) -> str:
     return call.id if request_id is None else request_id.decode()
 
 
-def _output_cap(call: Call, hold: Hold) -> int | None:
+def _output_limit(call: Call, hold: Hold) -> int | None:
     """The cap to put into the body; None if the client's own limit may stay."""
     event, requested = call.event, call.request.output_tokens
     if event.max_output_tokens is None and event.tokens_per_day is None and event.tokens_total is None:
         return None
-    return None if requested is not None and requested <= hold.output_cap else hold.output_cap
+    return None if requested is not None and requested <= hold.output_limit else hold.output_limit

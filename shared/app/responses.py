@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -13,8 +13,8 @@ from ..functions.http import Receive, Response, Send
 from ..upstream.relay import ClientNotReading, Relay
 from .departure import ClientLeft, Departure, Watch
 
-JSON: Final = {b"content-type": b"application/json"}
-_NONE: Final[Mapping[bytes, bytes]] = {}
+JSON = {b"content-type": b"application/json"}
+_NONE: Mapping[bytes, bytes] = {}
 
 
 def json_response(value: Any, headers: Mapping[bytes, bytes] = _NONE) -> Response:

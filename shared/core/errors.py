@@ -31,11 +31,11 @@ import builtins
 from collections.abc import Iterator, Mapping
 from math import ceil
 from types import MappingProxyType
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import msgspec
 
-_NO_HEADERS: Final[Mapping[bytes, bytes]] = MappingProxyType({})
+_NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 class ProxyError(Exception):
@@ -182,7 +182,7 @@ class UpstreamError(ProxyError):
     status, code, type = 502, "upstream_error", "server_error"
 
 
-_STORE_UNAVAILABLE: Final = "The proxy cannot reach its storage. Try again in a few seconds."
+_STORE_UNAVAILABLE = "The proxy cannot reach its storage. Try again in a few seconds."
 
 
 class StoreUnavailable(_Retry):

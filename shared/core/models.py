@@ -93,7 +93,7 @@ class Deployment:
         return self.endpoint, self.deployment_name, self.api_version, self.auth
 
 
-class Trouble(StrEnum):
+class FailureKind(StrEnum):
     """Why a deployment returned no response that can be passed on."""
 
     BUSY = "busy"

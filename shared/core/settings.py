@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 
@@ -47,19 +47,19 @@ class Number:
         return int(value) if self.is_whole else value
 
 
-TABLES: Final = "PROXY_TABLES"
-TABLES_URI: Final = "PROXY_TABLES__tableServiceUri"
-TABLES_CLIENT_ID: Final = "PROXY_TABLES__clientId"
-AZURE_CLIENT_ID: Final = "AZURE_CLIENT_ID"
-UPSTREAM_SCOPE: Final = "PROXY_UPSTREAM_SCOPE"
-DEFAULT_SCOPE: Final = "https://cognitiveservices.azure.com/.default"
-TELEMETRY: Final = "APPLICATIONINSIGHTS_CONNECTION_STRING"
-SITE: Final = "WEBSITE_SITE_NAME"
+TABLES = "PROXY_TABLES"
+TABLES_URI = "PROXY_TABLES__tableServiceUri"
+TABLES_CLIENT_ID = "PROXY_TABLES__clientId"
+AZURE_CLIENT_ID = "AZURE_CLIENT_ID"
+UPSTREAM_SCOPE = "PROXY_UPSTREAM_SCOPE"
+DEFAULT_SCOPE = "https://cognitiveservices.azure.com/.default"
+TELEMETRY = "APPLICATIONINSIGHTS_CONNECTION_STRING"
+SITE = "WEBSITE_SITE_NAME"
 """The app's name, set by the platform."""
 
 # docs/configuration.md explains each one. The maximum times are below 230 s, when the platform returns 502.
 # The longest stream is below `functionTimeout` (host.json).
-NUMBERS: Final = (
+NUMBERS = (
     Number("PROXY_CACHE_SECONDS", 30, 0, 3600),
     Number("PROXY_MAX_BODY_BYTES", 7_500_000, 1024, 100_000_000, is_whole=True),
     Number("PROXY_LONGEST_BODY_SECONDS", 60, 0.1, 200),

@@ -13,7 +13,6 @@ import logging
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
 
 from azurefunctions.extensions import base
 
@@ -24,12 +23,12 @@ from .server import Server, listen
 
 _log = logging.getLogger(__name__)
 
-_ID_AS_TEXT: Final = INVOCATION_ID.decode()
+_ID_AS_TEXT = INVOCATION_ID.decode()
 
 _is_guid = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
 
-_BAD_ID: Final = refused(InvalidRequest("The header x-ms-invocation-id is not valid. Remove it."))
-_FAILED: Final = refused(InternalError())
+_BAD_ID = refused(InvalidRequest("The header x-ms-invocation-id is not valid. Remove it."))
+_FAILED = refused(InternalError())
 
 
 class _PathParameters(base.RequestSynchronizer):  # type: ignore[misc] # base has no types

@@ -14,25 +14,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from types import ModuleType
-from typing import Any, Final
+from typing import Any
 
 from ..core.errors import InvalidRequest
 from .http import refused
 
 _log = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 1.0
-LOOKS: Final = 5
+LOOK_SECONDS = 1.0
+LOOKS = 5
 """A call that lacks a half for longer than this is ended. Counted in looks, not seconds, because neither half
 can arrive while the loop is blocked."""
-MOST_AT_A_LOOK: Final = 5000
+MOST_AT_A_LOOK = 5000
 """Limits the time of a look, which blocks the loop. Later looks reach the rest, as the oldest come first."""
-KEEP_SECONDS: Final = 8.0
+KEEP_SECONDS = 8.0
 """An ended invocation stays in the record for this long, in case its request arrives late."""
 
-UNKNOWN_ID: Final = refused(InvalidRequest("The header x-ms-invocation-id is not known. Remove it."))
+UNKNOWN_ID = refused(InvalidRequest("The header x-ms-invocation-id is not known. Remove it."))
 
-_NOT_KNOWN: Final = (
+_NOT_KNOWN = (
     "This version of the proxy does not support this version of the Functions worker: memory may grow with "
     "each call, and clients that disconnect early may stop the worker. Update the proxy."
 )

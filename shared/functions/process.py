@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
-from typing import Final
 
-WORKERS_OWN: Final = ("azure.functions", "proxy_worker", "azure_functions_runtime", "azure_functions_worker")
+WORKERS_OWN = ("azure.functions", "proxy_worker", "azure_functions_runtime", "azure_functions_worker")
 """The loggers of the workers, for all versions of Python."""
 
 

@@ -6,14 +6,14 @@ import os
 import socket
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from .http import WHOLE
 
-KEEP_ALIVE_SECONDS: Final = 75
+KEEP_ALIVE_SECONDS = 75
 """Longer than the 60 s after which the host drops an idle connection. Otherwise the
 app could close one while a request is on its way."""
 

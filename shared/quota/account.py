@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import Final
 
 from msgspec import Struct
 
@@ -15,7 +14,7 @@ from .amounts import NO_LIMIT, NOTHING, Amount
 from .blocks import SHARE, Blocks
 from .ledger_row import NO_ROW, Change, Key, Purpose, Row
 
-REMEMBERED_SECONDS: Final = 1.0
+REMEMBERED_SECONDS = 1.0
 """How long a row counts as fresh. A refused client in a loop costs no more table calls than this allows."""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
 
 from ..core.errors import StoreUnavailable
 from .account import Account
@@ -16,11 +15,11 @@ from .ledger_row import Key, LedgerStore
 
 _log = logging.getLogger(__name__)
 
-KEPT_SECONDS: Final = 900.0
-MAX_KEPT: Final = 2000
+KEPT_SECONDS = 900.0
+MAX_KEPT = 2000
 """Beyond this number, idle accounts are forgotten at once: a client can invent any number of users."""
-WRITES_AT_ONCE: Final = 16
-URGENT_DIVISOR: Final = 3
+WRITES_AT_ONCE = 16
+URGENT_DIVISOR = 3
 """An urgent write waits for this fraction of the time that a grant may lie idle."""
 
 

@@ -6,19 +6,18 @@ docs/decisions/0007-blocks-grow-with-the-pace.md explains why.
 from __future__ import annotations
 
 from math import ceil
-from typing import Final
 
 from .amounts import NOTHING, Amount
 
-SHARE: Final = 16
+SHARE = 16
 """A block is at most this fraction of what remains, so blocks shrink to 1 near the limit."""
 
-QUICK_SECONDS: Final = 4.0
+QUICK_SECONDS = 4.0
 """After a block that was used up faster than this, the next one lasts twice as long as this at the same pace.
 So a fast caller costs few table calls, and a crash costs a user only a few seconds of their own calls."""
-SLOW_SECONDS: Final = 16.0
+SLOW_SECONDS = 16.0
 """A block that lasted longer, or was returned half unused, is followed by one half as large."""
-MAX_GROWTH: Final = 16
+MAX_GROWTH = 16
 
 
 class Blocks:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from typing import Any
 
 from ..core.errors import StoreUnavailable
 from ..core.ids import new_id
@@ -18,10 +18,10 @@ from .account import Account, Claim
 from .amounts import NOTHING, Amount
 from .ledger_row import Change, Conflict, LedgerStore, Purpose
 
-MAX_TRIES: Final = 20
+MAX_TRIES = 20
 """With the pauses between them about two seconds: an attendee waits for it."""
 
-_CROWDED: Final = "Too many requests at the same time. Try again in a second."
+_CROWDED = "Too many requests at the same time. Try again in a second."
 
 
 class Exchange:

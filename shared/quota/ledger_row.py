@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from .amounts import NOTHING, Amount
 
@@ -25,7 +25,7 @@ class Row(NamedTuple):
     version: str | None = None
 
 
-NO_ROW: Final = Row()
+NO_ROW = Row()
 """A row that is not in the table yet."""
 
 

@@ -6,13 +6,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import ceil
-from typing import Final
 
 from ..core.errors import RateLimited
 from ..core.models import Credential
 from .refusals import plural
 
-MINUTE: Final = 60.0
+MINUTE = 60.0
 
 
 class Minutes:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from math import ceil
-from typing import Final
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -24,24 +23,24 @@ from .minutes import Minutes
 from .refusals import refusal
 from .standing import LEAST_OUTPUT_TOKENS, TOTAL_ROW, Day, Standing, day_of
 
-_USER_BLOCK: Final = Amount(32, 32_768)
-_EVENT_BLOCK: Final = Amount(256, 262_144)
+_USER_BLOCK = Amount(32, 32_768)
+_EVENT_BLOCK = Amount(256, 262_144)
 
 
 class Need(Struct, frozen=True, gc=False):
-    """What a call may cost. `output_cap` is for each of its `choices`."""
+    """What a call may cost. `output_limit` is for each of its `choices`."""
 
     prompt_tokens: int
-    output_cap: int
+    output_limit: int
     choices: int
 
     @property
     def amount(self) -> Amount:
-        return Amount(1, self.prompt_tokens + self.output_cap * self.choices)
+        return Amount(1, self.prompt_tokens + self.output_limit * self.choices)
 
     @property
     def least(self) -> Amount:
-        return Amount(1, self.prompt_tokens + min(self.output_cap, LEAST_OUTPUT_TOKENS) * self.choices)
+        return Amount(1, self.prompt_tokens + min(self.output_limit, LEAST_OUTPUT_TOKENS) * self.choices)
 
     def corrected(self, correction: float) -> Need:
         """The same call with a higher estimate of its prompt."""
@@ -49,15 +48,15 @@ class Need(Struct, frozen=True, gc=False):
             return self
         return replace(self, prompt_tokens=ceil(self.prompt_tokens * correction))
 
-    def output_cap_within(self, tokens: int) -> int:
+    def output_limit_within(self, tokens: int) -> int:
         """The output cap with which the call costs at most `tokens`."""
-        return min(self.output_cap, (tokens - self.prompt_tokens) // self.choices)
+        return min(self.output_limit, (tokens - self.prompt_tokens) // self.choices)
 
 
 class Hold(Struct, frozen=True, eq=False):
     """A call's claims on its accounts. The first `settle` or `release` ends it; later ones do nothing."""
 
-    output_cap: int
+    output_limit: int
     standing: Standing
     _estimated_tokens: int
     _claims: list[tuple[Exchange, Claim]]
@@ -152,7 +151,7 @@ class Quota:
             for exchange, claim in claims:
                 exchange.release(claim)
             raise
-        return Hold(need.output_cap, _standing(event, user, total, day), prompt_tokens, claims)
+        return Hold(need.output_limit, _standing(event, user, total, day), prompt_tokens, claims)
 
     async def _claim_from(
         self,
@@ -173,7 +172,7 @@ class Quota:
         claims.append((exchange, claim))
         if claim.amount == wanted:
             return need
-        return replace(need, output_cap=corrected.output_cap_within(claim.amount.tokens))
+        return replace(need, output_limit=corrected.output_limit_within(claim.amount.tokens))
 
     def _user(self, credential: Credential, event: Event, day: Day) -> Exchange | None:
         if event.requests_per_day is None and event.tokens_per_day is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
 
 from ..core.errors import EventQuotaExceeded, QuotaExceeded, RequestQuotaExceeded, TokenQuotaExceeded
 from ..core.models import Event
@@ -12,10 +11,10 @@ from .account import Account
 from .amounts import Amount
 from .standing import LEAST_CALL, TOTAL_ROW, Day
 
-RUNNING_RETRY_SECONDS: Final = 2
+RUNNING_RETRY_SECONDS = 2
 
-_TOTAL_IS_HELD: Final = "Requests that are still running hold the rest of this event's tokens."
-_DAY_IS_HELD: Final = "Your requests that are still running hold the rest of your tokens."
+_TOTAL_IS_HELD = "Requests that are still running hold the rest of this event's tokens."
+_DAY_IS_HELD = "Your requests that are still running hold the rest of your tokens."
 
 
 def refusal(

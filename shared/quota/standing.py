@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
 from math import ceil
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -13,11 +13,11 @@ from ..core.models import Event
 from .account import Account
 from .amounts import NO_LIMIT, NOTHING, Amount
 
-LEAST_OUTPUT_TOKENS: Final = 16
+LEAST_OUTPUT_TOKENS = 16
 """A shorter answer is useless, so a quota that leaves less counts as used up."""
-LEAST_CALL: Final = Amount(1, 2 * LEAST_OUTPUT_TOKENS)
+LEAST_CALL = Amount(1, 2 * LEAST_OUTPUT_TOKENS)
 """A prompt of a few words, and an answer of a few words."""
-TOTAL_ROW: Final = ":total"
+TOTAL_ROW = ":total"
 """The row of the whole event. A user's row cannot have this key, because a user's name is never empty."""
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from azure.data.tables import EdmType, EntityProperty
 
 Row = Mapping[str, Any]
 
-UNREADABLE: Final = (KeyError, ValueError, TypeError, ArithmeticError, OSError)
+UNREADABLE = (KeyError, ValueError, TypeError, ArithmeticError, OSError)
 """The errors of a row that cannot be read. `ZoneInfo` raises OSError for a name such as "Europe"."""
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..core.models import API_V1, MANAGED_IDENTITY, OUTPUT_FIELDS, Deployment, Health
 from .columns import UNREADABLE, Row, flag, number, price, required_text, text, time
 
-PRIVATE_SETTINGS: Final = (
+PRIVATE_SETTINGS = (
     "PROXY_",
     "AZUREWEBJOBS",
     "AZURE_CLIENT_",
@@ -18,8 +18,8 @@ PRIVATE_SETTINGS: Final = (
 )
 """How the names of the app's own settings begin. A deployment cannot name them as its key."""
 
-_PRICES: Final = ("prompt_price", "completion_price")
-_HEALTH: Final = ("health_seen_at", "health_status", "health_cooling_until")
+_PRICES = ("prompt_price", "completion_price")
+_HEALTH = ("health_seen_at", "health_status", "health_cooling_until")
 
 
 def deployment_from_row(row: Row) -> Deployment:

@@ -7,7 +7,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Final
 
 from ..core.errors import StoreUnavailable
 from .quota_rows import quota_day
@@ -18,7 +17,7 @@ from .usage_rows import usage_rows_before
 
 _log = logging.getLogger(__name__)
 
-LONGEST_SECONDS: Final = 600.0
+LONGEST_SECONDS = 600.0
 """The rest is deleted the next day. Well below the platform's `functionTimeout` (host.json)."""
 
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import Final
 
-from ..core.models import NO_QUIRKS, Deployment, Trouble
+from ..core.models import NO_QUIRKS, Deployment, FailureKind
 
 _log = logging.getLogger(__name__)
 
-COOL_DOWN_SECONDS: Final = 10.0
+COOL_DOWN_SECONDS = 10.0
 """If the upstream names no time; doubled with each further failure in a row that is not a 429."""
 
-LONGEST_COOL_DOWN_SECONDS: Final = 60.0
-REFUSED_SECONDS: Final = 60.0
+LONGEST_COOL_DOWN_SECONDS = 60.0
+REFUSED_SECONDS = 60.0
 """After a refusal of our key, role or name: only an administrator can fix that."""
 
-PROBE_SECONDS: Final = 1.0
+PROBE_SECONDS = 1.0
 """The retry time while a single call finds out whether the last deployment works again."""
 
-DEAD_AFTER: Final = 3
+DEAD_AFTER = 3
 """After this many tries in a row without any response, a deployment is not even the last resort."""
 
 Notice = Callable[[Deployment, str, float], None]
@@ -54,7 +53,7 @@ class Candidate:
         self.quirks = NO_QUIRKS
         self.in_flight = 0
         self.calls = 0
-        self.trouble: Trouble | None = None
+        self.trouble: FailureKind | None = None
         """The last failure; None after the next good response."""
         self.cool_until = 0.0
         self.answered_at = -math.inf
@@ -75,17 +74,17 @@ class Candidate:
             return True
         if self._clock() < self.cool_until:
             return False
-        return self.trouble is Trouble.BUSY or not self.probing
+        return self.trouble is FailureKind.BUSY or not self.probing
 
     def is_busy(self) -> bool:
         """Whether it has asked for a pause that still lasts."""
-        return self.trouble is Trouble.BUSY and self._clock() < self.cool_until
+        return self.trouble is FailureKind.BUSY and self._clock() < self.cool_until
 
     def is_last_resort(self) -> bool:
         """Whether a call should rather be tried here than be refused, although the deployment failed."""
-        if self.trouble is Trouble.FAILED:
+        if self.trouble is FailureKind.FAILED:
             return True
-        return self.trouble is Trouble.SILENT and self.failures < DEAD_AFTER
+        return self.trouble is FailureKind.SILENT and self.failures < DEAD_AFTER
 
     def seconds_left(self) -> float:
         """The seconds until it may be tried again."""
@@ -116,18 +115,18 @@ class Candidate:
         """The try ended without a result: another call may try."""
         self.probing = False
 
-    def failed(self, trouble: Trouble, seen: str, seconds: float | None, began_at: float) -> None:
+    def failed(self, trouble: FailureKind, seen: str, seconds: float | None, began_at: float) -> None:
         """Let it cool down, for `seconds` if the upstream named them. Failures that overlap count as one."""
         now = self._clock()
         self.probing = False
-        if trouble is not Trouble.BUSY and (self.failures == 0 or began_at >= self.failed_at):
+        if trouble is not FailureKind.BUSY and (self.failures == 0 or began_at >= self.failed_at):
             self.failures += 1
         seconds = self._cool_down(trouble) if seconds is None else min(seconds, LONGEST_COOL_DOWN_SECONDS)
         self.failed_at = now
         if not self.is_busy():
             self.trouble = trouble
         self.cool_until = max(self.cool_until, now + seconds)
-        if trouble is Trouble.REFUSED:
+        if trouble is FailureKind.REFUSED:
             text = "deployment %s of model %s refuses the proxy (%s): check its key, role and name"
             _log.error(text, self.deployment.id, self.deployment.model, seen)
         else:
@@ -135,11 +134,11 @@ class Candidate:
             _log.warning(text, self.deployment.id, self.deployment.model, seen, self.cool_until - now)
         self._see(seen, self.cool_until - now)
 
-    def _cool_down(self, trouble: Trouble) -> float:
-        if trouble is Trouble.REFUSED:
+    def _cool_down(self, trouble: FailureKind) -> float:
+        if trouble is FailureKind.REFUSED:
             return REFUSED_SECONDS
         doubled = COOL_DOWN_SECONDS * 2.0 ** min(10, max(0, self.failures - 1))
-        return COOL_DOWN_SECONDS if trouble is Trouble.BUSY else min(doubled, LONGEST_COOL_DOWN_SECONDS)
+        return COOL_DOWN_SECONDS if trouble is FailureKind.BUSY else min(doubled, LONGEST_COOL_DOWN_SECONDS)
 
     def _see(self, seen: str, seconds: float) -> None:
         self.seen, self.noted_at, self.noted_calls = seen, self._clock(), self.calls

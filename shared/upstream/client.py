@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Protocol
 
 from yarl import URL
 
@@ -15,16 +15,16 @@ from .connections import Body, ConnectionFailed, Connections, Response, Target, 
 
 _log = logging.getLogger(__name__)
 
-SENT_HEADERS: Final = frozenset({b"x-ms-client-request-id"})
+SENT_HEADERS = frozenset({b"x-ms-client-request-id"})
 """The client's headers that go upstream, besides the trace. Never the credential, in any header."""
 
-FIXED_HEADERS: Final = {
+FIXED_HEADERS = {
     b"accept": b"*/*",
     b"accept-encoding": b"identity",
     b"content-type": b"application/json",
 }
 
-RETURNED_HEADERS: Final = {
+RETURNED_HEADERS = {
     "content-type": b"content-type",
     "apim-request-id": b"apim-request-id",
     "x-request-id": b"x-request-id",

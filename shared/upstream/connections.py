@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from functools import cached_property, partial
-from typing import Final
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -20,17 +19,17 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_writer import StreamWriter
 from yarl import URL
 
-AT_ONCE_BYTES: Final = 64 * 1024
+AT_ONCE_BYTES = 64 * 1024
 """A longer body goes out in pieces of this size: in one piece it would hold up all other calls."""
 
-MOST_TOGETHER: Final = 14
+MOST_TOGETHER = 14
 """The most requests that are written together. With more, each call waits for all the others."""
 
-MOST_SPOILT: Final = 3
+MOST_SPOILT = 3
 """The most kept connections in a row that are given up because data came before a request was sent."""
 
-_FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, aiohttp.EofStream, OSError)
-_CONTROLS: Final = bytes({*range(32), 127} - {9})
+_FAILURES = (aiohttp.ClientError, HttpProcessingError, aiohttp.EofStream, OSError)
+_CONTROLS = bytes({*range(32), 127} - {9})
 
 
 class ConnectionFailed(Exception):

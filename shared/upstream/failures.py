@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from ..core.errors import ProxyError, UpstreamBusy, UpstreamError
-from ..core.models import Trouble
+from ..core.models import FailureKind
 from .connections import Response
 
-NOT_FOUND_CODES: Final = frozenset({"404", "DeploymentNotFound", "ResourceNotFound", "model_not_found"})
+NOT_FOUND_CODES = frozenset({"404", "DeploymentNotFound", "ResourceNotFound", "model_not_found"})
 """Codes of a 404 about the deployment's name. With any other code it is about something in the request."""
 
-REFUSALS_OF_US: Final = frozenset({401, 403, 404})
+REFUSALS_OF_US = frozenset({401, 403, 404})
 """Statuses that concern our key, role or deployment name, not the attendee's request."""
 
-COOL_DOWN_HEADERS: Final = (("retry-after-ms", 0.001), ("retry-after", 1.0))
-RESET_HEADERS: Final = ("x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
+COOL_DOWN_HEADERS = (("retry-after-ms", 0.001), ("retry-after", 1.0))
+RESET_HEADERS = ("x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")
 """They stand on every response; only on a 429 do they say when there is room again."""
 
 
 class Failure(Exception):
     """A deployment gave no response that the attendee may read."""
 
-    def __init__(self, error: ProxyError, trouble: Trouble, seen: str, seconds: float | None = None) -> None:
+    def __init__(
+        self, error: ProxyError, trouble: FailureKind, seen: str, seconds: float | None = None
+    ) -> None:
         super().__init__(seen)
         self.error = error
         """For the attendee, if no other deployment serves the call."""
@@ -53,13 +55,13 @@ def failure(response: Response) -> Failure:
     status = response.status
     if status in REFUSALS_OF_US:
         text = "The model refused the proxy's own key or deployment name. Contact your organiser."
-        return Failure(UpstreamError(text), Trouble.REFUSED, str(status))
+        return Failure(UpstreamError(text), FailureKind.REFUSED, str(status))
     seconds = cool_down_seconds(response)
     if status == 429:
         busy = UpstreamBusy("The model is busy. Try again in a few seconds.", 1)
-        return Failure(busy, Trouble.BUSY, "429", seconds)
+        return Failure(busy, FailureKind.BUSY, "429", seconds)
     text = "The model failed to respond. Try again."
-    return Failure(UpstreamError(text), Trouble.FAILED, str(status), seconds)
+    return Failure(UpstreamError(text), FailureKind.FAILED, str(status), seconds)
 
 
 def cool_down_seconds(response: Response) -> float | None:
@@ -80,7 +82,7 @@ def error_of(body: bytes) -> dict[str, Any]:
     return error if isinstance(error, dict) else {}
 
 
-_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _duration = re.compile(r"(?:\d+(?:\.\d+)?(?:h|ms|m|s))+").fullmatch
 _parts = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)").findall
 

@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 import msgspec
 
 from ..apis import chat, sse
 from ..core.errors import ProxyError, UpstreamError, UpstreamTimeout
-from ..core.models import Credential, Event, Quirks, Trouble, Usage
+from ..core.models import Credential, Event, FailureKind, Quirks, Usage
 from ..core.trace import Trace
 from .candidate import Candidate
 from .client import NoKey, NoToken, Upstream
@@ -20,10 +19,10 @@ from .connections import Body, ConnectionFailed, Response
 from .failures import Failure, error_of, failure, is_failure, refuses_us
 from .routing import Routes
 
-LEAST_SECONDS: Final = 1.0
+LEAST_SECONDS = 1.0
 """With less than this left of its time, a call is not sent to another deployment."""
 
-ON_TIME_SECONDS: Final = 1.0
+ON_TIME_SECONDS = 1.0
 """A call that came so recently has all of its time for the first try."""
 
 
@@ -223,7 +222,7 @@ def _usage(response: Response, body: bytes) -> Usage | None:
         if response.status >= 400:
             return None
         error = UpstreamError("The model returned an invalid response. Try again.")
-        raise Failure(error, Trouble.FAILED, "invalid response") from None
+        raise Failure(error, FailureKind.FAILED, "invalid response") from None
 
 
 def _learned(call: Call, forwarded: Forwarded) -> Quirks | None:
@@ -244,11 +243,11 @@ def _failure(error: Failure | UpstreamError | TimeoutError, progress: Progress, 
                 f"The model did not respond within {round(seconds, 1):g} seconds. "
                 'Ask for a shorter answer, or use "stream": true.'
             )
-            return Failure(UpstreamTimeout(text), Trouble.SILENT, "timeout")
+            return Failure(UpstreamTimeout(text), FailureKind.SILENT, "timeout")
         case NoKey():
-            return Failure(error, Trouble.REFUSED, "no key")
+            return Failure(error, FailureKind.REFUSED, "no key")
         case NoToken():
-            return Failure(error, Trouble.SILENT, "no token")
+            return Failure(error, FailureKind.SILENT, "no token")
     if progress.first_byte_at is not None:
-        return Failure(error, Trouble.FAILED, "cut")
-    return Failure(error, Trouble.SILENT, "unreachable")
+        return Failure(error, FailureKind.FAILED, "cut")
+    return Failure(error, FailureKind.SILENT, "unreachable")

@@ -7,14 +7,14 @@ import logging
 import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Protocol
 
 from ..core.errors import StoreUnavailable
 from ..core.models import Deployment, Health
 
 _log = logging.getLogger(__name__)
 
-PAUSE_SECONDS: Final = 5.0
+PAUSE_SECONDS = 5.0
 """Between two writes for one deployment."""
 
 _Key = tuple[str, str]

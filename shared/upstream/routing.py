@@ -6,23 +6,23 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from itertools import groupby
-from typing import Final, Protocol
+from typing import Protocol
 
 from ..core.cache import Cache
 from ..core.errors import ProxyError, StoreUnavailable, UpstreamBusy, UpstreamError
-from ..core.models import Deployment, Trouble
+from ..core.models import Deployment, FailureKind
 from .candidate import Candidate, Notice
 
-_ALL: Final = "all"
+_ALL = "all"
 
-BALANCE: Final = 1.25
+BALANCE = 1.25
 """A deployment may have this many times its share of the calls in flight to keep its users. The rule is
 "Consistent Hashing with Bounded Loads" (Mirrokni, Thorup, Zadimoghaddam, 2016), with their usual factor."""
 
-QUIET: Final = 4
+QUIET = 4
 """With fewer calls in flight, users always keep their deployment: balance is of no use yet."""
 
-USERS_KEPT: Final = 10_000
+USERS_KEPT = 10_000
 
 
 class DeploymentStore(Protocol):
@@ -100,7 +100,7 @@ class Routes:
 
         If all cool down, it says when the first is back. One that refuses us is not waited for.
         """
-        waiting = [one for one in self._all(model) if one.trouble is not Trouble.REFUSED]
+        waiting = [one for one in self._all(model) if one.trouble is not FailureKind.REFUSED]
         if last is not None and not any(one.is_busy() for one in waiting):
             return last
         if not waiting:

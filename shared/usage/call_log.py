@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
 
 import msgspec
 
@@ -14,10 +13,10 @@ from ..core.trace import Trace
 _log = logging.getLogger(__name__)
 _encode_lines = msgspec.json.Encoder().encode_lines
 
-LOG_SECONDS: Final = 0.25
+LOG_SECONDS = 0.25
 """How long a call waits for others to share its record. A killed worker loses the calls of this time."""
 
-MOST_IN_A_RECORD: Final = 60
+MOST_IN_A_RECORD = 60
 """Application Insights cuts a message after 32,768 characters; a call takes about 400."""
 
 

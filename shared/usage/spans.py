@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ..core.trace import Trace
 from .call_log import LoggedCall
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-ROUND_SECONDS: Final = 5.0
+ROUND_SECONDS = 5.0
 """Between two looks at what was put down. A worker that is killed loses as much."""
 
-MOST_WAITING: Final = 100
+MOST_WAITING = 100
 """In a round: 20 a second, as host.json samples all else. A span costs as much as a call, so the latest serve
 as a sample; every call has its line in the log."""
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from math import inf
-from typing import Final, Protocol
+from typing import Protocol
 
 from ..core.errors import ProxyError, StoreUnavailable, UpstreamBusy
 from ..core.ids import new_id
@@ -21,29 +21,29 @@ from ..core.models import Counts, Credential, Usage, UsageRow
 
 _log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 5
+AT_ONCE = 5
 """Rows in one write. Building a larger one would delay the streams."""
 
-PAUSE_SECONDS: Final = 0.05
+PAUSE_SECONDS = 0.05
 """The pause between two writes, if there is time. Each write blocks the streams for some milliseconds."""
 
-KEPT: Final = timedelta(minutes=90)
+KEPT = timedelta(minutes=90)
 """How long a row stays in memory after its hour began. The longest call takes less than an hour."""
 
-MOST_KEPT: Final = 10_000
+MOST_KEPT = 10_000
 """Rows that stay in memory after they are written."""
 
-MOST_COUNTED: Final = 20_000
+MOST_COUNTED = 20_000
 """An attacker with an event code can invent user names. Above this number, new users share one row."""
 
-OTHERS: Final = ""
+OTHERS = ""
 """The user name of that shared row. A real user name is never empty."""
 
-DOUBT_SECONDS: Final = 60.0
+DOUBT_SECONDS = 60.0
 """A write that timed out may still arrive and replace a newer row. So the newer row is written again after
 this time. The service itself ends a request after 30 s."""
 
-_HOUR: Final = timedelta(hours=1)
+_HOUR = timedelta(hours=1)
 
 
 class UsageStore(Protocol):
