@@ -29,7 +29,7 @@ from ..upstream.forwarding import Call, Forwarded, Forwarding, Progress
 from ..upstream.relay import Ending, Relay, Relayed, StreamLimits
 from ..upstream.routing import Routes, Routing
 from .records import Records
-from .responses import StreamResponse, json_response, refusal
+from .responses import StreamResponse, error_response, json_response
 
 Headers = Mapping[bytes, bytes]
 """A client's headers: names in lower case, values as they came."""
@@ -99,13 +99,15 @@ class Proxy:
             need = self._need(call)
         except ProxyError as error:
             self._records.refused(caller, "", arrived_at, error)
-            return refusal(error, await self._standing_headers(caller, event))
+            return error_response(error, await self._standing_headers(caller, event))
         progress = self._records.begin()
         try:
             hold = await self._quota.hold(caller, event, need, arrived_at)
         except ProxyError as error:
             self._records.refused(caller, model, arrived_at, error)
-            return refusal(error, self._quota.last_known(caller, event, arrived_at).headers(arrived_at))
+            return error_response(
+                error, self._quota.last_known(caller, event, arrived_at).headers(arrived_at)
+            )
         return await self._forward(call, routes, hold, progress)
 
     def _parse(self, headers: Headers, body: bytes) -> ChatRequest:
@@ -152,7 +154,7 @@ class Proxy:
             admit(event, self._now())
             return json_response(describe(event, (await self._routing.routes()).models), standing)
         except ProxyError as error:
-            return refusal(error, standing)
+            return error_response(error, standing)
 
     async def event(self, headers: Headers) -> Response:
         """The caller's user name, and what the event allows, whether it is open or not.
@@ -200,7 +202,7 @@ class Proxy:
         except ProxyError as error:
             hold.release()
             self._records.failed(call, progress, error)
-            return refusal(error, hold.standing.headers(self._now()), call.id)
+            return error_response(error, hold.standing.headers(self._now()), call.id)
         except BaseException:
             hold.release()
             self._records.failed(call, progress, InternalError())

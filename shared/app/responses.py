@@ -23,7 +23,7 @@ def json_response(value: Any, headers: Mapping[bytes, bytes] = _NONE) -> Respons
     return Response(200, {**ours, **headers}, msgspec.json.encode(value))
 
 
-def refusal(
+def error_response(
     error: ProxyError, headers: Mapping[bytes, bytes] = _NONE, request_id: str | None = None
 ) -> Response:
     """The response for an error, with further headers."""

@@ -21,7 +21,7 @@ from ..functions import process
 from ..functions.http import Receive, Request, Response
 from .departure import ClientLeft, Departure, Watch
 from .page import page
-from .responses import JSON, refusal
+from .responses import JSON, error_response
 from .wiring import Wiring
 
 _log = logging.getLogger(__name__)
@@ -41,14 +41,14 @@ def _handler(
         try:
             return await work(self, req)
         except ProxyError as error:
-            return refusal(error)
+            return error_response(error)
         except ClientLeft:
             return _CLIENT_LEFT
         except asyncio.CancelledError:
             _log.warning("The platform cancelled a call.")
         except Exception:
             _log.exception("A call failed because of a fault in the proxy.")
-        return refusal(InternalError())
+        return error_response(InternalError())
 
     return handle
 
