@@ -76,7 +76,7 @@ async def run(attendees: int, rule: Rule) -> Seen:
     while todo[0][0] < HOUR:
         now, _, user, asked = heapq.heappop(todo)
         if asked is not None:
-            asked.ended()
+            asked.end()
             due, asked = now + draw.expovariate(1 / THINK_SECONDS), None
         else:
             asked = rule(routes, user, candidates)

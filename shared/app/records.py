@@ -1,4 +1,4 @@
-"""What becomes of each call: counted for the usage, and written to the log."""
+"""Records each call: counts its usage, and writes it to the log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..usage.tally import Tally
 
 
 class Records:
-    """Never awaits, so a client that leaves cannot lose a record. `clock` is the one of `Forwarding`."""
+    """Never awaits, so no record is lost when a client leaves. `clock` is the clock of `Forwarding`."""
 
     def __init__(self, tally: Tally, log: CallLog, clock: Callable[[], float]) -> None:
         self._tally = tally
@@ -28,7 +28,7 @@ class Records:
         return Progress(self._clock())
 
     def refused(self, credential: Credential, model: str, at: datetime, error: ProxyError) -> None:
-        """A call that was refused before it was forwarded; `model` is empty if none was chosen."""
+        """A call that was refused before it was forwarded. `model` is empty if none was chosen."""
         self._tally.failed(credential, model, at, error)
 
     def failed(self, call: Call, progress: Progress, error: ProxyError) -> None:

@@ -28,8 +28,8 @@ class Request:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
         self.headers: dict[Any, Any] = dict(scope["headers"])
-        """Names in lower case, values unchanged. The last of repeated headers wins. Names are bytes, except for
-        one that the extension adds."""
+        """Names in lower case, values unchanged. The last of repeated headers wins. Names are bytes, except
+        for one that the extension adds."""
         self.path_params: Mapping[str, str] = {}
         """The route's parameters, set by the worker. Optional ones may be missing."""
         self.receive = receive

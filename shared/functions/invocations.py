@@ -26,7 +26,7 @@ CHECKS = 5
 """A call that lacks a half at more checks than this is ended. Checks are counted instead of seconds, because
 neither half can arrive while the loop is blocked."""
 MOST_PER_CHECK = 5000
-"""Limits the time of a check, which blocks the loop. The oldest calls come first; later checks reach others."""
+"""Limits the time of a check, which blocks the loop. Later checks reach the rest: the oldest come first."""
 KEEP_SECONDS = 8.0
 """An ended invocation stays in the record for this long, in case its request arrives late."""
 

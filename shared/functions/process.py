@@ -22,8 +22,8 @@ def silence_logs() -> None:
 def freeze_modules() -> None:
     """Exclude the 80,000 objects of imported modules from garbage collection.
 
-    A full collection stops all streams: for 40 ms with these objects, for 5 ms without. Done only once, because
-    frozen objects are never collected.
+    A full collection stops all streams: for 40 ms with these objects, for 5 ms without. Done only once,
+    because frozen objects are never collected.
     """
     if not gc.get_freeze_count():
         gc.freeze()

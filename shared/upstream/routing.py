@@ -11,16 +11,17 @@ from typing import Protocol
 from ..core.cache import Cache
 from ..core.errors import ProxyError, StoreUnavailable, UpstreamBusy, UpstreamError
 from ..core.models import Deployment, FailureKind
-from .candidate import Candidate, Notice
+from .candidate import Candidate, HealthReport
+from .failures import BUSY, REFUSED
 
 _ALL = "all"
 
 BALANCE = 1.25
-"""A deployment may have this many times its share of the calls in flight to keep its users. The rule is
+"""A deployment keeps its users until it has this many times its share of the calls in flight. The rule is
 "Consistent Hashing with Bounded Loads" (Mirrokni, Thorup, Zadimoghaddam, 2016), with their usual factor."""
 
 QUIET = 4
-"""With fewer calls in flight, users always keep their deployment: balance is of no use yet."""
+"""With fewer calls in flight, a deployment always keeps its users: balance does not matter yet."""
 
 USERS_KEPT = 10_000
 
@@ -42,10 +43,10 @@ class Tier:
         self._orders: dict[str, tuple[Candidate, ...]] = {}
 
     def choose(self, user: str, tried: Sequence[Candidate]) -> Candidate | None:
-        """The deployment that this user prefers, unless it cools down or is clearly busier than others."""
+        """The first deployment in the user's order that is ready and not too busy."""
         order = self._order(user)
         first = order[0]
-        if first.trouble is None and first.in_flight < QUIET and first not in tried:
+        if first.failure is None and first.in_flight < QUIET and first not in tried:
             return first
         ready = [one for one in order if one.is_ready() and one not in tried]
         if len(ready) < 2:
@@ -79,12 +80,12 @@ class Routes:
         self.models = frozenset(self._tiers)
 
     def choose(self, model: str, user: str, tried: Sequence[Candidate] = ()) -> Candidate | None:
-        """The next deployment for a call of `user` to `model`, one of `models`; None if none is left.
+        """The next deployment for a call of `user`; None if none is left. `model` is one of `models`.
 
-        Lowest priority number first; deployments that failed come last.
+        The lowest priority number comes first. Deployments that failed come last.
         """
         only = self._only.get(model)
-        if only is not None and only.trouble is None and not tried:
+        if only is not None and only.failure is None and not tried:
             return only
         tiers = self._tiers[model]
         for tier in tiers:
@@ -96,22 +97,21 @@ class Routes:
         return None
 
     def refusal(self, model: str, last: ProxyError | None) -> ProxyError:
-        """The error for the attendee when no deployment is left: `last`, if a try of this call ended in it.
+        """The error for the attendee when no deployment is left. `last` is the error of the call's last try.
 
-        If all cool down, it says when the first is back. One that refuses us is not waited for.
+        If deployments are busy, the error says when to retry. Those that refuse the proxy do not count: a
+        retry would not help.
         """
-        waiting = [one for one in self._all(model) if one.trouble is not FailureKind.REFUSED]
+        waiting = [one for one in self._all(model) if one.failure is not FailureKind.REFUSED]
         if last is not None and not any(one.is_busy() for one in waiting):
             return last
         if not waiting:
-            return UpstreamError(
-                "The model refused the proxy's own key or deployment name. Contact your organiser."
-            )
+            return UpstreamError(REFUSED)
         seconds = min(one.seconds_left() for one in waiting)
-        return UpstreamBusy("The model is busy. Try again in a few seconds.", seconds)
+        return UpstreamBusy(BUSY, seconds)
 
     def tiers(self, model: str) -> Sequence[Tier]:
-        """The deployments of `model`, one of `models`, by priority."""
+        """The deployments of `model`, which is one of `models`, by priority."""
         return self._tiers[model]
 
     def _all(self, model: str) -> list[Candidate]:
@@ -119,9 +119,9 @@ class Routes:
 
 
 class Routing:
-    """The deployments, kept in memory for some seconds: one small table, read as a whole.
+    """The deployments. The table is small: it is read as a whole, and kept in memory for some seconds.
 
-    How each has responded is kept longer, as long as its row names the same target.
+    How a deployment responded is kept for as long as its row has the same target.
     """
 
     def __init__(
@@ -129,13 +129,13 @@ class Routing:
         store: DeploymentStore,
         cache_seconds: float,
         clock: Callable[[], float],
-        notice: Notice,
-        notice_seconds: float = 60.0,
+        report_health: HealthReport,
+        report_seconds: float = 60.0,
     ) -> None:
         self._store = store
         self._clock = clock
-        self._notice = notice
-        self._notice_seconds = notice_seconds
+        self._report_health = report_health
+        self._report_seconds = report_seconds
         self._loaded: list[Deployment] | None = None
         self._known: dict[tuple[str, str], Candidate] = {}
         self._last = Routes(())
@@ -159,13 +159,13 @@ class Routing:
             self._last = Routes(self._known.values())
             self._loaded = loaded
         for candidate in self._known.values():
-            candidate.note(self._notice_seconds)
+            candidate.report_if_due(self._report_seconds)
         return self._last
 
     def _candidate(self, deployment: Deployment) -> Candidate:
         known = self._known.get((deployment.model, deployment.id))
         if known is None or known.deployment.target != deployment.target:
-            return Candidate(deployment, self._clock, self._notice)
+            return Candidate(deployment, self._clock, self._report_health)
         known.deployment = deployment
         return known
 
@@ -180,7 +180,8 @@ def _weight(candidate: Candidate) -> int:
 
 
 def _score(user: str, candidate: Candidate) -> float:
-    """Weighted rendezvous hashing: equal on every instance; a changed deployment moves only its own share."""
+    """Weighted rendezvous hashing: equal on every instance, and a changed deployment moves only its own
+    share."""
     deployment = candidate.deployment
     name = f"{user}\n{deployment.model}\n{deployment.id}".encode()
     drawn = (int.from_bytes(blake2b(name, digest_size=8).digest()) + 1) / (2**64 + 2)

@@ -53,19 +53,19 @@ class Pool:
         return next(one for tier in routes.tiers("m") for one in tier.candidates if one.deployment.id == name)
 
     async def fail(
-        self, name: str, trouble: FailureKind = FailureKind.FAILED, seconds: float | None = None
+        self, name: str, kind: FailureKind = FailureKind.FAILED, seconds: float | None = None
     ) -> Candidate:
         """One call of its own that ends so."""
         candidate = await self.get(name)
         candidate.begin()
-        candidate.failed(trouble, trouble.value, seconds, self.now)
-        candidate.ended()
+        candidate.note_failure(kind, kind.value, seconds, self.now)
+        candidate.end()
         return candidate
 
     async def succeed(self, candidate: Candidate) -> None:
         candidate.begin()
-        candidate.answered(self.now)
-        candidate.ended()
+        candidate.note_response(self.now)
+        candidate.end()
 
     async def served_by(self, users: list[str] = USERS) -> Counter[str]:
         return Counter([(await self.choose(user)).deployment.id for user in users])
@@ -160,7 +160,7 @@ async def test_an_inactive_deployment_is_not_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "named", "seconds"),
+    ("kind", "named", "seconds"),
     [
         (FailureKind.BUSY, 3.5, 3.5),
         (FailureKind.BUSY, None, COOL_DOWN_SECONDS),
@@ -172,15 +172,15 @@ async def test_an_inactive_deployment_is_not_used() -> None:
     ],
 )
 async def test_a_failure_cools_a_deployment_down(
-    trouble: FailureKind, named: float | None, seconds: float
+    kind: FailureKind, named: float | None, seconds: float
 ) -> None:
     pool = equals(2)
-    await pool.fail("d0", trouble, named)
+    await pool.fail("d0", kind, named)
     pool.now += seconds - 0.01
     assert await pool.served_by() == {"d1": len(USERS)}
     pool.now += 0.01
     assert (await pool.served_by()).keys() == {"d0", "d1"}
-    assert pool.noticed == [("d0", trouble.value, seconds)]
+    assert pool.noticed == [("d0", kind.value, seconds)]
 
 
 async def test_repeated_failures_double_the_cool_down_up_to_a_minute() -> None:
@@ -198,7 +198,7 @@ async def test_overlapping_failures_count_as_one() -> None:
     candidate = await pool.get("d0")
     began_at, pool.now = pool.now, pool.now + 1
     for _ in range(50):
-        candidate.failed(FailureKind.SILENT, "unreachable", None, began_at)
+        candidate.note_failure(FailureKind.SILENT, "unreachable", None, began_at)
     assert candidate.failures == 1
     assert candidate.is_last_resort()
 
@@ -208,14 +208,14 @@ async def test_a_response_to_an_older_call_does_not_end_a_cool_down() -> None:
     candidate = await pool.get("d0")
     began_at, pool.now = pool.now, pool.now + 1
     await pool.fail("d0", FailureKind.BUSY, 30)
-    candidate.answered(began_at)
+    candidate.note_response(began_at)
     assert not candidate.is_ready()
 
 
 async def test_a_failure_of_an_older_call_does_not_end_the_cool_down_of_a_429() -> None:
     pool = equals(1)
     candidate = await pool.fail("d0", FailureKind.BUSY, 30)
-    candidate.failed(FailureKind.FAILED, "500", None, pool.now - 5)
+    candidate.note_failure(FailureKind.FAILED, "500", None, pool.now - 5)
     assert (await pool.routes()).choose("m", "ann") is None
     assert candidate.cool_until == pool.now + 30
 
@@ -228,7 +228,7 @@ async def test_after_a_failure_a_single_call_probes_while_the_others_go_elsewher
     probe = await pool.choose(mine[0])
     probe.begin()
     assert await pool.served_by() == {"d1": len(USERS)}
-    probe.answered(pool.now)
+    probe.note_response(pool.now)
     assert (await pool.served_by())["d0"] == len(mine)
 
 
@@ -239,7 +239,7 @@ async def test_a_probe_whose_client_leaves_is_replaced() -> None:
     probe = await pool.get("d0")
     probe.begin()
     assert not probe.is_ready()
-    probe.left()
+    probe.note_no_result()
     assert probe.is_ready()
 
 
@@ -355,7 +355,7 @@ async def test_a_row_with_another_target_starts_without_history(change: dict[str
     await pool.fail("d0", FailureKind.REFUSED)
     pool.rows = [replace(pool.rows[0], **change)]  # type: ignore[arg-type]
     pool.now += 31
-    assert (await pool.choose()).trouble is None
+    assert (await pool.choose()).failure is None
 
 
 async def test_cached_deployments_are_used_without_the_tables() -> None:
