@@ -1,4 +1,4 @@
-"""Amounts of requests and LLM tokens, counted together so that neither is forgotten."""
+"""Amounts of requests and tokens, always together so that neither is forgotten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One account's row in the table `quotas`, a write to it, and the interface of the store that keeps it."""
+"""The row of an account in the table `quotas`, a write to it, and the interface of the table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Row(NamedTuple):
     granted: Amount = NOTHING
     used: Amount = NOTHING
     writer: str = ""
-    """The name of the last write. When the response to a write is lost, this shows whether it arrived."""
+    """The name of the last write. If the response to a write is lost, it shows whether the write arrived."""
     version: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""Reads single columns of a row. An administrator may have edited them by hand."""
+"""Reads single columns of a row. The row may have been edited by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def int64(value: int) -> EntityProperty:
 
 
 def text(row: Row, name: str) -> str:
-    """The text in the column, empty if there is none."""
+    """The text in the column; empty if there is none."""
     value = row.get(name, "")
     if not isinstance(value, str):
         raise TypeError(f"{name} is not a text")
@@ -39,7 +39,7 @@ def names(row: Row, name: str) -> tuple[str, ...]:
 
 
 def time(row: Row, name: str) -> datetime:
-    """A time in UTC. A text without an offset is UTC, too."""
+    """A time in UTC. A text without an offset counts as UTC."""
     value = row[name]
     if isinstance(value, str):
         value = datetime.fromisoformat(value)

@@ -93,7 +93,7 @@ def _output_field(value: str) -> str:
 
 
 def _auth(value: str) -> str:
-    """A row that names one of the app's own settings as its key would send it to the row's endpoint."""
+    """Refuse the app's own settings: their value would be sent to the row's endpoint."""
     if value.upper().startswith(PRIVATE_SETTINGS):
         raise ValueError("auth names one of the app's own settings")
     return value

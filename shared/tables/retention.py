@@ -43,7 +43,7 @@ class Retention:
         self._longest_seconds = longest_seconds
 
     async def remove_old_rows(self) -> None:
-        """Delete old rows within `longest_seconds`, and log the result in one line, also after an outage."""
+        """Delete old rows within `longest_seconds`, and log the result in one line."""
         removed: Counter[str] = Counter()
         ending = "no old rows are left"
         try:

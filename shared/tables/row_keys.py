@@ -31,7 +31,7 @@ class RowKeys:
         self._turns = turns
 
     async def partitions(self, table: str) -> AsyncIterator[str]:
-        """Each partition key of the table. One query for each: the rows in between are not read.
+        """Each partition key of the table. One query for each, so that the rows in between are not read.
 
         Raises:
             StoreUnavailable: the table is unavailable.

@@ -69,7 +69,7 @@ def open_service(
 
 @asynccontextmanager
 async def translated(seconds: float = CALL_SECONDS, turns: Turns | None = None) -> AsyncIterator[None]:
-    """Runs a table call within `seconds`, and translates its exceptions. A test covers each of azure-core's.
+    """Run a table call within `seconds`, and translate its exceptions. A test covers all of azure-core's.
 
     With `turns`, the call first waits for its turn, because azure-data-tables takes up to a millisecond to
     build a request. That wait counts towards `seconds`. If the event loop is blocked for that long, the call

@@ -60,7 +60,7 @@ _Key = tuple[str, datetime, str, str]
 
 
 class _Row:
-    """A row of the table, as this instance counts it. A mutable list is cheaper to add to than `Counts`."""
+    """A row of the table, as this instance counts it. `counts` is a list: a `Counts` cannot be changed."""
 
     __slots__ = ("counts", "event_code", "failed_at", "hour", "is_changed", "key", "writer", "written_at")
 
@@ -98,7 +98,7 @@ class Tally:
         self._rows: dict[_Key, _Row] = {}
         self._changed: list[_Row] = []
         self._doubtful: deque[_Row] = deque()
-        """Written soon after a failed write that may still arrive and replace them."""
+        """Rows that were written soon after a failed write. That write may still arrive and replace them."""
         self._one_flush = asyncio.Lock()
         self._flushing: asyncio.Task[None] | None = None
 
@@ -153,7 +153,7 @@ class Tally:
 
     def _counts(self, credential: Credential, model: str, began_at: datetime) -> list[int]:
         """The counts to add to. Marks their row as changed, so that it is written soon."""
-        # Nearly all calls began in the same hour. The hash of one shared object is computed only once.
+        # Nearly all calls began in the same hour. The hash of one shared `datetime` is computed only once.
         if self._hour <= began_at < self._hour_ends:
             hour = self._hour
         else:
