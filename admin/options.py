@@ -10,8 +10,9 @@ import click
 from shared.core.models import LIMITS
 
 DEBUG = f"{__name__}.debug"
+"""The key in click's context under which a command finds whether `--debug` is set."""
 TAKES_EFFECT = "The change takes effect within 30 seconds."
-"""The default of the app's setting PROXY_CACHE_SECONDS."""
+"""30 seconds are the default of the app's setting PROXY_CACHE_SECONDS."""
 
 LARGEST_LIMIT = 10**12
 _LIMIT_HELP = {
@@ -47,7 +48,8 @@ class Number(click.ParamType[int | float]):
         return number
 
 
-def _remember(context: click.Context, _: click.Parameter, given: bool) -> None:
+def _set_debug(context: click.Context, _: click.Parameter, given: bool) -> None:
+    """The option can come before or after the name of a command, so it is processed several times."""
     context.meta[DEBUG] = given or context.meta.get(DEBUG, False)
 
 
@@ -56,7 +58,7 @@ debug = click.option(
     is_flag=True,
     expose_value=False,
     is_eager=True,
-    callback=_remember,
+    callback=_set_debug,
     help="Show the traceback of an error.",
 )
 

@@ -103,7 +103,7 @@ class Tables(ProxyTables):
     async def change_deployment(
         self, deployment: Deployment, change: Callable[[Deployment], Deployment]
     ) -> Deployment | None:
-        """As `change_event`. Other columns of the row stay as they are."""
+        """As `change_event`. Columns that are not part of a deployment stay as they are."""
         key = (deployment.model, deployment.id)
         return await _change(
             self._deployment_rows, key, deployment_from_row, change, changed_deployment_to_row

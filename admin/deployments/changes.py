@@ -1,4 +1,4 @@
-"""Find and change deployments in the tables while others change them too."""
+"""Finds and changes deployments in the tables. Other organisers may change them at the same time."""
 
 from __future__ import annotations
 
@@ -72,6 +72,7 @@ async def update(tables: Tables, wanted: Deployment, options: dict[str, Any]) ->
 
 
 async def switch(tables: Tables, model: str, name: str, *, active: bool) -> Deployment:
+    """Enable or disable a deployment. Raises CommandError if it does not exist."""
     one = await find_deployment(tables, model, name)
     return await _change(tables, one, lambda now: replace(now, active=active))
 

@@ -75,13 +75,13 @@ def _properties(one: Deployment) -> dict[str, str]:
 
 
 def differences(before: Deployment, after: Deployment) -> list[str]:
-    """The properties of `after` that `before` does not have."""
+    """The properties that `after` has and `before` has not."""
     old, new = _properties(before), _properties(after)
     return [text for name, text in new.items() if text != old[name]]
 
 
 def kept_properties(default: Deployment, before: Deployment, after: Deployment) -> list[str]:
-    """The properties that `after` has from `before`, and that a new deployment would not have."""
+    """The properties that did not change, and are not those of a new deployment."""
     fresh, old, new = _properties(default), _properties(before), _properties(after)
     del new["endpoint"]  # it is how the deployment was found
     return [text for name, text in new.items() if text == old[name] != fresh[name]]

@@ -1,4 +1,4 @@
-"""Charts as SVG without scripts. Their colours follow the page, and their text stays text."""
+"""Draws charts as SVG without scripts. Their colours follow the page, and their text stays text."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _MILLION = Decimal(1_000_000)
 
 
 class Price(NamedTuple):
-    """Of one model, for 1,000,000 tokens."""
+    """The price of a model, for 1,000,000 tokens."""
 
     prompt: Decimal
     completion: Decimal
@@ -32,11 +32,12 @@ class SummaryRow(NamedTuple):
     """The sum for one user, model or hour, or for all."""
 
     key: str
-    """A user, a model, or an hour in the event's time zone. An empty model: requests refused before a model
-    was chosen. An empty user: the users beyond the number that an instance counts by name."""
+    """A user, a model, or an hour in the event's time zone. An empty model stands for requests that were
+    refused before a model was chosen, an empty user for users above the number that an instance counts by
+    name."""
     counts: Counts
     cost: Decimal | None
-    """Of the tokens whose model has a price; None if no model has one."""
+    """The cost of the tokens whose model has a price. None if no model has one."""
     unpriced_tokens: int
     """Tokens of models without a price. They are not in `cost`."""
 
