@@ -84,15 +84,15 @@ def _parse_other(text: str) -> tuple[datetime, bool]:
 
 
 def _check_order(text: str) -> None:
-    if first := _YEAR_FIRST.search(text):
-        datetime(*(int(part) for part in first.groups()))  # type: ignore[arg-type]
+    if year_first := _YEAR_FIRST.search(text):
+        datetime(*(int(part) for part in year_first.groups()))  # type: ignore[arg-type]
     elif (numbers := _NUMBERS.search(text)) and len(numbers[3]) == 4:
-        one, other = int(numbers[1]), int(numbers[2])
-        if max(one, other) <= 12 and one != other:
-            date = f"{other} {month_name[one]}"
+        first, second = int(numbers[1]), int(numbers[2])
+        if max(first, second) <= 12 and first != second:
+            date = f"{second} {month_name[first]}"
             raise CommandError(
-                f"{text!r} could be {one} {month_name[other]} or {date}. "
-                f"Write the year first: {numbers[3]}-{one:02}-{other:02} is {date}."
+                f"{text!r} could be {first} {month_name[second]} or {date}. "
+                f"Write the year first: {numbers[3]}-{first:02}-{second:02} is {date}."
             )
     if signed := _SIGNED_ZONE.search(text):
         raise CommandError(_UNCLEAR_ZONE.format(signed[0]))

@@ -85,10 +85,10 @@ def _tokens(counts: Counts) -> int:
 def _prices(deployments: Iterable[Deployment]) -> dict[str, Price]:
     """By model. A usage row does not name the deployment, so the highest of several prices is used."""
     prices: dict[str, Price] = {}
-    for one in deployments:
-        if (price := _price(one)) is not None:
-            known = prices.get(one.model, price)
-            prices[one.model] = Price(
+    for deployment in deployments:
+        if (price := _price(deployment)) is not None:
+            known = prices.get(deployment.model, price)
+            prices[deployment.model] = Price(
                 max(known.prompt, price.prompt), max(known.completion, price.completion)
             )
     return prices
@@ -96,15 +96,15 @@ def _prices(deployments: Iterable[Deployment]) -> dict[str, Price]:
 
 def _with_several_prices(deployments: Iterable[Deployment]) -> set[str]:
     found: dict[str, set[Price | None]] = defaultdict(set)
-    for one in deployments:
-        found[one.model].add(_price(one))
+    for deployment in deployments:
+        found[deployment.model].add(_price(deployment))
     return {model for model, prices in found.items() if len(prices) > 1}
 
 
-def _price(one: Deployment) -> Price | None:
-    if one.prompt_price is None or one.completion_price is None:
+def _price(deployment: Deployment) -> Price | None:
+    if deployment.prompt_price is None or deployment.completion_price is None:
         return None
-    return Price(Decimal(str(one.prompt_price)), Decimal(str(one.completion_price)))
+    return Price(Decimal(str(deployment.prompt_price)), Decimal(str(deployment.completion_price)))
 
 
 def _key(row: UsageRow, by: By, zone: ZoneInfo) -> str:

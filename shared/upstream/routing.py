@@ -48,19 +48,21 @@ class Tier:
         first = order[0]
         if first.failure is None and first.in_flight < QUIET and first not in tried:
             return first
-        ready = [one for one in order if one.is_ready() and one not in tried]
+        ready = [candidate for candidate in order if candidate.is_ready() and candidate not in tried]
         if len(ready) < 2:
             return ready[0] if ready else None
-        calls = 1 + sum(one.in_flight for one in ready)
-        share = BALANCE * calls / sum(_weight(one) for one in ready)
-        return next(one for one in ready if one.in_flight < max(QUIET, share * _weight(one)))
+        calls = 1 + sum(candidate.in_flight for candidate in ready)
+        share = BALANCE * calls / sum(_weight(candidate) for candidate in ready)
+        return next(
+            candidate for candidate in ready if candidate.in_flight < max(QUIET, share * _weight(candidate))
+        )
 
     def _order(self, user: str) -> tuple[Candidate, ...]:
         order = self._orders.get(user)
         if order is None:
             if len(self._orders) >= USERS_KEPT:
                 self._orders.clear()
-            order = tuple(sorted(self.candidates, key=lambda one: -_score(user, one)))
+            order = tuple(sorted(self.candidates, key=lambda candidate: -_score(user, candidate)))
             self._orders[user] = order
         return order
 
@@ -72,8 +74,8 @@ class Routes:
         self._tiers: dict[str, list[Tier]] = {}
         self._only: dict[str, Candidate] = {}
         ordered = sorted(candidates, key=_rank)
-        for (model, _), equals in groupby(ordered, key=lambda one: _rank(one)[:2]):
-            self._tiers.setdefault(model, []).append(Tier(tuple(equals)))
+        for (model, _), equal in groupby(ordered, key=lambda candidate: _rank(candidate)[:2]):
+            self._tiers.setdefault(model, []).append(Tier(tuple(equal)))
         for model, tiers in self._tiers.items():
             if len(tiers) == len(tiers[0].candidates) == 1:
                 self._only[model] = tiers[0].candidates[0]
@@ -102,12 +104,14 @@ class Routes:
         If deployments are busy, the error says when to retry. Those that refuse the proxy do not count: a
         retry would not help.
         """
-        waiting = [one for one in self._all(model) if one.failure is not FailureKind.REFUSED]
-        if last is not None and not any(one.is_busy() for one in waiting):
+        waiting = [
+            candidate for candidate in self._all(model) if candidate.failure is not FailureKind.REFUSED
+        ]
+        if last is not None and not any(candidate.is_busy() for candidate in waiting):
             return last
         if not waiting:
             return UpstreamError(REFUSED)
-        seconds = min(one.seconds_left() for one in waiting)
+        seconds = min(candidate.seconds_left() for candidate in waiting)
         return UpstreamBusy(BUSY, seconds)
 
     def tiers(self, model: str) -> Sequence[Tier]:
@@ -153,9 +157,11 @@ class Routing:
         return routes
 
     async def _load(self, _: str) -> Routes:
-        loaded = [one for one in await self._store.deployments() if one.active]
+        loaded = [deployment for deployment in await self._store.deployments() if deployment.active]
         if loaded != self._loaded:
-            self._known = {(one.model, one.id): self._candidate(one) for one in loaded}
+            self._known = {
+                (deployment.model, deployment.id): self._candidate(deployment) for deployment in loaded
+            }
             self._last = Routes(self._known.values())
             self._loaded = loaded
         for candidate in self._known.values():
