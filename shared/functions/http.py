@@ -55,7 +55,7 @@ class Response:
         self.body = body
 
     async def send_to(self, receive: Receive, send: Send) -> None:
-        """Send status, headers and body. `receive` reports that the client disconnects."""
+        """Send status, headers and body. `receive` reports that the client leaves."""
         await send({"type": WHOLE, "status": self.status, "headers": self.headers, "body": self.body})
 
 

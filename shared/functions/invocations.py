@@ -2,7 +2,7 @@
 
 The host sends each call as two halves: an invocation and an HTTP request. Where one half never arrives, the
 other waits until `functionTimeout`, and then the host kills the worker with everything that runs in it. This
-happens when a client disconnects within a few milliseconds, sends a header value that the host cannot
+happens when a client leaves within a few milliseconds, sends a header value that the host cannot
 forward, or sends an `x-ms-invocation-id` of its own.
 """
 

@@ -77,7 +77,7 @@ _REQUESTS, _PROMPT_TOKENS, _COMPLETION_TOKENS, _REFUSALS, _ERRORS = range(len(Co
 
 
 class Tally:
-    """Counts calls. Counting never awaits, so a client that disconnects cannot prevent it.
+    """Counts calls. Counting never awaits, so no count is lost when a client leaves.
 
     `now` returns the time in UTC. `clock` returns seconds and never goes back.
     """
