@@ -52,8 +52,7 @@ def parse_object(text: str) -> dict[str, Any]:
 
 
 def open_session(url: str, seconds: float) -> aiohttp.ClientSession:
-    """A session for requests to `url`. It uses the network proxy of the environment, except for this
-    machine."""
+    """A session for requests to `url`. It uses the environment's network proxy, but not on this machine."""
     return aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=seconds),
         trust_env=urlsplit(url).hostname not in LOCAL_HOSTS,

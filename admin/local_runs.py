@@ -38,8 +38,7 @@ def running(local: Path = LOCAL) -> list[Run]:
 
 
 def _is_left_over(path: Path) -> bool:
-    """Whether its run was killed: then its lock is free. Another process may have the number of the run
-    now."""
+    """Whether its run was killed. Then its lock is free, even if another process has its number now."""
     lock = locks.take(path.with_name("lock"))
     if lock:
         lock.close()

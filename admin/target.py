@@ -24,8 +24,7 @@ LOCAL_HOSTS = frozenset({_LOOPBACK, "localhost", "::1"})
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The tables of a command, by a connection string or a URI. `url` is the app's address, if it is
-    known."""
+    """The tables (by a connection string or a URI), and the app's address if it is known."""
 
     connection_string: str | None
     uri: str | None

@@ -16,14 +16,13 @@ class ClientLeft(Exception):
 
 
 class Watch:
-    """Starts to watch the client of each call that takes `seconds` or more.
+    """Starts to watch the client of each call that takes `WATCH_AFTER_SECONDS`.
 
     One timer serves all calls, because a timer for each would cost 2 % of a call. A `Watch` belongs to the
     event loop of its first use.
     """
 
-    def __init__(self, seconds: float = WATCH_AFTER_SECONDS) -> None:
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._due: dict[Departure, float] = {}
         """In the order of arrival, which is also the order of the times."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -38,7 +37,7 @@ class Watch:
 
     def enter(self, departure: Departure) -> None:
         loop = self._loop or self.loop
-        self._due[departure] = due = loop.time() + self._seconds
+        self._due[departure] = due = loop.time() + WATCH_AFTER_SECONDS
         if self._timer is None:
             self._timer = loop.call_at(due, self._check, loop)
 

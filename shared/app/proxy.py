@@ -146,8 +146,7 @@ class Proxy:
     async def _of_open_event(
         self, headers: Headers, describe: Callable[[Event, frozenset[str]], Any]
     ) -> Response:
-        """`describe` the attendee's event, or say why it is closed. The headers have the attendee's
-        quotas."""
+        """Describe the attendee's event, or say why it is closed. The headers have the quotas."""
         caller = credential(headers)
         event = await self._events.find(caller.event_code)
         standing = await self._standing_headers(caller, event)

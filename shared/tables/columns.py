@@ -57,8 +57,9 @@ def flag(row: Row, name: str) -> bool:
     return value
 
 
-def number(row: Row, name: str, default: int) -> int:
-    return int(_plain(row.get(name, default)))
+def number(row: Row, name: str) -> int:
+    """A whole number. 1 if the column is missing."""
+    return int(_plain(row.get(name, 1)))
 
 
 def limit(row: Row, name: str) -> int | None:

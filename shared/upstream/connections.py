@@ -40,7 +40,7 @@ class ConnectionFailed(Exception):
 
 
 class Body:
-    """The body of a request, and whether any of it may have been sent: the rest is not charged."""
+    """The body of a request, and whether any of it may have been sent. If not, the call is not charged."""
 
     __slots__ = ("content", "is_sent", "is_urgent")
 
@@ -135,8 +135,7 @@ class Response:
         return data
 
     def close(self) -> None:
-        """End the response. A waiting `read` fails. The connection is kept only if the whole response
-        came."""
+        """End the response. A waiting `read` fails. The connection is kept if the whole response came."""
         if not self._content.is_eof():
             self._content.set_exception(aiohttp.ClientConnectionError("closed"))
         self._release()
@@ -232,8 +231,7 @@ class Connections:
             _write_whole(transport, head, body)
 
     def _watch(self, protocol: ResponseHandler, content: aiohttp.StreamReader) -> None:
-        """End reading when the connection closes. After a broken chunk, aiohttp's reader would wait
-        forever."""
+        """End a read when the connection closes. After a broken chunk, aiohttp's would wait forever."""
         if protocol not in self._reading:
             if protocol.closed is None:
                 raise aiohttp.ServerDisconnectedError

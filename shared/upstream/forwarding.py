@@ -88,7 +88,7 @@ class Forwarding:
     def __init__(self, upstream: Upstream, timeouts: Timeouts, clock: Callable[[], float]) -> None:
         self._upstream = upstream
         self._timeouts = timeouts
-        self.clock = clock
+        self._clock = clock
 
     async def send(
         self, call: Call, routes: Routes, output_limit: int | None, progress: Progress
@@ -122,7 +122,7 @@ class Forwarding:
         Raises:
             UpstreamTimeout: no time is left for the first try.
         """
-        began_at = self.clock()
+        began_at = self._clock()
         seconds = self._seconds(call, progress)
         progress.tried = (*progress.tried, candidate)
         candidate.begin()
@@ -162,7 +162,7 @@ class Forwarding:
             response = await self._upstream.send(deployment, body, call.headers, call.trace)
         finally:
             progress.is_sent = was_sent or body.is_sent
-        progress.first_byte_at = self.clock()
+        progress.first_byte_at = self._clock()
         if response.status // 100 != 2:
             progress.is_sent = was_sent
         try:
@@ -183,7 +183,7 @@ class Forwarding:
         return candidate.responded_at > began_at or seconds < usual
 
     def _seconds_left(self, call: Call) -> float:
-        return call.clock_at_arrival + self._timeouts.whole - self.clock()
+        return call.clock_at_arrival + self._timeouts.whole - self._clock()
 
     def _seconds(self, call: Call, progress: Progress) -> float:
         """The time for one try: all that is left of the call's time, but for a stream at most `first_byte`.

@@ -25,6 +25,9 @@ QUIET = 4
 
 USERS_KEPT = 10_000
 
+REPORT_SECONDS = 60.0
+"""The health of a deployment that is used is reported at least this often."""
+
 
 class DeploymentStore(Protocol):
     async def deployments(self) -> list[Deployment]:
@@ -134,12 +137,10 @@ class Routing:
         cache_seconds: float,
         clock: Callable[[], float],
         report_health: HealthReport,
-        report_seconds: float = 60.0,
     ) -> None:
         self._store = store
         self._clock = clock
         self._report_health = report_health
-        self._report_seconds = report_seconds
         self._loaded: list[Deployment] | None = None
         self._known: dict[tuple[str, str], Candidate] = {}
         self._last = Routes(())
@@ -165,7 +166,7 @@ class Routing:
             self._last = Routes(self._known.values())
             self._loaded = loaded
         for candidate in self._known.values():
-            candidate.report_if_due(self._report_seconds)
+            candidate.report_if_due(REPORT_SECONDS)
         return self._last
 
     def _candidate(self, deployment: Deployment) -> Candidate:
