@@ -126,8 +126,7 @@ class Exchange:
             self._start(self._exchange(Purpose.REPORT))
 
     async def _join(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Wait for the running operation, or start `work` if there is none. It outlives a cancelled
-        caller."""
+        """Wait for the running operation, or start `work`. It continues if its caller is cancelled."""
         running = self._running
         if running is None or running.done():  # its callback may not have run yet
             running = self._start(work())

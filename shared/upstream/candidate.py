@@ -106,8 +106,7 @@ class Candidate:
         self.in_flight -= 1
 
     def note_response(self, began_at: float) -> None:
-        """It responded to a try that began at `began_at`. A try older than the last failure proves
-        nothing."""
+        """It responded to a try. `began_at` counts: a try older than the last failure proves nothing."""
         self.failures = 0
         self.responded_at = self._clock()
         if self.failure is not None and began_at >= self.failed_at:

@@ -18,8 +18,8 @@ REFUSAL_STATUSES = frozenset({401, 403, 404})
 """The statuses by which Azure refuses our key, role or deployment name."""
 
 REFUSED = "The model refused the proxy's own key or deployment name. Contact your organiser."
+"""The text for the attendee, like the next one."""
 BUSY = "The model is busy. Try again in a few seconds."
-"""The texts of errors for the attendee."""
 
 COOL_DOWN_HEADERS = (("retry-after-ms", 0.001), ("retry-after", 1.0))
 RESET_HEADERS = ("x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")

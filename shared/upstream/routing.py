@@ -187,8 +187,7 @@ def _weight(candidate: Candidate) -> int:
 
 
 def _score(user: str, candidate: Candidate) -> float:
-    """Weighted rendezvous hashing: equal on every instance, and a changed deployment moves only its own
-    share."""
+    """Weighted rendezvous hashing: equal on every instance. A changed deployment moves only its own users."""
     deployment = candidate.deployment
     name = f"{user}\n{deployment.model}\n{deployment.id}".encode()
     drawn = (int.from_bytes(blake2b(name, digest_size=8).digest()) + 1) / (2**64 + 2)
