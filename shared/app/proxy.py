@@ -99,13 +99,13 @@ class Proxy:
             )
             need = self._need(call)
         except ProxyError as error:
-            self._records.refused(caller, "", arrived_at, error)
+            self._records.record_refusal(caller, "", arrived_at, error)
             return error_response(error, await self._standing_headers(caller, event))
         progress = self._records.begin()
         try:
             hold = await self._quota.hold(caller, event, need, arrived_at)
         except ProxyError as error:
-            self._records.refused(caller, model, arrived_at, error)
+            self._records.record_refusal(caller, model, arrived_at, error)
             standing = self._quota.last_known(caller, event, arrived_at)
             return error_response(error, standing.headers(arrived_at))
         return await self._forward(call, routes, hold, progress)
@@ -114,15 +114,15 @@ class Proxy:
         try:
             return chat.parse(body)
         except ProxyError as error:
-            self.refused(headers, error)
+            self.count_refusal(headers, error)
             raise
 
-    def refused(self, headers: Headers, error: ProxyError) -> None:
+    def count_refusal(self, headers: Headers, error: ProxyError) -> None:
         """Count a call whose body was refused, if this instance has found its event before."""
         with suppress(InvalidEventToken):
             caller = credential(headers)
             if self._events.knows(caller.event_code):
-                self._records.refused(caller, "", self._now(), error)
+                self._records.record_refusal(caller, "", self._now(), error)
 
     async def models(self, headers: Headers) -> Response:
         """The models that the attendee can use, in the form of OpenAI's list.
@@ -201,11 +201,11 @@ class Proxy:
             raise
         except ProxyError as error:
             hold.release()
-            self._records.failed(call, progress, error)
+            self._records.record_failure(call, progress, error)
             return error_response(error, hold.standing.headers(self._now()), call.id)
         except BaseException:
             hold.release()
-            self._records.failed(call, progress, InternalError())
+            self._records.record_failure(call, progress, InternalError())
             raise
 
     def _abandon(self, call: Call, hold: Hold, progress: Progress) -> None:
@@ -213,7 +213,7 @@ class Proxy:
         if progress.is_sent:
             usage = Usage(call.prompt_tokens)
             hold.settle(usage)
-            self._records.ended(call, progress, call.id, 499, Ending.ABANDONED, usage)
+            self._records.record_end(call, progress, call.id, 499, Ending.ABANDONED, usage)
         else:
             hold.release()
 
@@ -226,7 +226,7 @@ class Proxy:
 
         def end(ending: Ending, usage: Usage) -> None:
             hold.settle(usage)
-            self._records.ended(call, progress, request_id, response.status, ending, usage)
+            self._records.record_end(call, progress, request_id, response.status, ending, usage)
 
         if body is not None:
             end(Ending.FINISHED, _usage(call, forwarded, body))
@@ -246,7 +246,7 @@ class Proxy:
             end(relayed.ending, relayed.usage or Usage(call.prompt_tokens, relayed.chunks))
 
         hide_usage = not call.request.wants_usage
-        return Relay(forwarded.response, self._limits.stream, hide_usage=hide_usage, ended=ended)
+        return Relay(forwarded.response, self._limits.stream, hide_usage=hide_usage, on_end=ended)
 
 
 def _usage(call: Call, forwarded: Forwarded, body: bytes) -> Usage:

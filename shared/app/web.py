@@ -69,7 +69,7 @@ class Web:
         try:
             body = await _body(req.receive, wiring.settings)
         except ProxyError as error:
-            wiring.proxy.refused(req.headers, error)
+            wiring.proxy.count_refusal(req.headers, error)
             raise
         deployment = req.path_params.get("deployment")
         with Departure(req.receive, self._watch):  # not earlier: only one place may read at a time

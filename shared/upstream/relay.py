@@ -65,7 +65,7 @@ class StreamLimits:
 
 
 class Relay:
-    """Relays one stream. `ended` is called exactly once, however the stream ends."""
+    """Relays one stream. `on_end` is called exactly once, however the stream ends."""
 
     def __init__(
         self,
@@ -73,13 +73,13 @@ class Relay:
         limits: StreamLimits,
         *,
         hide_usage: bool,
-        ended: Callable[[Relayed], None],
+        on_end: Callable[[Relayed], None],
     ) -> None:
         self._source = source
         self._events = sse.EventSplitter()
         self._reader = sse.UsageReader(hide=hide_usage)
         self._limits = limits
-        self._ended: Callable[[Relayed], None] | None = ended
+        self._on_end: Callable[[Relayed], None] | None = on_end
         self._ending = Ending.ABANDONED
         """The ending, if the client leaves now."""
         self._is_idle = False
@@ -111,13 +111,13 @@ class Relay:
             self.close()
 
     def close(self) -> None:
-        """Close the upstream's response and call `ended`, if that is not done yet."""
-        ended, self._ended = self._ended, None
-        if ended is not None:
+        """Close the upstream's response and call `on_end`, if that is not done yet."""
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
             try:
                 self._source.close()
             finally:
-                ended(Relayed(self._ending, self._reader.usage, self._reader.chunks))
+                on_end(Relayed(self._ending, self._reader.usage, self._reader.chunks))
 
     async def _relay_in_time(self, send: Send) -> None:
         limit = self._limits.longest_seconds

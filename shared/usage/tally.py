@@ -102,7 +102,7 @@ class Tally:
         self._one_flush = asyncio.Lock()
         self._flushing: asyncio.Task[None] | None = None
 
-    def forwarded(
+    def count_call(
         self, credential: Credential, model: str, began_at: datetime, usage: Usage, *, is_cut: bool = False
     ) -> None:
         """Count a call that was forwarded and charged. A stream that the upstream cut is also an error."""
@@ -113,7 +113,9 @@ class Tally:
         if is_cut:
             counts[_ERRORS] += 1
 
-    def failed(self, credential: Credential, model: str, began_at: datetime, error: ProxyError) -> None:
+    def count_failure(
+        self, credential: Credential, model: str, began_at: datetime, error: ProxyError
+    ) -> None:
         """Count a failed call to a known event: a refusal of the proxy, or an error that is not the user's.
 
         `model` is empty if none was chosen yet.
