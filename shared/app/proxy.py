@@ -18,7 +18,7 @@ from ..core.trace import trace_headers
 from ..core.turns import Turns
 from ..events import listing
 from ..events.admission import admit, output_limit
-from ..events.credentials import credential
+from ..events.credentials import read_credential
 from ..events.lookup import Events
 from ..events.model_choice import choose_model
 from ..functions.http import Response
@@ -75,11 +75,11 @@ class Proxy:
         Raises:
             ProxyError: the call is refused before the attendee's event is known.
         """
-        caller, arrived_at = credential(headers), self._now()
+        credential, arrived_at = read_credential(headers), self._now()
         request = self._parse(headers, body)
         if request.stream:
             await self._stream_turns.wait()
-        event = await self._events.find(caller.event_code)
+        event = await self._events.find(credential.event_code)
         routes = await self._routing.routes()
         try:
             admit(event, arrived_at)
@@ -88,7 +88,7 @@ class Proxy:
                 id=new_id(),
                 arrived_at=arrived_at,
                 clock_at_arrival=clock_at_arrival,
-                credential=caller,
+                credential=credential,
                 event=event,
                 model=model,
                 request=request,
@@ -99,14 +99,14 @@ class Proxy:
             )
             need = self._need(call)
         except ProxyError as error:
-            self._records.record_refusal(caller, "", arrived_at, error)
-            return error_response(error, await self._standing_headers(caller, event))
+            self._records.record_refusal(credential, "", arrived_at, error)
+            return error_response(error, await self._standing_headers(credential, event))
         progress = self._records.begin()
         try:
-            hold = await self._quota.hold(caller, event, need, arrived_at)
+            hold = await self._quota.hold(credential, event, need, arrived_at)
         except ProxyError as error:
-            self._records.record_refusal(caller, model, arrived_at, error)
-            standing = self._quota.last_known(caller, event, arrived_at)
+            self._records.record_refusal(credential, model, arrived_at, error)
+            standing = self._quota.last_known(credential, event, arrived_at)
             return error_response(error, standing.headers(arrived_at))
         return await self._forward(call, routes, hold, progress)
 
@@ -120,9 +120,9 @@ class Proxy:
     def count_refusal(self, headers: Headers, error: ProxyError) -> None:
         """Count a call whose body was refused, if this instance has found its event before."""
         with suppress(InvalidEventToken):
-            caller = credential(headers)
-            if self._events.knows(caller.event_code):
-                self._records.record_refusal(caller, "", self._now(), error)
+            credential = read_credential(headers)
+            if self._events.knows(credential.event_code):
+                self._records.record_refusal(credential, "", self._now(), error)
 
     async def models(self, headers: Headers) -> Response:
         """The models that the attendee can use, in the form of OpenAI's list.
@@ -147,9 +147,9 @@ class Proxy:
         self, headers: Headers, describe: Callable[[Event, frozenset[str]], Any]
     ) -> Response:
         """Describe the attendee's event, or say why it is closed. The headers have the quotas."""
-        caller = credential(headers)
-        event = await self._events.find(caller.event_code)
-        standing = await self._standing_headers(caller, event)
+        credential = read_credential(headers)
+        event = await self._events.find(credential.event_code)
+        standing = await self._standing_headers(credential, event)
         try:
             admit(event, self._now())
             return json_response(describe(event, (await self._routing.routes()).models), standing)
@@ -162,18 +162,18 @@ class Proxy:
         Raises:
             InvalidEventToken, StoreUnavailable: the event is not known.
         """
-        caller = credential(headers)
-        event = await self._events.find(caller.event_code)
+        credential = read_credential(headers)
+        event = await self._events.find(credential.event_code)
         routes, now = await self._routing.routes(), self._now()
-        standing = await self._quota.standing(caller, event, now)
-        described = listing.event_description(caller, event, routes.models, now)
+        standing = await self._quota.standing(credential, event, now)
+        described = listing.event_description(credential, event, routes.models, now)
         return json_response(described | standing.figures(), standing.headers(now))
 
-    async def _standing_headers(self, caller: Credential, event: Event) -> dict[bytes, bytes]:
+    async def _standing_headers(self, credential: Credential, event: Event) -> dict[bytes, bytes]:
         """The headers with the attendee's quotas; none while the tables do not respond."""
         now = self._now()
         try:
-            return (await self._quota.standing(caller, event, now, remembered=True)).headers(now)
+            return (await self._quota.standing(credential, event, now, remembered=True)).headers(now)
         except StoreUnavailable:
             return {}
 

@@ -15,7 +15,7 @@ _is_user = re.compile(r"[a-z0-9._@+-]{1,64}").fullmatch
 MAX_BYTES = 512
 
 
-def credential(headers: Mapping[bytes, bytes]) -> Credential:
+def read_credential(headers: Mapping[bytes, bytes]) -> Credential:
     """The credential in `api-key`, else `openai-event-code`, else `Authorization: Bearer`.
 
     Raises:
