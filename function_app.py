@@ -1,8 +1,8 @@
 """The Functions triggers: routes and nothing else.
 
 The host matches routes in the order of the functions' names, so the catch-all has the last name (`z_`). Every
-trigger lists its methods. The worker's HTTP server rejects unknown ones, so that their invocations would wait
-for a request that never arrives.
+trigger lists its methods. Without the list, the host would also start invocations for methods that the HTTP
+server refuses, and they would wait for a request that never arrives.
 """
 
 import os
@@ -15,7 +15,7 @@ from shared.app.web import Web
 from shared.functions.http import Request, Response
 
 PREFIXES = {"v1": "v1", "api_v1": "api/v1"}
-"""Prefix of a function's name, and of its route. All routes have both prefixes."""
+"""The prefix of a function's name, and of its route. Each API route exists with both prefixes."""
 
 CHAT_ROUTES = {
     "chat": "chat/completions",

@@ -28,7 +28,7 @@ ROLE = "Storage Table Data Contributor"
 
 @asynccontextmanager
 async def open_tables(target: Target) -> AsyncIterator[Tables]:
-    """The tables of `target`; missing ones are created. Raises CommandError if they cannot be used."""
+    """The tables of `target`. Missing ones are created. Raises CommandError if they cannot be used."""
     credential = None
     if not target.connection_string:
         credential = default_credential(target.environment.get("AZURE_CLIENT_ID"))
@@ -59,17 +59,17 @@ _BY_CODE = {
     "AuthorizationFailure": "the storage account's firewall blocks this machine. Add its IP address to "
     "ADMIN_IP_ADDRESSES, or work from inside the network.",
     "AuthenticationFailed": "the account key or the signature is wrong. Check it, and this machine's clock.",
-    "InvalidAuthenticationInfo": "the storage account rejects your sign-in. Sign in to its tenant.",
+    "InvalidAuthenticationInfo": "the storage account refuses your sign-in. Sign in to its tenant.",
     "KeyBasedAuthenticationNotPermitted": f"the storage account accepts no keys. Set {TABLES_URI} instead.",
 }
 
 
 def explain(error: StoreUnavailable, url: str) -> str:
-    """What is wrong with the tables, and what to do."""
+    """Say why the tables cannot be used, and what to do."""
     return f"Cannot access the tables: {_explain(error.__cause__, url)}"
 
 
-def _explain(cause: BaseException | None, url: str) -> str:  # noqa: PLR0911 - one line for each cause  # noqa: PLR0911 - one line for each cause
+def _explain(cause: BaseException | None, url: str) -> str:  # noqa: PLR0911 - one for each cause
     code = getattr(cause, "error_code", None) or ""
     code = str(getattr(code, "value", code))  # azure-data-tables has an enumeration for known codes
     match cause:

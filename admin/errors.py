@@ -1,4 +1,4 @@
-"""How a command ends when it does not succeed: one message, and an exit status."""
+"""The errors that end a command: one message, and an exit status."""
 
 import click
 

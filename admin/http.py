@@ -52,7 +52,7 @@ def parse_object(text: str) -> dict[str, Any]:
 
 
 def open_session(url: str, seconds: float) -> aiohttp.ClientSession:
-    """A session for requests to `url`. It uses the environment's network proxy, but not for this machine."""
+    """A session for requests to `url`. It uses the environment's network proxy, but not on this machine."""
     return aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=seconds),
         trust_env=urlsplit(url).hostname not in LOCAL_HOSTS,
@@ -63,7 +63,7 @@ def open_session(url: str, seconds: float) -> aiohttp.ClientSession:
 async def send(
     session: aiohttp.ClientSession, url: str | URL, headers: dict[str, str], body: object = None
 ) -> Response:
-    """POST `body`, or GET without one. Raises NoResponse."""
+    """POST `body`, or GET if there is none. Raises NoResponse."""
     began = monotonic()
     method = "GET" if body is None else "POST"
     try:

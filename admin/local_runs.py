@@ -32,13 +32,13 @@ class Run:
 
 
 def running(local: Path = LOCAL) -> list[Run]:
-    """The running ones, newest first."""
+    """The runs that are running, newest first."""
     found = [_read(path) for path in local.glob("run-*/run.json") if not _is_left_over(path)]
     return sorted((run for run in found if run), key=lambda run: run.started_at, reverse=True)
 
 
 def _is_left_over(path: Path) -> bool:
-    """Whether its run was killed. Then the lock is free, even if another process has its number now."""
+    """Whether its run was killed. Then its lock is free, even if another process has its number now."""
     lock = locks.take(path.with_name("lock"))
     if lock:
         lock.close()

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from shared.core.models import LIMITS
 
-DEBUG: Final = f"{__name__}.debug"
-TAKES_EFFECT: Final = "The change takes effect within 30 seconds."
-"""The default of the app's setting PROXY_CACHE_SECONDS."""
+DEBUG = f"{__name__}.debug"
+"""The key in click's context under which a command finds whether `--debug` is set."""
+TAKES_EFFECT = "The change takes effect within 30 seconds."
+"""30 seconds are the default of the app's setting PROXY_CACHE_SECONDS."""
 
-LARGEST_LIMIT: Final = 10**12
-_LIMIT_HELP: Final = {
+LARGEST_LIMIT = 10**12
+_LIMIT_HELP = {
     "requests_per_day": "Requests per attendee and day. A day starts at midnight in the event's time zone.",
     "tokens_per_day": "Tokens per attendee and day, prompt and completion together.",
     "requests_per_minute": "Requests per attendee and minute.",
@@ -47,7 +48,8 @@ class Number(click.ParamType[int | float]):
         return number
 
 
-def _remember(context: click.Context, _: click.Parameter, given: bool) -> None:
+def _set_debug(context: click.Context, _: click.Parameter, given: bool) -> None:
+    """The option can come before or after the name of a command, so it is processed several times."""
     context.meta[DEBUG] = given or context.meta.get(DEBUG, False)
 
 
@@ -56,7 +58,7 @@ debug = click.option(
     is_flag=True,
     expose_value=False,
     is_eager=True,
-    callback=_remember,
+    callback=_set_debug,
     help="Show the traceback of an error.",
 )
 

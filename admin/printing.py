@@ -1,4 +1,4 @@
-"""Print results, notes and questions. JSON is for programs, text for people."""
+"""Prints results, notes and questions. JSON is for programs, text for people."""
 
 from __future__ import annotations
 

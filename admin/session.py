@@ -1,4 +1,4 @@
-"""Run the work of a command on the tables."""
+"""Runs the work of a command on the tables."""
 
 from __future__ import annotations
 

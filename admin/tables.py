@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
@@ -36,8 +36,8 @@ from shared.tables.service import (
 from shared.tables.stores import Tables as ProxyTables
 from shared.tables.usage_rows import usage_from_row, usage_rows_before
 
-TABLES: Final = (EVENTS, DEPLOYMENTS, QUOTAS, USAGE)
-CHANGE_TRIES: Final = 20
+TABLES = (EVENTS, DEPLOYMENTS, QUOTAS, USAGE)
+CHANGE_TRIES = 20
 """Tries to change a row that others change at the same time."""
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ class Tables(ProxyTables):
     async def change_deployment(
         self, deployment: Deployment, change: Callable[[Deployment], Deployment]
     ) -> Deployment | None:
-        """As `change_event`. Other columns of the row stay as they are."""
+        """As `change_event`. Columns that are not part of a deployment stay as they are."""
         key = (deployment.model, deployment.id)
         return await _change(
             self._deployment_rows, key, deployment_from_row, change, changed_deployment_to_row

@@ -8,7 +8,6 @@ from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -19,19 +18,19 @@ from admin.local_runs import ROOT, Run
 from admin.printing import print_note
 from shared.core.settings import TABLES, TABLES_URI
 
-_LOOPBACK: Final = "127.0.0.1"
-LOCAL_HOSTS: Final = frozenset({_LOOPBACK, "localhost", "::1"})
+_LOOPBACK = "127.0.0.1"
+LOCAL_HOSTS = frozenset({_LOOPBACK, "localhost", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The tables have a connection string or a URI. `url` is the app's address, if it is known."""
+    """The tables (by a connection string or a URI), and the app's address if it is known."""
 
     connection_string: str | None
     uri: str | None
     url: str | None
     environment: Mapping[str, str]
-    """The settings that are known here, among them the keys that deployments name."""
+    """The settings that are known here, also those that hold the keys of deployments."""
 
 
 def find_target(root: Path = ROOT) -> Target:
@@ -56,7 +55,7 @@ def find_target(root: Path = ROOT) -> Target:
 
 
 def find_url(root: Path = ROOT) -> str | None:
-    """The app's address. It can be known where no tables are."""
+    """The app's address, if it is known. The tables need not be known."""
     settings = _settings(root)
     if url := _app_url(settings):
         return url
@@ -65,9 +64,9 @@ def find_url(root: Path = ROOT) -> str | None:
 
 
 def _find_run(root: Path, url: str | None) -> Run | None:
-    """The `dev.py run` at `url`, or the newest without `url`. A note says if others are running.
+    """The `dev.py run` at `url`, or the newest if `url` is None. A note says if others are running.
 
-    A single run also takes an address of another host: it may be forwarded.
+    If only one is running and `url` is on another host, it is used too: its port may be forwarded.
     """
     running = local_runs.running(root / local_runs.LOCAL.name)
     if not running:

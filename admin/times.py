@@ -1,4 +1,5 @@
-"""Dates in the forms that people write. A date that could mean two moments is an error, never a guess."""
+"""Reads dates in the forms that people write. A date that could mean two moments is an error, never a
+guess."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def find_zone(name: str) -> ZoneInfo:
 def parse(text: str, zone: ZoneInfo, *, is_end: bool = False) -> datetime:
     """The moment in UTC. `text` is in `zone`, unless it has an offset of its own.
 
-    A date without a time is the beginning of that day; with `is_end`, the end of it.
+    A date without a time means the beginning of that day, or with `is_end`, its end.
 
     Raises:
         CommandError: `text` is not a date, is incomplete, or could mean two moments.
@@ -73,25 +74,25 @@ def _parse_other(text: str) -> tuple[datetime, bool]:
 
     _check_order(text)
     # The parser fills gaps from the default: two defaults show where the gaps are.
-    one, other = (
+    at, other = (
         parser.parse(text, default=default, tzinfos=_offset)
         for default in (datetime(2004, 1, 1), datetime(2008, 2, 2, 1))
     )
-    if one.date() != other.date():
+    if at.date() != other.date():
         raise CommandError(f"{text!r} is incomplete. Give day, month and year, such as {EXAMPLE}.")
-    return one, one.hour != other.hour
+    return at, at.hour != other.hour
 
 
 def _check_order(text: str) -> None:
-    if first := _YEAR_FIRST.search(text):
-        datetime(*(int(part) for part in first.groups()))  # type: ignore[arg-type]
+    if year_first := _YEAR_FIRST.search(text):
+        datetime(*(int(part) for part in year_first.groups()))  # type: ignore[arg-type]
     elif (numbers := _NUMBERS.search(text)) and len(numbers[3]) == 4:
-        one, other = int(numbers[1]), int(numbers[2])
-        if max(one, other) <= 12 and one != other:
-            date = f"{other} {month_name[one]}"
+        first, second = int(numbers[1]), int(numbers[2])
+        if max(first, second) <= 12 and first != second:
+            date = f"{second} {month_name[first]}"
             raise CommandError(
-                f"{text!r} could be {one} {month_name[other]} or {date}. "
-                f"Write the year first: {numbers[3]}-{one:02}-{other:02} is {date}."
+                f"{text!r} could be {first} {month_name[second]} or {date}. "
+                f"Write the year first: {numbers[3]}-{first:02}-{second:02} is {date}."
             )
     if signed := _SIGNED_ZONE.search(text):
         raise CommandError(_UNCLEAR_ZONE.format(signed[0]))
@@ -100,7 +101,7 @@ def _check_order(text: str) -> None:
 
 
 def _offset(name: str | None, seconds: int | timedelta | None) -> tzinfo | None:
-    """The offset of a zone in the text. Letters such as CST name several zones, so only UTC is accepted."""
+    """The offset of a zone in the text. Names such as CST have several meanings, so only UTC is accepted."""
     ahead = seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds or 0)
     if name is None:
         return None if seconds is None else timezone(ahead)

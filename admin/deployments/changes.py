@@ -1,4 +1,4 @@
-"""Find and change deployments in the tables while others change them too."""
+"""Finds and changes deployments in the tables. Other organisers may change them at the same time."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TRIES = 5
 
 async def find_deployment(tables: Tables, model: str, name: str) -> Deployment:
     """The deployment of that name or id. Raises CommandError if there is none, or more than one."""
-    of_model = [one for one in await tables.deployments() if one.model == model]
-    found = [one for one in of_model if one.id == name]
-    found = found or [one for one in of_model if one.deployment_name == name]
+    of_model = [deployment for deployment in await tables.deployments() if deployment.model == model]
+    found = [deployment for deployment in of_model if deployment.id == name]
+    found = found or [deployment for deployment in of_model if deployment.deployment_name == name]
     if not found:
         raise _unknown(model, name)
     if len(found) > 1:
-        ids = ", ".join(f"{one.id} (at {one.endpoint})" for one in found)
+        ids = ", ".join(f"{deployment.id} (at {deployment.endpoint})" for deployment in found)
         raise CommandError(f"{model!r} has several deployments named {name!r}. Use one of these ids: {ids}.")
     return found[0]
 
@@ -34,10 +34,10 @@ async def find_deployment(tables: Tables, model: str, name: str) -> Deployment:
 def find_same(rows: Iterable[Deployment], wanted: Deployment) -> Deployment | None:
     """The row for the same model and the same deployment in Azure; its id can differ."""
 
-    def identity(one: Deployment) -> tuple[str, str, str]:
-        return one.model, one.deployment_name, one.endpoint.lower()
+    def identity(deployment: Deployment) -> tuple[str, str, str]:
+        return deployment.model, deployment.deployment_name, deployment.endpoint.lower()
 
-    return next((one for one in rows if identity(one) == identity(wanted)), None)
+    return next((deployment for deployment in rows if identity(deployment) == identity(wanted)), None)
 
 
 async def put(tables: Tables, wanted: Deployment, options: dict[str, Any]) -> Deployment:
@@ -51,7 +51,7 @@ async def put(tables: Tables, wanted: Deployment, options: dict[str, Any]) -> De
             if changed is not None:
                 return changed
             continue
-        taken = {one.id for one in rows if one.model == wanted.model}
+        taken = {deployment.id for deployment in rows if deployment.model == wanted.model}
         fresh = rules.new_deployment(wanted.model, wanted.endpoint, wanted.deployment_name, taken)
         fresh = rules.change_deployment(replace(wanted, id=fresh.id), options)
         with suppress(AlreadyExists):
@@ -72,22 +72,25 @@ async def update(tables: Tables, wanted: Deployment, options: dict[str, Any]) ->
 
 
 async def switch(tables: Tables, model: str, name: str, *, active: bool) -> Deployment:
-    one = await find_deployment(tables, model, name)
-    return await _change(tables, one, lambda now: replace(now, active=active))
+    """Enable or disable a deployment. Raises CommandError if it does not exist."""
+    deployment = await find_deployment(tables, model, name)
+    return await _change(tables, deployment, lambda now: replace(now, active=active))
 
 
 async def is_served(tables: Tables, model: str) -> bool:
-    return any(one.model == model and one.active for one in await tables.deployments())
+    return any(deployment.model == model and deployment.active for deployment in await tables.deployments())
 
 
 def _applying(options: dict[str, Any]) -> Callable[[Deployment], Deployment]:
-    return lambda one: rules.change_deployment(one, options)
+    return lambda deployment: rules.change_deployment(deployment, options)
 
 
-async def _change(tables: Tables, one: Deployment, change: Callable[[Deployment], Deployment]) -> Deployment:
-    changed = await tables.change_deployment(one, change)
+async def _change(
+    tables: Tables, deployment: Deployment, change: Callable[[Deployment], Deployment]
+) -> Deployment:
+    changed = await tables.change_deployment(deployment, change)
     if changed is None:
-        raise _unknown(one.model, one.deployment_name)
+        raise _unknown(deployment.model, deployment.deployment_name)
     return changed
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -95,7 +96,9 @@ def add_deployment(
         print_note(f"The deployment is disabled. To enable it, use `deployments enable {model} {added.id}`.")
 
 
-def _test(one: Deployment, target: Target, options: dict[str, Any], verb: str) -> tuple[str, dict[str, Any]]:
+def _test(
+    deployment: Deployment, target: Target, options: dict[str, Any], verb: str
+) -> tuple[str, dict[str, Any]]:
     """The result of a test request as a sentence, and the options with the output field that works.
 
     Raises:
@@ -105,7 +108,7 @@ def _test(one: Deployment, target: Target, options: dict[str, Any], verb: str) -
 
     may_switch = options["output_field"] is None
     try:
-        result = asyncio.run(trial.try_deployment(one, target.environment, may_switch=may_switch))
+        result = asyncio.run(trial.try_deployment(deployment, target.environment, may_switch=may_switch))
     except CommandError as error:
         raise CommandError(f"Not {verb}: {error.message}") from error
     except trial.NotTested as reason:
@@ -160,14 +163,14 @@ def list_deployments(as_json: bool) -> None:
     first request after the deployment was added, or got a new endpoint or key.
     """
     found, health = run(find_target(), _read_all)
-    found.sort(key=lambda one: (one.model, one.priority, one.deployment_name, one.endpoint))
-    seen = [(one, health.get((one.model, one.id))) for one in found]
+    found.sort(key=attrgetter("model", "priority", "deployment_name", "endpoint"))
+    listed = [(deployment, health.get((deployment.model, deployment.id))) for deployment in found]
     if as_json or not found:
-        fields = [deployment_text.to_fields(*one) for one in seen]
+        fields = [deployment_text.to_fields(*item) for item in listed]
         print_result(fields, as_json, lambda: "No deployments. To add one, use `deployments add`.")
         return
     now = datetime.now(UTC)
-    rows = [deployment_text.row(*one, now) for one in seen]
+    rows = [deployment_text.row(*item, now) for item in listed]
     print_list(deployment_text.COLUMNS, rows, numbers=deployment_text.NUMBERS)
 
 
@@ -195,13 +198,14 @@ def enable_deployment(model: str, deployment: str, as_json: bool) -> None:
 
 def _switch(model: str, deployment: str, as_json: bool, *, active: bool) -> None:
     async def switch(tables: Tables) -> tuple[Deployment, bool]:
-        one = await changes.switch(tables, model, deployment, active=active)
-        return one, await changes.is_served(tables, model)
+        changed = await changes.switch(tables, model, deployment, active=active)
+        return changed, await changes.is_served(tables, model)
 
-    one, is_served = run(find_target(), switch)
+    changed, is_served = run(find_target(), switch)
     verb = "Enabled" if active else "Disabled"
-    text = f"{verb} deployment {one.deployment_name!r} at {one.endpoint} for model {model!r}. {TAKES_EFFECT}"
-    print_result(asdict(one), as_json, lambda: text)
+    name = f"{changed.deployment_name!r} at {changed.endpoint}"
+    text = f"{verb} deployment {name} for model {model!r}. {TAKES_EFFECT}"
+    print_result(asdict(changed), as_json, lambda: text)
     _note_if_unserved(model, is_served)
 
 
@@ -213,17 +217,17 @@ def _switch(model: str, deployment: str, as_json: bool, *, active: bool) -> None
 def delete_deployment(model: str, deployment: str, yes: bool, as_json: bool) -> None:
     """Remove a deployment from the proxy. It stays in Azure."""
     target = find_target()
-    one = run(target, lambda tables: changes.find_deployment(tables, model, deployment))
-    confirm(f"Delete deployment {one.deployment_name!r} at {one.endpoint} for model {model!r}?", yes)
+    found = run(target, lambda tables: changes.find_deployment(tables, model, deployment))
+    confirm(f"Delete deployment {found.deployment_name!r} at {found.endpoint} for model {model!r}?", yes)
 
     async def delete(tables: Tables) -> bool:
-        await tables.delete_deployment(one)
+        await tables.delete_deployment(found)
         return await changes.is_served(tables, model)
 
     is_served = run(target, delete)
-    name = f"{one.deployment_name!r} at {one.endpoint}"
+    name = f"{found.deployment_name!r} at {found.endpoint}"
     text = f"Deleted deployment {name} for model {model!r}. It stays in Azure."
-    print_result(asdict(one), as_json, lambda: text)
+    print_result(asdict(found), as_json, lambda: text)
     _note_if_unserved(model, is_served)
 
 

@@ -1,4 +1,4 @@
-"""Turn options into a deployment, and check it."""
+"""Turns options into a deployment, and checks it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ EXAMPLE = "https://NAME.openai.azure.com"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEY = re.compile(r"[0-9a-fA-F]{32}|[A-Za-z0-9]{50,}")
-"""The keys of Azure OpenAI: 32 hexadecimal digits, or 84 letters and digits."""
+"""The forms of Azure OpenAI's keys: 32 hexadecimal digits, or 84 letters and digits."""
 
 _VERSION = re.compile(r"v1|\d{4}-\d{2}-\d{2}(-preview)?")
 _HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9a-f:]+")
 _PASTED_PATH = re.compile(r"/openai(/.*)?(\?.*)?/?$")
 """The path that the portal's "Target URI" adds to the address of the resource."""
 
-_EXCLUDING = (("key_env", "managed_identity"), ("prompt_price", "no_price"), ("completion_price", "no_price"))
+_NOT_TOGETHER = (
+    ("key_env", "managed_identity"),
+    ("prompt_price", "no_price"),
+    ("completion_price", "no_price"),
+)
 
 
 def new_deployment(model: str, endpoint: str, deployment: str, taken: Collection[str] = ()) -> Deployment:
@@ -41,20 +45,20 @@ def _free_id(endpoint: str, deployment: str, taken: Collection[str]) -> str:
     """The endpoint is hashed, because the id is in the app's log, which must not name a host."""
     first = f"{deployment}-{hashlib.sha256(endpoint.lower().encode()).hexdigest()[:8]}"
     number, found = 1, first
-    while found in taken:  # by a deployment that has moved to another endpoint
+    while found in taken:  # a deployment that moved to another endpoint keeps its id
         number += 1
         found = f"{first}-{number}"
     return found
 
 
 def change_deployment(deployment: Deployment, options: dict[str, Any]) -> Deployment:
-    """The deployment with these options; those that are None or False stay.
+    """The deployment with these options. Options that are None or False change nothing.
 
     Raises:
         CommandError: the options or the result are not valid.
     """
     given = {name: value for name, value in options.items() if value is not None and value is not False}
-    for one, other in _EXCLUDING:
+    for one, other in _NOT_TOGETHER:
         if one in given and other in given:
             raise CommandError(f"Use {option_name(one)} or {option_name(other)}, not both.")
     if given.pop("managed_identity", False):

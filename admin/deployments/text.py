@@ -12,9 +12,9 @@ COLUMNS = ("model", "deployment", "endpoint", "priority", "weight", "auth", "pri
 NUMBERS = ("priority", "weight")
 
 
-def to_fields(one: Deployment, health: Health | None) -> dict[str, Any]:
+def to_fields(deployment: Deployment, health: Health | None) -> dict[str, Any]:
     """For JSON. Times are in UTC."""
-    return asdict(one) | {"health": None if health is None else _health_fields(health)}
+    return asdict(deployment) | {"health": None if health is None else _health_fields(health)}
 
 
 def _health_fields(health: Health) -> dict[str, str | None]:
@@ -22,29 +22,29 @@ def _health_fields(health: Health) -> dict[str, str | None]:
     return {"seen_at": health.seen_at.isoformat(), "status": health.status, "cooling_until": until}
 
 
-def row(one: Deployment, health: Health | None, now: datetime) -> tuple[str, ...]:
+def row(deployment: Deployment, health: Health | None, now: datetime) -> tuple[str, ...]:
     """The cells of `COLUMNS`."""
     return (
-        one.model,
-        one.deployment_name,
-        one.endpoint,
-        str(one.priority),
-        str(one.weight),
-        _auth(one),
-        _price(one),
-        "yes" if one.active else "no",
+        deployment.model,
+        deployment.deployment_name,
+        deployment.endpoint,
+        str(deployment.priority),
+        str(deployment.weight),
+        _auth(deployment),
+        _price(deployment),
+        "yes" if deployment.active else "no",
         _last_seen(health, now),
     )
 
 
-def _auth(one: Deployment) -> str:
-    return one.auth if one.auth == MANAGED_IDENTITY else f"key in {one.auth}"
+def _auth(deployment: Deployment) -> str:
+    return deployment.auth if deployment.auth == MANAGED_IDENTITY else f"key in {deployment.auth}"
 
 
-def _price(one: Deployment) -> str:
-    if one.prompt_price is None or one.completion_price is None:
+def _price(deployment: Deployment) -> str:
+    if deployment.prompt_price is None or deployment.completion_price is None:
         return "-"
-    return f"{one.prompt_price:g} / {one.completion_price:g}"
+    return f"{deployment.prompt_price:g} / {deployment.completion_price:g}"
 
 
 def _last_seen(health: Health | None, now: datetime) -> str:
@@ -62,26 +62,26 @@ def _age(at: datetime, now: datetime) -> str:
     return f"{seconds} s ago"
 
 
-def _properties(one: Deployment) -> dict[str, str]:
+def _properties(deployment: Deployment) -> dict[str, str]:
     return {
-        "endpoint": f"endpoint {one.endpoint}",
-        "auth": _auth(one),
-        "api_version": f"API version {one.api_version}",
-        "output_field": f"output field {one.output_field}",
-        "priority": f"priority {one.priority}",
-        "weight": f"weight {one.weight}",
-        "price": "no price" if one.prompt_price is None else f"price {_price(one)}",
+        "endpoint": f"endpoint {deployment.endpoint}",
+        "auth": _auth(deployment),
+        "api_version": f"API version {deployment.api_version}",
+        "output_field": f"output field {deployment.output_field}",
+        "priority": f"priority {deployment.priority}",
+        "weight": f"weight {deployment.weight}",
+        "price": "no price" if deployment.prompt_price is None else f"price {_price(deployment)}",
     }
 
 
 def differences(before: Deployment, after: Deployment) -> list[str]:
-    """The properties of `after` that `before` does not have."""
+    """The properties that `after` has and `before` has not."""
     old, new = _properties(before), _properties(after)
     return [text for name, text in new.items() if text != old[name]]
 
 
 def kept_properties(default: Deployment, before: Deployment, after: Deployment) -> list[str]:
-    """The properties that `after` has from `before`, and that a new deployment would not have."""
+    """The properties that did not change, and are not those of a new deployment."""
     fresh, old, new = _properties(default), _properties(before), _properties(after)
     del new["endpoint"]  # it is how the deployment was found
     return [text for name, text in new.items() if text == old[name] != fresh[name]]

@@ -19,10 +19,10 @@ SECONDS = 60
 OUTPUT_TOKENS = 16
 OPENAI_ROLE = "Cognitive Services OpenAI User"
 _OTHER_FIELD = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
-_REFUSING = {"max_tokens": "reasoning models", "max_completion_tokens": "old models and API versions"}
+_REFUSED_BY = {"max_tokens": "reasoning models", "max_completion_tokens": "old models and API versions"}
 
 _OUTPUT_TOO_SHORT = "max_tokens or model output limit was reached"
-"""A reasoning model returns 400 with this text if it thinks longer than the test allows. It works."""
+"""A reasoning model returns 400 with this text if it thinks longer than the test allows: so it works."""
 
 
 class NotTested(Exception):
@@ -50,7 +50,7 @@ async def try_deployment(
     if _refuses(response, field):
         if not may_switch:
             raise CommandError(
-                f"{deployment.deployment_name} refuses {field}, as {_REFUSING[field]} do. "
+                f"{deployment.deployment_name} refuses {field}, as {_REFUSED_BY[field]} do. "
                 f"Use --output-field {_OTHER_FIELD[field]}."
             )
         deployment = replace(deployment, output_field=_OTHER_FIELD[field])
@@ -108,7 +108,7 @@ def _refuses(response: Response, field: str) -> bool:
     return response.status == 400 and field in text and (is_unsupported or "unrecognized" in text.lower())
 
 
-def _problem(response: Response, deployment: Deployment) -> str | None:  # noqa: PLR0911  # noqa: PLR0911
+def _problem(response: Response, deployment: Deployment) -> str | None:  # noqa: PLR0911 - one for each status
     """What is wrong and what to do; None if the deployment works."""
     name, endpoint = deployment.deployment_name, deployment.endpoint
     code, message, _ = response.error

@@ -1,4 +1,4 @@
-"""Event codes: make one up, check one, find its event."""
+"""Makes up an event code, checks one, and finds its event."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ async def _step(name: str, check: Awaitable[str]) -> Step:
 
 @dataclass
 class _App:
-    """The app, and what the steps have found out about the event."""
+    """The app, and what earlier steps found out about the event."""
 
     session: aiohttp.ClientSession
     url: str
@@ -79,7 +79,7 @@ class _App:
     models: list[str] = field(default_factory=list)
 
     async def get(self, path: str) -> Response:
-        """Without the credential: the address may be that of another server."""
+        """Without the credential, because the address may be that of another server."""
         return await send(self.session, self.url + path, {})
 
     async def call(self, path: str, body: object = None) -> Response:

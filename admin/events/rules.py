@@ -1,4 +1,4 @@
-"""Turn options into an event, and check it."""
+"""Turns options into an event, and checks it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ def new_event(code: str, starts: str, ends: str, time_zone: str, models: str, **
 
 
 def change_event(event: Event, options: dict[str, Any]) -> Event:
-    """The event with these options; those that are None stay. Raises CommandError if they are not valid."""
+    """The event with these options. Options that are None change nothing.
+
+    Raises:
+        CommandError: the options are not valid.
+    """
     given = {name: value for name, value in options.items() if value is not None}
     starts, ends, models = (given.pop(name, None) for name in ("starts", "ends", "models"))
     zone = times.find_zone(given.pop("time_zone", event.time_zone.key))

@@ -1,27 +1,27 @@
-"""Charts as SVG without scripts. Their colours follow the page, and their text stays text."""
+"""Draws charts as SVG without scripts. Their colours follow the page, and their text stays text."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import vl_convert
 
-VEGA_LITE: Final = "6.4"
+VEGA_LITE = "6.4"
 INK, FAINT = "currentColor", "var(--faint)"
-PALETTE: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999")
+PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999")
 """Okabe and Ito's colours for colour-blind readers, without black and yellow, for both backgrounds."""
 
 WIDTH = 760
-_WITHOUT_YEAR: Final = "slice(datum.label, 5)"
-_WHOLE_NUMBERS: Final = "datum.value % 1 == 0 ? format(datum.value, ',d') : ''"
+_WITHOUT_YEAR = "slice(datum.label, 5)"
+_WHOLE_NUMBERS = "datum.value % 1 == 0 ? format(datum.value, ',d') : ''"
 """Grid lines between whole numbers have no label."""
 
-_LABELS: Final = {"labelColor": INK, "labelFontSize": 12, "labelLimit": 220}
-_LINES: Final = {"domainColor": FAINT, "tickColor": FAINT, "gridColor": FAINT}
-_TITLE: Final = {"titleColor": INK, "titleFontSize": 12, "titleFontWeight": "normal", "titlePadding": 22}
-_CONFIG: Final[dict[str, Any]] = {
+_LABELS = {"labelColor": INK, "labelFontSize": 12, "labelLimit": 220}
+_LINES = {"domainColor": FAINT, "tickColor": FAINT, "gridColor": FAINT}
+_TITLE = {"titleColor": INK, "titleFontSize": 12, "titleFontWeight": "normal", "titlePadding": 22}
+_CONFIG: dict[str, Any] = {
     "background": "transparent",
     "font": "system-ui, sans-serif",
     "padding": {"left": 36, "right": 12, "top": 6, "bottom": 16},  # the browser's letters may be wider

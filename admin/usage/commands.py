@@ -26,7 +26,7 @@ EVERY = 5
 
 
 class Used(NamedTuple):
-    """Everything that a report needs."""
+    """The usage of an event, and what a report needs besides."""
 
     event: Event
     rows: list[UsageRow]

@@ -61,23 +61,18 @@ def _charts(usage: _Usage, by_user: Summary, by_model: Summary) -> Iterator[tupl
     yield "Requests by hour", charts.by_hour(hours, usage.requests_by_model(models), "requests", models)
     yield "Tokens by hour", charts.by_hour(hours, usage.by_hour(_tokens), "tokens", tokens)
     yield "Tokens by model", charts.by_name(*_by_name(by_model, _tokens), "tokens", tokens)
-    yield (
-        f"The {MOST_USERS} users with the most tokens"
-        if len(by_user.rows) > MOST_USERS
-        else "Tokens by user",
-        charts.by_name(*_by_name(by_user, _tokens), "tokens", tokens),
-    )
-    yield (
-        "Refused requests and errors by hour",
-        charts.by_hour(hours, usage.by_hour(_failures), "requests", refused),
-    )
+    some = f"The {MOST_USERS} users with the most tokens"
+    title = some if len(by_user.rows) > MOST_USERS else "Tokens by user"
+    yield title, charts.by_name(*_by_name(by_user, _tokens), "tokens", tokens)
+    not_served = charts.by_hour(hours, usage.by_hour(_not_served), "requests", refused)
+    yield "Refused requests and errors by hour", not_served
 
 
 def _tokens(counts: Counts) -> dict[str, int]:
     return {"prompt tokens": counts.prompt_tokens, "completion tokens": counts.completion_tokens}
 
 
-def _failures(counts: Counts) -> dict[str, int]:
+def _not_served(counts: Counts) -> dict[str, int]:
     return {"refused": counts.refusals, "errors": counts.errors}
 
 

@@ -6,20 +6,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from shared.core.models import Counts, Deployment, UsageRow
 
 By = Literal["user", "model", "hour"]
-BYS: Final[tuple[By, ...]] = ("user", "model", "hour")
-NO_MODEL: Final = "(no model)"
-OTHER_USERS: Final = "(other users)"
-_MILLION: Final = Decimal(1_000_000)
+BYS: tuple[By, ...] = ("user", "model", "hour")
+NO_MODEL = "(no model)"
+OTHER_USERS = "(other users)"
+_MILLION = Decimal(1_000_000)
 
 
 class Price(NamedTuple):
-    """Of one model, for 1,000,000 tokens."""
+    """The price of a model, for 1,000,000 tokens."""
 
     prompt: Decimal
     completion: Decimal
@@ -32,11 +32,12 @@ class SummaryRow(NamedTuple):
     """The sum for one user, model or hour, or for all."""
 
     key: str
-    """A user, a model, or an hour in the event's time zone. An empty model: requests refused before a model
-    was chosen. An empty user: the users beyond the number that an instance counts by name."""
+    """A user, a model, or an hour in the event's time zone. An empty model stands for requests that were
+    refused before a model was chosen, an empty user for users above the number that an instance counts by
+    name."""
     counts: Counts
     cost: Decimal | None
-    """Of the tokens whose model has a price; None if no model has one."""
+    """The cost of the tokens whose model has a price. None if no model has one."""
     unpriced_tokens: int
     """Tokens of models without a price. They are not in `cost`."""
 
@@ -84,10 +85,10 @@ def _tokens(counts: Counts) -> int:
 def _prices(deployments: Iterable[Deployment]) -> dict[str, Price]:
     """By model. A usage row does not name the deployment, so the highest of several prices is used."""
     prices: dict[str, Price] = {}
-    for one in deployments:
-        if (price := _price(one)) is not None:
-            known = prices.get(one.model, price)
-            prices[one.model] = Price(
+    for deployment in deployments:
+        if (price := _price(deployment)) is not None:
+            known = prices.get(deployment.model, price)
+            prices[deployment.model] = Price(
                 max(known.prompt, price.prompt), max(known.completion, price.completion)
             )
     return prices
@@ -95,15 +96,15 @@ def _prices(deployments: Iterable[Deployment]) -> dict[str, Price]:
 
 def _with_several_prices(deployments: Iterable[Deployment]) -> set[str]:
     found: dict[str, set[Price | None]] = defaultdict(set)
-    for one in deployments:
-        found[one.model].add(_price(one))
+    for deployment in deployments:
+        found[deployment.model].add(_price(deployment))
     return {model for model, prices in found.items() if len(prices) > 1}
 
 
-def _price(one: Deployment) -> Price | None:
-    if one.prompt_price is None or one.completion_price is None:
+def _price(deployment: Deployment) -> Price | None:
+    if deployment.prompt_price is None or deployment.completion_price is None:
         return None
-    return Price(Decimal(str(one.prompt_price)), Decimal(str(one.completion_price)))
+    return Price(Decimal(str(deployment.prompt_price)), Decimal(str(deployment.completion_price)))
 
 
 def _key(row: UsageRow, by: By, zone: ZoneInfo) -> str:

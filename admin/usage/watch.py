@@ -21,14 +21,14 @@ from admin.usage.summary import By, summarize
 from shared.core.errors import StoreUnavailable
 
 CHANGING = timedelta(hours=2)
-"""A request counts in the hour in which it began, and ends in it or the next. Older rows do not change."""
+"""Older rows do not change: a request counts in the hour in which it began, and ends in it or the next."""
 
 
 class Reading(NamedTuple):
     used: Used
     at: datetime
     error: str = ""
-    """Why the last refresh failed. The numbers are older then."""
+    """Why the last refresh failed; empty if it did not."""
 
 
 def watch_usage(target: Target, code: str, by: By, every: int) -> None:

@@ -14,14 +14,14 @@ from .json_problems import problem
 
 MAX_CHOICES = 128
 
-_UNSET = (None, msgspec.Raw(b"null"), msgspec.Raw(b"false"))
-_mismatch = re.compile(r"Expected `(\w+)(?: \| null)?`, got `(\w+)`").match
-_beyond = re.compile(r"Expected `int` [<>]= ").match
+_NOT_REQUESTED = (None, msgspec.Raw(b"null"), msgspec.Raw(b"false"))
+_wrong_type = re.compile(r"Expected `(\w+)(?: \| null)?`, got `(\w+)`").match
+_out_of_range = re.compile(r"Expected `int` [<>]= ").match
 _unknown_member = re.compile(
     r"Unrecognized request argument supplied: (\w+)"
     r"|Validation error at #/(\w+): Extra inputs are not permitted.*"
 ).fullmatch
-_KINDS = {
+_TYPES = {
     "object": "an object",
     "array": "a list",
     "str": "a string",
@@ -30,12 +30,11 @@ _KINDS = {
     "bool": "true or false",
 }
 
-
 _Tokens = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
-    """The members that policy reads. Of a member given twice, the last counts, here and upstream."""
+    """The members that policy reads. If a member comes twice, the last one counts, here and upstream."""
 
     model: str | None = None
     stream: bool | None = None
@@ -51,13 +50,13 @@ class ChatRequest(msgspec.Struct, frozen=True):
     @property
     def wants_usage(self) -> bool:
         """Whether the client requested the usage chunk of a stream."""
-        return (self.stream_options or {}).get("include_usage") not in _UNSET
+        return (self.stream_options or {}).get("include_usage") not in _NOT_REQUESTED
 
     @property
     def output_tokens(self) -> int | None:
-        """The output limit that the client sets for each choice; None when it sets none."""
-        one, other = self.max_tokens, self.max_completion_tokens
-        return max(one, other) if one and other else one or other
+        """The client's output limit for each choice; None if it sets none."""
+        old, new = self.max_tokens, self.max_completion_tokens
+        return max(old, new) if old and new else old or new
 
 
 _decode = msgspec.json.Decoder(ChatRequest).decode
@@ -66,11 +65,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 def parse(body: bytes) -> ChatRequest:
-    """Read the body's policy members.
+    """Read the members that policy needs.
 
     Raises:
-        InvalidJson: not JSON in UTF-8, or nested too deeply.
-        InvalidRequest: not an object, or a member of the wrong type or out of range.
+        InvalidJson: the body is not JSON in UTF-8, or is nested too deeply.
+        InvalidRequest: it is not an object, or a member has the wrong type or is out of range.
     """
     try:
         if not body.isascii():
@@ -83,18 +82,18 @@ def parse(body: bytes) -> ChatRequest:
 
 
 def upstream_body(
-    body: bytes, request: ChatRequest, deployment: Deployment, output_cap: int | None, quirks: Quirks
+    body: bytes, request: ChatRequest, deployment: Deployment, output_limit: int | None, quirks: Quirks
 ) -> bytes:
-    """The body for this deployment: the client's members, with only those changed that policy must change.
+    """The body for this deployment: the client's members, changed only where policy requires it.
 
-    A member keeps its value to the byte: numbers, escapes and nested members are not decoded.
-    `body` is one that `parse` has accepted.
+    Every other value keeps its bytes: numbers, escapes and nested members are not decoded. `parse` must have
+    accepted `body`.
     """
     members: dict[str, Any] = _decode_members(body)
     if deployment.api_version == API_V1:
         members["model"] = deployment.deployment_name
-    if output_cap is not None:
-        members.update(_capped(request, deployment, output_cap))
+    if output_limit is not None:
+        members.update(_limits(request, deployment, output_limit))
     if request.stream and not request.wants_usage:
         members["stream_options"] = {**(request.stream_options or {}), "include_usage": True}
     if quirks.output_field is not None:
@@ -105,18 +104,18 @@ def upstream_body(
 
 
 def has_own_data(body: bytes) -> bool:
-    """Whether the request names a data source of the attendee's own (Azure OpenAI "on your data").
+    """Whether the request uses a data source of the attendee (Azure OpenAI "on your data").
 
-    Azure passes on the errors of such a source as if they were its own.
+    Azure returns the errors of such a source as if they were its own.
     """
     return not _decode_members(body).keys().isdisjoint({"data_sources", "dataSources"})
 
 
 def learned_quirks(error: Mapping[str, Any], quirks: Quirks) -> Quirks | None:
-    """The quirks that a 400 with this `error` reveals; None where a retry would not help.
+    """The quirks that a 400 with this `error` shows; None if it shows none, so that a retry would not help.
 
-    Only the models' own words count: `unsupported_parameter` with the parameter's name, and the two messages
-    for an unknown member. Other errors are the attendee's.
+    Only two kinds of 400 show one: the code `unsupported_parameter` with the parameter's name, and a message
+    about an unknown member.
     """
     param = error.get("param")
     if error.get("code") != "unsupported_parameter":
@@ -130,29 +129,30 @@ def learned_quirks(error: Mapping[str, Any], quirks: Quirks) -> Quirks | None:
     return None
 
 
-def _capped(request: ChatRequest, deployment: Deployment, cap: int) -> dict[str, int]:
+def _limits(request: ChatRequest, deployment: Deployment, output_limit: int) -> dict[str, int]:
+    """The members that lower the client's output limits to `output_limit`, or set it if there are none."""
     if request.output_tokens is None:
-        return {deployment.output_field: cap}
-    limits = {name: getattr(request, name) for name in OUTPUT_FIELDS}
-    return {name: cap for name, value in limits.items() if value is not None and value > cap}
+        return {deployment.output_field: output_limit}
+    requested = {name: getattr(request, name) for name in OUTPUT_FIELDS}
+    return {name: output_limit for name, value in requested.items() if value and value > output_limit}
 
 
 def _use_output_field(members: dict[str, Any], field: str) -> None:
-    """Move the output limit to the field that the deployment takes."""
+    """Move the output limit to the field that the deployment accepts."""
     for other in OUTPUT_FIELDS:
         if other != field and other in members:
             members[field] = members.pop(other)
 
 
 def _invalid(reason: str) -> InvalidRequest:
-    """Say msgspec's "Expected `int | null`, got `str` - at `$.max_tokens`" in the API's own terms."""
+    """Translate msgspec's "Expected `int | null`, got `str` - at `$.max_tokens`"."""
     param = reason.partition(" - at `$.")[2].strip("`") or None
     subject = f"'{param}'" if param else "The body"
-    if _beyond(reason):
+    if _out_of_range(reason):
         allowed = f"from 1 to {MAX_CHOICES}" if param == "n" else "at least 1"
         return InvalidRequest(f"{subject} must be {allowed}.", param=param)
-    kinds = _mismatch(reason)
-    if kinds is None:
+    types = _wrong_type(reason)
+    if types is None:
         return InvalidRequest(f"{subject} is out of range.", param=param)
-    expected, got = (_KINDS.get(kind, kind) for kind in kinds.groups())
+    expected, got = (_TYPES.get(name, name) for name in types.groups())
     return InvalidRequest(f"{subject} must be {expected}, not {got}.", param=param)

@@ -1,4 +1,4 @@
-"""Why a body is not JSON in UTF-8, in a few words that repeat nothing of the body."""
+"""Explains why a body is not JSON in UTF-8. The explanation repeats nothing of the body."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import codecs
 import re
 
 _UTF_16 = ": it is UTF-16. Save it as UTF-8"
-_MARKS = {
+_BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: ": it begins with a byte order mark. Save it as UTF-8 without one",
     codecs.BOM_UTF16_LE: _UTF_16,
     codecs.BOM_UTF16_BE: _UTF_16,
 }
-_HALF = ": it contains half of a surrogate pair, as when an emoji is cut in two"
-_OF_A_PAIR = {
+_HALF_PAIR = ": it contains half of a surrogate pair, as when an emoji is cut in two"
+_PAIR_ERRORS = {
     "invalid utf-16 surrogate pair",
     "unexpected end of hex escape",
     "unexpected end of escaped utf-16 surrogate pair",
@@ -24,12 +24,12 @@ _ADVICE = {
     "trailing characters": "remove everything after the last }",
 }
 _malformed = re.compile(r"JSON is malformed: (.+) \(byte (\d+)\)").fullmatch
-_half = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])").search
+_half_pair = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])").search
 
 
 def problem(body: bytes, error: Exception) -> str:
     """The end of the sentence "The body is not valid JSON", from what msgspec or the UTF-8 decoder raised."""
-    for mark, text in _MARKS.items():
+    for mark, text in _BYTE_ORDER_MARKS.items():
         if body.startswith(mark):
             return text
     if isinstance(error, RecursionError):
@@ -37,16 +37,16 @@ def problem(body: bytes, error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f": byte {error.start} is not UTF-8"
     if malformed := _malformed(str(error)):
-        reason, byte = malformed.groups()  # msgspec's own words: a closed list, with nothing of the body
-        return _HALF if reason in _OF_A_PAIR else f" at byte {byte}: {_ADVICE.get(reason, reason)}"
-    return _cut(body) if str(error) == "Input data was truncated" else ". Send an object with 'messages'"
+        reason, byte = malformed.groups()  # the reason is one of msgspec's own texts
+        return _HALF_PAIR if reason in _PAIR_ERRORS else f" at byte {byte}: {_ADVICE.get(reason, reason)}"
+    return _cut_off(body) if str(error) == "Input data was truncated" else ". Send an object with 'messages'"
 
 
-def _cut(body: bytes) -> str:
-    """For a body that ends too early for msgspec, which looks there for the other half of a pair as well."""
+def _cut_off(body: bytes) -> str:
+    """For a body that ends too early. msgspec also reports half of a surrogate pair at its end like this."""
     if not body or body.isspace():
         return ": it is empty. Send an object with 'messages'"
     end = body[-64:]
-    if _half(end):
-        return _HALF
+    if _half_pair(end):
+        return _HALF_PAIR
     return ": it ends too early, or a \\u escape in it does" if b"\\u" in end else ": it ends too early"

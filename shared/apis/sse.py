@@ -1,4 +1,4 @@
-"""Server-sent events as pure state: bytes in, whole events out, and no I/O.
+"""Reads server-sent events: bytes in, whole events out, and no I/O.
 
 Line ends are LF, CR or CRLF, and nothing else (WHATWG HTML, "Server-sent events").
 """
@@ -13,15 +13,15 @@ import msgspec
 from ..core.models import Usage
 
 MAX_EVENT_BYTES = 1024 * 1024
-"""A longer event is no chat completion chunk: its sender is broken."""
+"""A longer event cannot be a chunk of a chat completion."""
 
 HEARTBEAT = b": keep-alive\n\n"
-"""A comment, which every client skips."""
+"""A comment: clients skip it."""
 
 _blank_line = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 _usage_null = re.compile(rb',\s*"usage"\s*:\s*null|(?<!\\)"usage"\s*:\s*null\s*,')
 _USAGE_NULL = b',"usage":null'
-"""As Azure writes it: a plain search is much quicker than the expression above, which finds all forms."""
+"""The form that Azure writes. This search is much faster than the expression above, which finds all forms."""
 
 _usage_object = re.compile(rb'"usage"\s*:\s*\{')
 _error_line = re.compile(rb'(?:^|[\r\n])data: ?\{\s*"error"')
@@ -29,20 +29,20 @@ _done_line = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
 
 
 class EventTooLong(ValueError):
-    """The stream's current event grew beyond `MAX_EVENT_BYTES`."""
+    """An event of the stream is longer than `MAX_EVENT_BYTES`."""
 
 
 class EventSplitter:
-    """Holds back an event that is not complete, so that only whole events are passed on."""
+    """Keeps an incomplete event back, so that only whole events are passed on."""
 
     def __init__(self) -> None:
         self._tail = bytearray()
 
     def feed(self, data: bytes) -> bytes:
-        """All events that `data` completes, as one piece; empty when it completes none.
+        """All events that `data` completes, as one piece; empty if it completes none.
 
         Raises:
-            EventTooLong: the event has no end in sight.
+            EventTooLong: the incomplete event is too long.
         """
         if not self._tail and data.endswith(b"\n\n") and b"\r" not in data:
             return data
@@ -56,19 +56,19 @@ class EventSplitter:
         return whole
 
     def rest(self) -> bytes:
-        """The rest when the stream has ended: an event that its sender did not finish."""
+        """After the end of the stream: the event that its sender did not finish, or nothing."""
         return bytes(self._tail)
 
     def _last_end(self, searched: int) -> int:
         if b"\r" not in self._tail:
             return self._tail.rfind(b"\n\n", searched) + 2 if b"\n\n" in self._tail[searched:] else 0
-        # A CR in the last place may be half of a CRLF: wait for what follows.
+        # A CR at the end may be half of a CRLF, so wait for the next byte.
         ready = self._tail[:-1] if self._tail.endswith(b"\r") else self._tail
         return max((match.end() for match in _blank_line.finditer(ready)), default=0)
 
 
 def split(events: bytes) -> list[bytes]:
-    """Whole events, one by one, each with the blank line that ends it; extra line ends come alone."""
+    """Whole events, one by one, each with the blank line that ends it. Extra line ends are separate items."""
     ends = [match.end() for match in _blank_line.finditer(events)]
     if events and (not ends or ends[-1] < len(events)):
         ends.append(len(events))
@@ -82,7 +82,7 @@ def data(event: bytes) -> bytes:
 
 
 def error_event(body: bytes) -> bytes:
-    """An error after the first byte, when no status can be sent any more."""
+    """A stream event for an error after the first byte, when no status can be sent any more."""
     return b"data: " + body + b"\n\n"
 
 
@@ -90,7 +90,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class WireUsage(msgspec.Struct):
-    """The member `usage` of a chat completion, as the upstream writes it."""
+    """The member `usage` of a chat completion."""
 
     prompt_tokens: _Count = 0
     completion_tokens: _Count = 0
@@ -112,10 +112,10 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
 class UsageReader:
-    """Reads the usage in a stream; with `hide`, removes it from what the client gets.
+    """Reads the usage in a stream. With `hide`, removes it from the stream.
 
     With `include_usage`, an upstream puts `"usage":null` into every chunk, and sends one more chunk with
-    empty `choices` at the end. A client that did not request it gets neither.
+    empty `choices` at the end. A client that did not request the usage gets neither.
     """
 
     def __init__(self, *, hide: bool) -> None:
@@ -124,12 +124,12 @@ class UsageReader:
         self.chunks = 0
         self.done = False
         self.failed = False
-        """The upstream itself ended the stream with an error event."""
+        """The upstream sent an error event."""
 
     def read(self, events: bytes) -> bytes:
         """Read whole events; return the bytes to pass on."""
         self.chunks += events.count(b'"delta"')
-        # A plain search comes first: the expressions would go through every byte.
+        # A plain search comes first, because the expressions would read every byte.
         if (at := events.find(b"[DONE]")) >= 0 and _done_line.search(events, max(0, at - 7)):
             self.done = True
         if (at := events.find(b'"error"')) >= 0:
@@ -143,9 +143,9 @@ class UsageReader:
         if not _usage_object.search(events, at):
             return _usage_null.sub(b"", events) if self._hide else events
         begin = _event_begin(events, at)
-        return events[:begin] + b"".join([self._one(event) for event in split(events[begin:])])
+        return events[:begin] + b"".join([self._read_one(event) for event in split(events[begin:])])
 
-    def _one(self, event: bytes) -> bytes:
+    def _read_one(self, event: bytes) -> bytes:
         chunk = _chunk(data(event)) if _usage_object.search(event) else None
         if chunk is not None and chunk.usage is not None:
             self.usage = chunk.usage.usage()
@@ -179,7 +179,7 @@ def usage_of(body: bytes) -> Usage | None:
         response = _decode_response(body)
     except (msgspec.MsgspecError, RecursionError) as error:
         if isinstance(_decoded(body), dict):
-            return None  # an object of another shape is for the client to read
+            return None  # the client gets an object of another shape as it is
         raise ValueError("not a JSON object") from error
     return response.usage.usage() if response.usage else None
 

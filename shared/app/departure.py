@@ -8,7 +8,7 @@ from types import TracebackType
 from ..functions.http import Receive
 
 WATCH_AFTER_SECONDS = 0.05
-"""A shorter call is not watched for a client that leaves: the watch would cost more than it saves."""
+"""Only calls that take longer are watched. For shorter ones, the watch would cost more than it saves."""
 
 
 class ClientLeft(Exception):
@@ -16,28 +16,28 @@ class ClientLeft(Exception):
 
 
 class Watch:
-    """Starts the watch of each call that takes `seconds` or more. It belongs to the loop of its first use.
+    """Starts to watch the client of each call that takes `WATCH_AFTER_SECONDS`.
 
-    One timer serves all calls: a timer for each would cost 2 % of a call.
+    One timer serves all calls, because a timer for each would cost 2 % of a call. A `Watch` belongs to the
+    event loop of its first use.
     """
 
-    def __init__(self, seconds: float = WATCH_AFTER_SECONDS) -> None:
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._due: dict[Departure, float] = {}
-        """The oldest first: it is also due first."""
+        """In the order of arrival, which is also the order of the times."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """Kept: up to Python 3.11 asyncio makes a system call to find it."""
+        """Kept, because up to Python 3.11 asyncio makes a system call to find it."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         return self._loop
 
     def enter(self, departure: Departure) -> None:
         loop = self._loop or self.loop
-        self._due[departure] = due = loop.time() + self._seconds
+        self._due[departure] = due = loop.time() + WATCH_AFTER_SECONDS
         if self._timer is None:
             self._timer = loop.call_at(due, self._check, loop)
 

@@ -32,6 +32,6 @@ def page() -> Response:
 
 
 def _hashes(text: str, kind: str) -> str:
-    """The hash of every element of this kind, as "Content Security Policy Level 3" defines it."""
+    """The hash of each `script` or `style` element ("Content Security Policy Level 3")."""
     digests = (hashlib.sha256(part.encode()).digest() for part in _inline[kind].findall(text))
     return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)

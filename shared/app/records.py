@@ -1,4 +1,4 @@
-"""What becomes of each call: counted for the usage, and written to the log."""
+"""Records each call: counts its usage, and writes it to the log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..usage.tally import Tally
 
 
 class Records:
-    """Never awaits, so a client that leaves cannot lose a record. `clock` is the one of `Forwarding`."""
+    """Never awaits, so no record is lost when a client leaves. `clock` is the clock of `Forwarding`."""
 
     def __init__(self, tally: Tally, log: CallLog, clock: Callable[[], float]) -> None:
         self._tally = tally
@@ -27,29 +27,28 @@ class Records:
         """The progress of a call that begins now."""
         return Progress(self._clock())
 
-    def refused(self, credential: Credential, model: str, at: datetime, error: ProxyError) -> None:
-        """A call that was refused before it was forwarded; `model` is empty if none was chosen."""
-        self._tally.failed(credential, model, at, error)
+    def record_refusal(self, credential: Credential, model: str, at: datetime, error: ProxyError) -> None:
+        """A call that was refused before it was forwarded. `model` is empty if none was chosen."""
+        self._tally.count_failure(credential, model, at, error)
 
-    def failed(self, call: Call, progress: Progress, error: ProxyError) -> None:
+    def record_failure(self, call: Call, progress: Progress, error: ProxyError) -> None:
         """A call that no deployment served."""
         if not isinstance(error, InternalError):
-            self._write(call, progress, call.id, (error.status, error.code), Usage())
-        self._tally.failed(call.credential, call.model, call.arrived_at, error)
+            self._write(call, progress, call.id, error.status, error.code, Usage())
+        self._tally.count_failure(call.credential, call.model, call.arrived_at, error)
 
-    def ended(
+    def record_end(
         self, call: Call, progress: Progress, request_id: str, status: int, ending: Ending, usage: Usage
     ) -> None:
         """A call that was forwarded and is charged."""
         is_cut = ending is Ending.CUT
-        self._tally.forwarded(call.credential, call.model, call.arrived_at, usage, is_cut=is_cut)
-        self._write(call, progress, request_id, (status, ending), usage)
+        self._tally.count_call(call.credential, call.model, call.arrived_at, usage, is_cut=is_cut)
+        self._write(call, progress, request_id, status, ending, usage)
 
     def _write(
-        self, call: Call, progress: Progress, request_id: str, outcome: tuple[int, str], usage: Usage
+        self, call: Call, progress: Progress, request_id: str, status: int, ending: str, usage: Usage
     ) -> None:
         began_at, first_byte_at = progress.began_at, progress.first_byte_at
-        status, ending = outcome
         line = LoggedCall(
             request_id=request_id,
             trace_id=trace_id(call.trace),

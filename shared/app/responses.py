@@ -1,9 +1,9 @@
-"""The responses of the proxy: JSON, refusals and streams."""
+"""The responses of the proxy: JSON, errors and streams."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -13,26 +13,27 @@ from ..functions.http import Receive, Response, Send
 from ..upstream.relay import ClientNotReading, Relay
 from .departure import ClientLeft, Departure, Watch
 
-JSON: Final = {b"content-type": b"application/json"}
-_NONE: Final[Mapping[bytes, bytes]] = {}
+JSON = {b"content-type": b"application/json"}
+_NO_HEADERS: Mapping[bytes, bytes] = {}
 
 
-def json_response(value: Any, headers: Mapping[bytes, bytes] = _NONE) -> Response:
+def json_response(value: Any, headers: Mapping[bytes, bytes] = _NO_HEADERS) -> Response:
     """A 200 with `value` as JSON."""
-    ours = {**JSON, b"x-request-id": new_id().encode()}
-    return Response(200, {**ours, **headers}, msgspec.json.encode(value))
+    all_headers = {**JSON, b"x-request-id": new_id().encode(), **headers}
+    return Response(200, all_headers, msgspec.json.encode(value))
 
 
-def refusal(
-    error: ProxyError, headers: Mapping[bytes, bytes] = _NONE, request_id: str | None = None
+def error_response(
+    error: ProxyError, headers: Mapping[bytes, bytes] = _NO_HEADERS, request_id: str | None = None
 ) -> Response:
-    """The response for an error, with further headers."""
-    ours = {**JSON, b"x-request-id": (request_id or new_id()).encode()}
-    return Response(error.status, {**ours, **error.headers, **headers}, error.body())
+    """The response for an error. `headers` are added to those of the error."""
+    request_id = request_id or new_id()
+    all_headers = {**JSON, b"x-request-id": request_id.encode(), **error.headers, **headers}
+    return Response(error.status, all_headers, error.body())
 
 
 class StreamResponse(Response):
-    """A stream. It owns the relay from the first byte to the last."""
+    """A stream, whose body comes from `relay`."""
 
     __slots__ = ("_relay",)
 

@@ -21,7 +21,7 @@ from ..functions import process
 from ..functions.http import Receive, Request, Response
 from .departure import ClientLeft, Departure, Watch
 from .page import page
-from .responses import JSON, refusal
+from .responses import JSON, error_response
 from .wiring import Wiring
 
 _log = logging.getLogger(__name__)
@@ -32,23 +32,23 @@ _CLIENT_LEFT = Response(499, {}, b"")
 def _handler(
     work: Callable[[Web, Request], Awaitable[Response]],
 ) -> Callable[[Web, Request], Awaitable[Response]]:
-    """Make a handler of a method: every exception of the method becomes a response.
+    """Turn a method into a handler: every exception of the method becomes a response.
 
-    No exception may leave a handler: after a CancelledError, the host waits for the response without limit.
+    No exception may leave a handler. After a CancelledError, the host would wait for the response forever.
     """
 
     async def handle(self: Web, req: Request) -> Response:
         try:
             return await work(self, req)
         except ProxyError as error:
-            return refusal(error)
+            return error_response(error)
         except ClientLeft:
             return _CLIENT_LEFT
         except asyncio.CancelledError:
             _log.warning("The platform cancelled a call.")
         except Exception:
-            _log.exception("A call failed because of a fault in the proxy.")
-        return refusal(InternalError())
+            _log.exception("A call failed because of a bug in the proxy.")
+        return error_response(InternalError())
 
     return handle
 
@@ -65,28 +65,29 @@ class Web:
     @_handler
     async def chat(self, req: Request) -> Response:
         """A chat completion, by any of its routes."""
-        wiring, came_at = self._wiring or self._open(), time.monotonic()
+        wiring, clock_at_arrival = self._wiring or self._open(), time.monotonic()
         try:
             body = await _body(req.receive, wiring.settings)
         except ProxyError as error:
-            wiring.proxy.refused(req.headers, error)
+            wiring.proxy.count_refusal(req.headers, error)
             raise
-        with Departure(req.receive, self._watch):  # after the body: only one may read at a time
-            return await wiring.proxy.chat(req.headers, body, req.path_params.get("deployment"), came_at)
+        deployment = req.path_params.get("deployment")
+        with Departure(req.receive, self._watch):  # not earlier: only one place may read at a time
+            return await wiring.proxy.chat(req.headers, body, deployment, clock_at_arrival)
 
     @_handler
     async def models(self, req: Request) -> Response:
-        """The models of the caller's event."""
+        """The models of the attendee's event."""
         return await self._open().proxy.models(req.headers)
 
     @_handler
     async def model(self, req: Request) -> Response:
-        """One model of the caller's event."""
+        """One model of the attendee's event."""
         return await self._open().proxy.model(req.headers, req.path_params["model"])
 
     @_handler
     async def event(self, req: Request) -> Response:
-        """The caller's event."""
+        """The attendee's event."""
         return await self._open().proxy.event(req.headers)
 
     @_handler
@@ -97,12 +98,12 @@ class Web:
 
     @_handler
     async def alive(self, _: Request) -> Response:
-        """Whether the process runs. Touches nothing else."""
+        """Whether the process runs. Uses neither settings nor tables."""
         return Response(200, JSON, b'{"status":"alive"}')
 
     @_handler
     async def home(self, _: Request) -> Response:
-        """The attendee's page. Touches nothing else."""
+        """The attendee's page. Uses neither settings nor tables."""
         return page()
 
     @_handler
@@ -115,7 +116,7 @@ class Web:
 
     @_handler
     async def without_v1(self, req: Request) -> Response:
-        """One of our paths without its prefix."""
+        """A path of the API without its prefix."""
         path = req.path[:200]
         raise NotFound(
             f"{path!r} is missing /v1: use {'/v1' + path!r}. "
@@ -123,7 +124,7 @@ class Web:
         )
 
     def method_not_allowed(self, allowed: str) -> Callable[[Request], Awaitable[Response]]:
-        """A handler for a path that takes only the method `allowed`."""
+        """A handler for the other methods of a path that accepts only `allowed`."""
 
         @_handler
         async def refuse_method(_: Web, req: Request) -> Response:
@@ -136,18 +137,18 @@ class Web:
         return handle
 
     async def remove_old_rows(self) -> None:
-        """Remove the rows that are older than the settings allow. For a timer.
+        """Remove the rows that are older than the settings allow. A timer calls this.
 
         Raises:
             StoreUnavailable: the settings cannot be used.
         """
         try:
             await self._open().retention.remove_old_rows()
-        except asyncio.CancelledError:  # the Functions host would wait for the end without limit
+        except asyncio.CancelledError:  # the Functions host would wait for the end forever
             _log.warning("The platform cancelled the removal of old rows.")
 
     async def close(self) -> None:
-        """Close what was opened. The platform kills the process instead."""
+        """Close what was opened. For tests and `dev.py run`: the platform kills the process instead."""
         wiring, self._wiring = self._wiring, None
         if wiring is not None:
             await wiring.close()
@@ -171,8 +172,8 @@ async def _body(receive: Receive, settings: Settings) -> bytes:
 
     Raises:
         InvalidRequest: it did not arrive in time.
-        RequestTooLarge: it is longer than the settings allow; the rest is not read.
-        ClientLeft: the client left before it had sent all of it.
+        RequestTooLarge: it is longer than the settings allow. The rest is not read.
+        ClientLeft: the client left before the end.
     """
     try:
         async with asyncio.timeout(settings.longest_body_seconds):

@@ -18,7 +18,7 @@ from ..tables.stores import Tables
 from ..upstream.client import Upstream
 from ..upstream.connections import Connections
 from ..upstream.forwarding import Forwarding, Timeouts
-from ..upstream.health import HealthNotes
+from ..upstream.health import HealthWriter
 from ..upstream.identity import IdentityTokens, default_credential
 from ..upstream.relay import StreamLimits
 from ..upstream.routing import Routing
@@ -32,11 +32,11 @@ KEEP_ALIVE_SECONDS = 50
 """Shorter than the 60 s after which Azure's front ends drop an idle connection."""
 
 TABLES_KEEP_ALIVE_SECONDS = 4
-"""Of an idle connection. Azurite closes one after 5 s: a write that meets that moment would fail."""
+"""Azurite closes an idle connection after 5 s. A write that is sent at that moment would fail."""
 
 
 class Wiring:
-    """One proxy with everything under it. Build it inside a running loop; it serves until `close`."""
+    """One proxy and everything that it uses. Create it inside a running loop."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -48,7 +48,7 @@ class Wiring:
         self._tokens = IdentityTokens(settings.upstream_scope, settings.tables_client_id)
         timeouts = Timeouts(settings.upstream_first_byte_seconds, settings.upstream_timeout_seconds)
         upstream = Upstream(self._connections, settings.key, self._tokens)
-        self.health = HealthNotes(self.tables, partial(datetime.now, UTC))
+        self.health = HealthWriter(self.tables, partial(datetime.now, UTC))
         self._telemetry = Telemetry(settings.telemetry, settings.site) if settings.telemetry else None
         self.call_log = CallLog(self._telemetry.put if self._telemetry else None)
         self.quota = Quota(self.tables, settings.quota_idle_seconds, time.monotonic)
@@ -83,8 +83,10 @@ class Wiring:
 
 
 def table_session(keep_alive_seconds: float = TABLES_KEEP_ALIVE_SECONDS) -> aiohttp.ClientSession:
-    """As azure-core makes its own, but for how long an idle connection is kept, and without a look at the
-    environment: aiohttp would look for a proxy and a .netrc before each call, in a thread."""
+    """A session like that of azure-core, except that it does not read the environment.
+
+    aiohttp would look there for a proxy and a .netrc before each call, in a thread.
+    """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(keepalive_timeout=keep_alive_seconds),
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -13,7 +13,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 MISSING_SHARE = 1 / 6
-"""A missing key is looked up again sooner: its row may be new."""
+"""A missing key is kept for this share of the time: its row may be added at any moment."""
 
 RETRY_SECONDS = 2.0
 """During an outage of the tables, the last known value is used and the tables are retried this often."""
@@ -64,7 +64,7 @@ class Cache(Generic[K, V]):
         if loading is None:
             # A separate task, so that the load continues for the others if its first caller is cancelled.
             loading = self._loading[key] = asyncio.create_task(self._refresh(key))
-            loading.add_done_callback(lambda task: self._loaded(key, task))
+            loading.add_done_callback(lambda task: self._end_load(key, task))
         return await asyncio.shield(loading)
 
     def last(self, key: K) -> V | None:
@@ -91,7 +91,7 @@ class Cache(Generic[K, V]):
         if len(self._entries) > self._limit:
             del self._entries[next(iter(self._entries))]
 
-    def _loaded(self, key: K, task: asyncio.Task[V | None]) -> None:
+    def _end_load(self, key: K, task: asyncio.Task[V | None]) -> None:
         self._loading.pop(key, None)
         if not task.cancelled():
-            task.exception()  # retrieved, or asyncio complains when every caller was cancelled
+            task.exception()  # if every caller was cancelled, asyncio would log it as never retrieved

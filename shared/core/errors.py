@@ -31,15 +31,15 @@ import builtins
 from collections.abc import Iterator, Mapping
 from math import ceil
 from types import MappingProxyType
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import msgspec
 
-_NO_HEADERS: Final[Mapping[bytes, bytes]] = MappingProxyType({})
+_NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 class ProxyError(Exception):
-    """An error for the client. Raised anywhere; `web.py` makes the response of it."""
+    """An error for the client. `app/web.py` turns it into a response."""
 
     status: ClassVar[int]
     code: ClassVar[str]
@@ -68,7 +68,10 @@ class InvalidRequest(ProxyError):
 
 
 class InvalidEventToken(ProxyError):
-    """The credential is missing or malformed, or its event is unknown. One text for all, against probing."""
+    """The credential is missing or malformed, or its event is unknown.
+
+    The text is the same for all, so that it does not help to guess event codes.
+    """
 
     status, code, type = 401, "invalid_event_token", "authentication_error"
 
@@ -112,7 +115,7 @@ class RequestTooLarge(ProxyError):
 
 
 class _Retry(ProxyError):
-    """An error that says when to retry."""
+    """An error that says when to retry, in whole seconds."""
 
     def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message, headers=self._retry_headers(retry_after_seconds))
@@ -153,7 +156,7 @@ class EventQuotaExceeded(QuotaExceeded):
 
 
 class _RetryPrecisely(_Retry):
-    """In both forms that the SDKs read."""
+    """Says it in milliseconds too: the SDKs read both headers."""
 
     def _retry_headers(self, seconds: float) -> dict[bytes, bytes]:
         return {**super()._retry_headers(seconds), b"retry-after-ms": b"%d" % max(1, ceil(seconds * 1000))}
@@ -168,7 +171,7 @@ class UpstreamBusy(_RetryPrecisely):
 
 
 class InternalError(ProxyError):
-    """A fault in the proxy. Only the log has the details."""
+    """A bug in the proxy. Only the log has the details."""
 
     status, code, type = 500, "internal_error", "server_error"
 
@@ -182,14 +185,15 @@ class UpstreamError(ProxyError):
     status, code, type = 502, "upstream_error", "server_error"
 
 
-_STORE_UNAVAILABLE: Final = "The proxy cannot reach its storage. Try again in a few seconds."
-
-
 class StoreUnavailable(_Retry):
     status, code, type = 503, "store_unavailable", "server_error"
 
-    def __init__(self, message: str | None = None, retry_after_seconds: float = 5) -> None:
-        super().__init__(message or _STORE_UNAVAILABLE, retry_after_seconds)
+    def __init__(
+        self,
+        message: str = "The proxy cannot reach its storage. Try again in a few seconds.",
+        retry_after_seconds: float = 5,
+    ) -> None:
+        super().__init__(message, retry_after_seconds)
 
 
 class UpstreamTimeout(ProxyError):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from itertools import count
-from typing import Final
 
-_INSTANCE: Final = os.urandom(6).hex()
+_INSTANCE = os.urandom(6).hex()
 _numbers = count(1)
 
 

@@ -54,7 +54,7 @@ LIMITS = (
 """The limits of an event: its fields, columns in the table and options of the commands."""
 
 OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens")
-"""The fields of a request that can hold an output cap. Each deployment accepts one of them, or both."""
+"""The fields of a request that can hold the output limit. Each deployment accepts one of them, or both."""
 
 MANAGED_IDENTITY = "managed-identity"
 """The value of `Deployment.auth` for a token of the app's own identity in place of a key."""
@@ -77,10 +77,11 @@ class Deployment:
     priority: int = 1
     weight: int = 1
     prompt_price: float | None = None
-    """For 1,000,000 prompt tokens, in the organiser's currency. `completion_price` likewise."""
+    """The price of 1,000,000 prompt tokens, in the organiser's currency."""
     completion_price: float | None = None
+    """The price of 1,000,000 completion tokens."""
     output_field: str = OUTPUT_FIELDS[0]
-    """The field for the output cap: one of `OUTPUT_FIELDS`."""
+    """The field for the output limit: one of `OUTPUT_FIELDS`."""
     active: bool = True
 
     def __hash__(self) -> int:
@@ -89,30 +90,30 @@ class Deployment:
 
     @property
     def target(self) -> tuple[str, str, str, str]:
-        """What is called, and how. A row that changes its target forgets its health."""
+        """Where and how the deployment is called. If it changes, the deployment's health is forgotten."""
         return self.endpoint, self.deployment_name, self.api_version, self.auth
 
 
-class Trouble(StrEnum):
-    """Why a deployment returned no response that can be passed on."""
+class FailureKind(StrEnum):
+    """The kinds of failure, by which a deployment returns no response that can be passed on."""
 
     BUSY = "busy"
-    """It returned 429, and says for how long it is busy."""
+    """It returned 429."""
     FAILED = "failed"
     """It returned 408, 5xx or an invalid response."""
     SILENT = "silent"
     """It could not be reached, closed the connection before the status, or was too slow."""
     REFUSED = "refused"
-    """It refuses the key, the role or the deployment's name. An administrator has to fix that."""
+    """It refused the key, the role or the deployment's name. An administrator has to fix that."""
 
 
 class Quirks(NamedTuple):
     """What a deployment has refused, so that later requests avoid it."""
 
     output_field: str | None = None
-    """The only field that it takes for the output cap. None: the field that the client uses."""
+    """The only field that it accepts for the output limit. None: the field that the client uses."""
     stream_options: bool = True
-    """Whether it takes `stream_options`. Old versions of the API do not."""
+    """Whether it accepts `stream_options`. Old versions of the API do not."""
 
 
 NO_QUIRKS = Quirks()
@@ -120,7 +121,7 @@ NO_QUIRKS = Quirks()
 
 
 class Usage(NamedTuple):
-    """LLM tokens, as the upstream reports them, or estimated where it does not."""
+    """The tokens of a call, as the upstream reports them, or estimated if it does not."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -141,9 +142,10 @@ class Counts(NamedTuple):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     refusals: int = 0
-    """By the proxy: a used-up quota, a closed event, a model that the event does not allow."""
+    """Refused by the proxy: a used-up quota, a closed event, a model that the event does not allow."""
     errors: int = 0
-    """Not the user's fault: the upstream was unreachable, busy, too slow or cut, or the proxy failed."""
+    """Failed, but not because of the user: the upstream was unreachable, busy, too slow or cut, or the proxy
+    has a bug."""
 
     def plus(self, other: Counts) -> Counts:
         return Counts(*(one + another for one, another in zip(self, other, strict=True)))
@@ -157,7 +159,7 @@ class UsageRow(NamedTuple):
     """The start of the hour, in UTC, in which the requests arrived."""
     user: str
     model: str
-    """The event's name for it. Empty where a request was refused before a model was chosen."""
+    """The name that clients use. Empty if a request was refused before a model was chosen."""
     counts: Counts
 
 
@@ -166,5 +168,5 @@ class Health(NamedTuple):
 
     seen_at: datetime
     status: str
-    """`ok`, or the problem in a word or two, such as `429` or `unreachable`."""
+    """`ok`, or the failure in a word or two, such as `429` or `unreachable`."""
     cooling_until: datetime | None = None

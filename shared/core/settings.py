@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. `faults` has one sentence for each problem."""
+    """The settings cannot be used. `problems` has one sentence for each problem."""
 
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__(" ".join(faults))
-        self.faults = faults
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(" ".join(problems))
+        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Number:
         """The field of `Settings` that holds it."""
         return self.name.removeprefix("PROXY_").lower()
 
-    def read(self, environment: Mapping[str, str], faults: list[str]) -> float:
+    def read(self, environment: Mapping[str, str], problems: list[str]) -> float:
         text = environment.get(self.name, "").strip()
         if not text:
             return self.default
@@ -40,26 +40,26 @@ class Number:
         except ValueError:
             value = float("nan")
         if not self.minimum <= value <= self.maximum:
-            faults.append(
+            problems.append(
                 f"{self.name} must be a number from {self.minimum:g} to {self.maximum:g}, not {text!r}."
             )
             return self.default
         return int(value) if self.is_whole else value
 
 
-TABLES: Final = "PROXY_TABLES"
-TABLES_URI: Final = "PROXY_TABLES__tableServiceUri"
-TABLES_CLIENT_ID: Final = "PROXY_TABLES__clientId"
-AZURE_CLIENT_ID: Final = "AZURE_CLIENT_ID"
-UPSTREAM_SCOPE: Final = "PROXY_UPSTREAM_SCOPE"
-DEFAULT_SCOPE: Final = "https://cognitiveservices.azure.com/.default"
-TELEMETRY: Final = "APPLICATIONINSIGHTS_CONNECTION_STRING"
-SITE: Final = "WEBSITE_SITE_NAME"
+TABLES = "PROXY_TABLES"
+TABLES_URI = "PROXY_TABLES__tableServiceUri"
+TABLES_CLIENT_ID = "PROXY_TABLES__clientId"
+AZURE_CLIENT_ID = "AZURE_CLIENT_ID"
+UPSTREAM_SCOPE = "PROXY_UPSTREAM_SCOPE"
+DEFAULT_SCOPE = "https://cognitiveservices.azure.com/.default"
+TELEMETRY = "APPLICATIONINSIGHTS_CONNECTION_STRING"
+SITE = "WEBSITE_SITE_NAME"
 """The app's name, set by the platform."""
 
-# docs/configuration.md explains each one. The maximum times are below 230 s, when the platform returns 502.
-# The longest stream is below `functionTimeout` (host.json).
-NUMBERS: Final = (
+# docs/configuration.md explains each one. The maximum times are below 230 s, after which the platform returns
+# 502. The longest stream is below `functionTimeout` (host.json).
+NUMBERS = (
     Number("PROXY_CACHE_SECONDS", 30, 0, 3600),
     Number("PROXY_MAX_BODY_BYTES", 7_500_000, 1024, 100_000_000, is_whole=True),
     Number("PROXY_LONGEST_BODY_SECONDS", 60, 0.1, 200),
@@ -79,7 +79,7 @@ NUMBERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be configured. Each number of `NUMBERS` has the field that its name gives."""
+    """Everything that can be configured. `PROXY_CACHE_SECONDS` of `NUMBERS` is `cache_seconds`, and so on."""
 
     tables: str | None = field(repr=False)
     """A connection string. Without it, `tables_uri` and the app's identity are used."""
@@ -105,7 +105,7 @@ class Settings:
     keep_usage_days: float
     keep_quota_days: float
     environment: Mapping[str, str] = field(repr=False)
-    """All settings, among them the keys that deployments name."""
+    """All settings, also those that hold the keys of deployments."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
@@ -114,12 +114,12 @@ class Settings:
         Raises:
             SettingsError: lists every problem.
         """
-        faults: list[str] = []
-        numbers: dict[str, Any] = {number.field: number.read(environment, faults) for number in NUMBERS}
+        problems: list[str] = []
+        numbers: dict[str, Any] = {number.field: number.read(environment, problems) for number in NUMBERS}
         tables, uri = _text(environment, TABLES), _text(environment, TABLES_URI)
-        _check_tables(tables, uri, faults)
-        if faults:
-            raise SettingsError(faults)
+        _check_tables(tables, uri, problems)
+        if problems:
+            raise SettingsError(problems)
         return cls(
             tables=tables,
             tables_uri=uri,
@@ -140,13 +140,15 @@ def _text(environment: Mapping[str, str], name: str) -> str | None:
     return environment.get(name, "").strip() or None
 
 
-def _check_tables(tables: str | None, uri: str | None, faults: list[str]) -> None:
+def _check_tables(tables: str | None, uri: str | None, problems: list[str]) -> None:
     if not tables and not uri:
-        faults.append(f"Set {TABLES} (a connection string) or {TABLES_URI} (an address, for keyless access).")
+        problems.append(
+            f"Set {TABLES} (a connection string) or {TABLES_URI} (an address, for keyless access)."
+        )
     if tables and not _is_connection_string(tables):
-        faults.append(f"{TABLES} is not a connection string. Use one such as UseDevelopmentStorage=true.")
+        problems.append(f"{TABLES} is not a connection string. Use one such as UseDevelopmentStorage=true.")
     if uri and not _is_address(uri):
-        faults.append(
+        problems.append(
             f"{TABLES_URI} is not an address. Use one such as https://ACCOUNT.table.core.windows.net."
         )
 

@@ -9,8 +9,7 @@ import re
 from collections.abc import Mapping
 from random import Random
 
-_draw = Random().getrandbits  # noqa: S311 - ids are not secrets; the system's seed differs on each instance
-
+_draw = Random().getrandbits  # noqa: S311 - ids are not secrets, and each instance has another seed
 _valid = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.DOTALL
 ).fullmatch

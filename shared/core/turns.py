@@ -10,8 +10,8 @@ class Turns:
     """Lets one caller through in each turn of the event loop, in order of arrival.
 
     A single caller does not wait. Without turns, a hundred simultaneous calls would block the loop together.
-    With them, the loop can pass on stream chunks between any two calls (docs/decisions/0058 and 0059). Each
-    `Turns` belongs to one event loop.
+    With them, the loop can pass on stream chunks between any two calls (docs/decisions/0058). Each `Turns`
+    belongs to one event loop.
     """
 
     def __init__(self) -> None:
@@ -23,9 +23,9 @@ class Turns:
         """Wait for a free turn, and take it."""
         loop = asyncio.get_running_loop()
         if self._is_taken:
-            ours = loop.create_future()
-            self._waiting.append(ours)
-            await ours
+            turn = loop.create_future()
+            self._waiting.append(turn)
+            await turn
         else:
             self._is_taken = True
             loop.call_soon(self._next, loop)

@@ -26,7 +26,7 @@ def admit(event: Event, now: datetime) -> None:
         raise EventEnded(f"The event '{event.code}' ended on {ended}. Ask {organiser} to extend it.")
 
 
-def output_cap(event: Event, choices: int) -> int | None:
+def output_limit(event: Event, choices: int) -> int | None:
     """The most output tokens for each choice, so that all together stay within the event's limit.
 
     None where the event has no limit.

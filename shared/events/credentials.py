@@ -15,13 +15,14 @@ _is_user = re.compile(r"[a-z0-9._@+-]{1,64}").fullmatch
 MAX_BYTES = 512
 
 
-def credential(headers: Mapping[bytes, bytes]) -> Credential:
+def read_credential(headers: Mapping[bytes, bytes]) -> Credential:
     """The credential in `api-key`, else `openai-event-code`, else `Authorization: Bearer`.
 
     Raises:
         InvalidEventToken: it is missing or malformed.
     """
-    return parse(headers.get(b"api-key", b"").strip() or _event_code(headers) or _bearer(headers))
+    text = headers.get(b"api-key", b"").strip() or headers.get(b"openai-event-code", b"").strip()
+    return parse(text or _bearer(headers))
 
 
 @lru_cache(maxsize=4096)
@@ -44,12 +45,8 @@ def is_event_code(text: str) -> bool:
 
 
 def is_user(text: str) -> bool:
-    """Whether `text` has the form of a user name: as an event code, and also with `@` and `+`."""
+    """Whether `text` has the form of a user name: that of an event code, but with `@` and `+` too."""
     return _is_user(text) is not None
-
-
-def _event_code(headers: Mapping[bytes, bytes]) -> bytes:
-    return headers.get(b"openai-event-code", b"").strip()
 
 
 def _bearer(headers: Mapping[bytes, bytes]) -> bytes:

@@ -10,12 +10,12 @@ from .model_choice import usable_models
 
 
 def model_list(event: Event, deployed: frozenset[str]) -> dict[str, Any]:
-    """The models that the event allows, in the form of OpenAI's list of models."""
+    """The models that the event allows, in the form of OpenAI's list."""
     return {"object": "list", "data": [model_entry(event, model) for model in usable_models(event, deployed)]}
 
 
 def model_entry(event: Event, model: str) -> dict[str, Any]:
-    """One entry of that list."""
+    """One entry of the list."""
     created = int(event.starts_at.timestamp())
     return {"id": model, "object": "model", "created": created, "owned_by": "azure-openai"}
 
@@ -23,7 +23,7 @@ def model_entry(event: Event, model: str) -> dict[str, Any]:
 def event_description(
     credential: Credential, event: Event, deployed: frozenset[str], now: datetime
 ) -> dict[str, Any]:
-    """The attendee's name and the event's rules."""
+    """The attendee's name, and what the event allows."""
     return {
         "object": "event",
         "event_code": event.code,

@@ -2,9 +2,9 @@
 
 The worker finds it by its classes that derive from `azurefunctions.extensions.base`, and uses two of them by
 name: `WebApp` and `WebServer`. The Functions host sends each call as two halves: an invocation over gRPC, and
-an HTTP request to `WebServer`. The worker joins them by the header `x-ms-invocation-id`.
+an HTTP request to `WebServer`. The worker matches them by the header `x-ms-invocation-id`.
 
-It uses only names of base 1.0, the version that a specialized worker of Python 3.11 or 3.12 brings along.
+This module uses only names of base 1.0, which a specialized worker of Python 3.11 or 3.12 contains.
 """
 
 from __future__ import annotations
@@ -13,23 +13,22 @@ import logging
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
 
 from azurefunctions.extensions import base
 
 from ..core.errors import InternalError, InvalidRequest
-from .http import INVOCATION_ID, Receive, Request, Response, Scope, Send, refused
+from .http import INVOCATION_ID, Receive, Request, Response, Scope, Send, error_response
 from .invocations import Invocations
 from .server import Server, listen
 
 _log = logging.getLogger(__name__)
 
-_ID_AS_TEXT: Final = INVOCATION_ID.decode()
+_ID_AS_TEXT = INVOCATION_ID.decode()
 
 _is_guid = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
 
-_BAD_ID: Final = refused(InvalidRequest("The header x-ms-invocation-id is not valid. Remove it."))
-_FAILED: Final = refused(InternalError())
+_BAD_ID = error_response(InvalidRequest("The header x-ms-invocation-id is not valid. Remove it."))
+_FAILED = error_response(InternalError())
 
 
 class _PathParameters(base.RequestSynchronizer):  # type: ignore[misc] # base has no types
@@ -37,12 +36,12 @@ class _PathParameters(base.RequestSynchronizer):  # type: ignore[misc] # base ha
         request.path_params = path_params
 
 
-class _RequestType(metaclass=base.RequestTrackerMeta):  # type: ignore[metaclass] # likewise
+class _RequestType(metaclass=base.RequestTrackerMeta):  # type: ignore[metaclass] # base has no types
     request_type = Request
     synchronizer = _PathParameters()
 
 
-class _ResponseType(metaclass=base.ResponseTrackerMeta):  # type: ignore[metaclass] # likewise
+class _ResponseType(metaclass=base.ResponseTrackerMeta):  # type: ignore[metaclass] # base has no types
     label = base.ResponseLabels.STANDARD
     response_type = Response
 
@@ -53,7 +52,7 @@ class WebApp(base.WebApp):  # type: ignore[misc] # base has no types
     def route(
         self, catch_all: Callable[[Request], Awaitable[object]]
     ) -> Callable[[Request], Awaitable[object]]:
-        """Keep the worker's function. It waits for a request's invocation, and returns its response."""
+        """Keep the worker's function. It waits for the invocation of a request, and returns its response."""
         self._catch_all = catch_all
         self.invocations = Invocations(sys.modules.get(catch_all.__module__))
         return catch_all
@@ -64,8 +63,8 @@ class WebApp(base.WebApp):  # type: ignore[misc] # base has no types
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         invocation_id = request.headers.get(INVOCATION_ID, b"").decode("latin-1")
-        is_doubled = len(request.headers) < len(scope["headers"]) and _count_ids(scope) > 1
-        if is_doubled or not _is_guid(invocation_id) or not self.invocations.begin(invocation_id):
+        is_repeated = len(request.headers) < len(scope["headers"]) and _count_ids(scope) > 1
+        if is_repeated or not _is_guid(invocation_id) or not self.invocations.begin(invocation_id):
             await _BAD_ID.send_to(receive, send)
             return
         request.headers[_ID_AS_TEXT] = invocation_id  # the worker looks it up as text, not bytes

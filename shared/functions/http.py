@@ -17,18 +17,19 @@ WHOLE = "http.response.whole"
 """A message type of our own with status, headers and body. ASGI needs two messages for them."""
 
 INVOCATION_ID = b"x-ms-invocation-id"
-"""The header by which the worker joins a request and its invocation."""
+"""The header by which the worker matches a request with its invocation."""
 
 
 class Request:
-    """One HTTP request. Read its body from `receive`, an ASGI callable, and only in one place."""
+    """One HTTP request. Read its body from `receive`, an ASGI callable, in one place at a time."""
 
     __slots__ = ("headers", "path_params", "receive", "scope")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
         self.headers: dict[Any, Any] = dict(scope["headers"])
-        """Names in lower case, values unchanged. The last of repeated headers wins. One key is text."""
+        """Names in lower case, values unchanged. The last of repeated headers wins. Names are bytes, except
+        for one that the extension adds."""
         self.path_params: Mapping[str, str] = {}
         """The route's parameters, set by the worker. Optional ones may be missing."""
         self.receive = receive
@@ -54,10 +55,10 @@ class Response:
         self.body = body
 
     async def send_to(self, receive: Receive, send: Send) -> None:
-        """Send status, headers and body. `receive` reports that the client disconnects."""
+        """Send status, headers and body. `receive` reports that the client leaves."""
         await send({"type": WHOLE, "status": self.status, "headers": self.headers, "body": self.body})
 
 
-def refused(error: ProxyError) -> Response:
+def error_response(error: ProxyError) -> Response:
     """The response to a request that reaches no trigger."""
     return Response(error.status, {b"content-type": b"application/json"}, error.body())

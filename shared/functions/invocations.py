@@ -2,7 +2,7 @@
 
 The host sends each call as two halves: an invocation and an HTTP request. Where one half never arrives, the
 other waits until `functionTimeout`, and then the host kills the worker with everything that runs in it. This
-happens when a client disconnects within a few milliseconds, sends a header value that the host cannot
+happens when a client leaves within a few milliseconds, sends a header value that the host cannot
 forward, or sends an `x-ms-invocation-id` of its own.
 """
 
@@ -14,25 +14,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from types import ModuleType
-from typing import Any, Final
+from typing import Any
 
 from ..core.errors import InvalidRequest
-from .http import refused
+from .http import error_response
 
 _log = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 1.0
-LOOKS: Final = 5
-"""A call that lacks a half for longer than this is ended. Counted in looks, not seconds, because neither half
-can arrive while the loop is blocked."""
-MOST_AT_A_LOOK: Final = 5000
-"""Limits the time of a look, which blocks the loop. Later looks reach the rest, as the oldest come first."""
-KEEP_SECONDS: Final = 8.0
+CHECK_SECONDS = 1.0
+CHECKS = 5
+"""A call that lacks a half at more checks than this is ended. Checks are counted instead of seconds, because
+neither half can arrive while the loop is blocked."""
+MOST_PER_CHECK = 5000
+"""Limits the time of a check, which blocks the loop. Later checks reach the rest: the oldest come first."""
+KEEP_SECONDS = 8.0
 """An ended invocation stays in the record for this long, in case its request arrives late."""
 
-UNKNOWN_ID: Final = refused(InvalidRequest("The header x-ms-invocation-id is not known. Remove it."))
+UNKNOWN_ID = error_response(InvalidRequest("The header x-ms-invocation-id is not known. Remove it."))
 
-_NOT_KNOWN: Final = (
+_NOT_KNOWN = (
     "This version of the proxy does not support this version of the Functions worker: memory may grow with "
     "each call, and clients that disconnect early may stop the worker. Update the proxy."
 )
@@ -42,7 +42,7 @@ class Invocations:
     """The worker's record of calls. It is private to the worker, so another version may lack parts of it."""
 
     def __init__(self, http_v2: ModuleType | None) -> None:
-        """`http_v2` is the worker's module with the record."""
+        """`http_v2` is the module of the worker that has the record."""
         self._coordinator: Any = getattr(http_v2, "http_coordinator", None)
         references = getattr(self._coordinator, "_context_references", None)
         self._is_known = isinstance(references, dict)
@@ -50,7 +50,8 @@ class Invocations:
         if not self._is_known:
             _log.warning(_NOT_KNOWN)
         self._arrived: set[str] = set()
-        self._looks: dict[str, int] = {}
+        self._checks: dict[str, int] = {}
+        """At how many checks in a row a call has lacked a half."""
 
     def begin(self, invocation_id: str) -> bool:
         """Note that a request with this id has arrived. False if another one with the same id is running."""
@@ -75,22 +76,22 @@ class Invocations:
 
     async def _watch(self) -> None:
         while self._is_known:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
             try:
-                self.look()
+                self.check()
             except Exception:
                 _log.exception(_NOT_KNOWN)
                 self._is_known = False
 
-    def look(self) -> None:
-        """Find the calls that lack a half, and end those that have lacked it for too many looks."""
-        seen, self._looks = self._looks, {}
+    def check(self) -> None:
+        """Find the calls that lack a half, and end those that have lacked it at too many checks."""
+        before, self._checks = self._checks, {}
         without_request = without_invocation = 0
         waiting = (item for item in list(self._references.items()) if _lacks_half(item[1]))
-        for key, call in islice(waiting, MOST_AT_A_LOOK):
-            looks = seen.get(key, 0) + 1
-            if looks <= LOOKS:
-                self._looks[key] = looks
+        for key, call in islice(waiting, MOST_PER_CHECK):
+            checks = before.get(key, 0) + 1
+            if checks <= CHECKS:
+                self._checks[key] = checks
             elif call.http_request_available_event.is_set():
                 call.http_request = None  # so that an invocation that arrives now does not take it
                 self._coordinator.set_http_response(key, UNKNOWN_ID)

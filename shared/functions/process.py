@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import gc
 import logging
-from typing import Final
 
-WORKERS_OWN: Final = ("azure.functions", "proxy_worker", "azure_functions_runtime", "azure_functions_worker")
-"""The loggers of the workers, for all versions of Python."""
+WORKER_LOGGERS = ("azure.functions", "proxy_worker", "azure_functions_runtime", "azure_functions_worker")
+"""The worker's loggers, in all versions of Python."""
 
 
 def silence_logs() -> None:
-    """Log only warnings of azure-core and of the workers.
+    """Log only warnings of azure-core and of the worker.
 
-    azure-core logs the keys of table rows, which are the event code and the user. The workers log up to four
-    lines for each call and send each to the host, which costs more than the call (docs/decisions/0060).
+    azure-core logs the keys of table rows, which are the event code and the user. The worker logs up to four
+    lines for each call and sends each to the host, which costs more than the call (docs/decisions/0063).
     """
-    for name in ("azure.core.pipeline.policies.http_logging_policy", *WORKERS_OWN):
+    for name in ("azure.core.pipeline.policies.http_logging_policy", *WORKER_LOGGERS):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def freeze_modules() -> None:
     """Exclude the 80,000 objects of imported modules from garbage collection.
 
-    A full collection stops all streams: for 40 ms with these objects, for 5 ms without. Runs only once, for
-    frozen objects are never collected.
+    A full collection stops all streams: for 40 ms with these objects, for 5 ms without. Done only once,
+    because frozen objects are never collected.
     """
     if not gc.get_freeze_count():
         gc.freeze()

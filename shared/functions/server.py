@@ -6,19 +6,19 @@ import os
 import socket
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from .http import WHOLE
 
-KEEP_ALIVE_SECONDS: Final = 75
-"""Longer than the 60 s after which the host drops an idle connection. Otherwise the
-app could close one while a request is on its way."""
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the 60 s after which the host drops an idle connection. So the app never closes one while a
+request is on its way."""
 
 
-class _Exchange(RequestResponseCycle):
+class _Cycle(RequestResponseCycle):
     """One request and its response."""
 
     def send(self, message: Any) -> Coroutine[Any, Any, None]:
@@ -52,12 +52,12 @@ class _Exchange(RequestResponseCycle):
 
 class _Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.__class__ = _Exchange  # uvicorn has no setting for this class
+        cycle.__class__ = _Cycle  # uvicorn has no setting for this class
         super()._start_asgi_task(cycle, app)
 
 
 class Server(uvicorn.Server):
-    """Serves an ASGI application. Leaves the signals to the worker."""
+    """Serves an ASGI application. The worker keeps its signal handlers."""
 
     def __init__(self, app: Any) -> None:
         super().__init__(
@@ -77,7 +77,7 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Overrides uvicorn, which would take over SIGTERM and SIGINT."""
+        """Do nothing. uvicorn would take over SIGTERM and SIGINT."""
         yield
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import Final
 
 from msgspec import Struct
 
@@ -15,8 +14,8 @@ from .amounts import NO_LIMIT, NOTHING, Amount
 from .blocks import SHARE, Blocks
 from .ledger_row import NO_ROW, Change, Key, Purpose, Row
 
-REMEMBERED_SECONDS: Final = 1.0
-"""How long a row counts as fresh. A refused client in a loop costs no more table calls than this allows."""
+REMEMBERED_SECONDS = 1.0
+"""How long a row counts as fresh. So a refused client in a loop costs at most one table call in this time."""
 
 
 class Claim(Struct, frozen=True, gc=False):
@@ -33,8 +32,8 @@ class Claim(Struct, frozen=True, gc=False):
 class Account:
     """What one instance has in hand of one account.
 
-    At all times the row's `granted` covers the row's `used` and what all instances have in hand: what is
-    spare, what is drawn for holds, and what is spent.
+    At all times, the row's `granted` covers the row's `used` and the amounts that all instances have in hand:
+    spare, drawn for holds, and spent.
     """
 
     key: Key
@@ -44,7 +43,7 @@ class Account:
     correction: float = 1.0
     """The factor for prompt estimates, see `estimate.next_correction`. The quota maintains it."""
     row: Row = NO_ROW
-    """As last seen. At first the row is assumed missing, so a first call is one insert without a read."""
+    """As last seen. At first it is assumed to be missing, so a first call needs an insert but no read."""
     seen_at: float = -inf
     is_stale: bool = False
     """Whether another instance has written since the row was seen."""
@@ -53,18 +52,18 @@ class Account:
     when there was no limit."""
     held: Amount = NOTHING
     spent: Amount = NOTHING
-    """Used, and not yet reported to the row."""
+    """Used, but not yet reported to the row."""
     wanted: Amount = NOTHING
-    """What all calls that wait for a grant want, together."""
+    """The sum for all calls that wait for a grant."""
     granted_under: Amount = NO_LIMIT
     """The limit under which the spare amount was granted."""
     doubt: Change | None = None
     """A write that is under way, or whose outcome is unknown."""
 
     def take(self, wanted: Amount, now: float) -> Claim | None:
-        """Hold `wanted` if the spare amount covers it.
+        """Hold `wanted` if the spare amount covers it, else return None.
 
-        After the limit was lowered, the spare amount must go back first: then the result is None.
+        Also None after the limit was lowered: the spare amount must go back first.
         """
         self.used_at = now
         limit, drawn = self.limit, wanted.in_limited_units(self.limit)
@@ -77,7 +76,7 @@ class Account:
         return Claim(wanted, drawn)
 
     def take_rest(self, least: Amount, now: float) -> Claim | None:
-        """Hold the spare tokens if they are at least `least`."""
+        """Hold all spare tokens, if they cover `least`."""
         return self.take(Amount(least.requests, max(self.spare.tokens, least.tokens)), now)
 
     def settle(self, claim: Claim, used: Amount, now: float) -> None:
@@ -91,7 +90,7 @@ class Account:
         return now - self.seen_at < REMEMBERED_SECONDS
 
     def is_out_of(self, wanted: Amount, now: float) -> bool:
-        """Whether the row, seen a moment ago, cannot supply the missing units."""
+        """Whether the row, which was seen a moment ago, cannot supply the missing units."""
         if not (self.limit.covers(self.granted_under) and self.is_fresh(now)):
             return False
         missing = wanted.minus(self.spare).in_limited_units(self.limit)
@@ -100,9 +99,9 @@ class Account:
 
     @property
     def remaining(self) -> Amount:
-        """What new calls can still use: in the row, as last seen, and in hand here.
+        """What new calls can still use: what is left in the row, as last seen, and what is spare here.
 
-        Nothing while the row has not been seen, so that no figure promises more than there is.
+        Nothing until the row was seen, so that no figure promises too much.
         """
         if self.seen_at == -inf:
             return NOTHING
@@ -116,7 +115,7 @@ class Account:
 
     @property
     def used(self) -> Amount:
-        """What calls have used, as far as this instance knows; running calls count with their holds."""
+        """What calls have used, as far as this instance knows. Running calls count with their holds."""
         return self.charged.plus(self.held)
 
     @property
@@ -136,10 +135,10 @@ class Account:
 
     @property
     def is_urgent(self) -> bool:
-        """Whether other instances should not wait long for the next write.
+        """Whether the next write should come soon, because other instances need it.
 
-        So it is when more is spare here than a block's share of what remains (after a call that held much and
-        used little), when something is owed, or when the outcome of a write is unknown.
+        It should if more is spare here than a block's share of what remains (after a call that held much and
+        used little), if something is owed, or if the outcome of a write is unknown.
         """
         requests, tokens = self.spare.in_limited_units(self.limit)
         is_large = not self.remaining.covers(Amount(requests * SHARE, tokens * SHARE))
@@ -151,7 +150,7 @@ class Account:
         return self.held == self.wanted == NOTHING and not self.needs_write
 
     def plan(self, purpose: Purpose, writer: str) -> Change:
-        """The next write to the row, as last seen. `writer` is a name that no other write has."""
+        """The next write to the row. `writer` is a name that no other write has."""
         keeps = purpose is not Purpose.GIVE_BACK and self.limit.covers(self.granted_under)
         returned = self.spare.at_most(NOTHING) if keeps else self.spare
         used = self.row.used.plus(self.spent)
@@ -163,20 +162,20 @@ class Account:
         return Change(row, returned, taken, self.spent, self.limit)
 
     def _next_block(self, free: Amount, kept: Amount) -> Amount:
-        """What the waiting calls want; and for later calls, a share of what is free.
+        """Enough for the waiting calls, and at least a share of what is free, for later calls.
 
-        What is kept counts towards both. Otherwise the unit that lasts longer would pile up here.
+        What is kept counts towards both. Otherwise the unit that is used more slowly would pile up here.
         """
         missing = self.wanted.in_limited_units(self.limit).minus(kept)
         share = self.blocks.share(free).minus(kept)
         return share.at_least(missing).at_least(NOTHING).at_most(free)
 
     def skip_write(self, change: Change) -> None:
-        """An empty change needs no write."""
+        """The change is empty, so no write is needed."""
         self.granted_under = change.limit
 
     def before_write(self, change: Change) -> None:
-        """Take out of hand what the write carries, so that no call can spend it meanwhile."""
+        """Take the returned and reported amounts out of hand, so that no call can spend them meanwhile."""
         self.doubt = change
         self.spare = self.spare.minus(change.returned)
         self.spent = self.spent.minus(change.spent)
@@ -187,13 +186,13 @@ class Account:
         self._apply(change, now)
 
     def after_conflict(self, change: Change) -> None:
-        """The first try of a write met a conflict: put back what it carried."""
+        """The first try of the write met a conflict: put the amounts back."""
         self.doubt = None
         self.spare = self.spare.plus(change.returned)
         self.spent = self.spent.plus(change.spent)
 
     def after_read(self, row: Row, now: float) -> None:
-        """`row` is in the table. It may show whether the write in doubt arrived."""
+        """`row` is in the table. It may show whether the write in `doubt` arrived."""
         self._see(row, now)
         change = self.doubt
         if change is None or row.version == change.row.version:
@@ -201,8 +200,8 @@ class Account:
         if row.writer == change.row.writer:
             self._apply(change, now)
         else:
-            # Others wrote since, so the outcome cannot be known. At most one block is lost. What was owed
-            # is owed again, so that nothing is given away.
+            # Another instance wrote since, so the outcome stays unknown. At most one block is lost. A debt
+            # stays a debt, so that nothing is given out twice.
             self.doubt = None
             self.spare = self.spare.plus(change.returned.at_most(NOTHING))
 

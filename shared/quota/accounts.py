@@ -1,11 +1,10 @@
-"""All accounts that this instance draws on. Idle ones give back what they have, and are forgotten later."""
+"""All accounts that this instance uses. Idle ones give back what they have, and are forgotten later."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
 
 from ..core.errors import StoreUnavailable
 from .account import Account
@@ -16,16 +15,16 @@ from .ledger_row import Key, LedgerStore
 
 _log = logging.getLogger(__name__)
 
-KEPT_SECONDS: Final = 900.0
-MAX_KEPT: Final = 2000
-"""Beyond this number, idle accounts are forgotten at once: a client can invent any number of users."""
-WRITES_AT_ONCE: Final = 16
-URGENT_DIVISOR: Final = 3
+KEPT_SECONDS = 900.0
+MAX_KEPT = 2000
+"""Above this number, idle accounts are forgotten sooner, because a client can invent any number of users."""
+WRITES_AT_ONCE = 16
+URGENT_DIVISOR = 3
 """An urgent write waits for this fraction of the time that a grant may lie idle."""
 
 
 class Accounts:
-    """`clock` gives seconds and never goes back."""
+    """The accounts, each with its exchange. `clock` returns seconds and never goes back."""
 
     def __init__(self, store: LedgerStore, idle_seconds: float, clock: Callable[[], float]) -> None:
         self._store = store
@@ -38,7 +37,7 @@ class Accounts:
         return len(self._exchanges)
 
     def get(self, event_code: str, row: str, limit: Amount, largest_block: Amount) -> Exchange:
-        """The account with this key, under the limit of today."""
+        """The account with this key, under its current limit."""
         exchange = self._exchanges.get((event_code, row))
         if exchange is None:
             key = Key(event_code, row)
@@ -48,7 +47,7 @@ class Accounts:
         return exchange
 
     async def give_back(self, *, everything: bool = False) -> None:
-        """Return and report what lies idle, or with `everything`, what all accounts have in hand."""
+        """Return and report what idle accounts have in hand, or with `everything`, all accounts."""
         now = self._clock()
         due = [
             exchange
@@ -61,7 +60,7 @@ class Accounts:
     def forget(self) -> None:
         """Forget accounts that were not used for long.
 
-        Until then they keep the version of their row, which saves a read when the user comes back.
+        Until then they remember the version of their row, which saves a read when the user comes back.
         """
         now = self._clock()
         kept_seconds = KEPT_SECONDS if len(self._exchanges) <= MAX_KEPT else self._idle_seconds

@@ -1,8 +1,8 @@
-"""Amounts of requests and LLM tokens, counted together so that neither is forgotten."""
+"""Amounts of requests and tokens, always together so that neither is forgotten."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 
 class Amount(NamedTuple):
@@ -34,7 +34,7 @@ class Amount(NamedTuple):
         return Amount(self.requests if requests < UNLIMITED else 0, self.tokens if tokens < UNLIMITED else 0)
 
 
-NOTHING: Final = Amount()
-UNLIMITED: Final = 2**62
+NOTHING = Amount()
+UNLIMITED = 2**62
 """Means "no limit". It is an integer, so that sums stay exact."""
-NO_LIMIT: Final = Amount(UNLIMITED, UNLIMITED)
+NO_LIMIT = Amount(UNLIMITED, UNLIMITED)

@@ -6,19 +6,18 @@ docs/decisions/0007-blocks-grow-with-the-pace.md explains why.
 from __future__ import annotations
 
 from math import ceil
-from typing import Final
 
 from .amounts import NOTHING, Amount
 
-SHARE: Final = 16
+SHARE = 16
 """A block is at most this fraction of what remains, so blocks shrink to 1 near the limit."""
 
-QUICK_SECONDS: Final = 4.0
-"""After a block that was used up faster than this, the next one lasts twice as long as this at the same pace.
-So a fast caller costs few table calls, and a crash costs a user only a few seconds of their own calls."""
-SLOW_SECONDS: Final = 16.0
-"""A block that lasted longer, or was returned half unused, is followed by one half as large."""
-MAX_GROWTH: Final = 16
+QUICK_SECONDS = 4.0
+"""If a block was used up faster, the next one is so large that it lasts twice this time at the same pace. So
+a fast caller needs few table calls, and a crash costs a user only what they use within some seconds."""
+SLOW_SECONDS = 16.0
+"""If a block lasted longer, or was returned half unused, the next one is half as large."""
+MAX_GROWTH = 16
 
 
 class Blocks:
@@ -42,7 +41,7 @@ class Blocks:
         return Amount(free.requests // SHARE, free.tokens // SHARE).at_most(largest)
 
     def take(self, block: Amount, now: float) -> None:
-        """Note that `block` was taken. A call that needs more than a share makes it larger than the share."""
+        """Note that `block` was taken. It is larger than the share if a call needs more."""
         self._latest, self._taken_at = block, now
 
     def use_up(self, now: float) -> None:

@@ -9,9 +9,8 @@ text: each image, sound or file counts as a fixed number of tokens instead.
 from __future__ import annotations
 
 import re
-from typing import Final
 
-INLINED_TOKENS: Final = 1500
+INLINED_TOKENS = 1500
 """About the cost of the largest picture in high detail with the gpt-4o family."""
 
 _inlined = re.compile(

@@ -1,8 +1,8 @@
 """Keeps an account exact over all instances, with few table calls.
 
-The row in the table is the truth of what has been *granted*. An instance takes a block by a conditional
-write, spends it from memory, and gives back what lies idle. So no two instances can give the same request
-away, and most calls need no table.
+The row in the table says how much is *granted*. An instance takes a block by a conditional write, spends it
+from memory, and gives back what it does not use. So two instances never give out the same request, and most
+calls need no table call.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from typing import Any
 
 from ..core.errors import StoreUnavailable
 from ..core.ids import new_id
@@ -18,16 +18,16 @@ from .account import Account, Claim
 from .amounts import NOTHING, Amount
 from .ledger_row import Change, Conflict, LedgerStore, Purpose
 
-MAX_TRIES: Final = 20
-"""With the pauses between them about two seconds: an attendee waits for it."""
+MAX_TRIES = 20
+"""They take about two seconds with the pauses between them: an attendee waits."""
 
-_CROWDED: Final = "Too many requests at the same time. Try again in a second."
+_CROWDED = "Too many requests at the same time. Try again in a second."
 
 
 class Exchange:
     """The exchange of one account with its row. One table operation runs at a time, for all waiting calls.
 
-    `clock` gives seconds and never goes back; `sleep` waits before another try.
+    `clock` returns seconds and never goes back. `sleep` waits before another try.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class Exchange:
         self._running: asyncio.Task[None] | None = None
 
     async def hold(self, wanted: Amount, least: Amount) -> Claim | None:
-        """Hold `wanted`, or what is left if that is at least `least`; None if it is less.
+        """Hold `wanted`, or else what is left if that covers `least`, or else return None.
 
         Raises:
-            StoreUnavailable: the table does not respond, and what is in hand does not suffice.
+            StoreUnavailable: the table does not respond, and too little is in hand.
         """
         account, now = self.account, self._clock()
         if claim := account.take(wanted, now):
@@ -74,7 +74,7 @@ class Exchange:
         self.settle(claim, NOTHING)
 
     async def refresh(self, *, remembered: bool = False) -> None:
-        """Read the row for figures that are true now, or with `remembered`, at most a second old.
+        """Read the row. With `remembered`, only if it was not seen within the last second.
 
         Raises:
             StoreUnavailable: the table does not respond.
@@ -102,7 +102,7 @@ class Exchange:
     async def _hold_after_grant(self, wanted: Amount, least: Amount) -> Claim | None:
         account = self.account
         try:
-            # More than once: a write that was under way before this call came may not include it.
+            # More than once, because a write that was planned before this call does not include it.
             for _ in range(MAX_TRIES * 4):
                 await self._join(lambda: self._exchange(Purpose.TAKE))
                 now = self._clock()
@@ -118,15 +118,15 @@ class Exchange:
         raise StoreUnavailable(_CROWDED, 1)
 
     def _report_debt(self) -> None:
-        """Start a write, unless one is running: its end comes back here.
+        """Start a write if there is a debt and no write runs. At the end of a write, this is called again.
 
-        A write that fails is left to the next hold or sweep.
+        If a write fails, the next hold or sweep tries again.
         """
         if self._running is None and self.account.owes:
             self._start(self._exchange(Purpose.REPORT))
 
     async def _join(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Wait for the running operation, or start `work` if there is none. It outlives its caller."""
+        """Wait for the running operation, or start `work`. It continues if its caller is cancelled."""
         running = self._running
         if running is None or running.done():  # its callback may not have run yet
             running = self._start(work())
@@ -145,7 +145,7 @@ class Exchange:
             self._report_debt()
 
     async def _exchange(self, purpose: Purpose) -> None:
-        """Return, report and take in one conditional write; again when another instance was faster."""
+        """Return, report and take in one conditional write. Try again if another instance was faster."""
         if purpose is Purpose.TAKE:
             self.account.blocks.use_up(self._clock())
         for attempt in range(MAX_TRIES):
@@ -161,15 +161,15 @@ class Exchange:
         if self.account.is_stale or self.account.doubt is not None:
             await self._read()
         if (change := self.account.doubt) is not None:
-            # The write did not arrive, and still may. So send the same write again: the first to arrive
-            # counts, and the other meets a conflict.
+            # The write has not arrived, but still may. So send the same write again: the one that arrives
+            # first counts, and the other meets a conflict.
             await self._send(change)
 
     async def _plan(self, purpose: Purpose) -> Change:
         change = self.account.plan(purpose, new_id())
         if purpose is not Purpose.TAKE or not change.is_empty or self.account.is_fresh(self._clock()):
             return change
-        # The row had nothing left when it was last seen. Others may have given back since.
+        # The row had nothing left when it was last seen. Other instances may have given back since.
         await self._read()
         return self.account.plan(purpose, new_id())
 

@@ -1,9 +1,9 @@
-"""One account's row in the table `quotas`, a write to it, and the interface of the store that keeps it."""
+"""The row of an account in the table `quotas`, a write to it, and the interface of the table."""
 
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from .amounts import NOTHING, Amount
 
@@ -21,11 +21,11 @@ class Row(NamedTuple):
     granted: Amount = NOTHING
     used: Amount = NOTHING
     writer: str = ""
-    """The name of the last write. When the response to a write is lost, this shows whether it arrived."""
+    """The name of the last write. If the response to a write is lost, it shows whether the write arrived."""
     version: str | None = None
 
 
-NO_ROW: Final = Row()
+NO_ROW = Row()
 """A row that is not in the table yet."""
 
 

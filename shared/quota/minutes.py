@@ -1,4 +1,4 @@
-"""The burst guard: limits how many calls a user makes within a minute, counted by this instance alone."""
+"""The burst guard: limits the calls of a user within a minute. Each instance counts alone."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import ceil
-from typing import Final
 
 from ..core.errors import RateLimited
 from ..core.models import Credential
 from .refusals import plural
 
-MINUTE: Final = 60.0
+MINUTE = 60.0
 
 
 class Minutes:
-    """The calls of each user within the last minute. `clock` gives seconds and never goes back."""
+    """The calls of each user within the last minute. `clock` returns seconds and never goes back."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from math import ceil
-from typing import Final
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -24,24 +23,24 @@ from .minutes import Minutes
 from .refusals import refusal
 from .standing import LEAST_OUTPUT_TOKENS, TOTAL_ROW, Day, Standing, day_of
 
-_USER_BLOCK: Final = Amount(32, 32_768)
-_EVENT_BLOCK: Final = Amount(256, 262_144)
+_USER_BLOCK = Amount(32, 32_768)
+_EVENT_BLOCK = Amount(256, 262_144)
 
 
 class Need(Struct, frozen=True, gc=False):
-    """What a call may cost. `output_cap` is for each of its `choices`."""
+    """The most that a call can cost. `output_limit` is for each of its `choices`."""
 
     prompt_tokens: int
-    output_cap: int
+    output_limit: int
     choices: int
 
     @property
     def amount(self) -> Amount:
-        return Amount(1, self.prompt_tokens + self.output_cap * self.choices)
+        return Amount(1, self.prompt_tokens + self.output_limit * self.choices)
 
     @property
     def least(self) -> Amount:
-        return Amount(1, self.prompt_tokens + min(self.output_cap, LEAST_OUTPUT_TOKENS) * self.choices)
+        return Amount(1, self.prompt_tokens + min(self.output_limit, LEAST_OUTPUT_TOKENS) * self.choices)
 
     def corrected(self, correction: float) -> Need:
         """The same call with a higher estimate of its prompt."""
@@ -49,22 +48,22 @@ class Need(Struct, frozen=True, gc=False):
             return self
         return replace(self, prompt_tokens=ceil(self.prompt_tokens * correction))
 
-    def output_cap_within(self, tokens: int) -> int:
-        """The output cap with which the call costs at most `tokens`."""
-        return min(self.output_cap, (tokens - self.prompt_tokens) // self.choices)
+    def output_limit_within(self, tokens: int) -> int:
+        """The output limit with which the call costs at most `tokens`."""
+        return min(self.output_limit, (tokens - self.prompt_tokens) // self.choices)
 
 
 class Hold(Struct, frozen=True, eq=False):
     """A call's claims on its accounts. The first `settle` or `release` ends it; later ones do nothing."""
 
-    output_cap: int
+    output_limit: int
     standing: Standing
     _estimated_tokens: int
     _claims: list[tuple[Exchange, Claim]]
 
     def settle(self, usage: Usage) -> None:
         """Charge one request and its usage."""
-        # Usage that was not reported is the estimate itself, or 0. It says nothing about the estimate.
+        # If the usage was not reported, `prompt_tokens` is the estimate itself, or 0.
         is_reported = usage.prompt_tokens not in {0, self._estimated_tokens}
         for exchange, _ in self._claims if is_reported else ():
             account = exchange.account
@@ -84,7 +83,7 @@ class Hold(Struct, frozen=True, eq=False):
 
 
 class Quota:
-    """The quotas of all events on this instance. `clock` gives seconds and never goes back."""
+    """The quotas of all events on this instance. `clock` returns seconds and never goes back."""
 
     def __init__(self, store: LedgerStore, idle_seconds: float, clock: Callable[[], float]) -> None:
         self._idle_seconds = idle_seconds
@@ -95,12 +94,12 @@ class Quota:
         self._sweeping: asyncio.Task[None] | None = None
 
     async def hold(self, credential: Credential, event: Event, need: Need, now: datetime) -> Hold:
-        """Hold one request and its tokens. The hold's output cap may be lower than the need's.
+        """Hold one request and its tokens. The output limit of the hold may be lower than that of the need.
 
         Raises:
             RateLimited, RequestQuotaExceeded, TokenQuotaExceeded, EventQuotaExceeded: the call is refused.
-            StoreUnavailable: the tables do not respond, and the grants in hand do not suffice. Calls that
-                waited for the same write raise the same exception.
+            StoreUnavailable: the tables do not respond, and too little is in hand. The exception is shared by
+                all calls that waited for the same write.
         """
         if event.requests_per_minute is None:
             return await self._claim(credential, event, need, now)
@@ -109,26 +108,26 @@ class Quota:
             return await self._claim(credential, event, need, now)
 
     def last_known(self, credential: Credential, event: Event, now: datetime) -> Standing:
-        """What is left to the attendee as this instance last saw it, without a table call."""
+        """What is left to the attendee, as this instance last saw it. Makes no table call."""
         day = self._day(event, now)
-        return _standing(event, self._user(credential, event, day), self._total(event), day)
+        return _standing(event, self._user_exchange(credential, event, day), self._total_exchange(event), day)
 
     async def standing(
         self, credential: Credential, event: Event, now: datetime, *, remembered: bool = False
     ) -> Standing:
-        """What is left to the attendee now, or with `remembered`, as seen within the last second.
+        """What is left to the attendee now, or with `remembered`, within the last second.
 
         Raises:
             StoreUnavailable: the tables do not respond.
         """
         day = self._day(event, now)
-        user, total = self._user(credential, event, day), self._total(event)
+        user, total = self._user_exchange(credential, event, day), self._total_exchange(event)
         for exchange in filter(None, (user, total)):
             await exchange.refresh(remembered=remembered)
         return _standing(event, user, total, day)
 
     async def sweep(self, *, everything: bool = False) -> None:
-        """Give back what lies idle, or `everything`, and forget users without calls for long."""
+        """Give back what idle accounts have, or `everything`, and forget users without recent calls."""
         await self._accounts.give_back(everything=everything)
         self._accounts.forget()
         self._minutes.forget()
@@ -143,16 +142,16 @@ class Quota:
         day, prompt_tokens = self._day(event, now), need.prompt_tokens
         claims: list[tuple[Exchange, Claim]] = []
         try:
-            if user := self._user(credential, event, day):
+            if user := self._user_exchange(credential, event, day):
                 need = await self._claim_from(user, need, claims, event, day, now)
-            # Looked up only now: an account without waiting calls may be forgotten meanwhile.
-            if total := self._total(event):
+            # Not looked up earlier, because an account without waiting calls may be forgotten meanwhile.
+            if total := self._total_exchange(event):
                 need = await self._claim_from(total, need, claims, event, day, now)
         except BaseException:
             for exchange, claim in claims:
                 exchange.release(claim)
             raise
-        return Hold(need.output_cap, _standing(event, user, total, day), prompt_tokens, claims)
+        return Hold(need.output_limit, _standing(event, user, total, day), prompt_tokens, claims)
 
     async def _claim_from(
         self,
@@ -163,7 +162,7 @@ class Quota:
         day: Day,
         now: datetime,
     ) -> Need:
-        """Add to `claims`, and return the need with the output cap that the account allows."""
+        """Add a claim to `claims`. Returns the need with the output limit that the account allows."""
         account = exchange.account
         corrected = need.corrected(account.correction)
         wanted = corrected.amount
@@ -173,22 +172,22 @@ class Quota:
         claims.append((exchange, claim))
         if claim.amount == wanted:
             return need
-        return replace(need, output_cap=corrected.output_cap_within(claim.amount.tokens))
+        return replace(need, output_limit=corrected.output_limit_within(claim.amount.tokens))
 
-    def _user(self, credential: Credential, event: Event, day: Day) -> Exchange | None:
+    def _user_exchange(self, credential: Credential, event: Event, day: Day) -> Exchange | None:
         if event.requests_per_day is None and event.tokens_per_day is None:
             return None
         row = f"{credential.user}:{day.name}"
         limit = _limit(event.requests_per_day, event.tokens_per_day)
-        return self._account(credential.event_code, row, limit, _USER_BLOCK)
+        return self._exchange(credential.event_code, row, limit, _USER_BLOCK)
 
-    def _total(self, event: Event) -> Exchange | None:
+    def _total_exchange(self, event: Event) -> Exchange | None:
         if event.requests_total is None and event.tokens_total is None:
             return None
         limit = _limit(event.requests_total, event.tokens_total)
-        return self._account(event.code, TOTAL_ROW, limit, _EVENT_BLOCK)
+        return self._exchange(event.code, TOTAL_ROW, limit, _EVENT_BLOCK)
 
-    def _account(self, event_code: str, row: str, limit: Amount, largest_block: Amount) -> Exchange:
+    def _exchange(self, event_code: str, row: str, limit: Amount, largest_block: Amount) -> Exchange:
         exchange = self._accounts.get(event_code, row, limit, largest_block)
         self._start_sweeping()
         return exchange
@@ -200,7 +199,7 @@ class Quota:
         return day
 
     def _start_sweeping(self) -> None:
-        """The platform kills workers, it does not stop them. So a timer gives back while there is time."""
+        """Give back by a timer, because the platform kills workers without notice."""
         if self._sweeping is None or self._sweeping.done():
             self._sweeping = asyncio.create_task(self._sweep_repeatedly())
 

@@ -1,9 +1,8 @@
-"""The refusals of a quota, in the words that attendees read."""
+"""The refusals of a quota, with the texts that attendees read."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
 
 from ..core.errors import EventQuotaExceeded, QuotaExceeded, RequestQuotaExceeded, TokenQuotaExceeded
 from ..core.models import Event
@@ -12,23 +11,24 @@ from .account import Account
 from .amounts import Amount
 from .standing import LEAST_CALL, TOTAL_ROW, Day
 
-RUNNING_RETRY_SECONDS: Final = 2
-
-_TOTAL_IS_HELD: Final = "Requests that are still running hold the rest of this event's tokens."
-_DAY_IS_HELD: Final = "Your requests that are still running hold the rest of your tokens."
+RUNNING_RETRY_SECONDS = 2
 
 
 def refusal(
     account: Account, least: Amount, choices: int, event: Event, day: Day, now: datetime
 ) -> QuotaExceeded:
-    """The refusal of a call that needs `least` for its `choices`, which `account` does not have."""
+    """The refusal of a call that needs at least `least`, which `account` does not have."""
     is_total = account.key.row == TOTAL_ROW
     kind = EventQuotaExceeded if is_total else TokenQuotaExceeded
     if account.remaining.requests >= 1:
         if least.tokens > account.limit.tokens and account.remaining.covers(LEAST_CALL):
             return kind(_too_long(account, least, choices))
         if account.remaining.plus(account.held).tokens >= least.tokens:
-            text = _TOTAL_IS_HELD if is_total else _DAY_IS_HELD
+            text = (
+                "Requests that are still running hold the rest of this event's tokens."
+                if is_total
+                else "Your requests that are still running hold the rest of your tokens."
+            )
             return kind(f"{text} Try again when they finish.", RUNNING_RETRY_SECONDS, running=True)
     if is_total:
         organizer = f" ({event.organizer})" if event.organizer else ""
@@ -44,7 +44,7 @@ def _too_long(account: Account, least: Amount, choices: int) -> str:
 
 
 def _day_is_used(account: Account, event: Event, day: Day, now: datetime) -> QuotaExceeded:
-    """A day's quota comes back at midnight. Waiting does not help if a whole day's quota is too small."""
+    """The quota comes back at midnight, but that does not help if the limit itself is too small."""
     wait = max(1.0, (day.ends_at - now).total_seconds())
     again = f"You can continue on {local_and_utc(day.ends_at, event.time_zone)}."
     requests, tokens = account.remaining

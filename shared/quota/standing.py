@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
 from math import ceil
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -13,11 +13,11 @@ from ..core.models import Event
 from .account import Account
 from .amounts import NO_LIMIT, NOTHING, Amount
 
-LEAST_OUTPUT_TOKENS: Final = 16
+LEAST_OUTPUT_TOKENS = 16
 """A shorter answer is useless, so a quota that leaves less counts as used up."""
-LEAST_CALL: Final = Amount(1, 2 * LEAST_OUTPUT_TOKENS)
+LEAST_CALL = Amount(1, 2 * LEAST_OUTPUT_TOKENS)
 """A prompt of a few words, and an answer of a few words."""
-TOTAL_ROW: Final = ":total"
+TOTAL_ROW = ":total"
 """The row of the whole event. A user's row cannot have this key, because a user's name is never empty."""
 
 
@@ -36,7 +36,7 @@ def day_of(now: datetime, zone: ZoneInfo) -> Day:
 
 
 class Standing(Struct, frozen=True):
-    """What an event's limits leave to one attendee, as this instance knows it when a figure is read."""
+    """What an event's limits leave to one attendee. Its figures change with each call of the attendee."""
 
     event: Event
     user: Account | None
@@ -50,7 +50,7 @@ class Standing(Struct, frozen=True):
         return remaining.at_most(self.total.remaining) if self.total else remaining
 
     def headers(self, now: datetime) -> dict[bytes, bytes]:
-        """With the names that the OpenAI SDKs know. Resets are in whole seconds."""
+        """The names are those that the OpenAI SDKs know. Resets are in whole seconds."""
         requests, tokens = self.remaining
         reset = b"%d" % max(0, ceil((self.day.ends_at - now).total_seconds()))
         headers: dict[bytes, bytes] = {}
@@ -65,7 +65,7 @@ class Standing(Struct, frozen=True):
         return headers
 
     def figures(self) -> dict[str, Any]:
-        """For `GET /v1/event`: None where the event sets no limit."""
+        """For `GET /v1/event`. A member is None if the event sets no such limit."""
         used, remaining = self.user.used if self.user else NOTHING, self.remaining
         return {
             "requests": _unit(self.event.requests_per_day, used.requests, remaining.requests),

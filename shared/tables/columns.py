@@ -1,16 +1,16 @@
-"""Reads single columns of a row. An administrator may have edited them by hand."""
+"""Reads single columns of a row. The row may have been edited by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from azure.data.tables import EdmType, EntityProperty
 
 Row = Mapping[str, Any]
 
-UNREADABLE: Final = (KeyError, ValueError, TypeError, ArithmeticError, OSError)
+UNREADABLE = (KeyError, ValueError, TypeError, ArithmeticError, OSError)
 """The errors of a row that cannot be read. `ZoneInfo` raises OSError for a name such as "Europe"."""
 
 
@@ -20,7 +20,7 @@ def int64(value: int) -> EntityProperty:
 
 
 def text(row: Row, name: str) -> str:
-    """The text in the column, empty if there is none."""
+    """The text in the column; empty if there is none."""
     value = row.get(name, "")
     if not isinstance(value, str):
         raise TypeError(f"{name} is not a text")
@@ -39,7 +39,7 @@ def names(row: Row, name: str) -> tuple[str, ...]:
 
 
 def time(row: Row, name: str) -> datetime:
-    """A time in UTC. A text without an offset is UTC, too."""
+    """A time in UTC. A text without an offset counts as UTC."""
     value = row[name]
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
@@ -57,8 +57,9 @@ def flag(row: Row, name: str) -> bool:
     return value
 
 
-def number(row: Row, name: str, default: int) -> int:
-    return int(_plain(row.get(name, default)))
+def number(row: Row, name: str) -> int:
+    """A whole number. 1 if the column is missing."""
+    return int(_plain(row.get(name, 1)))
 
 
 def limit(row: Row, name: str) -> int | None:

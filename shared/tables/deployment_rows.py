@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..core.models import API_V1, MANAGED_IDENTITY, OUTPUT_FIELDS, Deployment, Health
 from .columns import UNREADABLE, Row, flag, number, price, required_text, text, time
 
-PRIVATE_SETTINGS: Final = (
+PRIVATE_SETTINGS = (
     "PROXY_",
     "AZUREWEBJOBS",
     "AZURE_CLIENT_",
@@ -18,8 +18,8 @@ PRIVATE_SETTINGS: Final = (
 )
 """How the names of the app's own settings begin. A deployment cannot name them as its key."""
 
-_PRICES: Final = ("prompt_price", "completion_price")
-_HEALTH: Final = ("health_seen_at", "health_status", "health_cooling_until")
+_PRICES = ("prompt_price", "completion_price")
+_HEALTH = ("health_seen_at", "health_status", "health_cooling_until")
 
 
 def deployment_from_row(row: Row) -> Deployment:
@@ -31,8 +31,8 @@ def deployment_from_row(row: Row) -> Deployment:
         deployment_name=required_text(row, "deployment_name"),
         api_version=text(row, "api_version") or API_V1,
         auth=_auth(text(row, "auth") or MANAGED_IDENTITY),
-        priority=number(row, "priority", 1),
-        weight=number(row, "weight", 1),
+        priority=number(row, "priority"),
+        weight=number(row, "weight"),
         prompt_price=price(row, "prompt_price"),
         completion_price=price(row, "completion_price"),
         output_field=_output_field(text(row, "output_field") or OUTPUT_FIELDS[0]),
@@ -93,7 +93,7 @@ def _output_field(value: str) -> str:
 
 
 def _auth(value: str) -> str:
-    """A row that names one of the app's own settings as its key would send it to the row's endpoint."""
+    """Refuse the app's own settings: their value would be sent to the row's endpoint."""
     if value.upper().startswith(PRIVATE_SETTINGS):
         raise ValueError("auth names one of the app's own settings")
     return value

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from ..core.models import LIMITS, Event
 from .columns import Row, flag, int64, limit, names, text, time
 
-EVENT_ROW: Final = "event"
+EVENT_ROW = "event"
 """The row key of every event. The partition key is its code."""
 
 

@@ -7,7 +7,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Final
 
 from ..core.errors import StoreUnavailable
 from .quota_rows import quota_day
@@ -18,7 +17,7 @@ from .usage_rows import usage_rows_before
 
 _log = logging.getLogger(__name__)
 
-LONGEST_SECONDS: Final = 600.0
+LONGEST_SECONDS = 600.0
 """The rest is deleted the next day. Well below the platform's `functionTimeout` (host.json)."""
 
 
@@ -44,7 +43,7 @@ class Retention:
         self._longest_seconds = longest_seconds
 
     async def remove_old_rows(self) -> None:
-        """Delete old rows within `longest_seconds`, and log the result in one line, also after an outage."""
+        """Delete old rows within `longest_seconds`, and log the result in one line."""
         removed: Counter[str] = Counter()
         ending = "no old rows are left"
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from azure.core.exceptions import HttpResponseError
 from azure.data.tables.aio import TableServiceClient
@@ -13,7 +13,7 @@ from azure.data.tables.aio import TableServiceClient
 from ..core.turns import Turns
 from .service import LARGEST_BATCH, REPORT_SECONDS, translated
 
-NOT_FOUND: Final = 404
+NOT_FOUND = 404
 
 
 class RowKey(NamedTuple):
@@ -31,7 +31,7 @@ class RowKeys:
         self._turns = turns
 
     async def partitions(self, table: str) -> AsyncIterator[str]:
-        """Each partition key of the table. One query for each: the rows in between are not read.
+        """Each partition key of the table. One query for each, so that the rows in between are not read.
 
         Raises:
             StoreUnavailable: the table is unavailable.

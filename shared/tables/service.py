@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from azure.core.exceptions import (
     AzureError,
@@ -24,21 +24,21 @@ from .columns import UNREADABLE, Row
 
 _log = logging.getLogger(__name__)
 
-EVENTS: Final = "events"
-DEPLOYMENTS: Final = "deployments"
-QUOTAS: Final = "quotas"
-USAGE: Final = "usage"
+EVENTS = "events"
+DEPLOYMENTS = "deployments"
+QUOTAS = "quotas"
+USAGE = "usage"
 
-CALL_SECONDS: Final = 5.0
+CALL_SECONDS = 5.0
 """The time limit of a table call that an attendee waits for."""
 
-REPORT_SECONDS: Final = 60.0
+REPORT_SECONDS = 60.0
 """The time limit of a call that reads or deletes many rows, when no attendee waits."""
 
-LARGEST_BATCH: Final = 100
+LARGEST_BATCH = 100
 """Rows in one transaction (Azure Table Storage, "Performing entity group transactions")."""
 
-_CLIENT_OPTIONS: Final[dict[str, Any]] = {
+_CLIENT_OPTIONS: dict[str, Any] = {
     "retry_total": 1,
     "retry_backoff_factor": 0.1,
     "connection_timeout": 2,
@@ -69,7 +69,7 @@ def open_service(
 
 @asynccontextmanager
 async def translated(seconds: float = CALL_SECONDS, turns: Turns | None = None) -> AsyncIterator[None]:
-    """Runs a table call within `seconds`, and translates its exceptions. A test covers each of azure-core's.
+    """Run a table call within `seconds`, and translate its exceptions. A test covers all of azure-core's.
 
     With `turns`, the call first waits for its turn, because azure-data-tables takes up to a millisecond to
     build a request. That wait counts towards `seconds`. If the event loop is blocked for that long, the call

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from itertools import groupby
-from typing import Final
 
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
@@ -38,7 +37,7 @@ from .usage_rows import usage_to_row
 
 _log = logging.getLogger(__name__)
 
-TABLE_NOT_FOUND: Final = "TableNotFound"
+TABLE_NOT_FOUND = "TableNotFound"
 
 
 class Tables:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from ..core.models import Counts, UsageRow
 from .columns import Row, count, int64
 
-_HOUR: Final = "%Y-%m-%dT%H"
+_HOUR = "%Y-%m-%dT%H"
 
 
 def usage_from_row(row: Row) -> UsageRow:

@@ -1,31 +1,30 @@
-"""A deployment as this instance sees it: how busy it is, how it responded, and until when it cools down."""
+"""A deployment as one instance sees it: how busy it is, how it responded, and until when it cools down."""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections.abc import Callable
-from typing import Final
 
-from ..core.models import NO_QUIRKS, Deployment, Trouble
+from ..core.models import NO_QUIRKS, Deployment, FailureKind
 
 _log = logging.getLogger(__name__)
 
-COOL_DOWN_SECONDS: Final = 10.0
-"""If the upstream names no time; doubled with each further failure in a row that is not a 429."""
+COOL_DOWN_SECONDS = 10.0
+"""If the upstream names no time. Doubled with each further failure in a row that is not a 429."""
 
-LONGEST_COOL_DOWN_SECONDS: Final = 60.0
-REFUSED_SECONDS: Final = 60.0
-"""After a refusal of our key, role or name: only an administrator can fix that."""
+LONGEST_COOL_DOWN_SECONDS = 60.0
+REFUSED_SECONDS = 60.0
+"""After the deployment refused our key, role or name: only an administrator can fix that."""
 
-PROBE_SECONDS: Final = 1.0
+PROBE_SECONDS = 1.0
 """The retry time while a single call finds out whether the last deployment works again."""
 
-DEAD_AFTER: Final = 3
+DEAD_AFTER = 3
 """After this many tries in a row without any response, a deployment is not even the last resort."""
 
-Notice = Callable[[Deployment, str, float], None]
-"""Receives how a deployment was seen, in a word, and for how many seconds it gets no calls."""
+HealthReport = Callable[[Deployment, str, float], None]
+"""Receives a deployment's status in a word or two, and for how many seconds it gets no calls."""
 
 
 class Candidate:
@@ -33,119 +32,126 @@ class Candidate:
 
     __slots__ = (
         "_clock",
-        "_notice",
-        "answered_at",
+        "_report_health",
         "calls",
         "cool_until",
         "deployment",
         "failed_at",
+        "failure",
         "failures",
         "in_flight",
-        "noted_at",
-        "noted_calls",
-        "probing",
+        "is_probed",
         "quirks",
-        "seen",
-        "trouble",
+        "reported_at",
+        "reported_calls",
+        "responded_at",
+        "status",
     )
 
-    def __init__(self, deployment: Deployment, clock: Callable[[], float], notice: Notice) -> None:
+    def __init__(
+        self, deployment: Deployment, clock: Callable[[], float], report_health: HealthReport
+    ) -> None:
         self.deployment = deployment
         self.quirks = NO_QUIRKS
         self.in_flight = 0
         self.calls = 0
-        self.trouble: Trouble | None = None
-        """The last failure; None after the next good response."""
+        self.failure: FailureKind | None = None
+        """The last failure. None before it, and after the next good response."""
         self.cool_until = 0.0
-        self.answered_at = -math.inf
+        self.responded_at = -math.inf
         """When it last responded to any call."""
         self.failed_at = 0.0
         self.failures = 0
-        self.probing = False
-        self.seen = ""
-        """How it responded last, in a word; empty before the first call."""
-        self.noted_at = clock()
-        self.noted_calls = 0
+        """Failures in a row, without those by a 429."""
+        self.is_probed = False
+        """Whether a single call is under way to find out whether it works again."""
+        self.status = ""
+        """Its last result in a word or two; empty before the first call."""
+        self.reported_at = clock()
+        self.reported_calls = 0
         self._clock = clock
-        self._notice = notice
+        self._report_health = report_health
 
     def is_ready(self) -> bool:
-        """Whether it may get a call now. After a failure it gets a single one first."""
-        if self.trouble is None:
+        """Whether it can get a call now. After a failure, it first gets a single one."""
+        if self.failure is None:
             return True
         if self._clock() < self.cool_until:
             return False
-        return self.trouble is Trouble.BUSY or not self.probing
+        return self.failure is FailureKind.BUSY or not self.is_probed
 
     def is_busy(self) -> bool:
-        """Whether it has asked for a pause that still lasts."""
-        return self.trouble is Trouble.BUSY and self._clock() < self.cool_until
+        """Whether it returned a 429, and the time to wait is not over."""
+        return self.failure is FailureKind.BUSY and self._clock() < self.cool_until
 
     def is_last_resort(self) -> bool:
-        """Whether a call should rather be tried here than be refused, although the deployment failed."""
-        if self.trouble is Trouble.FAILED:
+        """Whether a call that has no other deployment is sent here, although it failed."""
+        if self.failure is FailureKind.FAILED:
             return True
-        return self.trouble is Trouble.SILENT and self.failures < DEAD_AFTER
+        return self.failure is FailureKind.SILENT and self.failures < DEAD_AFTER
 
     def seconds_left(self) -> float:
-        """The seconds until it may be tried again."""
+        """The seconds until it can be tried again."""
         left = self.cool_until - self._clock()
         return left if left > 0 else PROBE_SECONDS
 
     def begin(self) -> None:
-        """A call is sent to it; call `ended` exactly once after it."""
+        """A call is sent to it. Call `end` exactly once after it."""
         self.in_flight += 1
         self.calls += 1
-        if self.trouble is not None:
-            self.probing = True
+        if self.failure is not None:
+            self.is_probed = True
 
-    def ended(self) -> None:
+    def end(self) -> None:
         self.in_flight -= 1
 
-    def answered(self, began_at: float) -> None:
-        """It responded to a call that began at `began_at`; an older call than the failure proves nothing."""
+    def note_response(self, began_at: float) -> None:
+        """It responded to a try. `began_at` counts: a try older than the last failure proves nothing."""
         self.failures = 0
-        self.answered_at = self._clock()
-        if self.trouble is not None and began_at >= self.failed_at:
-            self.trouble, self.probing, self.cool_until = None, False, 0.0
-            self._see("ok", 0.0)
-        elif not self.seen:
-            self._see("ok", 0.0)
+        self.responded_at = self._clock()
+        if self.failure is not None and began_at >= self.failed_at:
+            self.failure, self.is_probed, self.cool_until = None, False, 0.0
+            self._report("ok", 0.0)
+        elif not self.status:
+            self._report("ok", 0.0)
 
-    def left(self) -> None:
-        """The try ended without a result: another call may try."""
-        self.probing = False
+    def note_no_result(self) -> None:
+        """The try shows nothing about the deployment, so another call may probe it."""
+        self.is_probed = False
 
-    def failed(self, trouble: Trouble, seen: str, seconds: float | None, began_at: float) -> None:
-        """Let it cool down, for `seconds` if the upstream named them. Failures that overlap count as one."""
+    def note_failure(self, kind: FailureKind, status: str, seconds: float | None, began_at: float) -> None:
+        """Cool down, for `seconds` if the upstream named them. Tries that overlap count as one failure."""
         now = self._clock()
-        self.probing = False
-        if trouble is not Trouble.BUSY and (self.failures == 0 or began_at >= self.failed_at):
+        self.is_probed = False
+        if kind is not FailureKind.BUSY and (self.failures == 0 or began_at >= self.failed_at):
             self.failures += 1
-        seconds = self._cool_down(trouble) if seconds is None else min(seconds, LONGEST_COOL_DOWN_SECONDS)
+        seconds = self._cool_down(kind) if seconds is None else min(seconds, LONGEST_COOL_DOWN_SECONDS)
         self.failed_at = now
         if not self.is_busy():
-            self.trouble = trouble
+            self.failure = kind
         self.cool_until = max(self.cool_until, now + seconds)
-        if trouble is Trouble.REFUSED:
+        if kind is FailureKind.REFUSED:
             text = "deployment %s of model %s refuses the proxy (%s): check its key, role and name"
-            _log.error(text, self.deployment.id, self.deployment.model, seen)
+            _log.error(text, self.deployment.id, self.deployment.model, status)
         else:
             text = "deployment %s of model %s: %s; not used for %.3g s"
-            _log.warning(text, self.deployment.id, self.deployment.model, seen, self.cool_until - now)
-        self._see(seen, self.cool_until - now)
+            _log.warning(text, self.deployment.id, self.deployment.model, status, self.cool_until - now)
+        self._report(status, self.cool_until - now)
 
-    def _cool_down(self, trouble: Trouble) -> float:
-        if trouble is Trouble.REFUSED:
+    def report_if_due(self, after_seconds: float) -> None:
+        """Report its status, if it had calls and was not reported for `after_seconds`."""
+        is_used = bool(self.status) and self.calls != self.reported_calls
+        if is_used and self._clock() - self.reported_at >= after_seconds:
+            self._report(self.status, max(0.0, self.cool_until - self._clock()))
+
+    def _cool_down(self, kind: FailureKind) -> float:
+        if kind is FailureKind.REFUSED:
             return REFUSED_SECONDS
+        if kind is FailureKind.BUSY:
+            return COOL_DOWN_SECONDS
         doubled = COOL_DOWN_SECONDS * 2.0 ** min(10, max(0, self.failures - 1))
-        return COOL_DOWN_SECONDS if trouble is Trouble.BUSY else min(doubled, LONGEST_COOL_DOWN_SECONDS)
+        return min(doubled, LONGEST_COOL_DOWN_SECONDS)
 
-    def _see(self, seen: str, seconds: float) -> None:
-        self.seen, self.noted_at, self.noted_calls = seen, self._clock(), self.calls
-        self._notice(self.deployment, seen, seconds)
-
-    def note(self, after_seconds: float) -> None:
-        """Report its state, if it had calls and has not been reported for `after_seconds`."""
-        if self.seen and self.calls != self.noted_calls and self._clock() - self.noted_at >= after_seconds:
-            self._see(self.seen, max(0.0, self.cool_until - self._clock()))
+    def _report(self, status: str, cooling_seconds: float) -> None:
+        self.status, self.reported_at, self.reported_calls = status, self._clock(), self.calls
+        self._report_health(self.deployment, status, cooling_seconds)

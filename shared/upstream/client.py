@@ -1,10 +1,10 @@
-"""The calls to Azure OpenAI: URL, key or token, and headers by allow-list in both directions."""
+"""Sends requests to Azure OpenAI: URL, key or token, and headers by allow-list in both directions."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Protocol
 
 from yarl import URL
 
@@ -15,23 +15,23 @@ from .connections import Body, ConnectionFailed, Connections, Response, Target, 
 
 _log = logging.getLogger(__name__)
 
-SENT_HEADERS: Final = frozenset({b"x-ms-client-request-id"})
-"""The client's headers that go upstream, besides the trace. Never the credential, in any header."""
+SENT_HEADERS = frozenset({b"x-ms-client-request-id"})
+"""The client's headers that go upstream, besides the trace. The credential never goes upstream."""
 
-FIXED_HEADERS: Final = {
+FIXED_HEADERS = {
     b"accept": b"*/*",
     b"accept-encoding": b"identity",
     b"content-type": b"application/json",
 }
 
-RETURNED_HEADERS: Final = {
+RETURNED_HEADERS = {
     "content-type": b"content-type",
     "apim-request-id": b"apim-request-id",
     "x-request-id": b"x-request-id",
     "x-ms-client-request-id": b"x-ms-client-request-id",
     "openai-processing-ms": b"openai-processing-ms",
 }
-"""The headers that come back. The rate limits are shared; region and names are private."""
+"""The upstream's headers that the client gets. Not its rate limits, which are shared, and not its region."""
 
 
 class NoKey(UpstreamError):
@@ -39,7 +39,7 @@ class NoKey(UpstreamError):
 
 
 class NoToken(UpstreamError):
-    """The app's identity gives no token."""
+    """The app's identity returned no token."""
 
 
 class TokenSource(Protocol):
@@ -47,12 +47,12 @@ class TokenSource(Protocol):
         """A bearer token of the app's own identity.
 
         Raises:
-            UpstreamError: the identity gives none.
+            UpstreamError: the identity returned none.
         """
 
 
 class Upstream:
-    """Sends bodies to deployments. `key` gives the secret in a setting of that name."""
+    """Sends requests to deployments. `key` returns the value of a setting by its name."""
 
     def __init__(
         self,
@@ -72,11 +72,11 @@ class Upstream:
         client_headers: Mapping[bytes, bytes],
         trace: Trace,
     ) -> Response:
-        """Post `body` with the headers of `trace`, and wait for the response's status.
+        """Post `body` with the headers of `trace`, and wait for the status of the response.
 
         Raises:
-            NoKey: the setting that should hold its key is empty.
-            NoToken: the app's identity gives none.
+            NoKey: the setting that should hold the deployment's key is empty.
+            NoToken: the app's identity returned no token.
             UpstreamError: no connection, or no response.
         """
         headers = _headers(client_headers, trace)
@@ -90,7 +90,7 @@ class Upstream:
             raise UpstreamError("The model could not be reached. Try again in a moment.") from error
 
     def _target(self, deployment: Deployment) -> Target:
-        """With the key as it was at the first call: a new key needs a restart."""
+        """Prepared once, with the key of that moment: a new key needs a restart."""
         target = self._targets.get(deployment)
         if target is None:
             headers = dict(FIXED_HEADERS)
@@ -118,7 +118,7 @@ class Upstream:
 
 
 def chat_url(deployment: Deployment) -> URL:
-    """The address of chat completions, in the API form that the deployment's row names."""
+    """The address of chat completions, by the deployment's `api_version`."""
     base = URL(deployment.endpoint) / "openai"
     if deployment.api_version == API_V1:
         return base / "v1" / "chat" / "completions"
@@ -127,7 +127,7 @@ def chat_url(deployment: Deployment) -> URL:
 
 
 def returned_headers(response: Response) -> dict[bytes, bytes]:
-    """The headers of an upstream's response that the client gets."""
+    """The headers of the upstream's response that the client gets."""
     get = response.headers.get
     return {
         name: value.encode()
@@ -137,7 +137,7 @@ def returned_headers(response: Response) -> dict[bytes, bytes]:
 
 
 def _headers(client: Mapping[bytes, bytes], trace: Trace) -> bytes:
-    """A client's header that cannot be sent is left out: the deployment is not to blame for it."""
+    """Leaves out a client's header that cannot be sent. The failure would count against the deployment."""
     sent = trace
     if not SENT_HEADERS.isdisjoint(client):
         sent = {**trace, **{name: client[name] for name in SENT_HEADERS if name in client}}

@@ -1,8 +1,8 @@
-"""Posts to an upstream over aiohttp's connections and its parser, without its ClientSession.
+"""Posts to an upstream with aiohttp's connections and parser, but without its ClientSession.
 
-The pool, DNS, TLS and the parser are the library's. The objects that a session builds for every call (a
-request, a writer, a task, a response, cookies, timers) are left out. A POST is never repeated: the upstream
-may have seen it.
+The library provides the pool, DNS, TLS and the parser. The objects that a session builds for every call (a
+request, a writer, a task, a response, cookies, timers) are left out: docs/decisions/0050 has the figures. A
+POST is never repeated, because the upstream may have received it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from functools import cached_property, partial
-from typing import Final
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -20,53 +19,53 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_writer import StreamWriter
 from yarl import URL
 
-AT_ONCE_BYTES: Final = 64 * 1024
-"""A longer body goes out in pieces of this size: in one piece it would hold up all other calls."""
+AT_ONCE_BYTES = 64 * 1024
+"""A longer body is sent in pieces of this size: in one piece it would delay all other calls."""
 
-MOST_TOGETHER: Final = 14
+MOST_TOGETHER = 14
 """The most requests that are written together. With more, each call waits for all the others."""
 
-MOST_SPOILT: Final = 3
-"""The most kept connections in a row that are given up because data came before a request was sent."""
+MOST_UNUSABLE = 3
+"""After this many kept connections in a row on which data came before a request was sent, a send fails."""
 
-_FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, aiohttp.EofStream, OSError)
-_CONTROLS: Final = bytes({*range(32), 127} - {9})
+_FAILURES = (aiohttp.ClientError, HttpProcessingError, aiohttp.EofStream, OSError)
+_CONTROLS = bytes({*range(32), 127} - {9})
 
 
 class ConnectionFailed(Exception):
-    """No connection, a connection that was closed, a response that was cut, or no HTTP.
+    """No connection, a connection that was closed, a response that was cut, or no valid HTTP.
 
-    The text names the kind of failure, never an address or what was sent.
+    The text names the kind of failure, but never an address or the content of a request.
     """
 
 
 class Body:
-    """A request's bytes, and whether any of them may have gone out: what was not sent is not charged."""
+    """The body of a request, and whether any of it may have been sent. If not, the call is not charged."""
 
     __slots__ = ("content", "is_sent", "is_urgent")
 
     def __init__(self, content: bytes, *, is_urgent: bool = False) -> None:
         self.content = content
         self.is_urgent = is_urgent
-        """It goes out at once; others wait for the requests that are ready in the same turn of the loop."""
+        """Whether it is sent at once. Others are sent with all requests of the same turn of the loop."""
         self.is_sent = False
 
 
 class _Request(aiohttp.ClientRequest):
     @cached_property
     def connection_key(self) -> ConnectionKey:
-        """The same for all requests to one target: aiohttp would build it for each."""
+        """Built once for each target. aiohttp would build it for each request."""
         return super().connection_key
 
 
 class Target:
-    """Where requests go, prepared once: the key of their connections, and the lines that all begin with."""
+    """Where requests go: the key of their connections, and the lines with which each request begins."""
 
     def __init__(self, url: URL, headers: Mapping[bytes, bytes]) -> None:
-        """Create it inside the running loop. `headers` are the ones that all requests share.
+        """Create it inside the running loop. All requests have `headers`.
 
         Raises:
-            ConnectionFailed: not an HTTP address, or a header that cannot be sent.
+            ConnectionFailed: `url` is not an HTTP address, or a header cannot be sent.
         """
         if url.scheme not in {"http", "https"} or not url.raw_host:
             raise ConnectionFailed("not an HTTP address")
@@ -80,15 +79,15 @@ def header(name: bytes, value: bytes) -> bytes:
     """One line of a request's head.
 
     Raises:
-        ConnectionFailed: the value holds a control character, which could begin another line.
+        ConnectionFailed: the value has a control character, which could begin another line.
     """
     if len(value.translate(None, _CONTROLS)) < len(value):
-        raise ConnectionFailed(f"the header {name.decode()} holds a control character")
+        raise ConnectionFailed(f"the header {name.decode()} has a control character")
     return b"%b: %b\r\n" % (name, value)
 
 
 class Response:
-    """An upstream's response: status and headers are here, the body is read from it."""
+    """An upstream's response. Its status and headers have arrived; the body is read from it."""
 
     __slots__ = ("_connection", "_content", "_writing", "headers", "status")
 
@@ -102,7 +101,7 @@ class Response:
     ) -> None:
         self.status = status
         self.headers = headers
-        """Names in any case."""
+        """Upper and lower case of a name do not matter."""
         self._connection = connection
         self._writing = writing
         self._content = content
@@ -118,7 +117,7 @@ class Response:
         except _FAILURES as error:
             raise self._cut(error) from error
         if self._content.at_eof():
-            self._leave()
+            self._release()
         return data
 
     async def read_all(self) -> bytes:
@@ -132,21 +131,21 @@ class Response:
             data = content.read_nowait() if content.is_eof() else await content.read()
         except _FAILURES as error:
             raise self._cut(error) from error
-        self._leave()
+        self._release()
         return data
 
     def close(self) -> None:
-        """End it now; a read that waits fails. The connection is kept only if the whole response has come."""
+        """End the response. A waiting `read` fails. The connection is kept if the whole response came."""
         if not self._content.is_eof():
             self._content.set_exception(aiohttp.ClientConnectionError("closed"))
-        self._leave()
+        self._release()
 
     def _cut(self, error: Exception) -> ConnectionFailed:
         self.close()
         return ConnectionFailed(f"the response was cut: {type(error).__name__}")
 
-    def _leave(self) -> None:
-        """Keep the connection for the next request, if both sides are done with this one."""
+    def _release(self) -> None:
+        """Keep the connection for the next request, if this one is sent and its response is read."""
         if self._writing is not None and not self._writing.done():
             self._writing.cancel()
             self._connection.close()
@@ -154,7 +153,7 @@ class Response:
 
 
 class Connections:
-    """Connections to all targets, kept for the next request while idle. One for the life of the process."""
+    """The connections to all targets. Idle ones are kept for the next request."""
 
     def __init__(self, connect_seconds: float, keep_alive_seconds: float) -> None:
         """Create it inside the running loop."""
@@ -164,10 +163,10 @@ class Connections:
         self._waiting: list[tuple[asyncio.WriteTransport, bytes, Body]] = []
         """Short requests, to be written together."""
         self._reading: dict[ResponseHandler, aiohttp.StreamReader] = {}
-        """The latest body on each connection that is watched."""
+        """The latest response body on each connection that is watched."""
 
     async def send(self, target: Target, headers: bytes, body: Body) -> Response:
-        """Post `body` and wait for the response's head. `headers` are further lines, made by `header`.
+        """Post `body`, and wait for the response's status and headers. `headers` are lines made by `header`.
 
         Raises:
             ConnectionFailed: no connection, or it was closed before a response.
@@ -197,18 +196,20 @@ class Connections:
         await self._connector.close()
 
     async def _connect(self, target: Target) -> Connection:
-        for _ in range(MOST_SPOILT):
+        for _ in range(MOST_UNUSABLE):
             connection = await self._connector.connect(target.request, [], self._timeout)
             if connection.protocol is not None and not connection.protocol.should_close:
                 return connection
-            # The pool checks only that it is open. Data that came early would be read as our response.
+            # The pool checks only that it is open. The early data would be read as our response.
             connection.close()
         raise aiohttp.ClientConnectionError("data came before a request was sent")
 
     def _write(self, protocol: ResponseHandler, head: bytes, body: Body) -> asyncio.Task[None] | None:
-        """Send a short request: an urgent one at once, others together at the end of the turn of the loop, so
-        that a reader of several is woken once (docs/decisions/0057). A task sends a long one: the response
-        may come before its end."""
+        """Send the request. A long one is sent by a task, which is returned: the response may come earlier.
+
+        A short request is sent at once if it is urgent. Others are sent together at the end of this turn of
+        the loop, so that the reader of several is woken only once (docs/decisions/0057).
+        """
         transport = protocol.transport
         if transport is None or transport.is_closing():
             raise aiohttp.ServerDisconnectedError
@@ -230,7 +231,7 @@ class Connections:
             _write_whole(transport, head, body)
 
     def _watch(self, protocol: ResponseHandler, content: aiohttp.StreamReader) -> None:
-        """After a broken chunk, aiohttp closes the connection and lets the reader wait for ever: end that."""
+        """End a read when the connection closes. After a broken chunk, aiohttp's would wait forever."""
         if protocol not in self._reading:
             if protocol.closed is None:
                 raise aiohttp.ServerDisconnectedError
@@ -239,7 +240,7 @@ class Connections:
 
     def _closed(self, protocol: ResponseHandler, closed: asyncio.Future[None]) -> None:
         if not closed.cancelled():
-            closed.exception()  # retrieved, so that asyncio does not log it: aiohttp raises it in the reader
+            closed.exception()  # aiohttp raises it in the reader too, so asyncio need not log it
         content = self._reading.pop(protocol)
         if not content.is_eof() and content.exception() is None:
             content.set_exception(aiohttp.ClientPayloadError("closed within the body"))
@@ -254,14 +255,14 @@ def _prepared(connection: Connection) -> ResponseHandler:
 
 
 def _write_whole(transport: asyncio.WriteTransport, head: bytes, body: Body) -> None:
-    """A call that was given up has closed its connection: then nothing is written."""
+    """Write nothing if the call was cancelled: its connection is closed then."""
     if not transport.is_closing():
         body.is_sent = True
         transport.write(head + body.content)
 
 
 async def _write_pieces(protocol: ResponseHandler, head: bytes, body: Body) -> None:
-    """At the speed of the other side. A failure shows in the response, or in its absence."""
+    """Write as fast as the upstream reads. Errors are ignored: reading the response fails as well."""
     if protocol.transport is None or protocol.transport.is_closing():
         return
     writer = StreamWriter(protocol, asyncio.get_running_loop())
@@ -276,7 +277,7 @@ async def _write_pieces(protocol: ResponseHandler, head: bytes, body: Body) -> N
 
 
 async def _response(protocol: ResponseHandler) -> tuple[int, Mapping[str, str], aiohttp.StreamReader]:
-    """The final response's status and headers, and its body as it comes."""
+    """The status, the headers and the unread body. Informational responses (1xx) are skipped."""
     while True:
         message, content = await protocol.read()
         if not 100 <= message.code < 200 or message.code == 101:

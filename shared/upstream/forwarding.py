@@ -1,4 +1,4 @@
-"""Sends one call to a deployment, and on to the next where that one fails before the first byte."""
+"""Sends a call to a deployment, and to the next one if that fails before the first byte."""
 
 from __future__ import annotations
 
@@ -6,44 +6,43 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 import msgspec
 
 from ..apis import chat, sse
 from ..core.errors import ProxyError, UpstreamError, UpstreamTimeout
-from ..core.models import Credential, Event, Quirks, Trouble, Usage
+from ..core.models import Credential, Event, FailureKind, Quirks, Usage
 from ..core.trace import Trace
 from .candidate import Candidate
 from .client import NoKey, NoToken, Upstream
 from .connections import Body, ConnectionFailed, Response
-from .failures import Failure, error_of, failure, is_failure, refuses_us
+from .failures import Failure, error_of, is_failure, refuses_proxy, response_failure
 from .routing import Routes
 
-LEAST_SECONDS: Final = 1.0
-"""With less than this left of its time, a call is not sent to another deployment."""
+LEAST_SECONDS = 1.0
+"""A call with less time left is not sent to another deployment."""
 
-ON_TIME_SECONDS: Final = 1.0
-"""A call that came so recently has all of its time for the first try."""
+ON_TIME_SECONDS = 1.0
+"""The first try of a call that arrived this recently has all the time of a call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long the upstream may take, in seconds; all below the platform's own 230."""
+    """How long the upstream may take, in seconds. All are below the 230 of the platform."""
 
     first_byte: float
-    """For one deployment to begin a stream."""
+    """Until a deployment begins a stream."""
     whole: float
-    """From a call's arrival to its whole response, over all tries together."""
+    """From the arrival of a call to its whole response, all tries together."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One chat completion: who sends what to which model."""
+    """One chat completion of a client."""
 
     id: str
     arrived_at: datetime
-    came_at: float
-    """When it arrived, by the clock of `Forwarding`; its body came after that."""
+    clock_at_arrival: float
+    """The clock of `Forwarding` when the call arrived, before its body was read."""
     credential: Credential
     event: Event
     model: str
@@ -51,19 +50,19 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[bytes, bytes]
     body: bytes
     prompt_tokens: int
-    """An upper estimate."""
+    """An estimate, rarely too low."""
     trace: Trace
 
 
 class Progress(msgspec.Struct):
-    """How far one call has come. It belongs to that call alone. Times are by `Forwarding`'s clock."""
+    """How far one call has come. Not shared with other calls. Times are of the clock of `Forwarding`."""
 
     began_at: float
     tried: tuple[Candidate, ...] = ()
     attempts: int = 0
     first_byte_at: float | None = None
     is_sent: bool = False
-    """Whether a deployment has the prompt and may work on it: one that responded with an error does not."""
+    """Whether a deployment has the prompt and may work on it. After an error response it does not."""
 
     @property
     def deployment(self) -> str:
@@ -72,12 +71,14 @@ class Progress(msgspec.Struct):
 
 
 class Forwarded(msgspec.Struct, frozen=True):
-    """A response to pass on. Of a stream nothing is read yet, and `candidate.ended()` is still due."""
+    """A response to pass on.
+
+    A stream has no `body`: nothing of it is read yet. Call `candidate.end()` at its end.
+    """
 
     response: Response
     candidate: Candidate
     body: bytes | None
-    """None: a stream."""
     usage: Usage | None
 
 
@@ -87,24 +88,26 @@ class Forwarding:
     def __init__(self, upstream: Upstream, timeouts: Timeouts, clock: Callable[[], float]) -> None:
         self._upstream = upstream
         self._timeouts = timeouts
-        self.clock = clock
+        self._clock = clock
 
-    async def send(self, call: Call, routes: Routes, cap: int | None, progress: Progress) -> Forwarded:
-        """Try one deployment after the other, without waiting for any, until a response can be passed on.
+    async def send(
+        self, call: Call, routes: Routes, output_limit: int | None, progress: Progress
+    ) -> Forwarded:
+        """Try one deployment after the other until a response can be passed on. Never waits for a cool-down.
 
         Raises:
-            UpstreamBusy: all are cooling down; it says when the first is back.
-            UpstreamError: none could be reached, or none gave a valid response.
-            UpstreamTimeout: none responded in time, or no time was left to try one.
+            UpstreamBusy: all are cooling down. It says when to retry.
+            UpstreamError: none could be reached, or none returned a valid response.
+            UpstreamTimeout: none responded in time, or no time was left for a try.
         """
         last: ProxyError | None = None
         while (candidate := self._next(call, routes, progress)) is not None:
-            forwarded = await self._try(call, candidate, cap, progress)
-            if isinstance(forwarded, Forwarded):
-                return forwarded
-            last = forwarded
-        refusal = routes.refusal(call.model, last)
-        raise refusal from (None if refusal is last else last)
+            result = await self._try(call, candidate, output_limit, progress)
+            if isinstance(result, Forwarded):
+                return result
+            last = result
+        error = routes.refusal(call.model, last)
+        raise error from (None if error is last else last)
 
     def _next(self, call: Call, routes: Routes, progress: Progress) -> Candidate | None:
         if progress.tried and self._seconds_left(call) < LEAST_SECONDS:
@@ -112,45 +115,45 @@ class Forwarding:
         return routes.choose(call.model, call.credential.user, progress.tried)
 
     async def _try(
-        self, call: Call, candidate: Candidate, cap: int | None, progress: Progress
+        self, call: Call, candidate: Candidate, output_limit: int | None, progress: Progress
     ) -> Forwarded | ProxyError:
-        """Try one deployment, and note how it responded; an error if the next may be tried.
+        """Try one deployment, and note its result. Returns an error if another deployment can be tried.
 
         Raises:
-            UpstreamTimeout: no time is left for the first.
+            UpstreamTimeout: no time is left for the first try.
         """
-        began_at = self.clock()  # not the call's: it may have waited for its quota since
+        began_at = self._clock()
         seconds = self._seconds(call, progress)
         progress.tried = (*progress.tried, candidate)
         candidate.begin()
         try:
             async with asyncio.timeout(seconds):
-                forwarded = await self._send(call, candidate, cap, candidate.quirks, progress)
-                if forwarded.response.status == 400 and (quirks := _learned(call, forwarded)):
-                    forwarded = await self._send(call, candidate, cap, quirks, progress)
+                forwarded = await self._send(call, candidate, output_limit, candidate.quirks, progress)
+                if forwarded.response.status == 400 and (quirks := _learn_quirks(call, forwarded)):
+                    forwarded = await self._send(call, candidate, output_limit, quirks, progress)
         except (Failure, UpstreamError, TimeoutError) as error:
-            candidate.ended()
-            failed = _failure(error, progress, seconds)
+            candidate.end()
+            failure = _failure(error, progress, seconds)
             if isinstance(error, TimeoutError) and self._is_slow_call(candidate, began_at, seconds):
-                candidate.left()
+                candidate.note_no_result()
             else:
-                candidate.failed(failed.trouble, failed.seen, failed.seconds, began_at)
-            return failed.error
+                candidate.note_failure(failure.kind, failure.status, failure.cool_down_seconds, began_at)
+            return failure.error
         except BaseException:
-            candidate.ended()
-            candidate.left()
+            candidate.end()
+            candidate.note_no_result()
             raise
         if forwarded.body is not None:
-            candidate.ended()
-        candidate.answered(began_at)
+            candidate.end()
+        candidate.note_response(began_at)
         return forwarded
 
     async def _send(
-        self, call: Call, candidate: Candidate, cap: int | None, quirks: Quirks, progress: Progress
+        self, call: Call, candidate: Candidate, output_limit: int | None, quirks: Quirks, progress: Progress
     ) -> Forwarded:
-        """Raises Failure, UpstreamError."""
+        """Raises Failure or UpstreamError."""
         deployment = candidate.deployment
-        content = chat.upstream_body(call.body, call.request, deployment, cap, quirks)
+        content = chat.upstream_body(call.body, call.request, deployment, output_limit, quirks)
         body = Body(content, is_urgent=bool(call.request.stream))
         progress.attempts += 1
         progress.first_byte_at = None
@@ -159,7 +162,7 @@ class Forwarding:
             response = await self._upstream.send(deployment, body, call.headers, call.trace)
         finally:
             progress.is_sent = was_sent or body.is_sent
-        progress.first_byte_at = self.clock()
+        progress.first_byte_at = self._clock()
         if response.status // 100 != 2:
             progress.is_sent = was_sent
         try:
@@ -169,23 +172,24 @@ class Forwarding:
             raise
 
     def _is_slow_call(self, candidate: Candidate, began_at: float, seconds: float) -> bool:
-        """Whether a try took too long by itself: other calls had responses meanwhile, or it had little time.
+        """Whether a timeout is due to the call, not to the deployment.
 
-        Where the deployment is in trouble already, every try counts against it.
+        So it is if other calls had responses meanwhile, or if this try had less time than usual. If the last
+        call to the deployment failed as well, the timeout counts against it.
         """
-        if candidate.trouble is not None:
+        if candidate.failure is not None:
             return False
         usual = min(self._timeouts.first_byte, self._timeouts.whole)
-        return candidate.answered_at > began_at or seconds < usual
+        return candidate.responded_at > began_at or seconds < usual
 
     def _seconds_left(self, call: Call) -> float:
-        return call.came_at + self._timeouts.whole - self.clock()
+        return call.clock_at_arrival + self._timeouts.whole - self._clock()
 
     def _seconds(self, call: Call, progress: Progress) -> float:
-        """The time for one try: all that is left for a whole response, and for the beginning of a stream.
+        """The time for one try: all that is left of the call's time, but for a stream at most `first_byte`.
 
         Raises:
-            UpstreamTimeout: the call came so slowly that none is left.
+            UpstreamTimeout: the call arrived so slowly that no time is left.
         """
         whole, left = self._timeouts.whole, self._seconds_left(call)
         if not progress.tried:
@@ -200,34 +204,34 @@ class Forwarding:
 
 
 async def _read(call: Call, candidate: Candidate, response: Response) -> Forwarded:
-    """Read a whole response; leave a stream unread. Raises Failure, UpstreamError."""
+    """Read a whole response; leave a stream unread. Raises Failure or UpstreamError."""
     is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
     if response.status == 200 and is_stream:
         return Forwarded(response, candidate, None, None)
     if is_failure(response.status):
-        raise failure(response)
+        raise response_failure(response)
     try:
         body = await response.read_all()
     except ConnectionFailed as error:
         raise UpstreamError("The answer was cut off. Try again.") from error
-    if response.status >= 400 and refuses_us(response.status, body) and not chat.has_own_data(call.body):
-        raise failure(response)
+    if response.status >= 400 and refuses_proxy(response.status, body) and not chat.has_own_data(call.body):
+        raise response_failure(response)
     return Forwarded(response, candidate, body, _usage(response, body))
 
 
 def _usage(response: Response, body: bytes) -> Usage | None:
-    """Raises Failure where the status is good and the body is no JSON object."""
+    """The usage in a response. Raises Failure if a good status comes with an invalid body."""
     try:
         return sse.usage_of(body)
     except ValueError:
         if response.status >= 400:
             return None
         error = UpstreamError("The model returned an invalid response. Try again.")
-        raise Failure(error, Trouble.FAILED, "invalid response") from None
+        raise Failure(error, FailureKind.FAILED, "invalid response") from None
 
 
-def _learned(call: Call, forwarded: Forwarded) -> Quirks | None:
-    """How a 400 shows that the request must be written; kept for the deployment's next calls."""
+def _learn_quirks(call: Call, forwarded: Forwarded) -> Quirks | None:
+    """The quirks that a 400 shows, if any. Later calls to the deployment use them too."""
     candidate = forwarded.candidate
     quirks = chat.learned_quirks(error_of(forwarded.body or b""), candidate.quirks)
     if quirks is not None and not chat.has_own_data(call.body):
@@ -244,11 +248,11 @@ def _failure(error: Failure | UpstreamError | TimeoutError, progress: Progress, 
                 f"The model did not respond within {round(seconds, 1):g} seconds. "
                 'Ask for a shorter answer, or use "stream": true.'
             )
-            return Failure(UpstreamTimeout(text), Trouble.SILENT, "timeout")
+            return Failure(UpstreamTimeout(text), FailureKind.SILENT, "timeout")
         case NoKey():
-            return Failure(error, Trouble.REFUSED, "no key")
+            return Failure(error, FailureKind.REFUSED, "no key")
         case NoToken():
-            return Failure(error, Trouble.SILENT, "no token")
+            return Failure(error, FailureKind.SILENT, "no token")
     if progress.first_byte_at is not None:
-        return Failure(error, Trouble.FAILED, "cut")
-    return Failure(error, Trouble.SILENT, "unreachable")
+        return Failure(error, FailureKind.FAILED, "cut")
+    return Failure(error, FailureKind.SILENT, "unreachable")

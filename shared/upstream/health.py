@@ -1,4 +1,4 @@
-"""Writes how this instance last saw each deployment to the table, never on a request's path."""
+"""Writes the health of each deployment to the table, in the background: no request waits for it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import logging
 import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Protocol
 
 from ..core.errors import StoreUnavailable
 from ..core.models import Deployment, Health
 
 _log = logging.getLogger(__name__)
 
-PAUSE_SECONDS: Final = 5.0
+PAUSE_SECONDS = 5.0
 """Between two writes for one deployment."""
 
 _Key = tuple[str, str]
@@ -22,15 +22,15 @@ _Key = tuple[str, str]
 
 class HealthStore(Protocol):
     async def write_health(self, deployment: Deployment, health: Health) -> None:
-        """Write how a deployment was last seen.
+        """Write the health of a deployment.
 
         Raises:
             StoreUnavailable: the table does not respond.
         """
 
 
-class HealthNotes:
-    """Writes the latest value of `put` in the background. A write that fails is dropped: health is a hint."""
+class HealthWriter:
+    """Writes the latest health of each deployment. A write that fails is dropped: health is only a hint."""
 
     def __init__(
         self, store: HealthStore, now: Callable[[], datetime], pause_seconds: float = PAUSE_SECONDS
@@ -42,12 +42,12 @@ class HealthNotes:
         self._written_at: dict[_Key, float] = {}
         self._writing: set[asyncio.Task[None]] = set()
 
-    def put(self, deployment: Deployment, seen: str, cooling_seconds: float) -> None:
-        """The deployment was just seen like this, and gets no calls for `cooling_seconds`. Never waits."""
+    def put(self, deployment: Deployment, status: str, cooling_seconds: float) -> None:
+        """The deployment has this status now, and gets no calls for `cooling_seconds`. Never waits."""
         now, key = self._now(), (deployment.model, deployment.id)
         until = now + timedelta(seconds=cooling_seconds) if cooling_seconds > 0 else None
         is_due = key not in self._latest
-        self._latest[key] = (deployment, Health(now, seen, until))
+        self._latest[key] = (deployment, Health(now, status, until))
         if is_due:
             writing = asyncio.get_running_loop().create_task(self._write(key))
             self._writing.add(writing)
@@ -65,7 +65,7 @@ class HealthNotes:
             _log.warning("the health of deployment %s could not be written", deployment.id)
 
     async def close(self) -> None:
-        """Drop the values that are not written yet."""
+        """Stop. Values that are not written yet are dropped."""
         for writing in self._writing:
             writing.cancel()
         await asyncio.gather(*self._writing, return_exceptions=True)

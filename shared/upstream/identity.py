@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 RENEW_BEFORE_SECONDS = 300
-"""A token is renewed this long before it expires; meanwhile it is still used."""
+"""A token is renewed this long before it expires, and used until the new one is there."""
 
 LEAST_SECONDS = 30
 """A token with less time left is not used: the call may wait in a queue for that long."""
 
 RETRY_SECONDS = 10
-"""Before the next try, after a renewal that failed while the old token is still valid."""
+"""The time between two tries to renew a token, while the old one is still valid."""
 
 
 def default_credential(client_id: str | None) -> DefaultAzureCredential:
@@ -51,7 +51,7 @@ class IdentityTokens:
         self._renew_at = 0.0
 
     async def token(self) -> str:
-        """A token that is valid for some time yet. Waits only if there is none.
+        """A token that is valid for at least `LEAST_SECONDS`. Waits only if there is none.
 
         Raises:
             UpstreamError: the identity gives none.
@@ -64,20 +64,20 @@ class IdentityTokens:
         return token.token
 
     def _renewal(self) -> asyncio.Task[AccessToken]:
-        """The renewal that runs, or a new one. It continues if the call that began it is cancelled."""
+        """The renewal that runs, or a new one. It continues if the call that started it is cancelled."""
         if self._renewing is None:
             self._renew_at = time.time() + RETRY_SECONDS
             self._renewing = asyncio.create_task(self._renew())
-            self._renewing.add_done_callback(self._ended)
+            self._renewing.add_done_callback(self._end_renewal)
         return self._renewing
 
-    def _ended(self, renewing: asyncio.Task[AccessToken]) -> None:
+    def _end_renewal(self, renewing: asyncio.Task[AccessToken]) -> None:
         self._renewing = None
         if not renewing.cancelled() and renewing.exception() is None:
             self._renew_at = renewing.result().expires_on - RENEW_BEFORE_SECONDS
 
     async def _renew(self) -> AccessToken:
-        from azure.core.exceptions import AzureError  # noqa: PLC0415 - as above
+        from azure.core.exceptions import AzureError  # noqa: PLC0415 - see above
 
         self._credential = self._credential or default_credential(self._client_id)
         try:

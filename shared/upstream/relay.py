@@ -1,4 +1,4 @@
-"""Relays a stream from the upstream to the client: whole events, as they arrive, and an honest end."""
+"""Relays a stream to the client: whole stream events, as they arrive, and an error if it is incomplete."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Ending(StrEnum):
 
     FINISHED = "finished"
     CUT = "cut"
-    """by the upstream, or by our deadline"""
+    """By the upstream, or by a time limit of the proxy."""
     ABANDONED = "abandoned"
-    """by the client"""
+    """By the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Relayed:
-    """How a stream ended. `chunks` counts the chunks that were relayed, in case no usage was reported."""
+    """The result of a stream. `chunks` counts the relayed chunks, from which a missing usage is estimated."""
 
     ending: Ending
     usage: Usage | None
@@ -47,25 +47,25 @@ class Relayed:
 
 
 class ClientNotReading(Exception):
-    """The client reads nothing more, not even the reason why its stream was ended."""
+    """The client did not read the error that ended its stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """How long a stream may take and be silent, in seconds.
+    """How long a stream may last and be silent, in seconds.
 
-    All are below the platform's functionTimeout (host.json), which ends every call of the worker.
+    All are below `functionTimeout` (host.json), which ends every call of the worker.
     """
 
     heartbeat_seconds: float
     idle_seconds: float
     longest_seconds: float
     error_seconds: float = 2.0
-    """For the client to take the error that ends its stream."""
+    """How long the client may take to read the error that ends its stream."""
 
 
 class Relay:
-    """Pumps one stream. `ended` is called exactly once, without an await, whatever happens."""
+    """Relays one stream. `on_end` is called exactly once, however the stream ends."""
 
     def __init__(
         self,
@@ -73,51 +73,51 @@ class Relay:
         limits: StreamLimits,
         *,
         hide_usage: bool,
-        ended: Callable[[Relayed], None],
+        on_end: Callable[[Relayed], None],
     ) -> None:
         self._source = source
         self._events = sse.EventSplitter()
         self._reader = sse.UsageReader(hide=hide_usage)
         self._limits = limits
-        self._ended: Callable[[Relayed], None] | None = ended
+        self._on_end: Callable[[Relayed], None] | None = on_end
         self._ending = Ending.ABANDONED
-        """How it ends if nothing more comes of it."""
-        self._timed_out = False
+        """The ending, if the client leaves now."""
+        self._is_idle = False
+        """Whether the upstream was silent for too long."""
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
-        self._beat: asyncio.Task[None] | None = None
+        """When the last data came from the upstream."""
+        self._heartbeat: asyncio.Task[None] | None = None
 
     async def pump(self, send: Send) -> None:
-        """Relay until the end. A failure of the upstream becomes an event: the status is sent already.
-
-        Streams that end together are accounted for after all their last bytes (docs/decisions/0058).
+        """Relay until the end. A failure becomes a stream event, because the status is sent already.
 
         Raises:
-            asyncio.CancelledError: the caller ended it, because the client left.
-            ClientNotReading: it was ended, and the client did not take the reason.
+            asyncio.CancelledError: the client left.
+            ClientNotReading: the stream failed, and the client did not read the error.
         """
         self._watch(send)
         try:
             await self._relay_in_time(send)
             self._ending = Ending.CUT if self._reader.failed else Ending.FINISHED
-            await asyncio.sleep(0)  # the last bytes of others go out before this one is accounted for
+            await asyncio.sleep(0)  # send the last bytes of other streams first (docs/decisions/0058)
         except (UpstreamError, UpstreamTimeout, ConnectionFailed, sse.EventTooLong) as error:
             self._ending = Ending.CUT
             self._stop_watch()
             self.close()
-            await self._send_error(send, self._failure(error))
+            await self._send_error(send, self._error(error))
         finally:
             self._stop_watch()
             self.close()
 
     def close(self) -> None:
-        """Close the upstream and account for the stream, if that is not done."""
-        ended, self._ended = self._ended, None
-        if ended is not None:
+        """Close the upstream's response and call `on_end`, if that is not done yet."""
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
             try:
                 self._source.close()
             finally:
-                ended(Relayed(self._ending, self._reader.usage, self._reader.chunks))
+                on_end(Relayed(self._ending, self._reader.usage, self._reader.chunks))
 
     async def _relay_in_time(self, send: Send) -> None:
         limit = self._limits.longest_seconds
@@ -142,7 +142,7 @@ class Relay:
                 self._heard_at = self._loop.time()
         rest = self._reader.read(self._events.rest())
         if not self._reader.done and not self._reader.failed:
-            # Half an event is not sent: the error would be read as its other half.
+            # The incomplete event is not sent: the client would read the error as a part of it.
             raise UpstreamError(_CUT)
         if rest:
             await send(rest)
@@ -158,31 +158,34 @@ class Relay:
             raise ClientNotReading from late
 
     def _stop_watch(self) -> None:
-        """Nothing may follow the end."""
+        """After this, no heartbeat is sent."""
         self._timer.cancel()
-        if self._beat is not None:
-            self._beat.cancel()
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
 
     def _watch(self, send: Send) -> None:
-        """Check once in a heartbeat for silence: no timer is needed for each chunk."""
+        """Check for silence once per heartbeat. So no chunk needs a timer of its own."""
         wait = min(self._limits.heartbeat_seconds, self._limits.idle_seconds)
         silent_seconds = max(0.0, self._loop.time() - self._heard_at)
-        # The next check is when this silence will have lasted for one more heartbeat.
+        # The next check is when this silence has lasted for one more heartbeat.
         self._timer = self._loop.call_later(wait - silent_seconds % wait, self._check, send)
 
     def _check(self, send: Send) -> None:
         silent_seconds = self._loop.time() - self._heard_at
         if silent_seconds >= self._limits.idle_seconds:
-            self._timed_out = True
+            self._is_idle = True
             self._source.close()
             return
-        if silent_seconds >= self._limits.heartbeat_seconds and (self._beat is None or self._beat.done()):
-            self._beat = self._loop.create_task(_beat(send))
-            self._beat.add_done_callback(_ignore_failure)
+        if silent_seconds >= self._limits.heartbeat_seconds and (
+            self._heartbeat is None or self._heartbeat.done()
+        ):
+            self._heartbeat = self._loop.create_task(_send_heartbeat(send))
+            self._heartbeat.add_done_callback(_ignore_failure)
         self._watch(send)
 
-    def _failure(self, error: Exception) -> UpstreamError | UpstreamTimeout:
-        if self._timed_out:
+    def _error(self, error: Exception) -> UpstreamError | UpstreamTimeout:
+        """The error for the client."""
+        if self._is_idle:
             return UpstreamTimeout(
                 f"The model sent nothing for {self._limits.idle_seconds:g} seconds, so the stream was ended. "
                 "Ask again."
@@ -194,11 +197,11 @@ class Relay:
         return UpstreamError("The model returned an invalid stream. Ask again.")
 
 
-async def _beat(send: Send) -> None:
+async def _send_heartbeat(send: Send) -> None:
     await send(sse.HEARTBEAT)
 
 
-def _ignore_failure(beat: asyncio.Task[None]) -> None:
-    """A heartbeat that cannot be sent needs no report: the stream itself will fail as well."""
-    if not beat.cancelled():
-        beat.exception()
+def _ignore_failure(heartbeat: asyncio.Task[None]) -> None:
+    """If a heartbeat cannot be sent, the stream itself fails as well."""
+    if not heartbeat.cancelled():
+        heartbeat.exception()

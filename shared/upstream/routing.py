@@ -6,23 +6,27 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from itertools import groupby
-from typing import Final, Protocol
+from typing import Protocol
 
 from ..core.cache import Cache
 from ..core.errors import ProxyError, StoreUnavailable, UpstreamBusy, UpstreamError
-from ..core.models import Deployment, Trouble
-from .candidate import Candidate, Notice
+from ..core.models import Deployment, FailureKind
+from .candidate import Candidate, HealthReport
+from .failures import BUSY, REFUSED
 
-_ALL: Final = "all"
+_ALL = "all"
 
-BALANCE: Final = 1.25
-"""A deployment may have this many times its share of the calls in flight to keep its users. The rule is
+BALANCE = 1.25
+"""A deployment keeps its users until it has this many times its share of the calls in flight. The rule is
 "Consistent Hashing with Bounded Loads" (Mirrokni, Thorup, Zadimoghaddam, 2016), with their usual factor."""
 
-QUIET: Final = 4
-"""With fewer calls in flight, users always keep their deployment: balance is of no use yet."""
+QUIET = 4
+"""With fewer calls in flight, a deployment always keeps its users: balance does not matter yet."""
 
-USERS_KEPT: Final = 10_000
+USERS_KEPT = 10_000
+
+REPORT_SECONDS = 60.0
+"""The health of a deployment that is used is reported at least this often."""
 
 
 class DeploymentStore(Protocol):
@@ -42,24 +46,26 @@ class Tier:
         self._orders: dict[str, tuple[Candidate, ...]] = {}
 
     def choose(self, user: str, tried: Sequence[Candidate]) -> Candidate | None:
-        """The deployment that this user prefers, unless it cools down or is clearly busier than others."""
+        """The first deployment in the user's order that is ready and not too busy."""
         order = self._order(user)
         first = order[0]
-        if first.trouble is None and first.in_flight < QUIET and first not in tried:
+        if first.failure is None and first.in_flight < QUIET and first not in tried:
             return first
-        ready = [one for one in order if one.is_ready() and one not in tried]
+        ready = [candidate for candidate in order if candidate.is_ready() and candidate not in tried]
         if len(ready) < 2:
             return ready[0] if ready else None
-        calls = 1 + sum(one.in_flight for one in ready)
-        share = BALANCE * calls / sum(_weight(one) for one in ready)
-        return next(one for one in ready if one.in_flight < max(QUIET, share * _weight(one)))
+        calls = 1 + sum(candidate.in_flight for candidate in ready)
+        share = BALANCE * calls / sum(_weight(candidate) for candidate in ready)
+        return next(
+            candidate for candidate in ready if candidate.in_flight < max(QUIET, share * _weight(candidate))
+        )
 
     def _order(self, user: str) -> tuple[Candidate, ...]:
         order = self._orders.get(user)
         if order is None:
             if len(self._orders) >= USERS_KEPT:
                 self._orders.clear()
-            order = tuple(sorted(self.candidates, key=lambda one: -_score(user, one)))
+            order = tuple(sorted(self.candidates, key=lambda candidate: -_score(user, candidate)))
             self._orders[user] = order
         return order
 
@@ -71,20 +77,20 @@ class Routes:
         self._tiers: dict[str, list[Tier]] = {}
         self._only: dict[str, Candidate] = {}
         ordered = sorted(candidates, key=_rank)
-        for (model, _), equals in groupby(ordered, key=lambda one: _rank(one)[:2]):
-            self._tiers.setdefault(model, []).append(Tier(tuple(equals)))
+        for (model, _), equal in groupby(ordered, key=lambda candidate: _rank(candidate)[:2]):
+            self._tiers.setdefault(model, []).append(Tier(tuple(equal)))
         for model, tiers in self._tiers.items():
             if len(tiers) == len(tiers[0].candidates) == 1:
                 self._only[model] = tiers[0].candidates[0]
         self.models = frozenset(self._tiers)
 
     def choose(self, model: str, user: str, tried: Sequence[Candidate] = ()) -> Candidate | None:
-        """The next deployment for a call of `user` to `model`, one of `models`; None if none is left.
+        """The next deployment for a call of `user`; None if none is left. `model` is one of `models`.
 
-        Lowest priority number first; deployments that failed come last.
+        The lowest priority number comes first. Deployments that failed come last.
         """
         only = self._only.get(model)
-        if only is not None and only.trouble is None and not tried:
+        if only is not None and only.failure is None and not tried:
             return only
         tiers = self._tiers[model]
         for tier in tiers:
@@ -96,22 +102,23 @@ class Routes:
         return None
 
     def refusal(self, model: str, last: ProxyError | None) -> ProxyError:
-        """The error for the attendee when no deployment is left: `last`, if a try of this call ended in it.
+        """The error for the attendee when no deployment is left. `last` is the error of the call's last try.
 
-        If all cool down, it says when the first is back. One that refuses us is not waited for.
+        If deployments are busy, the error says when to retry. Those that refuse the proxy do not count: a
+        retry would not help.
         """
-        waiting = [one for one in self._all(model) if one.trouble is not Trouble.REFUSED]
-        if last is not None and not any(one.is_busy() for one in waiting):
+        waiting = [
+            candidate for candidate in self._all(model) if candidate.failure is not FailureKind.REFUSED
+        ]
+        if last is not None and not any(candidate.is_busy() for candidate in waiting):
             return last
         if not waiting:
-            return UpstreamError(
-                "The model refused the proxy's own key or deployment name. Contact your organiser."
-            )
-        seconds = min(one.seconds_left() for one in waiting)
-        return UpstreamBusy("The model is busy. Try again in a few seconds.", seconds)
+            return UpstreamError(REFUSED)
+        seconds = min(candidate.seconds_left() for candidate in waiting)
+        return UpstreamBusy(BUSY, seconds)
 
     def tiers(self, model: str) -> Sequence[Tier]:
-        """The deployments of `model`, one of `models`, by priority."""
+        """The deployments of `model`, which is one of `models`, by priority."""
         return self._tiers[model]
 
     def _all(self, model: str) -> list[Candidate]:
@@ -119,9 +126,9 @@ class Routes:
 
 
 class Routing:
-    """The deployments, kept in memory for some seconds: one small table, read as a whole.
+    """The deployments. The table is small: it is read as a whole, and kept in memory for some seconds.
 
-    How each has responded is kept longer, as long as its row names the same target.
+    How a deployment responded is kept for as long as its row has the same target.
     """
 
     def __init__(
@@ -129,13 +136,11 @@ class Routing:
         store: DeploymentStore,
         cache_seconds: float,
         clock: Callable[[], float],
-        notice: Notice,
-        notice_seconds: float = 60.0,
+        report_health: HealthReport,
     ) -> None:
         self._store = store
         self._clock = clock
-        self._notice = notice
-        self._notice_seconds = notice_seconds
+        self._report_health = report_health
         self._loaded: list[Deployment] | None = None
         self._known: dict[tuple[str, str], Candidate] = {}
         self._last = Routes(())
@@ -153,19 +158,21 @@ class Routing:
         return routes
 
     async def _load(self, _: str) -> Routes:
-        loaded = [one for one in await self._store.deployments() if one.active]
+        loaded = [deployment for deployment in await self._store.deployments() if deployment.active]
         if loaded != self._loaded:
-            self._known = {(one.model, one.id): self._candidate(one) for one in loaded}
+            self._known = {
+                (deployment.model, deployment.id): self._candidate(deployment) for deployment in loaded
+            }
             self._last = Routes(self._known.values())
             self._loaded = loaded
         for candidate in self._known.values():
-            candidate.note(self._notice_seconds)
+            candidate.report_if_due(REPORT_SECONDS)
         return self._last
 
     def _candidate(self, deployment: Deployment) -> Candidate:
         known = self._known.get((deployment.model, deployment.id))
         if known is None or known.deployment.target != deployment.target:
-            return Candidate(deployment, self._clock, self._notice)
+            return Candidate(deployment, self._clock, self._report_health)
         known.deployment = deployment
         return known
 
@@ -180,7 +187,7 @@ def _weight(candidate: Candidate) -> int:
 
 
 def _score(user: str, candidate: Candidate) -> float:
-    """Weighted rendezvous hashing: equal on every instance; a changed deployment moves only its own share."""
+    """Weighted rendezvous hashing: equal on every instance. A changed deployment moves only its own users."""
     deployment = candidate.deployment
     name = f"{user}\n{deployment.model}\n{deployment.id}".encode()
     drawn = (int.from_bytes(blake2b(name, digest_size=8).digest()) + 1) / (2**64 + 2)

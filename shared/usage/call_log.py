@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
 
 import msgspec
 
@@ -14,28 +13,28 @@ from ..core.trace import Trace
 _log = logging.getLogger(__name__)
 _encode_lines = msgspec.json.Encoder().encode_lines
 
-LOG_SECONDS: Final = 0.25
-"""How long a call waits for others to share its record. A killed worker loses the calls of this time."""
+LOG_SECONDS = 0.25
+"""How long a call waits for others that share its record. A killed worker loses the calls of this time."""
 
-MOST_IN_A_RECORD: Final = 60
+MOST_IN_A_RECORD = 60
 """Application Insights cuts a message after 32,768 characters; a call takes about 400."""
 
 
 class LoggedCall(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One call, at its end. Never a prompt, a completion, a credential or a key."""
+    """A call that has ended. It never contains a prompt, a completion, a credential or a key."""
 
     request_id: str
     trace_id: str
-    """By W3C Trace Context: Azure OpenAI and Application Insights know the call by it too."""
+    """The id of the call in the logs of Azure OpenAI and Application Insights too (W3C Trace Context)."""
     event: str
     """Hashed, like the user: the code itself is a secret."""
     user: str
     model: str
     deployment: str
-    """The one that responded, or was tried last; empty if none was."""
+    """The one that responded, or the last one that was tried; empty if none was tried."""
     status: int
     ending: str
-    """How the call ended; for a call without a response, the code of its error."""
+    """How the call ended. For a call without a response, the code of its error."""
     attempts: int
     first_byte_ms: int | None
     total_ms: int
@@ -44,14 +43,14 @@ class LoggedCall(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 Observer = Callable[[LoggedCall, Trace], None]
-"""Receives each call at its end, and its trace."""
+"""Receives each call that has ended, and its trace."""
 
 
 class CallLog:
-    """Writes each call to the log, and hands it to an observer if there is one.
+    """Writes each call to the log, and passes it to the observer if there is one.
 
-    Calls that end within `LOG_SECONDS` share a record: the worker sends each record to the host by itself,
-    which costs half as much as a whole call (docs/decisions/0063).
+    Calls that end within `LOG_SECONDS` share a record, because each record is a message to the Functions
+    host, which costs half as much as a whole call (docs/decisions/0063).
     """
 
     def __init__(self, observe: Observer | None = None) -> None:
@@ -59,7 +58,7 @@ class CallLog:
         self._calls: list[LoggedCall] = []
 
     def add(self, call: LoggedCall, trace: Trace) -> None:
-        """Log one call at its end. Never awaits, so a client that leaves cannot lose it."""
+        """Log a call that has ended. Never awaits, so no call is lost when a client leaves."""
         if call.status >= 500:
             self.flush()
             _write(logging.WARNING, [call])
@@ -69,7 +68,7 @@ class CallLog:
             self._observe(call, trace)
 
     def flush(self) -> None:
-        """Write the calls that wait to share a record."""
+        """Write the waiting calls."""
         calls, self._calls = self._calls, []
         if calls:
             _write(logging.INFO, calls)

@@ -1,7 +1,7 @@
-"""Each call as a span in Application Insights, through OpenTelemetry, in a thread of its own.
+"""Sends each call as a span to Application Insights, through OpenTelemetry, in a thread of its own.
 
-Its packages take a fifth of a second and 23 MB: nothing of them is imported where no connection string is
-set, and where one is, not before the first answers are out. A request only puts its line down.
+To import OpenTelemetry takes a fifth of a second and 23 MB. So it is imported only if a connection string is
+set, and only some seconds after the first call.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ..core.trace import Trace
 from .call_log import LoggedCall
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-ROUND_SECONDS: Final = 5.0
-"""Between two looks at what was put down. A worker that is killed loses as much."""
+ROUND_SECONDS = 5.0
+"""The time between two rounds of sending. A killed worker loses the calls of this time."""
 
-MOST_WAITING: Final = 100
-"""In a round: 20 a second, as host.json samples all else. A span costs as much as a call, so the latest serve
-as a sample; every call has its line in the log."""
+MOST_WAITING = 100
+"""The most calls of a round: 20 a second, as host.json limits everything else. A span costs as much as a
+call, so only the latest calls are sent. The log has all of them."""
 
 
 class Telemetry:
-    """Sends what `put` was given, a few seconds later. The thread begins with the first call."""
+    """Sends calls some seconds later. The thread starts with the first call."""
 
     def __init__(self, connection_string: str, role: str, round_seconds: float = ROUND_SECONDS) -> None:
         self._connection_string = connection_string
@@ -40,15 +40,15 @@ class Telemetry:
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def put(self, line: LoggedCall, trace: Trace) -> None:
-        """A call that has just ended, and its trace. Never waits."""
-        self._waiting.append((line, trace, time.time_ns()))
+    def put(self, call: LoggedCall, trace: Trace) -> None:
+        """Take a call that ended just now. Never waits."""
+        self._waiting.append((call, trace, time.time_ns()))
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
             self._thread.start()
 
     def close(self, seconds: float = 5.0) -> None:
-        """Send what is waiting, but not for longer than this."""
+        """Send the waiting calls, for at most `seconds`."""
         self._ending.set()
         if self._thread is not None:
             self._thread.join(seconds)
@@ -57,21 +57,21 @@ class Telemetry:
         self._ending.wait(self._round_seconds)
         try:
             provider = _provider(self._connection_string, self._role)
-        except (ImportError, ValueError, OSError):  # not installed whole, or no connection string at all
+        except (ImportError, ValueError, OSError):  # a package is missing, or the connection string is wrong
             _log.exception("Application Insights gets no spans: OpenTelemetry could not be set up")
             self._waiting = deque(maxlen=0)
             return
         tracer = provider.get_tracer(__name__)
         while True:
             while self._waiting:
-                _span(tracer, *self._waiting.popleft())
+                _send_span(tracer, *self._waiting.popleft())
             if self._ending.wait(self._round_seconds) and not self._waiting:
                 provider.shutdown()
                 return
 
 
 def _provider(connection_string: str, role: str) -> TracerProvider:
-    from azure.monitor.opentelemetry.exporter import AzureMonitorTraceExporter  # noqa: PLC0415 - see above
+    from azure.monitor.opentelemetry.exporter import AzureMonitorTraceExporter  # noqa: PLC0415 - see the top
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
@@ -84,34 +84,34 @@ def _provider(connection_string: str, role: str) -> TracerProvider:
     return provider
 
 
-def _span(tracer: Tracer, line: LoggedCall, trace: Trace, ended_ns: int) -> None:
-    """Names by OpenTelemetry's "Semantic conventions for generative AI systems"."""
-    from opentelemetry.trace import SpanKind, Status, StatusCode  # noqa: PLC0415 - see above
+def _send_span(tracer: Tracer, call: LoggedCall, trace: Trace, ended_ns: int) -> None:
+    """The names are those of OpenTelemetry's "Semantic conventions for generative AI systems"."""
+    from opentelemetry.trace import SpanKind, Status, StatusCode  # noqa: PLC0415
     from opentelemetry.trace.propagation import tracecontext  # noqa: PLC0415
 
     carrier = {name.decode(): value.decode("latin-1") for name, value in trace.items()}
     span = tracer.start_span(
-        f"chat {line.model}",
+        f"chat {call.model}",
         context=tracecontext.TraceContextTextMapPropagator().extract(carrier),
         kind=SpanKind.CLIENT,
-        start_time=ended_ns - line.total_ms * 1_000_000,
+        start_time=ended_ns - call.total_ms * 1_000_000,
         attributes={
             "gen_ai.operation.name": "chat",
             "gen_ai.system": "az.ai.openai",
-            "gen_ai.request.model": line.model,
-            "gen_ai.usage.input_tokens": line.prompt_tokens,
-            "gen_ai.usage.output_tokens": line.completion_tokens,
-            "proxy.status": line.status,
-            "proxy.request_id": line.request_id,
-            "proxy.event": line.event,
-            "proxy.user": line.user,
-            "proxy.deployment": line.deployment,
-            "proxy.ending": line.ending,
-            "proxy.attempts": line.attempts,
+            "gen_ai.request.model": call.model,
+            "gen_ai.usage.input_tokens": call.prompt_tokens,
+            "gen_ai.usage.output_tokens": call.completion_tokens,
+            "proxy.status": call.status,
+            "proxy.request_id": call.request_id,
+            "proxy.event": call.event,
+            "proxy.user": call.user,
+            "proxy.deployment": call.deployment,
+            "proxy.ending": call.ending,
+            "proxy.attempts": call.attempts,
         },
     )
-    if line.first_byte_ms is not None:
-        span.set_attribute("proxy.first_byte_ms", line.first_byte_ms)
-    if line.status >= 400 or line.ending == "cut":
-        span.set_status(Status(StatusCode.ERROR, line.ending))
+    if call.first_byte_ms is not None:
+        span.set_attribute("proxy.first_byte_ms", call.first_byte_ms)
+    if call.status >= 400 or call.ending == "cut":
+        span.set_status(Status(StatusCode.ERROR, call.ending))
     span.end(ended_ns)

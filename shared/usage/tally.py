@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from math import inf
-from typing import Final, Protocol
+from typing import Protocol
 
 from ..core.errors import ProxyError, StoreUnavailable, UpstreamBusy
 from ..core.ids import new_id
@@ -21,29 +21,29 @@ from ..core.models import Counts, Credential, Usage, UsageRow
 
 _log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 5
+AT_ONCE = 5
 """Rows in one write. Building a larger one would delay the streams."""
 
-PAUSE_SECONDS: Final = 0.05
+PAUSE_SECONDS = 0.05
 """The pause between two writes, if there is time. Each write blocks the streams for some milliseconds."""
 
-KEPT: Final = timedelta(minutes=90)
+KEPT = timedelta(minutes=90)
 """How long a row stays in memory after its hour began. The longest call takes less than an hour."""
 
-MOST_KEPT: Final = 10_000
+MOST_KEPT = 10_000
 """Rows that stay in memory after they are written."""
 
-MOST_COUNTED: Final = 20_000
+MOST_COUNTED = 20_000
 """An attacker with an event code can invent user names. Above this number, new users share one row."""
 
-OTHERS: Final = ""
+OTHERS = ""
 """The user name of that shared row. A real user name is never empty."""
 
-DOUBT_SECONDS: Final = 60.0
+DOUBT_SECONDS = 60.0
 """A write that timed out may still arrive and replace a newer row. So the newer row is written again after
 this time. The service itself ends a request after 30 s."""
 
-_HOUR: Final = timedelta(hours=1)
+_HOUR = timedelta(hours=1)
 
 
 class UsageStore(Protocol):
@@ -60,7 +60,7 @@ _Key = tuple[str, datetime, str, str]
 
 
 class _Row:
-    """A row of the table, as this instance counts it. A mutable list is cheaper to add to than `Counts`."""
+    """A row of the table, as this instance counts it. `counts` is a list: a `Counts` cannot be changed."""
 
     __slots__ = ("counts", "event_code", "failed_at", "hour", "is_changed", "key", "writer", "written_at")
 
@@ -77,7 +77,7 @@ _REQUESTS, _PROMPT_TOKENS, _COMPLETION_TOKENS, _REFUSALS, _ERRORS = range(len(Co
 
 
 class Tally:
-    """Counts calls. Counting never awaits, so a client that disconnects cannot prevent it.
+    """Counts calls. Counting never awaits, so no count is lost when a client leaves.
 
     `now` returns the time in UTC. `clock` returns seconds and never goes back.
     """
@@ -98,11 +98,11 @@ class Tally:
         self._rows: dict[_Key, _Row] = {}
         self._changed: list[_Row] = []
         self._doubtful: deque[_Row] = deque()
-        """Written soon after a failed write that may still arrive and replace them."""
+        """Rows that were written soon after a failed write. That write may still arrive and replace them."""
         self._one_flush = asyncio.Lock()
         self._flushing: asyncio.Task[None] | None = None
 
-    def forwarded(
+    def count_call(
         self, credential: Credential, model: str, began_at: datetime, usage: Usage, *, is_cut: bool = False
     ) -> None:
         """Count a call that was forwarded and charged. A stream that the upstream cut is also an error."""
@@ -113,7 +113,9 @@ class Tally:
         if is_cut:
             counts[_ERRORS] += 1
 
-    def failed(self, credential: Credential, model: str, began_at: datetime, error: ProxyError) -> None:
+    def count_failure(
+        self, credential: Credential, model: str, began_at: datetime, error: ProxyError
+    ) -> None:
         """Count a failed call to a known event: a refusal of the proxy, or an error that is not the user's.
 
         `model` is empty if none was chosen yet.
@@ -153,7 +155,7 @@ class Tally:
 
     def _counts(self, credential: Credential, model: str, began_at: datetime) -> list[int]:
         """The counts to add to. Marks their row as changed, so that it is written soon."""
-        # Nearly all calls began in the same hour. The hash of one shared object is computed only once.
+        # Nearly all calls began in the same hour. The hash of one shared `datetime` is computed only once.
         if self._hour <= began_at < self._hour_ends:
             hour = self._hour
         else:

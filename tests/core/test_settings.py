@@ -49,8 +49,8 @@ EVERY_NAME = every_name()
 def faults(environment: dict[str, str]) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         Settings.read(environment)
-    assert str(caught.value) == " ".join(caught.value.faults)
-    return caught.value.faults
+    assert str(caught.value) == " ".join(caught.value.problems)
+    return caught.value.problems
 
 
 def test_only_the_tables_are_required() -> None:

@@ -123,7 +123,7 @@ async def test_only_the_request_for_a_stream_is_urgent(body: bytes, is_urgent: b
     call = Call(
         id="id",
         arrived_at=datetime.now(UTC),
-        came_at=monotonic(),
+        clock_at_arrival=monotonic(),
         credential=Credential("hackathon", "ann"),
         event=EVENT,
         model="gpt-4o",

@@ -10,7 +10,7 @@ import pytest
 
 from shared.core.errors import EventEnded, EventInactive, EventNotStarted, InvalidRequest
 from shared.core.models import Event
-from shared.events.admission import admit, output_cap
+from shared.events.admission import admit, output_limit
 
 START = datetime(2026, 3, 28, 22, 30, tzinfo=UTC)
 END = datetime(2026, 3, 29, 12, 0, tzinfo=UTC)
@@ -74,7 +74,7 @@ def test_message_gives_both_dates_where_they_differ() -> None:
 def test_all_choices_together_stay_within_the_output_limit(
     limit: int | None, choices: int, cap: int | None
 ) -> None:
-    assert output_cap(replace(EVENT, max_output_tokens=limit), choices) == cap
+    assert output_limit(replace(EVENT, max_output_tokens=limit), choices) == cap
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_all_choices_together_stay_within_the_output_limit(
 )
 def test_more_choices_than_output_tokens_are_refused(limit: int, choices: int, advice: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        output_cap(replace(EVENT, max_output_tokens=limit), choices)
+        output_limit(replace(EVENT, max_output_tokens=limit), choices)
     assert caught.value.param == "n"
     assert caught.value.message == (
         f"This event allows {limit} output tokens for a request, and n={choices} needs at least {choices}. {advice}"

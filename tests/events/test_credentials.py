@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared.core.errors import InvalidEventToken
 from shared.core.models import Credential
-from shared.events.credentials import credential, is_event_code, parse
+from shared.events.credentials import is_event_code, parse, read_credential
 
 GOOD = Credential("hackathon", "gloveboxes")
 CODE_LETTERS = string.ascii_lowercase + string.digits + "-_."
@@ -34,7 +34,7 @@ CODE_LETTERS = string.ascii_lowercase + string.digits + "-_."
     ],
 )
 def test_first_header_that_is_not_empty_holds_the_credential(headers: dict[bytes, bytes]) -> None:
-    assert credential(headers) == GOOD
+    assert read_credential(headers) == GOOD
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_first_header_that_is_not_empty_holds_the_credential(headers: dict[bytes
 )
 def test_header_without_a_credential_is_refused(headers: dict[bytes, bytes]) -> None:
     with pytest.raises(InvalidEventToken):
-        credential(headers)
+        read_credential(headers)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_all_refused_credentials_get_the_same_message() -> None:
     bodies = set()
     for headers in ({}, {b"api-key": b"x"}, {b"api-key": b"a b/c"}, {b"authorization": b"Basic x"}):
         with pytest.raises(InvalidEventToken) as caught:
-            credential(headers)
+            read_credential(headers)
         bodies.add(caught.value.body())
     assert len(bodies) == 1
 

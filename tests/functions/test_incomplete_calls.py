@@ -165,7 +165,7 @@ INCOMPLETE = [
 @pytest.fixture(scope="module")
 def quick_looks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(invocations, "LOOK_SECONDS", 0.05)
+        patch.setattr(invocations, "CHECK_SECONDS", 0.05)
         patch.setattr(invocations, "KEEP_SECONDS", 0.2)
         yield
 

@@ -21,8 +21,8 @@ def watch(**names: object) -> Invocations:
 
 
 def look_until_ended(watched: Invocations) -> None:
-    for _ in range(invocations.LOOKS + 1):
-        watched.look()
+    for _ in range(invocations.CHECKS + 1):
+        watched.check()
 
 
 def request() -> Request:
@@ -61,20 +61,20 @@ async def test_half_that_arrives_within_the_looks_is_served() -> None:
     record.set_http_request("other", request())
     response = asyncio.create_task(record.wait_for_response("other"))
     await asyncio.sleep(0)
-    assert invocations.LOOKS >= 5
-    for _ in range(invocations.LOOKS):
-        watched.look()
+    assert invocations.CHECKS >= 5
+    for _ in range(invocations.CHECKS):
+        watched.check()
     await asyncio.sleep(0)
     assert not invocation.done() and not response.done()
     record.set_http_request("early", request())
     assert isinstance(await invocation, Request)
-    watched.look()
+    watched.check()
     await asyncio.sleep(0)
     assert response.done() and not record._context_references["early"].http_response_available_event.is_set()
 
 
 async def test_one_look_ends_a_limited_number_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(invocations, "MOST_AT_A_LOOK", 2)
+    monkeypatch.setattr(invocations, "MOST_PER_CHECK", 2)
     record = local_worker.Coordinator()
     waiting = [asyncio.create_task(record.wait_for_request(name)) for name in "abcde"]
     await asyncio.sleep(0)
@@ -100,7 +100,7 @@ async def test_worker_without_a_known_record_causes_a_warning_and_is_served(
 async def test_record_of_unknown_form_causes_one_warning_and_is_no_longer_read(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(invocations, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(invocations, "CHECK_SECONDS", 0)
     record = local_worker.Coordinator()
     record._context_references["odd"] = object()  # type: ignore[assignment] # as in another version
     with watch(http_coordinator=record).watch():

@@ -22,7 +22,7 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 AMY, BOB = Credential("hackathon", "amy"), Credential("hackathon", "bob")
 KEY = Key("hackathon", "amy:2026-01-31")
 TOTAL = Key("hackathon", TOTAL_ROW)
-NEED = Need(prompt_tokens=20, output_cap=100, choices=1)
+NEED = Need(prompt_tokens=20, output_limit=100, choices=1)
 
 
 @dataclass

@@ -15,7 +15,7 @@ async def test_estimate_that_was_too_low_is_not_repeated(store: FakeLedger, quot
     event = event_with(tokens_per_day=2000)
     (await quota.hold(AMY, event, NEED, NOW)).settle(Usage(200, 100))
     holds = [await quota.hold(AMY, event, NEED, NOW) for _ in range(5)]
-    assert [hold.output_cap for hold in holds] == [100] * 5, "each holds 300 tokens now"
+    assert [hold.output_limit for hold in holds] == [100] * 5, "each holds 300 tokens now"
     with pytest.raises(TokenQuotaExceeded):
         await quota.hold(AMY, event, NEED, NOW)
     for hold in holds:
@@ -30,10 +30,10 @@ async def test_event_learns_from_every_user_and_a_user_from_their_own_calls(
     event = event_with(tokens_per_day=1000, tokens_total=450)
     (await quota.hold(AMY, event, NEED, NOW)).settle(Usage(200, 0))
     hold = await quota.hold(BOB, event, NEED, NOW)
-    assert hold.output_cap == 50, "the event has 250 left, and the prompt is estimated at 200"
+    assert hold.output_limit == 50, "the event has 250 left, and the prompt is estimated at 200"
     hold.settle(Usage(19, 51))
     again = await quota.hold(BOB, event, NEED, NOW)
-    assert again.output_cap == 80, (
+    assert again.output_limit == 80, (
         "a good estimate halves the correction: 180 are left, and the prompt is estimated at 100"
     )
     again.release()

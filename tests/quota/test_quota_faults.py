@@ -97,13 +97,13 @@ async def test_client_that_disconnects_while_it_waits_leaves_nothing_held(
 async def test_used_tokens_are_not_reported_as_used_requests(store: FakeLedger, quota: Quota) -> None:
     event = event_with(requests_per_day=15, tokens_per_day=110)
     hold = await quota.hold(AMY, event, NEED, NOW)
-    assert hold.output_cap == 90
+    assert hold.output_limit == 90
     with pytest.raises(TokenQuotaExceeded) as refused:
         await quota.hold(AMY, event, NEED, NOW)
     assert refused.value.headers[b"x-should-retry"] == b"true"
     hold.settle(Usage(20, 30))
     second = await quota.hold(AMY, event, NEED, NOW)
-    assert second.output_cap == 40, "released tokens are available within the same second"
+    assert second.output_limit == 40, "released tokens are available within the same second"
     second.settle(Usage(20, 40))
     with pytest.raises(TokenQuotaExceeded) as refused:
         await quota.hold(AMY, event, NEED, NOW)

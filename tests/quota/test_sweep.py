@@ -35,11 +35,11 @@ async def test_grant_that_is_large_compared_to_the_rest_goes_back_sooner(
 ) -> None:
     """A call that names no cap holds much, and uses little of it."""
     event = event_with(tokens_per_day=tokens_per_day)
-    need = Need(prompt_tokens=50, output_cap=4_096, choices=1)
+    need = Need(prompt_tokens=50, output_limit=4_096, choices=1)
     others = [Quota(store, IDLE_SECONDS, clock) for _ in range(3)]
     for used, instance in enumerate([quota, *others]):
         hold = await instance.hold(AMY, event, need, NOW)
-        assert hold.output_cap == min(4_096, tokens_per_day - used * 90 - 50)
+        assert hold.output_limit == min(4_096, tokens_per_day - used * 90 - 50)
         hold.settle(Usage(50, 40))
         clock.now += IDLE_SECONDS / URGENT_DIVISOR
         await instance.sweep()

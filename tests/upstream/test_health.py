@@ -9,7 +9,7 @@ import pytest
 
 from shared.core.errors import StoreUnavailable
 from shared.core.models import Deployment, Health
-from shared.upstream.health import HealthNotes
+from shared.upstream.health import HealthWriter
 
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
 EAST = Deployment("gpt-4o", "east", "https://east.example", "gpt-4o")
@@ -41,8 +41,8 @@ class Store:
             await self.written.wait_for(lambda: len(self.rows) >= count)
 
 
-def notes(store: Store, pause_seconds: float = 0.05) -> HealthNotes:
-    return HealthNotes(store, lambda: NOW, pause_seconds)
+def notes(store: Store, pause_seconds: float = 0.05) -> HealthWriter:
+    return HealthWriter(store, lambda: NOW, pause_seconds)
 
 
 async def test_the_status_and_the_end_of_the_cool_down_are_written() -> None:

@@ -97,7 +97,7 @@ def relay(
     longest: float = NEVER,
 ) -> Relay:
     limits = StreamLimits(heartbeat, idle, longest, error_seconds=OFTEN)
-    return Relay(source, limits, hide_usage=hide, ended=ended)
+    return Relay(source, limits, hide_usage=hide, on_end=ended)
 
 
 async def pump_all(
@@ -257,7 +257,7 @@ async def test_no_heartbeat_follows_the_error_event() -> None:
             await asyncio.sleep(OFTEN * 10)
 
     limits = StreamLimits(OFTEN, NEVER, NEVER, error_seconds=NEVER)
-    await Relay(Source(HELLO, ConnectionFailed("cut")), limits, hide_usage=True, ended=Record()).pump(send)
+    await Relay(Source(HELLO, ConnectionFailed("cut")), limits, hide_usage=True, on_end=Record()).pump(send)
     assert [piece for piece in pieces if b'"error"' in piece] == pieces[-1:]
 
 

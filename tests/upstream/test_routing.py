@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from shared.core.errors import StoreUnavailable, UpstreamBusy, UpstreamError
-from shared.core.models import Deployment, Quirks, Trouble
+from shared.core.models import Deployment, FailureKind, Quirks
 from shared.upstream.candidate import (
     COOL_DOWN_SECONDS,
     DEAD_AFTER,
@@ -53,19 +53,19 @@ class Pool:
         return next(one for tier in routes.tiers("m") for one in tier.candidates if one.deployment.id == name)
 
     async def fail(
-        self, name: str, trouble: Trouble = Trouble.FAILED, seconds: float | None = None
+        self, name: str, kind: FailureKind = FailureKind.FAILED, seconds: float | None = None
     ) -> Candidate:
         """A call of this deployment fails."""
         candidate = await self.get(name)
         candidate.begin()
-        candidate.failed(trouble, trouble.value, seconds, self.now)
-        candidate.ended()
+        candidate.note_failure(kind, kind.value, seconds, self.now)
+        candidate.end()
         return candidate
 
     async def succeed(self, candidate: Candidate) -> None:
         candidate.begin()
-        candidate.answered(self.now)
-        candidate.ended()
+        candidate.note_response(self.now)
+        candidate.end()
 
     async def served_by(self, users: list[str] = USERS) -> Counter[str]:
         return Counter([(await self.choose(user)).deployment.id for user in users])
@@ -89,7 +89,7 @@ async def test_only_the_lowest_priority_number_is_used() -> None:
 
 async def test_calls_go_to_the_next_priority_during_a_cool_down() -> None:
     pool = Pool(deployment("paygo", priority=2), deployment("ptu", priority=1))
-    await pool.fail("ptu", Trouble.BUSY, 5)
+    await pool.fail("ptu", FailureKind.BUSY, 5)
     assert await pool.served_by() == {"paygo": len(USERS)}
     pool.now += 5
     assert await pool.served_by() == {"ptu": len(USERS)}
@@ -160,27 +160,27 @@ async def test_an_inactive_deployment_is_not_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "named", "seconds"),
+    ("kind", "named", "seconds"),
     [
-        (Trouble.BUSY, 3.5, 3.5),
-        (Trouble.BUSY, None, COOL_DOWN_SECONDS),
-        (Trouble.BUSY, 86400.0, LONGEST_COOL_DOWN_SECONDS),
-        (Trouble.FAILED, None, COOL_DOWN_SECONDS),
-        (Trouble.FAILED, 2.0, 2.0),
-        (Trouble.SILENT, None, COOL_DOWN_SECONDS),
-        (Trouble.REFUSED, None, REFUSED_SECONDS),
+        (FailureKind.BUSY, 3.5, 3.5),
+        (FailureKind.BUSY, None, COOL_DOWN_SECONDS),
+        (FailureKind.BUSY, 86400.0, LONGEST_COOL_DOWN_SECONDS),
+        (FailureKind.FAILED, None, COOL_DOWN_SECONDS),
+        (FailureKind.FAILED, 2.0, 2.0),
+        (FailureKind.SILENT, None, COOL_DOWN_SECONDS),
+        (FailureKind.REFUSED, None, REFUSED_SECONDS),
     ],
 )
 async def test_a_failure_cools_a_deployment_down(
-    trouble: Trouble, named: float | None, seconds: float
+    kind: FailureKind, named: float | None, seconds: float
 ) -> None:
     pool = equals(2)
-    await pool.fail("d0", trouble, named)
+    await pool.fail("d0", kind, named)
     pool.now += seconds - 0.01
     assert await pool.served_by() == {"d1": len(USERS)}
     pool.now += 0.01
     assert (await pool.served_by()).keys() == {"d0", "d1"}
-    assert pool.reported == [("d0", trouble.value, seconds)]
+    assert pool.reported == [("d0", kind.value, seconds)]
 
 
 async def test_repeated_failures_double_the_cool_down_up_to_a_minute() -> None:
@@ -198,7 +198,7 @@ async def test_overlapping_failures_count_as_one() -> None:
     candidate = await pool.get("d0")
     began_at, pool.now = pool.now, pool.now + 1
     for _ in range(50):
-        candidate.failed(Trouble.SILENT, "unreachable", None, began_at)
+        candidate.note_failure(FailureKind.SILENT, "unreachable", None, began_at)
     assert candidate.failures == 1
     assert candidate.is_last_resort()
 
@@ -207,28 +207,28 @@ async def test_a_response_to_an_older_call_does_not_end_a_cool_down() -> None:
     pool = equals(2)
     candidate = await pool.get("d0")
     began_at, pool.now = pool.now, pool.now + 1
-    await pool.fail("d0", Trouble.BUSY, 30)
-    candidate.answered(began_at)
+    await pool.fail("d0", FailureKind.BUSY, 30)
+    candidate.note_response(began_at)
     assert not candidate.is_ready()
 
 
 async def test_a_failure_of_an_older_call_does_not_end_the_cool_down_of_a_429() -> None:
     pool = equals(1)
-    candidate = await pool.fail("d0", Trouble.BUSY, 30)
-    candidate.failed(Trouble.FAILED, "500", None, pool.now - 5)
+    candidate = await pool.fail("d0", FailureKind.BUSY, 30)
+    candidate.note_failure(FailureKind.FAILED, "500", None, pool.now - 5)
     assert (await pool.routes()).choose("m", "ann") is None
     assert candidate.cool_until == pool.now + 30
 
 
 async def test_after_a_failure_a_single_call_probes_while_the_others_go_elsewhere() -> None:
     pool = equals(2)
-    await pool.fail("d0", Trouble.SILENT)
+    await pool.fail("d0", FailureKind.SILENT)
     pool.now += COOL_DOWN_SECONDS
     mine = [user for user in USERS if (await pool.choose(user)).deployment.id == "d0"]
     probe = await pool.choose(mine[0])
     probe.begin()
     assert await pool.served_by() == {"d1": len(USERS)}
-    probe.answered(pool.now)
+    probe.note_response(pool.now)
     assert (await pool.served_by())["d0"] == len(mine)
 
 
@@ -239,13 +239,13 @@ async def test_a_probe_whose_client_disconnects_is_replaced() -> None:
     probe = await pool.get("d0")
     probe.begin()
     assert not probe.is_ready()
-    probe.left()
+    probe.note_no_result()
     assert probe.is_ready()
 
 
 async def test_after_a_429_all_calls_return_at_once() -> None:
     pool = equals(2)
-    await pool.fail("d0", Trouble.BUSY, 1)
+    await pool.fail("d0", FailureKind.BUSY, 1)
     pool.now += 1
     candidate = await pool.get("d0")
     for _ in range(3):
@@ -267,7 +267,7 @@ async def test_a_silent_deployment_is_not_chosen_after_some_tries_and_probed_lat
     pool = equals(1)
     for _ in range(DEAD_AFTER):
         assert (await pool.choose()).deployment.id == "d0"
-        await pool.fail("d0", Trouble.SILENT)
+        await pool.fail("d0", FailureKind.SILENT)
     routes = await pool.routes()
     assert routes.choose("m", "ann") is None
     pool.now += LONGEST_COOL_DOWN_SECONDS
@@ -282,7 +282,7 @@ async def test_a_failed_deployment_is_used_only_if_no_other_is_left() -> None:
     pool = Pool(deployment("d0", priority=1), deployment("d1", priority=2))
     await pool.fail("d0")
     assert await pool.served_by() == {"d1": len(USERS)}
-    await pool.fail("d1", Trouble.BUSY, 30)
+    await pool.fail("d1", FailureKind.BUSY, 30)
     assert await pool.served_by() == {"d0": len(USERS)}
 
 
@@ -298,7 +298,7 @@ async def test_a_deployment_that_was_tried_is_not_chosen_again() -> None:
 async def test_the_refusal_has_the_earliest_recovery_if_all_deployments_are_cooling_down() -> None:
     pool = equals(3)
     for name, seconds in (("d0", 20.0), ("d1", 3.5), ("d2", 50.0)):
-        await pool.fail(name, Trouble.BUSY, seconds)
+        await pool.fail(name, FailureKind.BUSY, seconds)
     refusal = (await pool.routes()).refusal("m", None)
     assert isinstance(refusal, UpstreamBusy)
     assert refusal.retry_after_seconds == 3.5
@@ -308,11 +308,11 @@ async def test_the_refusal_has_the_earliest_recovery_if_all_deployments_are_cool
 async def test_the_refusal_is_an_error_without_a_wait_if_all_deployments_refuse_the_proxy() -> None:
     pool = equals(2)
     for name in ("d0", "d1"):
-        await pool.fail(name, Trouble.REFUSED)
+        await pool.fail(name, FailureKind.REFUSED)
     assert isinstance((await pool.routes()).refusal("m", None), UpstreamError)
     pool = equals(2)
-    await pool.fail("d0", Trouble.REFUSED)
-    await pool.fail("d1", Trouble.BUSY, 90)
+    await pool.fail("d0", FailureKind.REFUSED)
+    await pool.fail("d1", FailureKind.BUSY, 90)
     refusal = (await pool.routes()).refusal("m", UpstreamError("refused"))
     assert isinstance(refusal, UpstreamBusy)
     assert refusal.retry_after_seconds == LONGEST_COOL_DOWN_SECONDS
@@ -327,7 +327,7 @@ async def test_the_refusal_is_the_last_error_if_all_deployments_have_failed() ->
 
 async def test_a_429_that_is_over_does_not_hide_the_last_error() -> None:
     pool = equals(1)
-    await pool.fail("d0", Trouble.BUSY, 5)
+    await pool.fail("d0", FailureKind.BUSY, 5)
     pool.now += 5
     last = UpstreamError("the last")
     assert (await pool.routes()).refusal("m", last) is last
@@ -338,7 +338,7 @@ async def test_a_429_that_is_over_does_not_hide_the_last_error() -> None:
 
 async def test_a_cool_down_survives_the_reload_of_the_table() -> None:
     pool = equals(2)
-    candidate = await pool.fail("d0", Trouble.BUSY, 60)
+    candidate = await pool.fail("d0", FailureKind.BUSY, 60)
     candidate.quirks = Quirks("max_tokens")
     pool.now += 31
     pool.rows = [replace(row, weight=7) for row in pool.rows]
@@ -352,15 +352,15 @@ async def test_a_cool_down_survives_the_reload_of_the_table() -> None:
 )
 async def test_a_row_with_another_target_starts_without_history(change: dict[str, str]) -> None:
     pool = equals(1)
-    await pool.fail("d0", Trouble.REFUSED)
+    await pool.fail("d0", FailureKind.REFUSED)
     pool.rows = [replace(pool.rows[0], **change)]  # type: ignore[arg-type]
     pool.now += 31
-    assert (await pool.choose()).trouble is None
+    assert (await pool.choose()).failure is None
 
 
 async def test_cached_deployments_are_used_without_the_tables() -> None:
     pool = equals(1)
-    await pool.fail("d0", Trouble.BUSY, 60)
+    await pool.fail("d0", FailureKind.BUSY, 60)
     pool.down = True
     pool.now += 31
     assert (await pool.routes()).choose("m", "ann") is None
@@ -373,7 +373,7 @@ async def test_cached_deployments_are_used_without_the_tables() -> None:
 
 async def test_a_change_is_reported_once_and_a_steady_deployment_at_most_once_a_minute() -> None:
     pool = equals(1)
-    candidate = await pool.fail("d0", Trouble.BUSY, 5)
+    candidate = await pool.fail("d0", FailureKind.BUSY, 5)
     pool.now += 5
     for _ in range(100):
         await pool.succeed(candidate)
@@ -409,6 +409,6 @@ async def test_a_deployment_that_refuses_the_proxy_is_logged_by_name(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     pool = equals(2)
-    await pool.fail("d1", Trouble.REFUSED)
+    await pool.fail("d1", FailureKind.REFUSED)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "d1" in caplog.text and "key, role and name" in caplog.text

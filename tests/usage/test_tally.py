@@ -56,7 +56,7 @@ async def tally(store: FakeUsage, clock: Clock) -> AsyncIterator[Tally]:
 
 
 def call(tally: Tally, credential: Credential = AMY, at: datetime = NOON) -> None:
-    tally.forwarded(credential, MODEL, at, Usage(2, 3))
+    tally.count_call(credential, MODEL, at, Usage(2, 3))
 
 
 def call_as_users(tally: Tally, number_of_users: int) -> None:
@@ -103,8 +103,8 @@ async def test_each_part_of_the_key_makes_a_separate_row(either: FakeUsage | Tab
 
 
 async def test_a_forwarded_call_counts_with_its_tokens(store: FakeUsage, tally: Tally) -> None:
-    tally.forwarded(AMY, MODEL, NOON, Usage(10, 20))
-    tally.forwarded(AMY, MODEL, NOON, Usage(1, 2), is_cut=True)
+    tally.count_call(AMY, MODEL, NOON, Usage(10, 20))
+    tally.count_call(AMY, MODEL, NOON, Usage(1, 2), is_cut=True)
     await tally.flush()
     (row,) = store.rows.values()
     assert row == UsageRow("hackathon", NOON, "amy", MODEL, Counts(2, 11, 22, 0, 1))
@@ -137,7 +137,7 @@ async def test_refusals_and_errors_are_counted_separately(
 ) -> None:
     if kind.code in UNCOUNTED:
         return
-    tally.failed(AMY, MODEL, NOON, kind.__new__(kind))
+    tally.count_failure(AMY, MODEL, NOON, kind.__new__(kind))
     await tally.flush()
     expected = Counts(refusals=1) if kind.code in REFUSALS else Counts(errors=1)
     assert store.total() == expected
@@ -460,13 +460,13 @@ async def test_the_rows_add_up_after_any_sequence_of_calls_and_faults(
             case 3 if store.late:
                 store.deliver(choose.randrange(len(store.late)))
             case 4:
-                tally.failed(AMY, MODEL, clock.now(), StoreUnavailable())
+                tally.count_failure(AMY, MODEL, clock.now(), StoreUnavailable())
                 counted = counted.plus(Counts(errors=1))
             case _:
                 user = Credential(f"event-{choose.randrange(2)}", f"user-{choose.randrange(30)}")
                 began_at = clock.now() - timedelta(minutes=choose.randrange(30))
                 usage = Usage(choose.randrange(100), choose.randrange(100))
-                tally.forwarded(user, choose.choice([MODEL, "other"]), began_at, usage)
+                tally.count_call(user, choose.choice([MODEL, "other"]), began_at, usage)
                 counted = counted.plus(Counts(1, *usage))
     store.faults.clear()
     for tally in instances:
