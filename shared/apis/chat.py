@@ -14,7 +14,8 @@ from .json_problems import problem
 
 MAX_CHOICES = 128
 
-_NOT_REQUESTED = (None, msgspec.Raw(b"null"), msgspec.Raw(b"false"))
+_NULL = msgspec.Raw(b"null")
+_NOT_REQUESTED = (None, _NULL, msgspec.Raw(b"false"))
 _wrong_type = re.compile(r"Expected `(\w+)(?: \| null)?`, got `(\w+)`").match
 _out_of_range = re.compile(r"Expected `int` [<>]= ").match
 _unknown_member = re.compile(
@@ -89,7 +90,7 @@ def upstream_body(
     Every other value keeps its bytes: numbers, escapes and nested members are not decoded. `parse` must have
     accepted `body`.
     """
-    members: dict[str, Any] = _decode_members(body)
+    members = _members(body)
     if deployment.api_version == API_V1:
         members["model"] = deployment.deployment_name
     if output_limit is not None:
@@ -108,7 +109,7 @@ def has_own_data(body: bytes) -> bool:
 
     Azure returns the errors of such a source as if they were its own.
     """
-    return not _decode_members(body).keys().isdisjoint({"data_sources", "dataSources"})
+    return not _members(body).keys().isdisjoint({"data_sources", "dataSources"})
 
 
 def learned_quirks(error: Mapping[str, Any], quirks: Quirks) -> Quirks | None:
@@ -129,6 +130,19 @@ def learned_quirks(error: Mapping[str, Any], quirks: Quirks) -> Quirks | None:
     return None
 
 
+def _members(body: bytes) -> dict[str, Any]:
+    """The members of the body, with their values as raw bytes.
+
+    Raises:
+        InvalidJson: the values are nested too deeply. On Python 3.11 that also depends on the stack, so
+            `parse` may have accepted them.
+    """
+    try:
+        return _decode_members(body)
+    except RecursionError as error:
+        raise InvalidJson(f"The body is not valid JSON{problem(body, error)}.") from error
+
+
 def _limits(request: ChatRequest, deployment: Deployment, output_limit: int) -> dict[str, int]:
     """The members that lower the client's output limits to `output_limit`, or set it if there are none."""
     if request.output_tokens is None:
@@ -140,8 +154,8 @@ def _limits(request: ChatRequest, deployment: Deployment, output_limit: int) -> 
 def _use_output_field(members: dict[str, Any], field: str) -> None:
     """Move the output limit to the field that the deployment accepts."""
     for other in OUTPUT_FIELDS:
-        if other != field and other in members:
-            members[field] = members.pop(other)
+        if other != field and (limit := members.pop(other, _NULL)) != _NULL:
+            members[field] = limit
 
 
 def _invalid(reason: str) -> InvalidRequest:

@@ -31,8 +31,7 @@ def refusal(
             )
             return kind(f"{text} Try again when they finish.", RUNNING_RETRY_SECONDS, running=True)
     if is_total:
-        organizer = f" ({event.organizer})" if event.organizer else ""
-        return EventQuotaExceeded(f"This event has used its whole quota. Ask your organiser{organizer}.")
+        return EventQuotaExceeded(_total_is_used(account, event))
     return _day_is_used(account, event, day, now)
 
 
@@ -43,26 +42,30 @@ def _too_long(account: Account, least: Amount, choices: int) -> str:
     return f"Your message is too long: {needs}. Send a shorter one{fewer}."
 
 
+def _total_is_used(account: Account, event: Event) -> str:
+    organizer = f" ({event.organizer})" if event.organizer else ""
+    if not account.remaining.covers(LEAST_CALL):
+        return f"This event has used its whole quota. Ask your organiser{organizer}."
+    left = f"This event has {account.remaining.tokens:,} of {account.limit.tokens:,} tokens left"
+    return f"{left}, too few for this request. Send a shorter one, or ask your organiser{organizer}."
+
+
 def _day_is_used(account: Account, event: Event, day: Day, now: datetime) -> QuotaExceeded:
     """The quota comes back at midnight, but that does not help if the limit itself is too small."""
     wait = max(1.0, (day.ends_at - now).total_seconds())
     again = f"You can continue on {local_and_utc(day.ends_at, event.time_zone)}."
     requests, tokens = account.remaining
     limit = account.limit
+    if limit.requests == 0:
+        return RequestQuotaExceeded("Your daily limit is 0 requests. Ask your organiser to raise it.")
     if requests < 1:
-        return RequestQuotaExceeded(_requests_are_used(limit.requests, again), wait)
+        used = "your 1 request" if limit.requests == 1 else f"all {limit.requests:,} requests"
+        return RequestQuotaExceeded(f"You have used {used} for today. {again}", wait)
     if not limit.covers(LEAST_CALL):
         small = f"Your daily limit of {plural(limit.tokens, 'token')} is too small for any request"
         return TokenQuotaExceeded(f"{small}. Ask your organiser to raise it.")
     left = f"You have {tokens:,} of {limit.tokens:,} tokens left today, too few for this request"
     return TokenQuotaExceeded(f"{left}. {again}", wait)
-
-
-def _requests_are_used(limit: int, again: str) -> str:
-    if limit == 0:
-        return "Your daily limit is 0 requests. Ask your organiser to raise it."
-    used = "your 1 request" if limit == 1 else f"all {limit:,} requests"
-    return f"You have used {used} for today. {again}"
 
 
 def plural(number: int, noun: str) -> str:

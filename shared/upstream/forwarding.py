@@ -205,8 +205,8 @@ class Forwarding:
 
 async def _read(call: Call, candidate: Candidate, response: Response) -> Forwarded:
     """Read a whole response; leave a stream unread. Raises Failure or UpstreamError."""
-    is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
-    if response.status == 200 and is_stream:
+    content_type = response.headers.get("content-type", "")
+    if response.status == 200 and content_type.startswith("text/event-stream") and content_type.isascii():
         return Forwarded(response, candidate, None, None)
     if is_failure(response.status):
         raise response_failure(response)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.apis.chat import MAX_CHOICES, has_own_data, learned_quirks, parse, upstream_body
+from shared.apis.chat import MAX_CHOICES, ChatRequest, has_own_data, learned_quirks, parse, upstream_body
 from shared.core.errors import InvalidJson, InvalidRequest
 from shared.core.models import NO_QUIRKS, Deployment, Quirks
 
@@ -438,6 +439,7 @@ NO_OPTIONS = Quirks(stream_options=False)
         (b'{"a":1}', NEW_FIELD, b'{"a":1}'),
         (b'{"stream_options":{"include_usage":true},"a":1}', NO_OPTIONS, b'{"a":1}'),
         (b'{"stream_options":{}}', NEW_FIELD, b'{"stream_options":{}}'),
+        (b'{"max_tokens":null}', NEW_FIELD, b"{}"),
     ],
 )
 def test_a_body_is_rewritten_for_the_quirks_of_a_deployment(
@@ -493,3 +495,33 @@ def test_quirks_are_learned_from_the_errors_of_the_model(
 )
 def test_own_data_is_found_in_any_form_of_its_name(body: bytes, has: bool) -> None:
     assert has_own_data(body) == has
+
+
+@pytest.mark.parametrize(
+    ("field", "quirks"), [("max_tokens", NEW_FIELD), ("max_completion_tokens", OLD_FIELD)]
+)
+def test_a_null_limit_does_not_replace_the_output_limit_of_the_event(field: str, quirks: Quirks) -> None:
+    body = b'{"%s":null}' % field.encode()
+    deployment = replace(DATED, output_field=str(quirks.output_field))
+    assert json.loads(forwarded(body, deployment, 50, quirks)) == {quirks.output_field: 50}
+
+
+def test_a_body_that_is_too_deep_for_the_stack_upstream_is_refused() -> None:
+    """On Python 3.11, the depth that can be decoded depends on the depth of the stack."""
+    depth = 2000
+    while True:
+        body = b'{"a":' + b"[" * depth + b"]" * depth + b"}"
+        try:
+            parse(body)
+            break
+        except InvalidJson:
+            depth -= 1
+
+    def from_a_deep_stack(frames: int) -> None:
+        if frames:
+            from_a_deep_stack(frames - 1)
+        else:
+            upstream_body(body, ChatRequest(), DATED, None, NO_QUIRKS)
+
+    with contextlib.suppress(InvalidJson):
+        from_a_deep_stack(50)

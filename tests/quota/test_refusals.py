@@ -36,6 +36,7 @@ async def test_used_requests_say_when_to_continue(stage: Stage, limit: int, mess
         await post(stage, code)
     refused = await post(stage, code)
     assert refused.status == 429 and re.fullmatch(message, refused.error["message"])
+    assert ("retry-after" in refused.headers) == (limit > 0), "waiting does not help against a limit of 0"
 
 
 async def test_used_tokens_say_when_to_continue(stage: Stage) -> None:
@@ -46,6 +47,18 @@ async def test_used_tokens_say_when_to_continue(stage: Stage) -> None:
     text = r"You have 30 of 1,000 tokens left today, too few for this request\. You can continue on .* UTC\."
     assert re.fullmatch(text, refused.error["message"])
     assert refused.headers["x-should-retry"] == "false" and "retry-after" in refused.headers
+
+
+async def test_a_total_with_too_few_tokens_for_the_request_says_how_many_are_left(stage: Stage) -> None:
+    code = await stage.add_event(tokens_total=1_000, organizer="Kim")
+    stage.simulator.always(MODEL, Answer(prompt_tokens=30, completion_tokens=870))
+    assert (await post(stage, code)).status == 200
+    refused = await post(stage, code, messages=long_question("What? "))
+    assert (refused.status, refused.error["code"]) == (429, "event_quota_exceeded")
+    assert refused.error["message"] == (
+        "This event has 100 of 1,000 tokens left, too few for this request. "
+        "Send a shorter one, or ask your organiser (Kim)."
+    )
 
 
 @pytest.mark.parametrize("limit", ["tokens_per_day", "tokens_total"])
