@@ -4,33 +4,19 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from admin.errors import CommandError
-from admin.events.codes import find_event, unknown_event
 from admin.options import Number, as_json
 from admin.printing import print_result
 from admin.session import run
 from admin.target import find_target
+from admin.usage.event_usage import EventUsage, read_usage
 from admin.usage.summary import BYS, By, summarize
-from shared.core.models import UTC_ZONE, Deployment, Event, UsageRow
-from shared.events.credentials import is_event_code
-
-if TYPE_CHECKING:
-    from admin.tables import Tables
 
 EVERY = 5
 """Seconds between two refreshes of `--watch`."""
-
-
-class Used(NamedTuple):
-    """The usage of an event, and what a report needs besides."""
-
-    event: Event
-    rows: list[UsageRow]
-    deployments: list[Deployment]
 
 
 @click.command("usage", short_help="Show how much an event used, and what it may cost.")
@@ -71,14 +57,14 @@ def usage(
 
         watch_usage(target, code, by, every or EVERY)
         return
-    used = run(target, lambda tables: read(tables, code))
+    used = run(target, lambda tables: read_usage(tables, code))
     if html is not None:
         _save_report(html, used)
     else:
         _print(used, by, as_csv=as_csv, as_json=as_json)
 
 
-def _print(used: Used, by: By, *, as_csv: bool, as_json: bool) -> None:
+def _print(used: EventUsage, by: By, *, as_csv: bool, as_json: bool) -> None:
     from admin.usage import text as usage_text
 
     summary = summarize(used.rows, by, used.event.time_zone, used.deployments)
@@ -91,22 +77,7 @@ def _print(used: Used, by: By, *, as_csv: bool, as_json: bool) -> None:
         usage_text.print_summary(summary, used.event)
 
 
-async def read(tables: Tables, code: str) -> Used:
-    """The usage of an event, which may be deleted. Raises CommandError if it never existed."""
-    event = await find_event(tables, code)
-    known = code.strip().lower()
-    rows = await tables.usage(known) if is_event_code(known) else []
-    if event is None and not rows:
-        raise unknown_event(code)
-    return Used(event or _deleted_event(known, rows), rows, await tables.deployments())
-
-
-def _deleted_event(code: str, rows: list[UsageRow]) -> Event:
-    hours = [row.hour for row in rows]
-    return Event(code, code, min(hours), max(hours), active=False, time_zone=UTC_ZONE)
-
-
-def _save_report(file: Path, used: Used) -> None:
+def _save_report(file: Path, used: EventUsage) -> None:
     """Replace the file only when the new report is complete."""
     from admin.usage.report import render
 

@@ -16,7 +16,7 @@ from admin.tables import Tables
 from admin.target import Target
 from admin.terminal import open_console
 from admin.usage import text as usage_text
-from admin.usage.commands import Used, read
+from admin.usage.event_usage import EventUsage, read_usage
 from admin.usage.summary import By, summarize
 from shared.core.errors import StoreUnavailable
 
@@ -25,7 +25,7 @@ CHANGING = timedelta(hours=2)
 
 
 class Reading(NamedTuple):
-    used: Used
+    used: EventUsage
     at: datetime
     error: str = ""
     """Why the last refresh failed; empty if it did not."""
@@ -40,7 +40,7 @@ def watch_usage(target: Target, code: str, by: By, every: int) -> None:
 async def _watch(target: Target, code: str, by: By, every: int) -> None:
     console = open_console()
     async with open_tables(target) as tables:
-        reading = Reading(await read(tables, code), datetime.now(UTC))
+        reading = Reading(await read_usage(tables, code), datetime.now(UTC))
         try:
             with _open_screen(console) as draw:
                 while True:

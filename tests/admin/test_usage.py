@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from admin.usage import watch
-from admin.usage.commands import read
+from admin.usage.event_usage import read_usage
 from admin.usage.summary import summarize
 from shared.core.models import Counts, Deployment, UsageRow
 from shared.tables.service import open_service
@@ -43,7 +43,7 @@ ROWS = [
 @pytest.fixture(scope="module")
 async def used(tables: Tables) -> None:
     """An event with the rows of two writers, and deployments with and without a price."""
-    await tables.put_event(replace(EVENT, code="used", name="Used & <b>loved</b>", time_zone=KOLKATA))
+    await tables.put_event(replace(EVENT, code="used", name="EventUsage & <b>loved</b>", time_zone=KOLKATA))
     await tables.write_usage(ROWS, "one")
     await tables.write_usage([row("ann", "cheap", Counts(1, 5, 5, 0, 0))], "two")
     priced = Deployment("cheap", "a", "https://a.openai.azure.com", "cheap", active=False)
@@ -144,7 +144,7 @@ async def test_watch_reads_only_rows_that_can_change(tables: Tables, azurite: Az
     await tables.write_usage([*old, row("ann", "m", Counts(1), now, event="watched")], "w")
     async with TableTap(azurite.port).open() as tap:
         tapped = Tables(open_service(tap.connection_string, None))
-        reading = watch.Reading(await read(tapped, "watched"), datetime.now(UTC))
+        reading = watch.Reading(await read_usage(tapped, "watched"), datetime.now(UTC))
         await tables.write_usage([row("ann", "m", Counts(7), now, event="watched")], "w")
         tap.requests.clear()
         reading = await watch.refresh(tapped, reading)
@@ -157,7 +157,7 @@ async def test_watch_reads_only_rows_that_can_change(tables: Tables, azurite: Az
 
 async def test_watch_continues_when_the_tables_fail_for_a_while(tables: Tables) -> None:
     await tables.put_event(replace(EVENT, code="watched-on"))
-    reading = watch.Reading(await read(tables, "watched-on"), datetime.now(UTC))
+    reading = watch.Reading(await read_usage(tables, "watched-on"), datetime.now(UTC))
     async with TableTap().open() as tap:
         lost = Tables(open_service(tap.connection_string, None))
         failed = await watch.refresh(lost, reading)
@@ -189,5 +189,5 @@ async def test_a_report_that_fails_leaves_the_old_one(used: None, azurite: Azuri
     assert (await manage(azurite, "usage", "no-such-event", "--html", str(report))).status == 2
     assert report.read_text() == "the old one"
     assert (await manage(azurite, "usage", "used", "--html", str(report))).status == 0
-    assert "Used &amp; &lt;b&gt;loved&lt;/b&gt;" in report.read_text(encoding="utf-8")
+    assert "EventUsage &amp; &lt;b&gt;loved&lt;/b&gt;" in report.read_text(encoding="utf-8")
     assert [path.name for path in await asyncio.to_thread(lambda: [*tmp_path.iterdir()])] == ["report.html"]
