@@ -1,6 +1,6 @@
 """Other proxies, for `--peers`: each as its makers would run it, in an environment of its own.
 
-docs/decisions/0056 says how each is set, and why.
+docs/performance.md says how each is set up, and why.
 """
 
 import json
