@@ -101,11 +101,16 @@ class Proxy:
         except ProxyError as error:
             self._records.record_refusal(credential, "", arrived_at, error)
             return error_response(error, await self._standing_headers(credential, event))
+        return await self._serve(call, routes, need)
+
+    async def _serve(self, call: Call, routes: Routes, need: Need) -> Response:
+        """Hold what the call may use, then forward it."""
         progress = self._records.begin()
+        credential, event, arrived_at = call.credential, call.event, call.arrived_at
         try:
             hold = await self._quota.hold(credential, event, need, arrived_at)
         except ProxyError as error:
-            self._records.record_refusal(credential, model, arrived_at, error)
+            self._records.record_refusal(credential, call.model, arrived_at, error)
             standing = self._quota.last_known(credential, event, arrived_at)
             return error_response(error, standing.headers(arrived_at))
         return await self._forward(call, routes, hold, progress)
