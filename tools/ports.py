@@ -15,10 +15,6 @@ def free() -> int:
     return next(port for port in random.sample(_CHOICE, len(_CHOICE)) if is_free(port))
 
 
-def next_free(first: int) -> int:
-    return next(port for port in range(first, 65_536) if is_free(port))
-
-
 def is_free(port: int) -> bool:
     return not _accepts_connections(port) and _can_be_bound(port)
 

@@ -29,7 +29,6 @@ from tools.simulator import (
     Behaviour,
     CutStream,
     Failure,
-    FilteredAnswer,
     FilteredPrompt,
     Garbage,
     RateLimited,
@@ -229,7 +228,7 @@ async def test_a_long_stream_relays_byte_for_byte(stage: Stage) -> None:
 
 
 async def test_a_whole_response_to_a_streamed_call_passes(stage: Stage) -> None:
-    stage.simulator.behave(MODEL, FilteredAnswer(2))
+    stage.simulator.behave(MODEL, Answer(filtered_after=2))
     got = await answered(stage.post(json=STREAM))
     assert b'"finish_reason":"content_filter"' in got.body
     assert got.body.endswith(ENDED)

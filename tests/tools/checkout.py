@@ -50,6 +50,11 @@ def call(
     )
 
 
+def write_script(path: Path, content: str) -> None:
+    path.write_text(f"#!/bin/sh\n{content}\n")
+    path.chmod(0o755)
+
+
 def ended(pid: int) -> bool:
     """Waits until the process has ended. A zombie has ended too."""
     command = ["ps", "-o", "stat=", "-p", str(pid)]

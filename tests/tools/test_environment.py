@@ -11,6 +11,7 @@ import pytest
 
 from admin import environment, locks
 from tests.tools import checkout
+from tests.tools.checkout import write_script
 from tools import interpreters
 
 POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="replaces programs with shell scripts")
@@ -188,8 +189,3 @@ def test_conflicting_packages_get_an_environment_of_their_own(ready: Path) -> No
 
 def stamp(folder: Path) -> str:
     return (folder / ".venv" / ".made-from").read_text()
-
-
-def write_script(path: Path, content: str) -> None:
-    path.write_text(f"#!/bin/sh\n{content}\n")
-    path.chmod(0o755)

@@ -377,7 +377,7 @@ async def test_a_reasoning_model_is_retried_with_the_other_field_which_is_rememb
 async def test_an_old_model_is_retried_with_the_field_that_it_knows(
     stage: Stage, environment: dict[str, str]
 ) -> None:
-    old = SimulatedDeployment(refuses_max_tokens=False, refuses_max_completion_tokens=True)
+    old = SimulatedDeployment(refuses_max_completion_tokens=True)
     async with Simulator(keys={environment["SIMULATOR_KEY"]}, deployments={"old": old}) as simulator:
         model = await stage.add_deployment(endpoint=simulator.url, deployment_name="old")
         code = await stage.add_event(models=(model,), default_model=model, max_output_tokens=30)

@@ -49,10 +49,7 @@ def run(
 
 
 async def _run(results: Results, tables_port: int, folder: Path, peers: Sequence[Program]) -> None:
-    async with (
-        TableRelay(tables_port).open() as relay,
-        started(our_program(UPSTREAM), folder) as upstream,
-    ):
+    async with TableRelay(tables_port).open() as relay, started(our_program(UPSTREAM), folder) as upstream:
         tables = (
             f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
             f"TableEndpoint=http://127.0.0.1:{relay.port}/{ACCOUNT};"

@@ -43,7 +43,7 @@ class Program:
     command: Callable[[Path, int, int], list[str]]
     """The command line, given an empty folder to run in, the port to serve on and the upstream's port.
 
-    It may write a configuration into the folder. It must end when its standard input closes.
+    It may write a configuration into the folder.
     """
     env: Mapping[str, str] = field(default_factory=dict)
     """All of it, but for a HOME of its own if it has none."""
@@ -154,13 +154,17 @@ async def _accepts(process: Process, port: int) -> None:
 
 
 async def _end(process: Process) -> None:
-    assert process.stdin is not None  # noqa: S101 - likewise
-    process.stdin.close()
+    if process.returncode is not None:
+        return
+    if sys.platform == "win32":  # all are ours there, and end when their standard input closes
+        assert process.stdin is not None  # noqa: S101 - it is a pipe
+        process.stdin.close()
+    else:
+        process.terminate()
     try:
         await asyncio.wait_for(process.wait(), _END_SECONDS)
     except TimeoutError:
-        with suppress(ProcessLookupError):
-            process.kill()
+        process.kill()
         await process.wait()
 
 

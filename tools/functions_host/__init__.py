@@ -11,7 +11,7 @@ Python worker; the server is the app's own. Known differences to the real host:
 - there are no keys, CORS, functionTimeout or schedules (see `run_timer`).
 """
 
-from .host import FunctionsHost, PortInUse
+from .host import FunctionsHost
 from .routes import AppFault
 
-__all__ = ["AppFault", "FunctionsHost", "PortInUse"]
+__all__ = ["AppFault", "FunctionsHost"]

@@ -19,16 +19,12 @@ from .serving import address_of, serving
 _HOST: Final = "127.0.0.1"
 
 
-class PortInUse(AppFault):
-    """Another program listens on the port, or this user may not."""
-
-
 class FunctionsHost:
     """Serves an app: an object, or the path of a function_app.py or of its directory.
 
     The route prefix is that of host.json unless given, and "api" for an app object. Variables that are set
     come before `environment`, which comes before the Values of local.settings.json. What is added to the
-    process's environment is removed when the host stops. Entering raises AppFault, of which PortInUse is one.
+    process's environment is removed when the host stops. Entering raises AppFault.
     """
 
     url = ""
@@ -86,6 +82,5 @@ class FunctionsHost:
             return WebServer(_HOST, self._port, self.worker.web_app)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else error
-            raise PortInUse(
-                f"Cannot use port {self._port} of {_HOST}: {reason}. Choose another one with --port."
-            ) from error
+            message = f"Cannot use port {self._port} of {_HOST}: {reason}. Choose another one with --port."
+            raise AppFault(message) from error

@@ -2,13 +2,13 @@
 
 import argparse
 import asyncio
-import signal
 import sys
+
+from tools import loops
 
 from .orders import HELP
 from .server import Simulator
 
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")  # SIGBREAK is how Windows interrupts a process
 _KEPT_CALLS = 100
 
 
@@ -27,24 +27,12 @@ def main() -> int:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    stop = _stop_signal(asyncio.get_running_loop())
+    stopping = loops.stop_signal()
     async with Simulator(
-        port=options.port,
-        keys={options.key},
-        tokens_per_second=options.tokens_per_second,
-        keep=_KEPT_CALLS,
+        port=options.port, keys={options.key}, tokens_per_second=options.tokens_per_second, keep=_KEPT_CALLS
     ) as simulator:
         print(f"simulated Azure OpenAI on {simulator.url}", flush=True)
-        await stop.wait()
-
-
-def _stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
-    """By `signal.signal`, because the loop's own handlers do not exist on Windows."""
-    stop = asyncio.Event()
-    for name in _SIGNALS:
-        if number := getattr(signal, name, None):
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-    return stop
+        await stopping.wait()
 
 
 if __name__ == "__main__":

@@ -20,17 +20,12 @@ _WRONG_BEARER = (
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """`refuses_max_tokens` None: as its name says, for reasoning models do."""
-
-    refuses_max_tokens: bool | None = None
     refuses_max_completion_tokens: bool = False
 
     def refuses(self, param: str, name: str) -> bool:
         if param == "max_completion_tokens":
             return self.refuses_max_completion_tokens
-        return (
-            name.startswith(_REASONING_MODELS) if self.refuses_max_tokens is None else self.refuses_max_tokens
-        )
+        return name.startswith(_REASONING_MODELS)
 
 
 @dataclass(frozen=True, slots=True)

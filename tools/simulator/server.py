@@ -3,7 +3,6 @@
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
@@ -63,9 +62,7 @@ class Simulator:
         self._port = self._runner.addresses[0][1]
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
 
     @property
@@ -84,13 +81,9 @@ class Simulator:
     def total(self, deployment: str) -> Total:
         return self._journal.total(deployment)
 
-    async def until(
-        self,
-        true: Callable[[tuple[Call, ...]], bool],
-        timeout: float = 5.0,  # noqa: ASYNC109 - reads best in a test
-    ) -> tuple[Call, ...]:
+    async def until(self, true: Callable[[tuple[Call, ...]], bool], seconds: float = 5) -> tuple[Call, ...]:
         """Wait until it is true of the calls, and return them. Raises TimeoutError with the calls."""
-        return await self._journal.until(true, timeout)
+        return await self._journal.until(true, seconds)
 
     def behave(self, deployment: str, *behaviours: Behaviour) -> None:
         """Queue behaviours, each for one request that passes all checks."""
