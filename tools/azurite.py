@@ -23,6 +23,13 @@ def is_emulator(connection_string: str) -> bool:
     return bool(parts & {"usedevelopmentstorage=true", f"accountname={ACCOUNT}"})
 
 
+def connection_string(port: int) -> str:
+    return (
+        f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
+        f"TableEndpoint=http://{ports.HOST}:{port}/{ACCOUNT};"
+    )
+
+
 class Azurite:
     """A table service on 127.0.0.1. Its data is in the folder `location`, or only in memory.
 
@@ -44,20 +51,13 @@ class Azurite:
 
     @property
     def connection_string(self) -> str:
-        return (
-            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
-            f"TableEndpoint=http://{ports.HOST}:{self.port}/{ACCOUNT};"
-        )
+        return connection_string(self.port)
 
     @property
     def child(self) -> Child:
         if self._child is None:
             raise RuntimeError("This Azurite is not started.")
         return self._child
-
-    @property
-    def pid(self) -> int:
-        return self.child.pid
 
     def start(self) -> None:
         """Returns when the service is ready. Raises ChildError if it does not start."""
@@ -83,11 +83,11 @@ class Azurite:
     def suspend(self) -> None:
         """From now on it accepts connections but sends no response (not on Windows)."""
         if sys.platform != "win32":
-            os.kill(self.pid, signal.SIGSTOP)
+            os.kill(self.child.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         if sys.platform != "win32":
-            os.kill(self.pid, signal.SIGCONT)
+            os.kill(self.child.pid, signal.SIGCONT)
 
     def _start_on(self, port: int) -> None:
         env = {name: value for name, value in os.environ.items() if name != "AZURITE_ACCOUNTS"}
@@ -107,8 +107,6 @@ def _command(port: int, location: Path | None) -> list[str]:
         "--require",
         str(ROOT / "tools" / "attached.js"),
         str(PROGRAM),
-        "--tableHost",
-        ports.HOST,
         "--tablePort",
         str(port),
         *where,

@@ -45,7 +45,7 @@ async def _create(simulator: str | None, key_setting: str) -> None:
                 await _deploy(tables, Deployment(model, "simulated", simulator, model, auth=key_setting))
             now = datetime.now(UTC)
             if await tables.change_event(CODE, lambda event: _reopened(event, now)) is None:
-                await tables.add_event(_new(now))
+                await tables.add_event(new_event(now))
     finally:
         await tables.close()
 
@@ -58,7 +58,7 @@ async def _deploy(tables: Tables, wanted: Deployment) -> None:
         await tables.add_deployment(wanted)
 
 
-def _new(now: datetime) -> Event:
+def new_event(now: datetime) -> Event:
     return Event(
         CODE,
         "Demo hackathon",

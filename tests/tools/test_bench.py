@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tools.bench import load, report
-from tools.bench.run import percentile
 from tools.bench.scenarios import (
     PACE_MS,
     PACED,
@@ -80,11 +79,6 @@ def test_requests_are_an_attendees_and_rotate_over_the_users() -> None:
     users = [head.split(b"api-key: ")[1].split(b"\r\n")[0] for head in heads]
     assert users == [b"bench/user-0", b"bench/user-1", b"bench/user-0"]
     assert json.loads(bodies[0])["stream"] is True
-
-
-@pytest.mark.parametrize(("share", "value"), [(0, 1.0), (0.5, 3.0), (0.99, 4.0), (1, 4.0)])
-def test_percentile_is_one_of_the_values(share: float, value: float) -> None:
-    assert percentile([1.0, 2.0, 3.0, 4.0], share) == value
 
 
 @pytest.mark.timeout(240)

@@ -8,13 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from admin.local_runs import Run, running
@@ -180,10 +179,4 @@ def create(folder: Path, code: str, **env: str) -> str:
 
 def status(run: Run, code: str) -> int:
     """The status of the proxy's response about the event."""
-    request = urllib.request.Request(f"{run.url}/v1/event", headers={"api-key": f"{code}/ann"})
-    try:
-        with urllib.request.urlopen(request, timeout=10) as response:
-            return int(response.status)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
+    return httpx.get(f"{run.url}/v1/event", headers={"api-key": f"{code}/ann"}, timeout=10).status_code

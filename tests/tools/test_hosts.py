@@ -14,7 +14,8 @@ import aiohttp
 import pytest
 
 from shared.core.errors import InternalError
-from tests.tools.sample_apps import SAMPLE, Received, call
+from tests.conftest import Answered
+from tests.tools.sample_apps import SAMPLE, call
 from tools.functions_host import FunctionsHost
 from tools.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime, Placeholder, classic_packages
 from tools.processes import ROOT
@@ -89,9 +90,9 @@ async def test_responses_are_those_of_the_local_host(
     assert comparable(one) == comparable(other)
 
 
-def comparable(received: Received) -> tuple[dict[str, str], bytes]:
-    headers = {name.lower(): value for name, value in received.headers.items()}
-    return {name: headers[name] for name in headers.keys() - {"date", "server"}}, received.body
+def comparable(received: Answered) -> tuple[dict[str, str], bytes]:
+    names = received.headers.keys() - {"date", "server"}
+    return {name: received.headers[name] for name in names}, received.body
 
 
 async def test_function_gets_resolved_path_parameters_raw_query_body_and_settings(host: Host) -> None:
@@ -130,9 +131,7 @@ async def test_any_other_result_than_a_response_is_an_internal_error(host: Host,
     assert (received.status, received.body) == FAILED
 
 
-async def test_failure_of_a_function_is_logged(
-    local: FunctionsHost, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_failed_function_is_logged(local: FunctionsHost, caplog: pytest.LogCaptureFixture) -> None:
     await call(local.url, "/p/result/error")
     assert "RuntimeError: secret" in caplog.text
 

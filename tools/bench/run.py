@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from math import nan
 from operator import sub
 from pathlib import Path
+from statistics import quantiles
 from time import perf_counter
 from typing import Final, NamedTuple
 
 from tools import loops
-from tools.azurite import ACCOUNT, KEY, Azurite
-from tools.processes import ChildError
+from tools.azurite import Azurite, connection_string
+from tools.processes import ChildError, resident_bytes
 
 from .load import Failed, Tally, running
 from .results import Plan, Results, Sample
@@ -34,11 +35,9 @@ _QUIET_SECONDS: Final = 5
 """The longest wait for a target to become idle."""
 
 
-def run(
-    plan: Plan, app: str, peers: Sequence[Program] = (), left_out: Mapping[str, str] | None = None
-) -> Results:
+def run(plan: Plan, app: str, peers: Sequence[Program], left_out: Mapping[str, str]) -> Results:
     """Raises ChildError or Failed, but not for a fault of a peer: that is among the results."""
-    results = Results(plan, app, tuple(peer.name for peer in peers), faults={**(left_out or {})})
+    results = Results(plan, app, tuple(peer.name for peer in peers), faults={**left_out})
     with (
         Azurite(None) as azurite,
         tempfile.TemporaryDirectory() as folder,
@@ -50,10 +49,7 @@ def run(
 
 async def _run(results: Results, tables_port: int, folder: Path, peers: Sequence[Program]) -> None:
     async with TableRelay(tables_port).open() as relay, started(our_program(UPSTREAM), folder) as upstream:
-        tables = (
-            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
-            f"TableEndpoint=http://127.0.0.1:{relay.port}/{ACCOUNT};"
-        )
+        tables = connection_string(relay.port)
         await seed(tables, upstream.port)
         programs = [our_program(results.app, tables), our_program(PASSTHROUGH), *peers]
         by_name = {program.name: program for program in programs}
@@ -179,7 +175,7 @@ class _Rounds:
             raise Failed(f"no response in {plan.seconds:g} s")
         for failure, count in tally.failures.items():
             self.results.failures[f"{target.name}: {failure}"] += count
-        if memory := target.resident_bytes():
+        if memory := resident_bytes(target.pid):
             self.results.resident[target.name] = memory
             if target.name == self.results.app:
                 self.responses += responses
@@ -193,23 +189,19 @@ class _Rounds:
 
 
 def _sample(before: _Reading, after: _Reading, tally: Tally) -> Sample:
-    used, delays = _Reading(*map(sub, after, before)), sorted(tally.delays)
+    used, delays = _Reading(*map(sub, after, before)), tally.delays
     done = len(delays) or tally.chunks or tally.responses
+    percents = quantiles(delays, n=100, method="inclusive") if len(delays) > 1 else [nan] * 99
     return Sample(
         rate=done / used.at,
         cpu=used.cpu / (done or nan) * 1000,
-        p50=percentile(delays, 0.5) * 1000,
-        p99=percentile(delays, 0.99) * 1000,
+        p50=percents[49] * 1000,
+        p99=percents[98] * 1000,
         table_calls=used.table_calls / (tally.responses or nan),
         busy=used.cpu / used.at,
         generator_busy=used.generator_cpu / used.at,
         upstream_busy=used.upstream_cpu / used.at,
     )
-
-
-def percentile(ascending: list[float], share: float) -> float:
-    """The value that `share` of them do not exceed; nan of none."""
-    return ascending[min(len(ascending) - 1, int(len(ascending) * share))] if ascending else nan
 
 
 async def _becomes_quiet(target: Target) -> None:

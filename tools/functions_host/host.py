@@ -17,6 +17,7 @@ from .routes import AppFault
 from .serving import address_of, serving
 
 _HOST: Final = "127.0.0.1"
+App = func.FunctionApp | Path | str
 
 
 class FunctionsHost:
@@ -30,17 +31,12 @@ class FunctionsHost:
     url = ""
 
     def __init__(
-        self,
-        app: func.FunctionApp | Path | str,
-        *,
-        port: int = 0,
-        route_prefix: str | None = None,
-        environment: Mapping[str, str] | None = None,
+        self, app: App, *, port: int = 0, route_prefix: str | None = None, environment: Mapping[str, str] = {}
     ) -> None:
         self._app = app
         self._port = port
         self._prefix = route_prefix
-        self._environment = dict(environment or {})
+        self._environment = environment
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:

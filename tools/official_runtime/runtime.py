@@ -20,6 +20,7 @@ from tools.functions_host.app import read_prefix
 from tools.functions_host.front import Front
 from tools.functions_host.routes import Route, Routes
 from tools.functions_host.serving import address_of, serving
+from tools.processes import resident_bytes
 
 from .worker_process import CloudWorker, WorkerProcess
 
@@ -28,6 +29,8 @@ WHY_NOT: Final = "azure-functions-runtime, the cloud's own worker library, needs
 
 _CLASSIC_REQUIREMENTS: Final = Path(__file__).with_name("classic.txt")
 _START_SECONDS: Final = 60
+_Functions = dict[str, tuple[str, str]]
+"""The id and the parameter of each function, by its name."""
 
 
 class IndexingFailed(Exception):
@@ -52,10 +55,10 @@ class Placeholder:
 class WorkerState:
     """`failures` are the messages of failed invocations. `rss_kb` is 0 where the system has no /proc."""
 
+    rss_kb: int
     invocations_in_flight: int
     failures: list[str]
     context_references: int
-    rss_kb: int
 
 
 async def classic_packages() -> Path:
@@ -78,12 +81,12 @@ class OfficialRuntime:
         self,
         app_directory: Path,
         *,
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] = {},
         placeholder: Placeholder | None = None,
     ) -> None:
         self._placeholder = placeholder
         self._app_directory = app_directory.resolve()
-        self._environment = {**os.environ, **(environment or {})}
+        self._environment = {**os.environ, **environment}
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -104,7 +107,7 @@ class OfficialRuntime:
         await self._closing.aclose()
 
     async def worker_state(self) -> WorkerState:
-        return WorkerState(**await self._process.give("state"))
+        return WorkerState(resident_bytes(self._process.pid) // 1024, **await self._process.give("state"))
 
     async def run_timer(self, name: str) -> None:
         """Invokes a timer function, and waits until it has run."""
@@ -141,11 +144,8 @@ def _folder(opened: AsyncExitStack) -> Path:
     return Path(opened.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
 
 
-def _read_index(
-    indexed: list[tuple[str, str, list[str]]], prefix: str
-) -> tuple[Routes, dict[str, tuple[str, str]]]:
-    """The routes, and the id and the parameter of each function by its name."""
-    routes, functions = list[Route](), dict[str, tuple[str, str]]()
+def _read_index(indexed: list[tuple[str, str, list[str]]], prefix: str) -> tuple[Routes, _Functions]:
+    routes, functions = list[Route](), _Functions()
     for function_id, name, raw_bindings in indexed:
         for trigger in map(json.loads, raw_bindings):
             if trigger["type"] == "httpTrigger":

@@ -27,6 +27,7 @@ _IDLE_SECONDS: Final = 1  # shorter than the worker's: it must not close a conne
 
 class WorkerProcess:
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.pid = process.pid
         self._process = process
         self._log = log
         self._numbers = count()
@@ -41,7 +42,10 @@ class WorkerProcess:
         """Killed when the block ends, as the platform does."""
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", str(_SCRIPT), *arguments),
+                sys.executable,
+                "-P",
+                str(_SCRIPT),
+                *arguments,
                 cwd=cwd,
                 env=environment,
                 stdin=asyncio.subprocess.PIPE,
