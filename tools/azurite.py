@@ -37,10 +37,11 @@ class Azurite:
     `kill` loses the data of the last seconds, as a power cut does.
     """
 
+    child: Child
+
     def __init__(self, location: Path | None = None, *, port: int = 0) -> None:
         self.port = port
         self._location = location
-        self._child: Child | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -53,16 +54,8 @@ class Azurite:
     def connection_string(self) -> str:
         return connection_string(self.port)
 
-    @property
-    def child(self) -> Child:
-        if self._child is None:
-            raise RuntimeError("This Azurite is not started.")
-        return self._child
-
     def start(self) -> None:
         """Returns when the service is ready. Raises ChildError if it does not start."""
-        if self._child and self._child.status is None:
-            raise RuntimeError("This Azurite is already running.")
         for attempts_left in [0] if self.port else [2, 1, 0]:
             port = self.port or ports.free()
             try:
@@ -97,7 +90,7 @@ class Azurite:
         except BaseException:
             child.kill()
             raise
-        self._child = child
+        self.child = child
 
 
 def _command(port: int, location: Path | None) -> list[str]:

@@ -42,9 +42,9 @@ web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print
 """
 DYING = "import os, sys; sys.exit('the reason ' + ' '.join(sorted(os.environ)))"
 SMALL_PEERS = {
-    "honest": ("-m", "tools.bench.passthrough"),
-    "breaking": ("-c", BREAKING),
-    "dying": ("-c", DYING),
+    "honest": ["-m", "tools.bench.passthrough"],
+    "breaking": ["-c", BREAKING],
+    "dying": ["-c", DYING],
 }
 
 

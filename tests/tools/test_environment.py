@@ -48,8 +48,9 @@ def change(requirements: Path, content: str = "# changed\n") -> None:
 
 
 def test_only_changed_packages_are_installed_again(ready: Path) -> None:
-    result = checkout.call(ready, "test", "-k", "one", "tests/tools", "--port", "x", "-x")
-    assert result.stdout.startswith("['-k', 'one', 'tests/tools', '--port', 'x', '-x'] ")
+    options = ["-k", "one", "tests/tools", "--port", "x", "-x"]
+    result = checkout.call(ready, "test", *options)
+    assert result.stdout.startswith(f"{options} ")
     assert (result.returncode, result.stderr) == (7, "")
     change(ready / "requirements-dev.txt")
     assert steps(checkout.call(ready, "test").stderr) == [PYTHON]
@@ -94,10 +95,9 @@ def test_two_commands_at_once_set_up_once(fresh: Path) -> None:
 @POSIX_ONLY
 def test_step_keeps_the_lock_when_its_command_is_killed(fresh: Path, tmp_path: Path) -> None:
     """Otherwise the next command would rebuild the environment under a pip that still runs."""
-    write_script(
-        tmp_path / "slow", f'case "$*" in *venv*) sleep 3; exit 1;; esac\nexec "{sys.executable}" "$@"'
-    )
-    command = [sys.executable, "dev.py", "test", "--python", str(tmp_path / "slow")]
+    slow = tmp_path / "slow"
+    write_script(slow, f'case "$*" in *venv*) sleep 3; exit 1;; esac\nexec "{sys.executable}" "$@"')
+    command = [sys.executable, "dev.py", "test", "--python", str(slow)]
     killed = subprocess.Popen(command, cwd=fresh, stderr=subprocess.PIPE, text=True)
     assert killed.stderr is not None
     assert VENV in killed.stderr.readline()

@@ -159,8 +159,3 @@ async def on_message(message: func.QueueMessage) -> None: ...
 def test_app_that_cannot_run_is_refused(app: func.FunctionApp, fault: str) -> None:
     with pytest.raises(AppFault, match=fault):
         read_functions(app, "")
-
-
-def test_app_object_can_be_read_twice() -> None:
-    app = echo_app(("f", "a"))
-    assert [*read_functions(app, "").http] == [*read_functions(app, "").http] == ["f"]

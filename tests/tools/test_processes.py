@@ -37,9 +37,7 @@ def test_output_is_kept_and_relayed_with_the_name() -> None:
         ("import sys; sys.stdin.read()", "it was not ready after 0 seconds, without output", 0.1),
     ],
 )
-def test_child_that_is_not_ready_is_an_error_with_its_last_lines(
-    code: str, message: str, seconds: float
-) -> None:
+def test_child_that_is_not_ready_is_an_error_with_its_output(code: str, message: str, seconds: float) -> None:
     with Child("it", python(code)) as child, pytest.raises(ChildError, match=message):
         child.expect("ready", seconds)
 

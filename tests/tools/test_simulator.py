@@ -198,9 +198,7 @@ async def test_a_stream_has_the_events_of_azure_in_order(upstream: Upstream) -> 
 
 @pytest.mark.parametrize("stream", [{}, WITH_USAGE])
 @pytest.mark.parametrize("param", ["max_tokens", "max_completion_tokens"])
-async def test_each_choice_is_cut_at_the_limit_and_counted(
-    upstream: Upstream, param: str, stream: dict[str, Any]
-) -> None:
+async def test_choices_are_cut_at_the_limit(upstream: Upstream, param: str, stream: dict[str, Any]) -> None:
     got = await upstream.chat(n=3, **{param: 4}, **stream)
     chunks = events(got.body) if stream else [json.loads(got.body)]
     choices = [choice for chunk in chunks for choice in chunk["choices"] if choice["finish_reason"]]
@@ -269,9 +267,7 @@ async def test_each_failure_has_the_body_of_azure_or_its_own(
         (RateLimited(reset_tokens=-1), {"x-ratelimit-reset-tokens": "-1"}),
     ],
 )
-async def test_429_has_exactly_the_given_headers(
-    upstream: Upstream, behaviour: RateLimited, headers: dict[str, str]
-) -> None:
+async def test_429_has_the_given_headers(upstream: Upstream, behaviour: Any, headers: dict[str, str]) -> None:
     upstream.behave("gpt-4o", behaviour)
     got = await upstream.chat()
     assert (got.status, got.error["code"]) == (429, "429")
@@ -412,14 +408,11 @@ async def test_waiting_for_calls_that_never_come_shows_the_calls(upstream: Upstr
 # The program
 
 
-def program(*arguments: str) -> Child:
-    return Child("simulator", [sys.executable, "-m", "tools.simulator", "--key", "sim-key", *arguments])
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_the_program_serves_until_a_signal(number: signal.Signals) -> None:
-    with program("--tokens-per-second", "5000") as child:
+    options = ["--key", "sim-key", "--tokens-per-second", "5000"]
+    with Child("simulator", [sys.executable, "-m", "tools.simulator", *options]) as child:
         url = child.expect("simulated Azure OpenAI on ", 30).split()[-1] + V1
         waiting = asyncio.create_task(post(url, chat(content="sim:slow")))
         statuses = [(await post(url, chat(stream=stream))).status for stream in (False, True)]
@@ -428,9 +421,3 @@ async def test_the_program_serves_until_a_signal(number: signal.Signals) -> None
         child.finish(30)
         with pytest.raises(aiohttp.ClientError):
             await waiting
-
-
-async def test_a_port_in_use_is_a_clear_error(upstream: Upstream) -> None:
-    with program("--port", upstream.url.rpartition(":")[2]) as child:
-        assert child.wait(30)
-        assert (child.status, child.last_lines().startswith("Cannot listen on port")) == (2, True)

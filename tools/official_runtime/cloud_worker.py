@@ -126,9 +126,8 @@ class Worker:
         shared, run = _invocation(function_id, parameter, data), self._runtime.invocation_request
 
         def invoke(invocation_id: str) -> _Work:
-            return cast(
-                _Work, run(_request(invocation_request=Message(invocation_id=invocation_id, **shared)))
-            )
+            invocation = Message(invocation_id=invocation_id, **shared)
+            return cast(_Work, run(_request(invocation_request=invocation)))
 
         return invoke
 

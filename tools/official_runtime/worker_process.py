@@ -17,9 +17,7 @@ from yarl import URL
 from shared.functions.http import Receive, Scope, Send
 
 _SCRIPT: Final = Path(__file__).with_name("cloud_worker.py")
-_HOP_BY_HOP: Final = frozenset(
-    b"connection keep-alive proxy-connection te trailer transfer-encoding upgrade".split()
-)
+_HOP_BY_HOP: Final = b"connection keep-alive proxy-connection te trailer transfer-encoding upgrade".split()
 _AUTOMATIC: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)
 _IDLE_SECONDS: Final = 1  # shorter than the worker's: it must not close a connection that is about to be used

@@ -182,9 +182,7 @@ class RawStream:
     """Exactly these pieces of bytes, each in an HTTP chunk of its own."""
 
     pieces: tuple[bytes, ...]
-    headers: Mapping[str, str] = field(
-        default_factory=lambda: {"content-type": "text/event-stream; charset=utf-8"}
-    )
+    headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": azure.STREAM})
     cut: Ending = "clean"
 
     def respond(self, _: ApiRequest) -> Response:
