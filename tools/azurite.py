@@ -94,16 +94,7 @@ class Azurite:
 
 
 def _command(port: int, location: Path | None) -> list[str]:
-    where = ["--inMemoryPersistence"] if location is None else ["--location", str(location)]
-    return [
-        shutil.which("node") or "node",
-        "--require",
-        str(ROOT / "tools" / "attached.js"),
-        str(PROGRAM),
-        "--tablePort",
-        str(port),
-        *where,
-        "--skipApiVersionCheck",
-        "--disableTelemetry",
-        "--silent",
-    ]
+    program = [shutil.which("node") or "node", "--require", str(ROOT / "tools" / "attached.js"), str(PROGRAM)]
+    data = ["--inMemoryPersistence"] if location is None else ["--location", str(location)]
+    options = ["--tablePort", str(port), "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
+    return program + data + options

@@ -10,6 +10,7 @@ import os
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from admin.tables import Tables
 from shared.core.errors import StoreUnavailable
@@ -51,9 +52,7 @@ async def _create(simulator: str | None, key_setting: str) -> None:
 
 
 async def _deploy(tables: Tables, wanted: Deployment) -> None:
-    def moved(row: Deployment) -> Deployment:
-        return replace(row, endpoint=wanted.endpoint, auth=wanted.auth, active=True)
-
+    moved = partial(replace, endpoint=wanted.endpoint, auth=wanted.auth, active=True)
     if await tables.change_deployment(wanted, moved) is None:
         await tables.add_deployment(wanted)
 

@@ -11,14 +11,8 @@ from admin.steps import SetupError, Step, make
 _OLDEST = 20
 _AGAIN = "then run the command again."
 _NODE_MODULES = ROOT / "node_modules"
-_NPM_CI = [
-    "ci",
-    "--ignore-scripts",
-    "--no-audit",
-    "--no-fund",
-    "--loglevel=error",
-    "--fetch-retry-maxtimeout=10000",  # milliseconds; the default delays "no network" by a minute
-]
+_FAIL_SOON = "--fetch-retry-maxtimeout=10000"  # milliseconds; the default delays "no network" by a minute
+_NPM_CI = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", _FAIL_SOON]
 _NPM_FAILED = f"Could not install Azurite. Check that you can reach the npm registry, {_AGAIN}"
 
 

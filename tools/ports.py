@@ -16,10 +16,10 @@ def free() -> int:
 
 
 def is_free(port: int) -> bool:
-    return not _accepts_connections(port) and _can_be_bound(port)
+    return not accepts_connections(port) and _can_be_bound(port)
 
 
-def _accepts_connections(port: int) -> bool:
+def accepts_connections(port: int) -> bool:
     """Some systems allow a program to bind 127.0.0.1 while another one has the port on all addresses."""
     with socket.socket() as client:
         client.settimeout(0.5)

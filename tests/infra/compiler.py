@@ -4,8 +4,6 @@
 like `bicep snapshot`, which azd runs before it deploys.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -3,8 +3,6 @@
 `test_bicep.py` applies the rules to every case of `cases.yaml`, and proves that they find planted faults.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter
@@ -22,9 +20,7 @@ _GROUP: Final = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGro
 _ACCOUNTS: Final = f"{_GROUP}/providers/Microsoft.CognitiveServices/accounts"
 _FILE: Final = Path(__file__).with_name("cases.yaml").read_text(encoding="utf-8")
 TABLE: Final = yaml.safe_load(re.sub(r"ID\((.*?)\)", rf"{_ACCOUNTS}/\1", _FILE))
-_UNTAGGED: Final = re.compile(
-    r".*/((blob|table)Services|containers|tables|config|privateDnsZoneGroups|budgets)"
-)
+_UNTAGGED = re.compile(r".*/((blob|table)Services|containers|tables|config|privateDnsZoneGroups|budgets)")
 
 
 class Snapshot:

@@ -1,7 +1,5 @@
 """The Bicep compiler reads infra/ and evaluates it, as azd does before it deploys."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

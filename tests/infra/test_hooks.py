@@ -3,8 +3,6 @@
 `test_rehearsal.py` runs them with the real app and the real `manage.py`.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The package of `azd deploy` is complete: it installs in an empty environment, starts and responds."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

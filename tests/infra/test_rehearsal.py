@@ -3,8 +3,6 @@
 The simulator checks the token. An endpoint of our own issues it, like App Service does for an identity.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator

@@ -43,18 +43,14 @@ def steps(output: str) -> list[str]:
     return re.findall(f"Setup: ({VENV}|{PYTHON}|{NPM})", output)
 
 
-def change(requirements: Path, content: str = "# changed\n") -> None:
-    requirements.write_text(content)
-
-
 def test_only_changed_packages_are_installed_again(ready: Path) -> None:
     options = ["-k", "one", "tests/tools", "--port", "x", "-x"]
     result = checkout.call(ready, "test", *options)
     assert result.stdout.startswith(f"{options} ")
     assert (result.returncode, result.stderr) == (7, "")
-    change(ready / "requirements-dev.txt")
+    (ready / "requirements-dev.txt").write_text("# changed\n")
     assert steps(checkout.call(ready, "test").stderr) == [PYTHON]
-    change(ready / "package-lock.json", (ready / "package-lock.json").read_text() + "\n")
+    (ready / "package-lock.json").write_text((ready / "package-lock.json").read_text() + "\n")
     assert steps(checkout.call(ready, "test").stderr) == [NPM]
 
 
@@ -75,12 +71,12 @@ def test_environment_of_another_python_version_is_replaced(ready: Path) -> None:
 
 def test_failed_installation_shows_the_output_of_pip_and_keeps_what_worked(ready: Path) -> None:
     requirements = ready / "requirements-dev.txt"
-    change(requirements, "./missing\n")
+    requirements.write_text("./missing\n")
     result = checkout.call(ready, "test")
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert "Could not install the Python packages. Check that" in result.stderr
     assert "missing" in result.stderr
-    change(requirements, "")
+    requirements.write_text("")
     assert checkout.call(ready, "test").stderr == ""
 
 
@@ -179,7 +175,7 @@ def test_conflicting_packages_get_an_environment_of_their_own(ready: Path) -> No
     program = "from pathlib import Path; from admin import environment; environment.beside('other', Path('other.txt'))"
 
     def beside(content: str) -> str:
-        change(ready / "other.txt", content)
+        (ready / "other.txt").write_text(content)
         return checkout.call(ready, program, program="-c").stderr
 
     assert "Setup: creating the virtual environment .venvs/other..." in beside("# nothing\n")

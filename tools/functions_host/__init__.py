@@ -5,7 +5,8 @@
 
 From the shell: `python -m tools.functions_host --port 7071`. `front.py` is the host, `local_worker.py` the
 Python worker; the server is the app's own. There are no keys, CORS, functionTimeout or schedules. A method
-that HTTP does not know gets 400, not 404. A request with a wrong Host is served. No body is read before a call.
+that HTTP does not know gets 400, not 404. A request with a wrong Host is served. A call does not wait for its
+whole body.
 """
 
 from .host import FunctionsHost as FunctionsHost

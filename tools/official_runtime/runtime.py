@@ -7,7 +7,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from admin import environment as environments
 from shared.functions.server import Server, listen
+from tools import ports
 from tools.functions_host.app import read_prefix
 from tools.functions_host.front import Front
 from tools.functions_host.routes import Route, Routes
@@ -129,7 +130,9 @@ class OfficialRuntime:
 
     async def _serve(self, index: dict[str, Any], opened: AsyncExitStack) -> None:
         self.worker_url = index["http_uri"]
-        await asyncio.wait_for(listens(self.worker_url), _START_SECONDS)
+        async with asyncio.timeout(_START_SECONDS):  # the worker gives no sign that its server is ready
+            while not ports.accepts_connections(urlsplit(self.worker_url).port or 0):  # noqa: ASYNC110 - likewise
+                await asyncio.sleep(0.01)
         routes, functions = _read_index(index["functions"], read_prefix(self._app_directory))
         self._worker = CloudWorker(functions, self._process, self.worker_url)
         opened.push_async_callback(self._worker.close)
@@ -153,14 +156,3 @@ def _read_index(indexed: list[tuple[str, str, list[str]]], prefix: str) -> tuple
             if trigger["type"] in {"httpTrigger", "timerTrigger"}:
                 functions[name] = (function_id, trigger["name"])
     return Routes(routes), functions
-
-
-async def listens(url: str) -> None:
-    """Waits until the server takes connections. The runtime starts it without a sign that it is ready."""
-    address = urlsplit(url)
-    while True:
-        with suppress(ConnectionRefusedError):
-            _, writer = await asyncio.open_connection(address.hostname, address.port)
-            writer.close()
-            return
-        await asyncio.sleep(0.01)

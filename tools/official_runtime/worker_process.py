@@ -38,12 +38,10 @@ class WorkerProcess:
         cls, arguments: list[str], cwd: Path, environment: Mapping[str, str], log: Path
     ) -> AsyncIterator["WorkerProcess"]:
         """Killed when the block ends, as the platform does."""
+        command = [sys.executable, "-P", str(_SCRIPT), *arguments]
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                str(_SCRIPT),
-                *arguments,
+                *command,
                 cwd=cwd,
                 env=environment,
                 stdin=asyncio.subprocess.PIPE,
