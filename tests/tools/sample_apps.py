@@ -41,8 +41,12 @@ def _add_echo(app: func.FunctionApp, name: str, route: str, methods: Iterable[st
         return Response(200, {}, json.dumps({"function": name, "params": req.path_params}).encode())
 
 
+def app_of(handler: Any, trigger: str = "route", **options: Any) -> func.FunctionApp:
+    app = new_app()
+    getattr(app, trigger)(**options)(handler)
+    return app
+
+
 def host_of(handler: Callable[[Request], Awaitable[Any]], *methods: str) -> FunctionsHost:
     """A host of one function, at /x."""
-    app = new_app()
-    app.function_name("f")(app.route("x", methods=[*methods] or ["GET"])(handler))
-    return FunctionsHost(app, route_prefix="")
+    return FunctionsHost(app_of(handler, route="x", methods=[*methods] or ["GET"]), route_prefix="")

@@ -163,8 +163,10 @@ def test_each_command_installs_only_what_it_needs(fresh: Path) -> None:
     """`run` needs less than `manage.py`, which needs less than `test`. Each builds on the one before."""
     result = checkout.call(fresh, "run", "--port", "0")  # ends: there is no Azurite to start
     assert (steps(result.stderr), "requirements-run.txt" in stamp(fresh)) == ([VENV, PYTHON, NPM], True)
-    result = checkout.call(fresh, "--help", program="manage.py", python=BASE_PYTHON)
-    assert (steps(result.stderr), "requirements-admin.txt" in stamp(fresh)) == ([PYTHON], True)
+    result = checkout.call(
+        fresh, "--help", program="manage.py", python=BASE_PYTHON
+    )  # tries twice: they stay missing
+    assert ({*steps(result.stderr)}, "requirements-admin.txt" in stamp(fresh)) == ({PYTHON}, True)
     result = checkout.call(fresh, "test")
     assert (steps(result.stderr), "requirements-dev.txt" in stamp(fresh)) == ([PYTHON], True)
     result = checkout.call(fresh, "run", "--port", "0")

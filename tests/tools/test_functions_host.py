@@ -14,7 +14,7 @@ import azure.functions as func
 import pytest
 
 from shared.functions.http import Receive, Request, Response, Send
-from tests.tools.sample_apps import SAMPLE, call, echo_app, host_of, new_app
+from tests.tools.sample_apps import SAMPLE, app_of, call, echo_app, host_of
 from tools.functions_host import AppFault, FunctionsHost
 from tools.functions_host.app import added_to_environment
 from tools.processes import ROOT, Child
@@ -40,13 +40,10 @@ async def test_hosts_in_one_process_serve_their_own_apps() -> None:
 
 
 async def test_timer_raises_its_failure() -> None:
-    app = new_app()
-
-    @app.timer_trigger("timer", "0 0 0 1 1 *")
     async def tick(timer: func.TimerRequest) -> None:
         raise RuntimeError("the cause")
 
-    async with FunctionsHost(app) as host:
+    async with FunctionsHost(app_of(tick, "timer_trigger", arg_name="timer", schedule="0 0 0 1 1 *")) as host:
         with pytest.raises(RuntimeError, match="the cause"):
             await host.run_timer("tick")
 

@@ -8,16 +8,10 @@ import azure.functions as func
 import pytest
 
 from shared.functions.http import Request, Response
-from tests.tools.sample_apps import call, echo_app, new_app
+from tests.tools.sample_apps import app_of, call, echo_app
 from tools.functions_host import AppFault, FunctionsHost
 from tools.functions_host.app import read_functions
 from tools.functions_host.routes import resolve
-
-
-def app_of(handler: Any, trigger: str = "route", **options: str) -> func.FunctionApp:
-    app = new_app()
-    getattr(app, trigger)(**options)(handler)
-    return app
 
 
 def find(app: func.FunctionApp, path: str, method: str = "GET") -> tuple[str, dict[str, str]] | None:

@@ -14,7 +14,6 @@ from tools import ports, runs
 from tools.azurite import is_emulator
 from tools.processes import Child, ChildError, attached
 
-DEAF = "import time; print('ready', flush=True); time.sleep(99)"
 HOLDER = "import sys; from pathlib import Path; from admin import locks; lock = locks.take(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
 
 
@@ -43,7 +42,7 @@ def test_child_that_is_not_ready_is_an_error_with_its_output(code: str, message:
 
 
 def test_child_that_does_not_end_is_killed() -> None:
-    with Child("it", python(DEAF)) as child:
+    with Child("it", python("import time; print('ready', flush=True); time.sleep(99)")) as child:
         child.expect("ready", 30)
         child.end(grace_seconds=0.1)
     assert child.status not in (0, None)

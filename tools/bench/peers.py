@@ -1,6 +1,6 @@
 """Other proxies, for `--peers`: each as its makers would run it, in an environment of its own.
 
-docs/performance.md says how each is set.
+docs/performance.md says how each is set up, and why.
 """
 
 import json

@@ -5,13 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    contextmanager,
-    suppress,
-)
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from math import nan
 from operator import sub
@@ -117,17 +111,15 @@ class _Rounds:
         async with AsyncExitStack() as stack:
             for name in self.results.proxies:
                 with self._keeping_fault(name):
-                    self.targets[name] = await stack.enter_async_context(self._started(name))
+                    starting = started(self.programs[name], self.folder, self.upstream.port)
+                    self.targets[name] = await stack.enter_async_context(starting)
             yield
-
-    def _started(self, name: str) -> AbstractAsyncContextManager[Target]:
-        return started(self.programs[name], self.folder, self.upstream.port)
 
     async def start_each(self, number: int) -> None:
         """One more start of each, beside those that serve, for the time to the first response."""
         for name in self._in_turn(self.results.proxies, number):
             with self._keeping_fault(name):
-                async with self._started(name) as target:
+                async with started(self.programs[name], self.folder, self.upstream.port) as target:
                     seconds = target.first_response_seconds
                 self.results.first_response_seconds.setdefault(name, []).append(seconds)
 
