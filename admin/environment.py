@@ -111,7 +111,11 @@ def beside(name: str, requirements: Path) -> Path:
 
 def version_of(python: Path) -> str | None:
     """Returns a version such as `3.13`, or None if this Python does not work."""
-    command = [str(python), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    return output_of([str(python), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"])
+
+
+def output_of(command: list[str]) -> str | None:
+    """Returns the output of a program, or None if it does not work."""
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):

@@ -21,8 +21,7 @@ from shared.core.models import Deployment, Event
 from shared.tables.service import open_service
 from tests.responses import WireResponse, response_of
 from tests.seeded_tables import Tables
-from tools.azurite import ACCOUNT, Azurite
-from tools.azurite import KEY as TABLES_KEY
+from tools.azurite import Azurite, connection_string
 from tools.functions_host import FunctionsHost
 from tools.simulator import Answer, Simulator
 
@@ -130,10 +129,7 @@ class TableTap:
 
     @property
     def connection_string(self) -> str:
-        return (
-            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={TABLES_KEY};"
-            f"TableEndpoint=http://127.0.0.1:{self.port}/{ACCOUNT};"
-        )
+        return connection_string(self.port)
 
     def reads_of(self, text: str) -> int:
         return sum(text in request for request in self.requests)

@@ -23,6 +23,13 @@ def is_emulator(connection_string: str) -> bool:
     return bool(parts & {"usedevelopmentstorage=true", f"accountname={ACCOUNT}"})
 
 
+def connection_string(port: int) -> str:
+    return (
+        f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
+        f"TableEndpoint=http://{ports.HOST}:{port}/{ACCOUNT};"
+    )
+
+
 class Azurite:
     """A table service on 127.0.0.1. Its data is in the folder `location`, or only in memory.
 
@@ -30,10 +37,11 @@ class Azurite:
     `kill` loses the data of the last seconds, as a power cut does.
     """
 
+    child: Child
+
     def __init__(self, location: Path | None = None, *, port: int = 0) -> None:
         self.port = port
         self._location = location
-        self._child: Child | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -44,25 +52,10 @@ class Azurite:
 
     @property
     def connection_string(self) -> str:
-        return (
-            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
-            f"TableEndpoint=http://{ports.HOST}:{self.port}/{ACCOUNT};"
-        )
-
-    @property
-    def child(self) -> Child:
-        if self._child is None:
-            raise RuntimeError("This Azurite is not started.")
-        return self._child
-
-    @property
-    def pid(self) -> int:
-        return self.child.pid
+        return connection_string(self.port)
 
     def start(self) -> None:
         """Returns when the service is ready. Raises ChildError if it does not start."""
-        if self._child and self._child.status is None:
-            raise RuntimeError("This Azurite is already running.")
         for attempts_left in [0] if self.port else [2, 1, 0]:
             port = self.port or ports.free()
             try:
@@ -83,11 +76,11 @@ class Azurite:
     def suspend(self) -> None:
         """From now on it accepts connections but sends no response (not on Windows)."""
         if sys.platform != "win32":
-            os.kill(self.pid, signal.SIGSTOP)
+            os.kill(self.child.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         if sys.platform != "win32":
-            os.kill(self.pid, signal.SIGCONT)
+            os.kill(self.child.pid, signal.SIGCONT)
 
     def _start_on(self, port: int) -> None:
         env = {name: value for name, value in os.environ.items() if name != "AZURITE_ACCOUNTS"}
@@ -97,22 +90,11 @@ class Azurite:
         except BaseException:
             child.kill()
             raise
-        self._child = child
+        self.child = child
 
 
 def _command(port: int, location: Path | None) -> list[str]:
-    where = ["--inMemoryPersistence"] if location is None else ["--location", str(location)]
-    return [
-        shutil.which("node") or "node",
-        "--require",
-        str(ROOT / "tools" / "attached.js"),
-        str(PROGRAM),
-        "--tableHost",
-        ports.HOST,
-        "--tablePort",
-        str(port),
-        *where,
-        "--skipApiVersionCheck",
-        "--disableTelemetry",
-        "--silent",
-    ]
+    program = [shutil.which("node") or "node", "--require", str(ROOT / "tools" / "attached.js"), str(PROGRAM)]
+    data = ["--inMemoryPersistence"] if location is None else ["--location", str(location)]
+    options = ["--tablePort", str(port), "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
+    return program + data + options

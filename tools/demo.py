@@ -10,6 +10,7 @@ import os
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from admin.tables import Tables
 from shared.core.errors import StoreUnavailable
@@ -45,20 +46,18 @@ async def _create(simulator: str | None, key_setting: str) -> None:
                 await _deploy(tables, Deployment(model, "simulated", simulator, model, auth=key_setting))
             now = datetime.now(UTC)
             if await tables.change_event(CODE, lambda event: _reopened(event, now)) is None:
-                await tables.add_event(_new(now))
+                await tables.add_event(new_event(now))
     finally:
         await tables.close()
 
 
 async def _deploy(tables: Tables, wanted: Deployment) -> None:
-    def moved(row: Deployment) -> Deployment:
-        return replace(row, endpoint=wanted.endpoint, auth=wanted.auth, active=True)
-
+    moved = partial(replace, endpoint=wanted.endpoint, auth=wanted.auth, active=True)
     if await tables.change_deployment(wanted, moved) is None:
         await tables.add_deployment(wanted)
 
 
-def _new(now: datetime) -> Event:
+def new_event(now: datetime) -> Event:
     return Event(
         CODE,
         "Demo hackathon",

@@ -3,12 +3,11 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from admin.environment import version_of
+from admin.environment import output_of, version_of
 
 
 def find(wanted: str) -> Path | None:
@@ -33,10 +32,5 @@ def _candidates(version: str) -> Iterator[Path]:
 
 
 def _known_to_launcher(version: str) -> Iterator[Path]:
-    command = ["py", f"-{version}", "-c", "import sys; print(sys.executable)"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return
-    if result.returncode == 0:
-        yield Path(result.stdout.strip())
+    if path := output_of(["py", f"-{version}", "-c", "import sys; print(sys.executable)"]):
+        yield Path(path)

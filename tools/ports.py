@@ -15,15 +15,11 @@ def free() -> int:
     return next(port for port in random.sample(_CHOICE, len(_CHOICE)) if is_free(port))
 
 
-def next_free(first: int) -> int:
-    return next(port for port in range(first, 65_536) if is_free(port))
-
-
 def is_free(port: int) -> bool:
-    return not _accepts_connections(port) and _can_be_bound(port)
+    return not accepts_connections(port) and _can_be_bound(port)
 
 
-def _accepts_connections(port: int) -> bool:
+def accepts_connections(port: int) -> bool:
     """Some systems allow a program to bind 127.0.0.1 while another one has the port on all addresses."""
     with socket.socket() as client:
         client.settimeout(0.5)

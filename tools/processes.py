@@ -19,10 +19,15 @@ from typing import Self
 ROOT = Path(__file__).resolve().parents[1]
 Relay = Callable[[str, str], None]
 
-if sys.platform == "win32":
-    _CREATION_FLAGS = subprocess.CREATE_NEW_PROCESS_GROUP
-else:
-    _CREATION_FLAGS = 0
+_CREATION_FLAGS = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # on Windows only
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory of a process, shared libraries included; 0 where the system has no /proc."""
+    with suppress(OSError):
+        pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 class ChildError(Exception):
@@ -48,8 +53,7 @@ class Child:
         self,
         name: str,
         command: Sequence[str],
-        *,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str] = os.environ,
         relay: Relay | None = None,
     ) -> None:
         self.name = name
@@ -155,17 +159,16 @@ class Child:
 
     def _error(self, problem: str) -> ChildError:
         lines = self.last_lines()
-        return ChildError(
-            f"{self.name} {problem}" + (f". Its last lines:\n{lines}" if lines else ", without output")
-        )
+        output = f". Its last lines:\n{lines}" if lines else ", without output"
+        return ChildError(f"{self.name} {problem}{output}")
 
 
-def _start(command: Sequence[str], env: Mapping[str, str] | None) -> "subprocess.Popen[str]":
+def _start(command: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[str]:
     """In a session of its own: Ctrl-C reaches only us, and we end the children in order."""
     return subprocess.Popen(
         command,
         cwd=ROOT,
-        env=None if env is None else dict(env),
+        env=dict(env),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -176,7 +179,7 @@ def _start(command: Sequence[str], env: Mapping[str, str] | None) -> "subprocess
     )
 
 
-def _kill_tree(process: "subprocess.Popen[str]") -> None:
+def _kill_tree(process: subprocess.Popen[str]) -> None:
     if sys.platform == "win32":
         subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)
     else:

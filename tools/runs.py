@@ -31,10 +31,7 @@ class Slot:
 def slot(ports: Iterable[int], local: Path = LOCAL) -> Iterator[Slot]:
     """Takes the first of these ports whose folder is free, until the block ends.
 
-    Port 0 means any port. It has several folders, so that several runs can use it.
-
-    Raises:
-        InUse: other runs have all the folders.
+    Port 0 means any port. It has several folders, so that several runs can use it. Raises InUse.
     """
     taken, lock = next(_free(ports, local), (None, None))
     if not taken or not lock:

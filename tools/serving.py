@@ -3,12 +3,12 @@
 import os
 import signal
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic, sleep
+from urllib.parse import urlsplit
 
 from admin import environment, local_runs
 from tools import node, ports, runs, welcome
@@ -91,7 +91,7 @@ class _Children:
 
     def _start_demo(self) -> str:
         self._env[local_runs.SIMULATOR_KEY] = local_runs.SIMULATOR_KEY_VALUE
-        options = ["--port", "0", "--key", local_runs.SIMULATOR_KEY_VALUE, "--tokens-per-second", "30"]
+        options = ["--key", local_runs.SIMULATOR_KEY_VALUE, "--tokens-per-second", "30"]
         simulator = self._start("simulator", "tools.simulator", *options)
         url = simulator.expect("simulated Azure OpenAI on ", _START_SECONDS).split()[-1]
         self._create("--simulator", url, "--key-setting", local_runs.SIMULATOR_KEY)
@@ -114,7 +114,7 @@ class _Children:
         return child
 
     def _await_readiness(self, url: str, deadline: float) -> None:
-        while (response := _get(f"{url}/readyz")) != "200":
+        while (response := _readiness(url)) != "200":
             self._check()
             if monotonic() > deadline:
                 raise ChildError(f"The app was not ready after {_START_SECONDS} s. /readyz: {response}.")
@@ -139,24 +139,19 @@ def _may_have_demo(env: Mapping[str, str]) -> bool:
     """Only an emulator may: everyone knows the code of the demo event."""
     if is_emulator(env.get(TABLES, "")):
         return True
-    print(
-        "The tables are in a real storage account, so there is no demo event (as with --no-demo).",
-        file=sys.stderr,
-    )
+    reason = "The tables are in a real storage account"
+    print(f"{reason}, so there is no demo event (as with --no-demo).", file=sys.stderr)
     return False
 
 
-def _get(url: str) -> str:
-    """Returns the status of the response, or the error. Ignores the HTTP proxy of the environment."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=10) as response:
-            return str(response.status)
-    except urllib.error.HTTPError as error:
-        with error:
-            return str(error.code)
-    except OSError as error:
-        return str(error)
+def _readiness(url: str) -> str:
+    """Returns the status of the response, or the error."""
+    with closing(HTTPConnection(urlsplit(url).netloc, timeout=10)) as connection:
+        try:
+            connection.request("GET", "/readyz")
+            return str(connection.getresponse().status)
+        except OSError as error:
+            return str(error)
 
 
 def _treat_as_ctrl_c(*names: str) -> None:

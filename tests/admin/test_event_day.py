@@ -107,7 +107,7 @@ async def test_usage_by_user_model_and_hour_equals_what_azure_reported(
         ]
         at_once = asyncio.Semaphore(AT_ONCE)
         await asyncio.gather(*(attend(instances, number, at_once, responses) for number in range(USERS)))
-        calls = await azure.until(lambda calls: all(call.ended for call in calls), timeout=30)
+        calls = await azure.until(lambda calls: all(call.ended for call in calls), seconds=30)
         expected = expectation(calls)
         by_user = await settled(azurite, expected)
 

@@ -198,7 +198,7 @@ async def test_page_shows_the_remaining_quota_after_a_stop(
     await (gate.arrived() if pieces is None else gate.reached(pieces))
     await click(opened, "stop")
     # Chromium may read for five more seconds before it closes the connection.
-    await stage.simulator.until(lambda calls: calls[0].ended, timeout=20)
+    await stage.simulator.until(lambda calls: calls[0].ended, seconds=20)
     got = await stage.http.get(f"{stage.url}/v1/event", headers={"api-key": f"{code}/amy"})
     left = (await got.json())["tokens"]["remaining"]
     assert "4 of 5 left" in await text_when(opened, "facts", f"{left:,} of 9,000 left")

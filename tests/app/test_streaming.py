@@ -31,7 +31,6 @@ from tools.simulator import (
     Behaviour,
     CutStream,
     Failure,
-    FilteredAnswer,
     Garbage,
     RawStream,
     Simulator,
@@ -210,7 +209,7 @@ async def test_a_long_stream_is_relayed_unchanged(stage: Stage) -> None:
 
 
 async def test_a_stream_that_the_content_filter_ends_is_relayed_to_its_end(stage: Stage) -> None:
-    stage.simulator.behave(MODEL, FilteredAnswer(2))
+    stage.simulator.behave(MODEL, Answer(filtered_after=2))
     response = await stage.chat(stream=True)
     assert b'"finish_reason":"content_filter"' in response.body
     assert response.body.endswith(DONE)

@@ -4,8 +4,6 @@
 like `bicep snapshot`, which azd runs before it deploys.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -41,9 +39,8 @@ class Compiler:
     def compile(self, path: Path) -> tuple[list[str], Any]:
         """The errors and warnings of the compiler and the linter, and the template if there are no errors."""
         result = self._call("compile", path=str(path))
-        found = [
-            f"{Path(one['source']).name}: {one['code']}: {one['message']}" for one in result["diagnostics"]
-        ]
+        all_found = result["diagnostics"]
+        found = [f"{Path(one['source']).name}: {one['code']}: {one['message']}" for one in all_found]
         return found, json.loads(result.get("contents") or "null")
 
     def format(self, path: Path) -> str:

@@ -10,9 +10,7 @@ from typing import Any
 
 
 def loaded_files() -> list[str]:
-    return sorted(
-        {str(file) for module in sys.modules.values() if (file := getattr(module, "__file__", None))}
-    )
+    return sorted({str(file) for one in sys.modules.values() if (file := getattr(one, "__file__", None))})
 
 
 async def call(name: str, method: str, path: str) -> tuple[int, str]:

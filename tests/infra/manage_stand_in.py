@@ -1,7 +1,5 @@
 """Takes the place of `manage.py` in the tests of hooks: keeps rows in a file, and fails as often as the test says."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys
@@ -12,16 +10,14 @@ STATE = Path(os.environ["STAND_IN_STATE"])
 
 
 def main(arguments: list[str]) -> int:
-    state = json.loads(STATE.read_text(encoding="utf-8"))
+    state = json.loads(STATE.read_text())
     state["calls"].append(arguments)
-    failure = state["failures"].get(" ".join(arguments[:2]))
-    if failure and failure["times"]:
+    failure = state["failures"].get(" ".join(arguments[:2]), {"times": 0})
+    status = run(state, arguments) if not failure["times"] else int(failure["status"])
+    if failure["times"]:
         failure["times"] -= 1
         sys.stderr.write(f"{failure['message']}\n")
-        status = int(failure["status"])
-    else:
-        status = run(state, arguments)
-    STATE.write_text(json.dumps(state), encoding="utf-8")
+    STATE.write_text(json.dumps(state))
     return status
 
 

@@ -3,8 +3,6 @@
 `test_bicep.py` applies the rules to every case of `cases.yaml`, and proves that they find planted faults.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter
@@ -22,9 +20,7 @@ _GROUP: Final = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGro
 _ACCOUNTS: Final = f"{_GROUP}/providers/Microsoft.CognitiveServices/accounts"
 _FILE: Final = Path(__file__).with_name("cases.yaml").read_text(encoding="utf-8")
 TABLE: Final = yaml.safe_load(re.sub(r"ID\((.*?)\)", rf"{_ACCOUNTS}/\1", _FILE))
-_WITHOUT_TAGS: Final = re.compile(
-    r".*/((blob|table)Services|containers|tables|config|privateDnsZoneGroups|budgets)"
-)
+_UNTAGGED = re.compile(r".*/((blob|table)Services|containers|tables|config|privateDnsZoneGroups|budgets)")
 
 
 class Snapshot:
@@ -60,9 +56,8 @@ def difference(name: str, actual: object, expected: object) -> list[str]:
 
 def ids_are_unique(snapshot: Snapshot) -> Iterator[str]:
     yield from difference("diagnostics", snapshot.diagnostics, [])
-    yield from (
-        name for name, times in Counter(one["id"].lower() for one in snapshot.all).items() if times > 1
-    )
+    times = Counter(one["id"].lower() for one in snapshot.all)
+    yield from (name for name in times if times[name] > 1)
 
 
 def nothing_has_a_key(snapshot: Snapshot) -> Iterator[str]:
@@ -87,9 +82,8 @@ def assigned_roles(snapshot: Snapshot) -> Iterator[tuple[bool, str, str, str]]:
         properties = one["properties"]
         is_app = "userAssignedIdentities" in properties["principalId"]
         role = TABLE["roles"].get(properties["roleDefinitionId"].rpartition("/")[2], "unknown role")
-        scope = re.split(
-            r"/providers/Microsoft.Authorization|'", one["id"].removeprefix("[extensionResourceId('")
-        )[0]
+        full_id = one["id"].removeprefix("[extensionResourceId('")
+        scope = re.split(r"/providers/Microsoft.Authorization|'", full_id)[0]
         yield is_app, properties["principalType"], role, scope.lower()
 
 
@@ -101,9 +95,8 @@ def documented_roles(snapshot: Snapshot) -> Iterator[tuple[bool, str, str, str]]
         "Monitoring": snapshot.ids("components"),
         "Cognitive": accounts if snapshot.given("assignOpenAiRoles", True) else [],
     }
-    for holder, role, kind in re.findall(
-        r"(?m)^\| ([^|]+) \| ((Storage|Monitoring|Cognitive) [^|]+) \|", document
-    ):
+    row = r"(?m)^\| ([^|]+) \| ((Storage|Monitoring|Cognitive) [^|]+) \|"
+    for holder, role, kind in re.findall(row, document):
         is_app = holder.startswith("the app")
         if is_app or snapshot.given("principalId"):
             principal = "ServicePrincipal" if is_app else snapshot.given("principalType", "User")
@@ -129,7 +122,7 @@ def everything_is_tagged(snapshot: Snapshot) -> Iterator[str]:
     tags = {"azd-env-name": "test", "application": "azure-openai-event-proxy"}
     for one in snapshot.all:
         service_tag = {"azd-service-name": "api"} if one["type"] == "Microsoft.Web/sites" else {}
-        if not _WITHOUT_TAGS.fullmatch(one["type"]) and "Microsoft.Authorization" not in one["type"]:
+        if not _UNTAGGED.fullmatch(one["type"]) and "Microsoft.Authorization" not in one["type"]:
             yield from difference(one["name"], one.get("tags"), tags | service_tag)
 
 
@@ -157,9 +150,8 @@ def app_is_as_the_parameters_say(snapshot: Snapshot) -> Iterator[str]:
     yield from difference("Python", config["runtime"]["version"], snapshot.given("pythonVersion", "3.13"))
     yield from difference("budgets", len(snapshot.of("budgets")), 1 if snapshot.given("budgetAmount") else 0)
     tables = {name.rpartition("/")[2] for name in snapshot.ids("tables")}
-    yield from difference(
-        "tables", tables, {service.EVENTS, service.DEPLOYMENTS, service.QUOTAS, service.USAGE}
-    )
+    expected = {service.EVENTS, service.DEPLOYMENTS, service.QUOTAS, service.USAGE}
+    yield from difference("tables", tables, expected)
 
 
 def public_access_is_as_the_parameters_say(snapshot: Snapshot) -> Iterator[str]:
@@ -179,12 +171,10 @@ def public_access_is_as_the_parameters_say(snapshot: Snapshot) -> Iterator[str]:
 def private_endpoints_reach_everything(snapshot: Snapshot) -> Iterator[str]:
     targets = [(one, group) for one in snapshot.ids("storageAccounts") for group in ("blob", "table")]
     targets += [(one, "account") for one in [*snapshot.ids("accounts"), *snapshot.existing]]
-    connections = [one["privateLinkServiceConnections"][0] for one in snapshot.properties("privateEndpoints")]
-    found = [
-        (one["properties"]["privateLinkServiceId"], one["properties"]["groupIds"][0]) for one in connections
-    ]
-    expected = sorted(targets) if snapshot.is_private else []
-    yield from difference("endpoints", sorted((target.lower(), group) for target, group in found), expected)
+    endpoints = snapshot.properties("privateEndpoints")
+    links = [one["privateLinkServiceConnections"][0]["properties"] for one in endpoints]
+    found = sorted((one["privateLinkServiceId"].lower(), one["groupIds"][0]) for one in links)
+    yield from difference("endpoints", found, sorted(targets) if snapshot.is_private else [])
     names = [f"{one['name']}/default" for one in snapshot.of("privateEndpoints")]
     yield from difference("names", [one["name"] for one in snapshot.of("privateDnsZoneGroups")], names)
     links = [one["resolutionPolicy"] for one in snapshot.properties("virtualNetworkLinks")]

@@ -1,7 +1,5 @@
 """The Bicep files, the hooks, the workflow and the documents name the same things. No compiler is needed."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

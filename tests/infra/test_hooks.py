@@ -3,8 +3,6 @@
 `test_rehearsal.py` runs them with the real app and the real `manage.py`.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ from tests.infra.conftest import ROOT, run_hook
 
 ANSWER = {"choices": [{"message": {"role": "assistant", "content": "ready"}}]}
 NOT_STARTED = {"error": {"code": "event_not_started", "message": "It opens on 1 March."}}
+ROLE_IS_MISSING = "403: the role is missing"
 NO_ROLE = {"error": {"code": "upstream_error", "message": "The proxy may not call this model yet."}}
 
 
@@ -50,13 +49,9 @@ class Project:
     def state(self) -> dict[str, Any]:
         return dict(json.loads((self.root / "state.json").read_text(encoding="utf-8")))
 
-    def fail(
-        self, command: str, times: int, status: int = 1, message: str = "403: the role is missing"
-    ) -> None:
-        failure = {command: {"times": times, "status": status, "message": message}}
-        (self.root / "state.json").write_text(
-            json.dumps({**self.state, "failures": failure}), encoding="utf-8"
-        )
+    def fail(self, command: str, times: int, status: int = 1, message: str = ROLE_IS_MISSING) -> None:
+        failures = {command: {"times": times, "status": status, "message": message}}
+        (self.root / "state.json").write_text(json.dumps(self.state | {"failures": failures}))
 
 
 @pytest.fixture
@@ -155,7 +150,7 @@ def test_provisioning_waits_until_the_role_works(project: Project) -> None:
     project.fail("events list", times=3)
     status, output = project.run("after_provision.py")
     assert status == 0 and "The roles work." in output
-    assert output.count("403: the role is missing") == 3
+    assert output.count(ROLE_IS_MISSING) == 3
 
 
 def test_provisioning_gives_up_with_the_commands_to_run_again(project: Project) -> None:

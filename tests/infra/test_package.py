@@ -1,7 +1,5 @@
 """The package of `azd deploy` is complete: it installs in an empty environment, starts and responds."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -37,9 +35,8 @@ pytestmark = pytest.mark.timeout(600)
 
 def uploaded(root: Path) -> Iterator[Path]:
     """The files that `azd deploy` uploads, relative to `root`: .funcignore has the rules of .gitignore."""
-    ignored = GitIgnoreSpec.from_lines(
-        [*(root / ".funcignore").read_text("utf-8").splitlines(), *NEVER_UPLOADED]
-    )
+    rules = (root / ".funcignore").read_text("utf-8").splitlines()
+    ignored = GitIgnoreSpec.from_lines(rules + NEVER_UPLOADED)
     for folder, folders, names in os.walk(root):
         here = Path(folder).relative_to(root)
         folders[:] = [name for name in folders if not ignored.match_file(f"{(here / name).as_posix()}/")]
@@ -62,7 +59,8 @@ def python(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder, symlinks=os.name != "nt")
     executable = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     options = ["--quiet", "--disable-pip-version-check", "--requirement", str(package / "requirements.txt")]
-    run(sys.executable, "-m", "pip", "--python", str(executable), "install", *options)
+    pip = [sys.executable, "-m", "pip", "--python", str(executable)]
+    run(*pip, "install", *options)
     return executable
 
 
@@ -73,12 +71,9 @@ def started(python: Path, package: Path) -> dict[str, Any]:
 
 
 def run(*command: str, cwd: Path | None = None) -> str:
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PROXY_"))
-    }
-    done = subprocess.run(
-        command, cwd=cwd, env=inherited | SETTINGS, capture_output=True, text=True, check=False
-    )
+    inherited = {name: os.environ[name] for name in os.environ if not name.startswith(("PYTHON", "PROXY_"))}
+    env = inherited | SETTINGS
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -114,9 +109,7 @@ async def test_official_runtime_serves_the_package(package: Path) -> None:
             assert response.status == 401
 
 
-def test_app_uses_no_file_from_outside_of_the_package(
-    started: dict[str, Any], python: Path, package: Path
-) -> None:
+def test_app_uses_no_file_outside_its_package(started: dict[str, Any], python: Path, package: Path) -> None:
     allowed = [package, python.parent.parent, Path(sys.base_prefix), STARTER.parent]
     outside = [name for name in started["used"] if not any(Path(name).is_relative_to(at) for at in allowed)]
     assert outside == []

@@ -3,8 +3,6 @@
 The simulator checks the token. An endpoint of our own issues it, like App Service does for an identity.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator
@@ -60,9 +58,7 @@ async def deployed(token_requests: list[dict[str, str]]) -> AsyncIterator[Stage]
         await tables.close()
 
 
-async def test_azd_up_ends_with_a_working_event(
-    deployed: Stage, token_requests: list[dict[str, str]]
-) -> None:
+async def test_azd_up_creates_a_working_event(deployed: Stage, token_requests: list[dict[str, str]]) -> None:
     variables = {
         "PROXY_TABLES": deployed.environment["PROXY_TABLES"],
         "SERVICE_API_URI": deployed.url,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from functools import partial
 from pathlib import Path
 
 from tools.processes import ROOT
@@ -43,11 +44,13 @@ def lend_packages(folder: Path) -> None:
 def call(
     folder: Path, *arguments: str, program: str = "dev.py", python: str = sys.executable, **env: str
 ) -> subprocess.CompletedProcess[str]:
-    command = [python, program, *arguments]
-    settings = {**os.environ, **env}
-    return subprocess.run(
-        command, cwd=folder, env=settings, capture_output=True, text=True, timeout=100, check=False
-    )
+    run = partial(subprocess.run, cwd=folder, env=os.environ | env, timeout=100, check=False)
+    return run([python, program, *arguments], capture_output=True, text=True)
+
+
+def write_script(path: Path, content: str) -> None:
+    path.write_text(f"#!/bin/sh\n{content}\n")
+    path.chmod(0o755)
 
 
 def ended(pid: int) -> bool:

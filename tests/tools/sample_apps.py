@@ -1,8 +1,7 @@
 """Small apps and a client for the tests of the hosts. The app with many functions is in `sample`."""
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +10,16 @@ import azure.functions as func
 from yarl import URL
 
 from shared.functions.http import Request, Response
+from tests.responses import WireResponse, response_of
 from tools.functions_host import FunctionsHost
 
 SAMPLE = Path(__file__).with_name("sample")
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-async def call(url: str, target: str, method: str = "GET", **options: object) -> Received:
+async def call(url: str, target: str, method: str = "GET", **options: Any) -> WireResponse:
     """`target` goes over the wire as it is written."""
-    async with (
-        aiohttp.ClientSession(max_line_size=100_000, max_field_size=100_000) as session,
-        session.request(method, URL(url + target, encoded=True), **options) as response,  # type: ignore[arg-type]
-    ):
-        return Received(response.status, response.headers, await response.read())
+    async with aiohttp.ClientSession(max_line_size=100_000, max_field_size=100_000) as session:
+        return await response_of(session.request(method, URL(url + target, encoded=True), **options))
 
 
 def new_app() -> func.FunctionApp:
@@ -51,8 +41,12 @@ def _add_echo(app: func.FunctionApp, name: str, route: str, methods: Iterable[st
         return Response(200, {}, json.dumps({"function": name, "params": req.path_params}).encode())
 
 
+def app_of(handler: Any, trigger: str = "route", **options: Any) -> func.FunctionApp:
+    app = new_app()
+    getattr(app, trigger)(**options)(handler)
+    return app
+
+
 def host_of(handler: Callable[[Request], Awaitable[Any]], *methods: str) -> FunctionsHost:
     """A host of one function, at /x."""
-    app = new_app()
-    app.function_name("f")(app.route("x", methods=[*methods] or ["GET"])(handler))
-    return FunctionsHost(app, route_prefix="")
+    return FunctionsHost(app_of(handler, route="x", methods=[*methods] or ["GET"]), route_prefix="")

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tools.bench import load, report
-from tools.bench.run import percentile
 from tools.bench.scenarios import (
     PACE_MS,
     PACED,
@@ -31,9 +30,7 @@ from tools.processes import ROOT
 
 @pytest.mark.parametrize("through", [UPSTREAM, PASSTHROUGH])
 @pytest.mark.parametrize("scenario", [PLAIN_16, SLOW_64, STREAMS, PACED], ids=lambda one: one.name)
-async def test_every_chunk_of_every_stream_is_counted(
-    tmp_path: Path, scenario: Scenario, through: str
-) -> None:
+async def test_every_chunk_of_a_stream_is_counted(tmp_path: Path, scenario: Scenario, through: str) -> None:
     scenario = replace(scenario, connections=2)
     async with (
         started(our_program(UPSTREAM), tmp_path) as upstream,
@@ -64,27 +61,12 @@ async def test_chunks_count_when_they_arrive_though_no_stream_ends(tmp_path: Pat
             assert (tally.chunks, tally.responses) == (len(tally.delays), 0)
 
 
-async def test_wrong_response_fails_the_load(tmp_path: Path) -> None:
-    garbage = b"POST / HTTP/1.1\r\nhost: x\r\nexpect: nonsense\r\ncontent-length: 2\r\n\r\n{}"
-    async with (
-        started(our_program(UPSTREAM), tmp_path) as upstream,
-        started(our_program(PASSTHROUGH), tmp_path, upstream.port) as passing,
-    ):
-        with pytest.raises(load.Failed, match="status 417"):
-            await load.first_response(passing.port, garbage)
-
-
 def test_requests_are_an_attendees_and_rotate_over_the_users() -> None:
     sent = requests(replace(STREAMS, users=2))
     heads, bodies = zip(*(next(sent).split(b"\r\n\r\n") for _ in range(3)), strict=True)
     users = [head.split(b"api-key: ")[1].split(b"\r\n")[0] for head in heads]
     assert users == [b"bench/user-0", b"bench/user-1", b"bench/user-0"]
     assert json.loads(bodies[0])["stream"] is True
-
-
-@pytest.mark.parametrize(("share", "value"), [(0, 1.0), (0.5, 3.0), (0.99, 4.0), (1, 4.0)])
-def test_percentile_is_one_of_the_values(share: float, value: float) -> None:
-    assert percentile([1.0, 2.0, 3.0, 4.0], share) == value
 
 
 @pytest.mark.timeout(240)
@@ -97,10 +79,8 @@ def test_short_run_prints_every_figure_and_replaces_those_in_the_page(tmp_path: 
     assert ran.returncode == 0, ran.stderr
     figures = ran.stdout
     assert page.read_text() == f"before\n{report.BEGIN}\n\n{figures}\n{report.END}\nafter\n"
-    rows = {
-        name: re.findall(rf"(?m)^\|.*\| {name} \| [\d,.]+ .*\| [-\d]", figures) for name in (app, PASSTHROUGH)
-    }
-    assert [len(found) for found in rows.values()] == [len(SCENARIOS), len(SCENARIOS) - 1]
+    for name, count in ((app, len(SCENARIOS)), (PASSTHROUGH, len(SCENARIOS) - 1)):
+        assert len(re.findall(rf"(?m)^\|.*\| {name} \| [\d,.]+ .*\| [-\d]", figures)) == count
     assert all(f"| {scenario.name}: " in figures for scenario in SCENARIOS)
     assert figures.count("**missed**") + figures.count("| reached |") == 9
     assert "not measured" not in figures

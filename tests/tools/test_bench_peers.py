@@ -4,12 +4,13 @@ Small programs stand for them, so none needs to be installed.
 """
 
 import re
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.tools.checkout import write_script
 from tools.bench import peers, report, run
 from tools.bench.peers import LeftOut
 from tools.bench.results import Plan
@@ -40,23 +41,29 @@ app.middlewares.append(once)
 web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)
 """
 DYING = "import os, sys; sys.exit('the reason ' + ' '.join(sorted(os.environ)))"
+SMALL_PEERS = {
+    "honest": ["-m", "tools.bench.passthrough"],
+    "breaking": ["-c", BREAKING],
+    "dying": ["-c", DYING],
+}
 
 
 def small_peer(name: str, *code: str) -> Program:
     """Runs Python code, with the ports to serve on and of the upstream as its arguments."""
-    python = peers.ending_with_parent([sys.executable, *code])
     env = peers.environment(PYTHONPATH=str(ROOT))
-    return Program(name, lambda _, *ports: [*python, *map(str, ports)], env)
+    return Program(name, lambda _, *ports: [sys.executable, *code, *map(str, ports)], env)
 
 
 @pytest.fixture(scope="module")
 def figures() -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("A_SECRET_OF_OURS", "x")
-        honest = small_peer("honest", "-m", "tools.bench.passthrough")
-        taking_part = [honest, small_peer("breaking", "-c", BREAKING), small_peer("dying", "-c", DYING)]
-        results = run.run(BRIEF, LOCAL, taking_part, {"absent": "it is not here. Install it."})
-    return report.text(results)
+        found = {name: partial(small_peer, name, *code) for name, code in SMALL_PEERS.items()}
+        return report.text(run.run(BRIEF, LOCAL, *peers.found({"absent": absent, **found})))
+
+
+def absent() -> Program:
+    raise LeftOut("it is not here. Install it.")
 
 
 def rows_of(figures: str, name: str) -> list[str]:
@@ -84,9 +91,7 @@ def test_peer_with_wrong_responses_takes_no_further_part_and_affects_no_other(fi
     assert "not measured" not in figures
 
 
-def test_peer_that_does_not_start_is_reported_with_its_last_lines_and_has_none_of_our_environment(
-    figures: str,
-) -> None:
+def test_peer_that_does_not_start_is_reported_and_has_none_of_our_environment(figures: str) -> None:
     assert "| dying | - | - |" in figures
     assert "exit status 1" in figures
     assert re.search(r"    the reason HOME (LC_CTYPE )?PATH PYTHONPATH$", figures, re.MULTILINE)
@@ -95,23 +100,6 @@ def test_peer_that_does_not_start_is_reported_with_its_last_lines_and_has_none_o
 
 def test_peer_that_cannot_run_here_is_left_out_with_the_reason(figures: str) -> None:
     assert "absent took no further part:\n\n    it is not here. Install it." in figures
-
-
-def test_peer_that_is_left_out_leaves_the_others_in() -> None:
-    def missing() -> Program:
-        raise LeftOut("why")
-
-    taking_part, left_out = peers.found({"one": missing, "two": lambda: small_peer("two")})
-    assert ([peer.name for peer in taking_part], left_out) == (["two"], {"one": "why"})
-
-
-def test_peer_is_the_process_that_was_started_and_ends_with_its_parent() -> None:
-    command = peers.ending_with_parent(["/bin/sh", "-c", "echo $$; exec sleep 60"])
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout and process.stdin
-        assert int(process.stdout.readline()) == process.pid
-        process.stdin.close()
-        assert process.wait(20) == -15
 
 
 def test_nginx_that_is_not_installed_is_left_out(tmp_path: Path) -> None:
@@ -123,7 +111,7 @@ def test_nginx_on_the_path_is_used(tmp_path: Path) -> None:
     write_script(tmp_path / "nginx", "echo nginx version: nginx/1.2.3 '(Some)' >&2")
     peer = peers.nginx(str(tmp_path))
     assert peer.name == "nginx 1.2.3"
-    assert peer.command(tmp_path, 1234, 5678)[3] == str(tmp_path / "nginx")
+    assert peer.command(tmp_path, 1234, 5678)[0] == str(tmp_path / "nginx")
     config = (tmp_path / "nginx.conf").read_text()
     assert "listen 127.0.0.1:1234 " in config
     assert "server 127.0.0.1:5678;" in config
@@ -141,8 +129,3 @@ def test_all_packages_of_litellm_are_pinned_and_none_is_a_malicious_release() ->
     assert all(re.fullmatch(r"[a-z0-9.-]+==[\w.]+( ; .+)?", pin) for pin in pins)
     assert not {f"litellm=={bad}" for bad in ("1.82.7", "1.82.8", "1.107.0")} & set(pins)
     assert sum(pin.startswith("litellm==") for pin in pins) == 1
-
-
-def write_script(path: Path, content: str) -> None:
-    path.write_text(f"#!/bin/sh\n{content}\n")
-    path.chmod(0o755)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from shared.core.models import Deployment, Event
@@ -23,9 +24,8 @@ def run_demo(azurite: Azurite) -> subprocess.CompletedProcess[str]:
 
 async def test_ended_event_opens_again_and_changes_by_hand_stay() -> None:
     ended = Event("hackathon", "Ours", LONG_AGO, LONG_AGO, active=False, requests_per_day=5)
-    changed = Deployment(
-        "gpt-4o", "simulated", "http://127.0.0.1:2", "gpt-4o", weight=7, active=False, prompt_price=1.0
-    )
+    row = Deployment("gpt-4o", "simulated", "http://127.0.0.1:2", "gpt-4o")
+    changed = replace(row, weight=7, active=False, prompt_price=1.0)
     with Azurite() as azurite:
         tables = Tables(open_service(azurite.connection_string, None))
         try:

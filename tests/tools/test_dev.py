@@ -8,13 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from admin.local_runs import Run, running
@@ -25,6 +24,9 @@ from tools.processes import Child, ChildError
 from tools.runs import slot
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends them by POSIX signals")
+
+CHILDREN = {"azurite": "Azurite", "simulator": "simulator", "functions_host": "app"}
+"""What each child has in its command, and its name in messages."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,7 @@ class Serving:
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         rows = [line.split(maxsplit=2) for line in listed.splitlines()]
         mine = [(int(pid), args) for pid, parent, args in rows if int(parent) == self.dev.pid]
-        names = ("azurite", "simulator", "functions_host")
-        return {name: pid for pid, args in mine for name in names if name in args}
+        return {name: pid for pid, args in mine for name in CHILDREN if name in args}
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +84,7 @@ def test_printed_commands_work_and_manage_py_finds_the_newest_run(folder: Path) 
 
 def check_printed_commands(output: str) -> None:
     commands = re.findall(r"(?m)^  curl(?:.*\\\n)*.*$", output)
-    chat, stream, event = (
-        subprocess.run(["sh", "-c", f"{one} -sS"], capture_output=True, check=True).stdout for one in commands
-    )
+    chat, stream, event = [subprocess.check_output(["sh", "-c", f"{one} -sS"]) for one in commands]
     assert json.loads(chat)["choices"][0]["message"]["content"]
     assert stream.strip().endswith(b"data: [DONE]")
     assert json.loads(event)["user"] == "gloveboxes"
@@ -116,9 +115,7 @@ def test_signal_ends_all_children(folder: Path, number: signal.Signals) -> None:
     assert serving.run not in running(folder / ".local")
 
 
-@pytest.mark.parametrize(
-    ("process", "name"), [("azurite", "Azurite"), ("simulator", "simulator"), ("functions_host", "app")]
-)
+@pytest.mark.parametrize(("process", "name"), CHILDREN.items())
 def test_child_that_dies_ends_all_and_is_named(folder: Path, process: str, name: str) -> None:
     with serve(folder) as serving:
         children = serving.children()
@@ -180,10 +177,4 @@ def create(folder: Path, code: str, **env: str) -> str:
 
 def status(run: Run, code: str) -> int:
     """The status of the proxy's response about the event."""
-    request = urllib.request.Request(f"{run.url}/v1/event", headers={"api-key": f"{code}/ann"})
-    try:
-        with urllib.request.urlopen(request, timeout=10) as response:
-            return int(response.status)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
+    return httpx.get(f"{run.url}/v1/event", headers={"api-key": f"{code}/ann"}, timeout=10).status_code

@@ -1,12 +1,11 @@
 """How the local host starts, reads its files, serves several apps, and ends. How it serves: see test_hosts.py."""
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,10 +14,10 @@ import azure.functions as func
 import pytest
 
 from shared.functions.http import Receive, Request, Response, Send
-from tests.tools.sample_apps import SAMPLE, call, echo_app, host_of, new_app
-from tools.functions_host import AppFault, FunctionsHost, PortInUse
+from tests.tools.sample_apps import SAMPLE, app_of, call, echo_app, host_of
+from tools.functions_host import AppFault, FunctionsHost
 from tools.functions_host.app import added_to_environment
-from tools.processes import ROOT
+from tools.processes import ROOT, Child
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
@@ -41,13 +40,10 @@ async def test_hosts_in_one_process_serve_their_own_apps() -> None:
 
 
 async def test_timer_raises_its_failure() -> None:
-    app = new_app()
-
-    @app.timer_trigger("timer", "0 0 0 1 1 *")
     async def tick(timer: func.TimerRequest) -> None:
         raise RuntimeError("the cause")
 
-    async with FunctionsHost(app) as host:
+    async with FunctionsHost(app_of(tick, "timer_trigger", arg_name="timer", schedule="0 0 0 1 1 *")) as host:
         with pytest.raises(RuntimeError, match="the cause"):
             await host.run_timer("tick")
 
@@ -137,51 +133,30 @@ async def test_file_at_fault_is_named(app_directory: Path, name: str, text: str,
         await FunctionsHost(app_directory).__aenter__()
 
 
-async def test_port_in_use_is_named() -> None:
-    async with FunctionsHost(echo_app(("f", "x"))) as host:
-        port = urlsplit(host.url).port or 0
-        with pytest.raises(PortInUse, match=rf"Cannot use port {port} of 127.0.0.1: Address already in use"):
-            await FunctionsHost(echo_app(("f", "x")), port=port).__aenter__()
-
-
-@contextlib.asynccontextmanager
-async def command(app: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tools.functions_host", "--app", str(app), "--port", str(port)),
-        cwd=ROOT,
-        env=os.environ | {"ENDED": os.devnull},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+def program(app: Path, port: int) -> Child:
+    command = [sys.executable, "-m", "tools.functions_host", "--app", str(app), "--port", str(port)]
+    return Child("app", command, env=os.environ | {"ENDED": os.devnull})
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_command_serves_and_ends_on_a_signal_with_a_stream_open(number: signal.Signals) -> None:
-    async with command(SAMPLE, 0) as process:
-        assert process.stdout is not None
-        line = (await process.stdout.readline()).decode()
-        assert line.startswith("Functions host on http://127.0.0.1:")
-        endless = line.split()[-1] + "/p/endless"
+    with program(SAMPLE, 0) as child:
+        endless = child.expect("Functions host on http://127.0.0.1:", 30).split()[-1] + "/p/endless"
         async with aiohttp.ClientSession() as client, client.get(endless) as response:
             assert await response.content.readexactly(5) == b"chunk"
-            process.send_signal(number)
-            assert await process.wait() == 0
+            os.kill(child.pid, number)
+            child.finish(30)
 
 
-async def test_command_reports_a_port_in_use_and_a_missing_app_in_one_line_with_status_2(
-    tmp_path: Path,
-) -> None:
+async def test_port_in_use_and_missing_app_end_the_command_with_one_line(tmp_path: Path) -> None:
     async with FunctionsHost(echo_app(("f", "x"))) as host:
         port = urlsplit(host.url).port or 0
-        for app, message in ((SAMPLE, f"Cannot use port {port} of 127.0.0.1"), (tmp_path, "There is no")):
-            async with command(app, port) as process:
-                _, errors = await process.communicate()
-            assert (process.returncode, errors.count(b"\n")) == (2, 1)
-            assert errors.decode().startswith(message)
+        for app, message in (
+            (SAMPLE, f"Cannot use port {port} of 127.0.0.1: Address already in use"),
+            (tmp_path, "There is no"),
+        ):
+            with program(app, port) as child:
+                assert child.wait(30)
+            assert (child.status, child.last_lines().count("\n")) == (2, 0)
+            assert child.last_lines().startswith(message)

@@ -8,7 +8,7 @@ import azure.functions as func
 import pytest
 
 from shared.functions.http import Request, Response
-from tests.tools.sample_apps import call, echo_app, new_app
+from tests.tools.sample_apps import app_of, call, echo_app
 from tools.functions_host import AppFault, FunctionsHost
 from tools.functions_host.app import read_functions
 from tools.functions_host.routes import resolve
@@ -37,7 +37,7 @@ EMPTY = [("named", ""), ("root", "/")]
         (EMPTY, "GET", "/", ("root", {})),
     ],
 )
-def test_first_function_in_the_order_of_names_with_the_path_and_the_method_is_found(
+def test_first_function_by_name_with_the_path_and_method_is_found(
     functions: list[Any], method: str, path: str, expected: object
 ) -> None:
     """The order of names ignores case. An empty route is the function's name, and a slash is the root."""
@@ -45,11 +45,9 @@ def test_first_function_in_the_order_of_names_with_the_path_and_the_method_is_fo
 
 
 def test_function_that_lists_no_methods_takes_all_of_them() -> None:
-    app = new_app()
-
-    @app.route("x")
     async def anything(req: Request) -> Response: ...
 
+    app = app_of(anything, route="x")
     assert find(app, "/x", "DELETE") == find(app, "/x", "PROPFIND") == ("anything", {})
 
 
@@ -96,9 +94,7 @@ def test_route_matches_as_on_the_platform(route: str, path: str, params: dict[st
         ("POST", "/*//x", 404),
     ],
 )
-async def test_match_reaches_its_function_and_any_other_request_is_an_empty_404(
-    method: str, target: str, status: int
-) -> None:
+async def test_request_without_a_match_is_an_empty_404(method: str, target: str, status: int) -> None:
     app = echo_app(("f", "a/{one}/{*two}"), ("z", "*/{*rest}", ["POST"]))
     async with FunctionsHost(app, route_prefix="") as host:
         received = await call(host.url, target, method)
@@ -123,28 +119,8 @@ async def unknown_name(req: "Requst") -> Response: ...  # type: ignore[name-defi
 def not_async(req: Request) -> Response: ...
 
 
-def app_of(handler: Any) -> func.FunctionApp:
-    app = new_app()
-    app.route("x", methods=["GET"])(handler)
-    return app
-
-
-def timer_app() -> func.FunctionApp:
-    app = new_app()
-
-    @app.timer_trigger("my_timer", "0 * * * * *")
-    async def tick(my_timer: func.TimerRequest) -> None: ...
-
-    return app
-
-
-def queue_app() -> func.FunctionApp:
-    app = new_app()
-
-    @app.queue_trigger("message", "queue", "Connection")
-    async def on_message(message: func.QueueMessage) -> None: ...
-
-    return app
+async def tick(my_timer: func.TimerRequest) -> None: ...
+async def on_message(message: func.QueueMessage) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -157,8 +133,14 @@ def queue_app() -> func.FunctionApp:
         (app_of(wrong_parameter), "must have one parameter, 'req'"),
         (app_of(unknown_name), "an annotation has no value"),
         (app_of(not_async), "write it with 'async def'"),
-        (timer_app(), "only letters and digits in the binding name 'my_timer'"),
-        (queue_app(), "no queueTrigger"),
+        (
+            app_of(tick, "timer_trigger", arg_name="my_timer", schedule="0 * * * * *"),
+            "only letters and digits in the binding name 'my_timer'",
+        ),
+        (
+            app_of(on_message, "queue_trigger", arg_name="message", queue_name="q", connection="C"),
+            "no queueTrigger",
+        ),
         (echo_app(("same", "a"), ("same", "b")), "same does not have a unique"),
         (echo_app(("f", "admin/x")), "may not begin with 'admin'"),
         (echo_app(("f", "Runtimes")), "may not begin with"),
@@ -168,11 +150,6 @@ def queue_app() -> func.FunctionApp:
         *((echo_app(("f", route)), "a route has literals") for route in ("{a", "{a?}", "{n:int}", "{a}.{b}")),
     ],
 )
-def test_app_that_the_platform_or_this_host_cannot_run_is_refused(app: func.FunctionApp, fault: str) -> None:
+def test_app_that_cannot_run_is_refused(app: func.FunctionApp, fault: str) -> None:
     with pytest.raises(AppFault, match=fault):
         read_functions(app, "")
-
-
-def test_app_object_can_be_read_twice() -> None:
-    app = echo_app(("f", "a"))
-    assert [*read_functions(app, "").http] == [*read_functions(app, "").http] == ["f"]

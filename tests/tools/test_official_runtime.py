@@ -35,9 +35,7 @@ async def start(directory: Path, code: str, placeholder: Placeholder | None = No
 
 @needs_runtime
 @pytest.mark.parametrize(("signature", "message"), ANNOTATIONS.items())
-async def test_app_that_does_not_start_in_the_cloud_does_not_start_locally(
-    tmp_path: Path, signature: str, message: str
-) -> None:
+async def test_wrong_annotation_fails_in_both_hosts(tmp_path: Path, signature: str, message: str) -> None:
     with pytest.raises(IndexingFailed, match=message):
         await start(tmp_path, f'{HEAD}\n@app.route("x", methods=["GET"])\nasync def f({signature}: ...\n')
     with pytest.raises(AppFault):
@@ -46,9 +44,7 @@ async def test_app_that_does_not_start_in_the_cloud_does_not_start_locally(
 
 @needs_runtime
 @pytest.mark.parametrize("placeholder", STARTS.values(), ids=STARTS)
-async def test_failed_import_is_reported_with_the_message_of_the_worker(
-    tmp_path: Path, placeholder: Placeholder | None
-) -> None:
+async def test_failed_import_is_reported(tmp_path: Path, placeholder: Placeholder | None) -> None:
     with pytest.raises(IndexingFailed, match="the cause"):
         await start(tmp_path, "raise RuntimeError('the cause')", placeholder)
 

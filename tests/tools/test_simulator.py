@@ -1,11 +1,10 @@
 """The simulated Azure OpenAI is honest: its events and refusals have Azure's form, faults happen as ordered."""
 
 import asyncio
-import contextlib
 import json
+import os
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 
 from tests.responses import WireResponse, response_of
 from tools import simulator as sim
+from tools.processes import Child
 from tools.simulator import Answer, Failure, RateLimited, Usage
 
 KEY = {"api-key": "sim-key"}
@@ -198,9 +198,7 @@ async def test_a_stream_has_the_events_of_azure_in_order(upstream: Upstream) -> 
 
 @pytest.mark.parametrize("stream", [{}, WITH_USAGE])
 @pytest.mark.parametrize("param", ["max_tokens", "max_completion_tokens"])
-async def test_each_choice_is_cut_at_the_limit_and_counted(
-    upstream: Upstream, param: str, stream: dict[str, Any]
-) -> None:
+async def test_choices_are_cut_at_the_limit(upstream: Upstream, param: str, stream: dict[str, Any]) -> None:
     got = await upstream.chat(n=3, **{param: 4}, **stream)
     chunks = events(got.body) if stream else [json.loads(got.body)]
     choices = [choice for chunk in chunks for choice in chunk["choices"] if choice["finish_reason"]]
@@ -269,9 +267,7 @@ async def test_each_failure_has_the_body_of_azure_or_its_own(
         (RateLimited(reset_tokens=-1), {"x-ratelimit-reset-tokens": "-1"}),
     ],
 )
-async def test_429_has_exactly_the_given_headers(
-    upstream: Upstream, behaviour: RateLimited, headers: dict[str, str]
-) -> None:
+async def test_429_has_the_given_headers(upstream: Upstream, behaviour: Any, headers: dict[str, str]) -> None:
     upstream.behave("gpt-4o", behaviour)
     got = await upstream.chat()
     assert (got.status, got.error["code"]) == (429, "429")
@@ -286,8 +282,8 @@ async def test_429_has_exactly_the_given_headers(
         (sim.WrongType(), True, "text/html; charset=utf-8", b"<title>Sign in"),
         (sim.Garbage(), True, STREAM, b"{not json"),
         (sim.Garbage(), False, JSON, b'"content":"half a'),
-        (sim.FilteredAnswer(after=2), True, STREAM, b'"finish_reason":"content_filter"'),
-        (sim.FilteredAnswer(after=2), False, JSON, b'"finish_reason":"content_filter"'),
+        (Answer(filtered_after=2), True, STREAM, b'"finish_reason":"content_filter"'),
+        (Answer(filtered_after=2), False, JSON, b'"finish_reason":"content_filter"'),
         (sim.StreamError(after=3, message="Broken."), True, STREAM, b'data: {"error":{"message":"Broken."'),
         (sim.Slow(0.001, 0.001), True, STREAM, b"data: [DONE]"),
     ],
@@ -299,7 +295,7 @@ async def test_other_faults_have_their_type_and_body(
     got = await upstream.chat(stream=stream)
     assert got.headers["content-type"] == type_
     assert part in got.body
-    ends_well = stream and isinstance(behaviour, sim.FilteredAnswer | sim.Slow)
+    ends_well = stream and isinstance(behaviour, Answer | sim.Slow)
     assert got.body.endswith(b"data: [DONE]\n\n") is ends_well
 
 
@@ -406,42 +402,22 @@ async def test_totals_are_the_sums_of_the_reported_usage(upstream: Upstream) -> 
 async def test_waiting_for_calls_that_never_come_shows_the_calls(upstream: Upstream) -> None:
     await upstream.chat()
     with pytest.raises(TimeoutError, match=f"path='{V1}'"):
-        await upstream.until(lambda calls: len(calls) > 1, timeout=0.01)
+        await upstream.until(lambda calls: len(calls) > 1, seconds=0.01)
 
 
 # The program
 
 
-@contextlib.asynccontextmanager
-async def program(*arguments: str) -> AsyncIterator[Process]:
-    command = (sys.executable, "-m", "tools.simulator", "--key", "sim-key", *arguments)
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_the_program_serves_until_a_signal(number: signal.Signals) -> None:
-    async with program("--tokens-per-second", "5000") as process:
-        assert process.stdout is not None
-        line = (await process.stdout.readline()).decode().strip()
-        url = line.removeprefix("simulated Azure OpenAI on ") + V1
+    options = ["--key", "sim-key", "--tokens-per-second", "5000"]
+    with Child("simulator", [sys.executable, "-m", "tools.simulator", *options]) as child:
+        url = child.expect("simulated Azure OpenAI on ", 30).split()[-1] + V1
         waiting = asyncio.create_task(post(url, chat(content="sim:slow")))
         statuses = [(await post(url, chat(stream=stream))).status for stream in (False, True)]
         assert statuses == [200, 200]
-        process.send_signal(number)
-        assert await process.wait() == 0
+        os.kill(child.pid, number)
+        child.finish(30)
         with pytest.raises(aiohttp.ClientError):
             await waiting
-
-
-async def test_a_port_in_use_is_a_clear_error(upstream: Upstream) -> None:
-    async with program("--port", upstream.url.rpartition(":")[2]) as process:
-        _, error = await process.communicate()
-        assert process.returncode == 2
-        assert error.startswith(b"Cannot listen on port")

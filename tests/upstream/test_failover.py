@@ -374,7 +374,7 @@ async def test_the_other_output_field_is_tried_for_a_reasoning_model_and_remembe
 
 
 async def test_the_other_output_field_is_tried_for_an_old_model(stage: Stage) -> None:
-    old = SimulatedDeployment(refuses_max_tokens=False, refuses_max_completion_tokens=True)
+    old = SimulatedDeployment(refuses_max_completion_tokens=True)
     async with Simulator(keys={stage.environment["SIMULATOR_KEY"]}, deployments={"old": old}) as simulator:
         model = await stage.add_deployment(endpoint=simulator.url, deployment_name="old")
         code = await stage.add_event(models=(model,), default_model=model, max_output_tokens=30)

@@ -25,7 +25,6 @@ from tools.simulator import (
     CutBody,
     EveryOther,
     Failure,
-    FilteredAnswer,
     FilteredPrompt,
     Garbage,
     RateLimited,
@@ -217,7 +216,7 @@ async def test_a_response_without_an_upstream_id_gets_an_id_of_the_proxy(stage: 
 BEHAVIOURS: list[Behaviour] = [
     Answer(),
     FilteredPrompt(),
-    FilteredAnswer(),
+    Answer(filtered_after=3),
     TooLong(),
     RateLimited(retry_after=1),
     *[Failure(status) for status in (401, 403, 404, 408, 409, 422, 500, 502, 503, 504)],

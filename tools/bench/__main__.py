@@ -39,16 +39,13 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--rounds", type=int, metavar="N", help="measure each figure N times (at most 50)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="for S seconds each")
-    parser.add_argument("--quick", action="store_true", help="a first look, in less than a minute")
-    peers_help = "measure nginx, where it is installed, and LiteLLM, which is installed into .venvs first"
-    parser.add_argument("--peers", action="store_true", help=peers_help)
-    local_help = "run the app in the local Functions host, not in the worker library of the cloud"
-    parser.add_argument("--local", action="store_true", help=local_help)
-    write_help = f"replace the figures in FILE, or in {PAGE.relative_to(ROOT)}, too"
-    parser.add_argument("--write", type=Path, nargs="?", const=PAGE, metavar="FILE", help=write_help)
+    """`dev.py bench --help` explains the options."""
+    parser = argparse.ArgumentParser(prog="dev.py bench", add_help=False, allow_abbrev=False)
+    parser.add_argument("--rounds", type=int, metavar="N")
+    parser.add_argument("--seconds", type=float, metavar="S")
+    for flag in ("--quick", "--peers", "--local"):
+        parser.add_argument(flag, action="store_true")
+    parser.add_argument("--write", type=Path, nargs="?", const=PAGE, metavar="FILE")
     return parser.parse_args()
 
 

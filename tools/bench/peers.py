@@ -10,14 +10,13 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from admin import environment as environments
 from admin.steps import SetupError
 
-from . import program
 from .scenarios import MODEL
 from .targets import Program
 
@@ -73,8 +72,7 @@ def nginx(path: str = NGINX_PATH) -> Program:
     def command(home: Path, port: int, upstream: int) -> list[str]:
         config = _NGINX_CONFIG % {"port": port, "upstream": upstream}
         (home / "nginx.conf").write_text(config, encoding="ascii")
-        options = ["-e", "stderr", "-p", f"{home}/", "-c", "nginx.conf"]
-        return ending_with_parent([str(Path(binary).resolve()), *options])
+        return [str(Path(binary).resolve()), "-e", "stderr", "-p", f"{home}/", "-c", "nginx.conf"]
 
     return Program(f"nginx {output.rpartition('/')[2].split()[0]}", command, environment())
 
@@ -98,23 +96,10 @@ def litellm() -> Program:
             "litellm_settings": {"request_timeout": 600, "set_verbose": False, "json_logs": True},
         }
         (home / "config.yaml").write_text(json.dumps(config), encoding="ascii")  # JSON is YAML too
-        options = [
-            "--config",
-            "config.yaml",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--num_workers",
-            "1",
-        ]
-        return ending_with_parent([str(python.with_name("litellm")), *options])
+        options = ["--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port)]
+        return [str(python.with_name("litellm")), *options, "--num_workers", "1"]
 
     return Program(f"LiteLLM {version}", command, environment(LITELLM_MASTER_KEY=key, **_LITELLM_ENV), key)
-
-
-def ending_with_parent(command: Sequence[str]) -> list[str]:
-    return [sys.executable, "-I", program.__file__, *command]
 
 
 def environment(**variables: str) -> dict[str, str]:

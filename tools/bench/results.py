@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from math import isnan, nan
+from math import isnan
 
 from .scenarios import Scenario
 from .targets import PASSTHROUGH, UPSTREAM
@@ -69,13 +69,12 @@ class Results:
 
     def ratios(self, scenario: Scenario, name: str, figure: str) -> list[float]:
         """To the pass-through, each within its take."""
-        pairs = zip(*(self._all(scenario, one, figure) for one in (name, PASSTHROUGH)), strict=False)
-        return [one / other for one, other in pairs if one / (other or nan) > 0]
+        return [one / other for one, other in self.pairs(scenario, name, figure) if one and other]
 
-    def differences(self, scenario: Scenario, name: str, figure: str) -> list[float]:
-        """From the pass-through, each within its take."""
-        pairs = zip(*(self._all(scenario, one, figure) for one in (name, PASSTHROUGH)), strict=False)
-        return [one - other for one, other in pairs if not isnan(one - other)]
+    def pairs(self, scenario: Scenario, name: str, figure: str) -> list[tuple[float, float]]:
+        """The figure and that of the pass-through, for each take that has both."""
+        both = zip(self._all(scenario, name, figure), self._all(scenario, PASSTHROUGH, figure), strict=False)
+        return [pair for pair in both if not isnan(sum(pair))]
 
     def _all(self, scenario: Scenario, name: str, figure: str) -> list[float]:
         return [getattr(sample, figure) for sample in self.samples.get((scenario, name), [])]

@@ -5,23 +5,18 @@ import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    contextmanager,
-    suppress,
-)
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from math import nan
 from operator import sub
 from pathlib import Path
+from statistics import quantiles
 from time import perf_counter
 from typing import Final, NamedTuple
 
 from tools import loops
-from tools.azurite import ACCOUNT, KEY, Azurite
-from tools.processes import ChildError
+from tools.azurite import Azurite, connection_string
+from tools.processes import ChildError, resident_bytes
 
 from .load import Failed, Tally, running
 from .results import Plan, Results, Sample
@@ -34,11 +29,9 @@ _QUIET_SECONDS: Final = 5
 """The longest wait for a target to become idle."""
 
 
-def run(
-    plan: Plan, app: str, peers: Sequence[Program] = (), left_out: Mapping[str, str] | None = None
-) -> Results:
+def run(plan: Plan, app: str, peers: Sequence[Program], left_out: Mapping[str, str]) -> Results:
     """Raises ChildError or Failed, but not for a fault of a peer: that is among the results."""
-    results = Results(plan, app, tuple(peer.name for peer in peers), faults={**(left_out or {})})
+    results = Results(plan, app, tuple(peer.name for peer in peers), faults={**left_out})
     with (
         Azurite(None) as azurite,
         tempfile.TemporaryDirectory() as folder,
@@ -49,14 +42,8 @@ def run(
 
 
 async def _run(results: Results, tables_port: int, folder: Path, peers: Sequence[Program]) -> None:
-    async with (
-        TableRelay(tables_port).open() as relay,
-        started(our_program(UPSTREAM), folder) as upstream,
-    ):
-        tables = (
-            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
-            f"TableEndpoint=http://127.0.0.1:{relay.port}/{ACCOUNT};"
-        )
+    async with TableRelay(tables_port).open() as relay, started(our_program(UPSTREAM), folder) as upstream:
+        tables = connection_string(relay.port)
         await seed(tables, upstream.port)
         programs = [our_program(results.app, tables), our_program(PASSTHROUGH), *peers]
         by_name = {program.name: program for program in programs}
@@ -124,17 +111,15 @@ class _Rounds:
         async with AsyncExitStack() as stack:
             for name in self.results.proxies:
                 with self._keeping_fault(name):
-                    self.targets[name] = await stack.enter_async_context(self._started(name))
+                    starting = started(self.programs[name], self.folder, self.upstream.port)
+                    self.targets[name] = await stack.enter_async_context(starting)
             yield
-
-    def _started(self, name: str) -> AbstractAsyncContextManager[Target]:
-        return started(self.programs[name], self.folder, self.upstream.port)
 
     async def start_each(self, number: int) -> None:
         """One more start of each, beside those that serve, for the time to the first response."""
         for name in self._in_turn(self.results.proxies, number):
             with self._keeping_fault(name):
-                async with self._started(name) as target:
+                async with started(self.programs[name], self.folder, self.upstream.port) as target:
                     seconds = target.first_response_seconds
                 self.results.first_response_seconds.setdefault(name, []).append(seconds)
 
@@ -182,7 +167,7 @@ class _Rounds:
             raise Failed(f"no response in {plan.seconds:g} s")
         for failure, count in tally.failures.items():
             self.results.failures[f"{target.name}: {failure}"] += count
-        if memory := target.resident_bytes():
+        if memory := resident_bytes(target.pid):
             self.results.resident[target.name] = memory
             if target.name == self.results.app:
                 self.responses += responses
@@ -196,23 +181,19 @@ class _Rounds:
 
 
 def _sample(before: _Reading, after: _Reading, tally: Tally) -> Sample:
-    used, delays = _Reading(*map(sub, after, before)), sorted(tally.delays)
+    used, delays = _Reading(*map(sub, after, before)), tally.delays
     done = len(delays) or tally.chunks or tally.responses
+    percents = quantiles(delays, n=100, method="inclusive") if len(delays) > 1 else [nan] * 99
     return Sample(
         rate=done / used.at,
         cpu=used.cpu / (done or nan) * 1000,
-        p50=percentile(delays, 0.5) * 1000,
-        p99=percentile(delays, 0.99) * 1000,
+        p50=percents[49] * 1000,
+        p99=percents[98] * 1000,
         table_calls=used.table_calls / (tally.responses or nan),
         busy=used.cpu / used.at,
         generator_busy=used.generator_cpu / used.at,
         upstream_busy=used.upstream_cpu / used.at,
     )
-
-
-def percentile(ascending: list[float], share: float) -> float:
-    """The value that `share` of them do not exceed; nan of none."""
-    return ascending[min(len(ascending) - 1, int(len(ascending) * share))] if ascending else nan
 
 
 async def _becomes_quiet(target: Target) -> None:

@@ -7,17 +7,18 @@ import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from math import nan
 from pathlib import Path
 from time import perf_counter
 from typing import Final
 
 from admin.tables import Tables
-from shared.core.models import Deployment, Event
+from shared.core.models import Deployment
 from shared.tables.service import open_service
 from tools import ports
+from tools.demo import new_event
 from tools.processes import ROOT, ChildError, attached
 
 from .load import Failed, first_response
@@ -43,7 +44,7 @@ class Program:
     command: Callable[[Path, int, int], list[str]]
     """The command line, given an empty folder to run in, the port to serve on and the upstream's port.
 
-    It may write a configuration into the folder. It must end when its standard input closes.
+    It may write a configuration into the folder.
     """
     env: Mapping[str, str] = field(default_factory=dict)
     """All of it, but for a HOME of its own if it has none."""
@@ -82,28 +83,11 @@ class Target:
             return sum(map(int, stat.rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
         return nan
 
-    def resident_bytes(self) -> int:
-        """The memory it occupies, shared libraries included; 0 where the system has no /proc."""
-        with suppress(OSError):
-            pages = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1]
-            return int(pages) * os.sysconf("SC_PAGE_SIZE")
-        return 0
-
 
 async def seed(tables: str, upstream_port: int) -> None:
     """Writes one event, whose limits are set but out of reach, and one deployment."""
-    now = datetime.now(UTC)
-    event = Event(
-        code=EVENT,
-        name="Benchmark",
-        starts_at=now - timedelta(days=1),
-        ends_at=now + timedelta(days=1),
-        models=(MODEL, "gpt-4o"),
-        default_model=MODEL,
-        max_output_tokens=1000,
-        requests_per_day=10_000_000,
-        tokens_per_day=10_000_000_000,
-    )
+    demo = new_event(datetime.now(UTC))
+    event = replace(demo, code=EVENT, requests_per_day=10_000_000, tokens_per_day=10_000_000_000)
     deployment = Deployment(MODEL, MODEL, f"http://127.0.0.1:{upstream_port}", MODEL, auth=_KEY_SETTING)
     store = Tables(open_service(tables, None))
     try:
@@ -121,13 +105,9 @@ async def started(program: Program, folder: Path, upstream_port: int = 0) -> Asy
     command, log = program.command(home, port, upstream_port), home / "log"
     with log.open("wb") as output:
         began = perf_counter()
+        env = {"HOME": str(home), **program.env}
         process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=PIPE,
-            stdout=output,
-            stderr=output,
-            cwd=home,
-            env={"HOME": str(home), **program.env},
+            *command, stdin=PIPE, stdout=output, stderr=output, cwd=home, env=env
         )
     try:
         try:
@@ -146,21 +126,24 @@ async def _accepts(process: Process, port: int) -> None:
     """Waits until it takes connections. Raises Failed or TimeoutError."""
     async with asyncio.timeout(_START_SECONDS):
         while process.returncode is None:
-            with suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                return writer.close()
+            if ports.accepts_connections(port):
+                return
             await asyncio.sleep(0.002)
     raise Failed(f"it ended with exit status {process.returncode}")
 
 
 async def _end(process: Process) -> None:
-    assert process.stdin is not None  # noqa: S101 - likewise
-    process.stdin.close()
+    if process.returncode is not None:
+        return
+    if sys.platform == "win32":  # all are ours there, and end when their standard input closes
+        assert process.stdin is not None  # noqa: S101 - it is a pipe
+        process.stdin.close()
+    else:
+        process.terminate()
     try:
         await asyncio.wait_for(process.wait(), _END_SECONDS)
     except TimeoutError:
-        with suppress(ProcessLookupError):
-            process.kill()
+        process.kill()
         await process.wait()
 
 

@@ -36,13 +36,12 @@ _HEAD: Final = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\nx-request-id: bench\r\n"
     b"apim-request-id: bench\r\ntransfer-encoding: chunked\r\n\r\n"
 )
+_EVENT: Final = b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk",' + _MODEL
 _CHUNK: Final = (
-    b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk",' + _MODEL + b',"choices":[{"index":0,'
-    b'"delta":{"content":" at %f"},"finish_reason":null,"logprobs":null,"content_filter_results":{}}]%b}\n\n'
+    _EVENT + b',"choices":[{"index":0,"delta":{"content":" at %f"},"finish_reason":null,"logprobs":null,'
+    b'"content_filter_results":{}}]%b}\n\n'
 )
-_LAST: Final = (
-    b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk",' + _MODEL + b',"choices":[],%b}\n\n'
-)
+_LAST: Final = _EVENT + b',"choices":[],%b}\n\n'
 _EVERY: Final = re.compile(rb"every (\d+) ms")
 _AFTER: Final = re.compile(rb"after (\d+) ms")
 

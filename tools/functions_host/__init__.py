@@ -4,14 +4,10 @@
         host.url
 
 From the shell: `python -m tools.functions_host --port 7071`. `front.py` is the host, `local_worker.py` the
-Python worker; the server is the app's own. Known differences to the real host:
-- a method that HTTP does not know gets 400, not 404;
-- a request without Host, or for another host in an absolute target, is served, not refused with 400;
-- a body is not read before the call, and one without a length has no limit;
-- there are no keys, CORS, functionTimeout or schedules (see `run_timer`).
+Python worker; the server is the app's own. There are no keys, CORS, functionTimeout or schedules. A method
+that HTTP does not know gets 400, not 404. A request with a wrong Host is served. A call does not wait for its
+whole body.
 """
 
-from .host import FunctionsHost, PortInUse
-from .routes import AppFault
-
-__all__ = ["AppFault", "FunctionsHost", "PortInUse"]
+from .host import FunctionsHost as FunctionsHost
+from .routes import AppFault as AppFault

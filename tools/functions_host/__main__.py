@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -35,23 +34,10 @@ def _parse() -> argparse.Namespace:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    stopping = _stop_signal(asyncio.get_running_loop())
+    stopping = loops.stop_signal()
     async with FunctionsHost(options.app, port=options.port) as host:
         print(f"Functions host on {host.url}", flush=True)
         await stopping.wait()
-
-
-def _stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
-    """Set by Ctrl-C or SIGTERM. A second one ends the process at once."""
-    stopping = asyncio.Event()
-
-    def stop(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        loop.call_soon_threadsafe(stopping.set)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    return stopping
 
 
 if __name__ == "__main__":

@@ -126,9 +126,7 @@ def _declared(app: func.FunctionApp) -> Iterator[tuple[str, Callable[..., Any], 
         name, call = str(function.get_function_name()), function.get_user_function()
         trigger: dict[str, Any] = function.get_trigger().get_dict_repr()  # type: ignore[union-attr] # it has one
         if not _FUNCTION_NAME.fullmatch(name):
-            raise AppFault(
-                f"'{name}' is not a function name. Use a letter, then letters, digits, '_' and '-'."
-            )
+            raise AppFault(f"'{name}' is not a function name. Use a letter, then letters, digits, _ and -.")
         for binding in function.get_bindings():
             if not _BINDING_NAME.fullmatch(binding.name):
                 raise AppFault(f"{name}: use only letters and digits in the binding name '{binding.name}'.")

@@ -17,10 +17,7 @@ from .routes import AppFault
 from .serving import address_of, serving
 
 _HOST: Final = "127.0.0.1"
-
-
-class PortInUse(AppFault):
-    """Another program listens on the port, or this user may not."""
+App = func.FunctionApp | Path | str
 
 
 class FunctionsHost:
@@ -28,23 +25,18 @@ class FunctionsHost:
 
     The route prefix is that of host.json unless given, and "api" for an app object. Variables that are set
     come before `environment`, which comes before the Values of local.settings.json. What is added to the
-    process's environment is removed when the host stops. Entering raises AppFault, of which PortInUse is one.
+    process's environment is removed when the host stops. Entering raises AppFault.
     """
 
     url = ""
 
     def __init__(
-        self,
-        app: func.FunctionApp | Path | str,
-        *,
-        port: int = 0,
-        route_prefix: str | None = None,
-        environment: Mapping[str, str] | None = None,
+        self, app: App, *, port: int = 0, route_prefix: str | None = None, environment: Mapping[str, str] = {}
     ) -> None:
         self._app = app
         self._port = port
         self._prefix = route_prefix
-        self._environment = dict(environment or {})
+        self._environment = environment
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -86,6 +78,5 @@ class FunctionsHost:
             return WebServer(_HOST, self._port, self.worker.web_app)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else error
-            raise PortInUse(
-                f"Cannot use port {self._port} of {_HOST}: {reason}. Choose another one with --port."
-            ) from error
+            message = f"Cannot use port {self._port} of {_HOST}: {reason}. Choose another one with --port."
+            raise AppFault(message) from error

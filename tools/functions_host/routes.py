@@ -62,9 +62,8 @@ def _compile(function: str, template: str) -> re.Pattern[str]:
     for segment in template.split("/") if template else ():
         found = _SEGMENT.fullmatch(segment)
         if not found or pattern.endswith(")?"):
-            raise AppFault(
-                f"{function}: a route has literals, {{name}}, and {{*rest}} at its end: '{template}'."
-            )
+            rule = f"a route has literals, {{name}}, and {{*rest}} at its end: '{template}'."
+            raise AppFault(f"{function}: {rule}")
         star, name = found.groups()
         if name is None:
             pattern += "/" + re.escape(segment)

@@ -37,6 +37,4 @@ async def serving(server: Server, serve: Coroutine[Any, Any, None]) -> AsyncIter
 
 
 def address_of(listener: socket.socket) -> str:
-    """HOST:PORT."""
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return "{}:{}".format(*listener.getsockname())

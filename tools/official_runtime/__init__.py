@@ -3,12 +3,9 @@
     async with OfficialRuntime(app_directory, environment={...}) as runtime:
         runtime.url
 
-`runtime.py` starts the worker (`cloud_worker.py`, a process of its own) and the front of `functions_host`: it
-finds the function, forwards the request to the worker's HTTP server and sends the invocation beside it. Only
-a body with a Content-Length is buffered, as by the host. Not reproduced: keys (every function is open), CORS,
-functionTimeout and schedules (see `run_timer`).
-
-With `placeholder=Placeholder()` the worker starts without the app and is specialized then.
+`runtime.py` starts the worker (`cloud_worker.py`, a process of its own) and the front of `functions_host`.
+There are no keys, CORS, functionTimeout or schedules. With `placeholder=Placeholder()` the worker starts
+without the app and is specialized then.
 """
 
 from .runtime import AVAILABLE, WHY_NOT, IndexingFailed, OfficialRuntime, Placeholder, classic_packages

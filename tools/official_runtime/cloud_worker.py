@@ -18,9 +18,10 @@ import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, cast
 
-_STATUS_OF_THIS_PROCESS: Final = Path("/proc/self/status")
+_Json = dict[str, Any]
+_Work = Coroutine[Any, Any, Any]
 _CLASSIC_HTTP: Final = "azure_functions_worker.http_v2"
 
 
@@ -111,9 +112,7 @@ class Worker:
             "functions": [[one.function_id, one.name, one.raw_bindings] for one in functions],
         }
 
-    async def invoke(
-        self, function_id: str, invocation_id: str, parameter: str, data: dict[str, Any]
-    ) -> None:
+    async def invoke(self, function_id: str, invocation_id: str, parameter: str, data: _Json) -> None:
         self._in_flight += 1
         try:
             response = await self.invoker(function_id, parameter, data)(invocation_id)
@@ -122,16 +121,13 @@ class Worker:
         if response.result.status != StatusResult.Success:
             self._failures.append(response.result.exception.message)
 
-    def invoker(
-        self, function_id: str, parameter: str, data: dict[str, Any]
-    ) -> Callable[[str], Coroutine[Any, Any, Any]]:
+    def invoker(self, function_id: str, parameter: str, data: _Json) -> Callable[[str], _Work]:
         """For many calls alike: the runtime's work for the invocation with a given id, and little else."""
         shared, run = _invocation(function_id, parameter, data), self._runtime.invocation_request
 
-        def invoke(invocation_id: str) -> Coroutine[Any, Any, Any]:
+        def invoke(invocation_id: str) -> _Work:
             invocation = Message(invocation_id=invocation_id, **shared)
-            work: Coroutine[Any, Any, Any] = run(_request(invocation_request=invocation))
-            return work
+            return cast(_Work, run(_request(invocation_request=invocation)))
 
         return invoke
 
@@ -141,7 +137,6 @@ class Worker:
             "failures": self._failures,
             # private, and the only sign of what the runtime never frees
             "context_references": len(self._http.http_coordinator._context_references),
-            "rss_kb": _rss_kb(),
         }
 
     async def _init(self, directory: str) -> Any:
@@ -152,14 +147,6 @@ class Worker:
         reload = Message(environment_variables=environment, function_app_directory=self._app_directory)
         request = _request(function_environment_reload_request=reload)
         return await self._runtime.function_environment_reload_request(request)
-
-
-def _rss_kb() -> int:
-    """0 where the system does not report it."""
-    if not _STATUS_OF_THIS_PROCESS.exists():
-        return 0
-    lines = _STATUS_OF_THIS_PROCESS.read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
 async def _carry_out(worker: Worker, line: bytes, replies: int) -> None:

@@ -7,7 +7,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -16,10 +16,12 @@ from uuid import uuid4
 
 from admin import environment as environments
 from shared.functions.server import Server, listen
+from tools import ports
 from tools.functions_host.app import read_prefix
 from tools.functions_host.front import Front
 from tools.functions_host.routes import Route, Routes
 from tools.functions_host.serving import address_of, serving
+from tools.processes import resident_bytes
 
 from .worker_process import CloudWorker, WorkerProcess
 
@@ -28,6 +30,8 @@ WHY_NOT: Final = "azure-functions-runtime, the cloud's own worker library, needs
 
 _CLASSIC_REQUIREMENTS: Final = Path(__file__).with_name("classic.txt")
 _START_SECONDS: Final = 60
+_Functions = dict[str, tuple[str, str]]
+"""The id and the parameter of each function, by its name."""
 
 
 class IndexingFailed(Exception):
@@ -52,10 +56,10 @@ class Placeholder:
 class WorkerState:
     """`failures` are the messages of failed invocations. `rss_kb` is 0 where the system has no /proc."""
 
+    rss_kb: int
     invocations_in_flight: int
     failures: list[str]
     context_references: int
-    rss_kb: int
 
 
 async def classic_packages() -> Path:
@@ -78,12 +82,12 @@ class OfficialRuntime:
         self,
         app_directory: Path,
         *,
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] = {},
         placeholder: Placeholder | None = None,
     ) -> None:
         self._placeholder = placeholder
         self._app_directory = app_directory.resolve()
-        self._environment = {**os.environ, **(environment or {})}
+        self._environment = {**os.environ, **environment}
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -104,7 +108,7 @@ class OfficialRuntime:
         await self._closing.aclose()
 
     async def worker_state(self) -> WorkerState:
-        return WorkerState(**await self._process.give("state"))
+        return WorkerState(resident_bytes(self._process.pid) // 1024, **await self._process.give("state"))
 
     async def run_timer(self, name: str) -> None:
         """Invokes a timer function, and waits until it has run."""
@@ -126,7 +130,9 @@ class OfficialRuntime:
 
     async def _serve(self, index: dict[str, Any], opened: AsyncExitStack) -> None:
         self.worker_url = index["http_uri"]
-        await asyncio.wait_for(listens(self.worker_url), _START_SECONDS)
+        async with asyncio.timeout(_START_SECONDS):  # the worker gives no sign that its server is ready
+            while not ports.accepts_connections(urlsplit(self.worker_url).port or 0):  # noqa: ASYNC110 - likewise
+                await asyncio.sleep(0.01)
         routes, functions = _read_index(index["functions"], read_prefix(self._app_directory))
         self._worker = CloudWorker(functions, self._process, self.worker_url)
         opened.push_async_callback(self._worker.close)
@@ -141,11 +147,8 @@ def _folder(opened: AsyncExitStack) -> Path:
     return Path(opened.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
 
 
-def _read_index(
-    indexed: list[tuple[str, str, list[str]]], prefix: str
-) -> tuple[Routes, dict[str, tuple[str, str]]]:
-    """The routes, and the id and the parameter of each function by its name."""
-    routes, functions = list[Route](), dict[str, tuple[str, str]]()
+def _read_index(indexed: list[tuple[str, str, list[str]]], prefix: str) -> tuple[Routes, _Functions]:
+    routes, functions = list[Route](), _Functions()
     for function_id, name, raw_bindings in indexed:
         for trigger in map(json.loads, raw_bindings):
             if trigger["type"] == "httpTrigger":
@@ -153,14 +156,3 @@ def _read_index(
             if trigger["type"] in {"httpTrigger", "timerTrigger"}:
                 functions[name] = (function_id, trigger["name"])
     return Routes(routes), functions
-
-
-async def listens(url: str) -> None:
-    """Waits until the server takes connections. The runtime starts it without a sign that it is ready."""
-    address = urlsplit(url)
-    while True:
-        with suppress(ConnectionRefusedError):
-            _, writer = await asyncio.open_connection(address.hostname, address.port)
-            writer.close()
-            return
-        await asyncio.sleep(0.01)

@@ -17,9 +17,7 @@ from yarl import URL
 from shared.functions.http import Receive, Scope, Send
 
 _SCRIPT: Final = Path(__file__).with_name("cloud_worker.py")
-_HOP_BY_HOP: Final = frozenset(
-    b"connection keep-alive proxy-connection te trailer transfer-encoding upgrade".split()
-)
+_HOP_BY_HOP: Final = b"connection keep-alive proxy-connection te trailer transfer-encoding upgrade".split()
 _AUTOMATIC: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)
 _IDLE_SECONDS: Final = 1  # shorter than the worker's: it must not close a connection that is about to be used
@@ -27,6 +25,7 @@ _IDLE_SECONDS: Final = 1  # shorter than the worker's: it must not close a conne
 
 class WorkerProcess:
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.pid = process.pid
         self._process = process
         self._log = log
         self._numbers = count()
@@ -39,9 +38,10 @@ class WorkerProcess:
         cls, arguments: list[str], cwd: Path, environment: Mapping[str, str], log: Path
     ) -> AsyncIterator["WorkerProcess"]:
         """Killed when the block ends, as the platform does."""
+        command = [sys.executable, "-P", str(_SCRIPT), *arguments]
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", str(_SCRIPT), *arguments),
+                *command,
                 cwd=cwd,
                 env=environment,
                 stdin=asyncio.subprocess.PIPE,

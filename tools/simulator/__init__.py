@@ -8,54 +8,26 @@ async with Simulator(keys={"sim-key"}) as simulator:
 To add an API: write a module like chat.py, and add its path to `APIS` in server.py.
 """
 
-from .behaviours import (
-    Answer,
-    Behaviour,
-    CutBody,
-    CutStream,
-    EveryOther,
-    Failure,
-    FilteredAnswer,
-    FilteredPrompt,
-    Garbage,
-    RateLimited,
-    Raw,
-    RawSocket,
-    RawStream,
-    ResetBeforeHeaders,
-    Slow,
-    StreamError,
-    TooLong,
-    WrongType,
-)
-from .gateway import Deployment
-from .journal import Call, Total, Usage
-from .server import Simulator
-from .wire import Gate
-
-__all__ = [
-    "Answer",
-    "Behaviour",
-    "Call",
-    "CutBody",
-    "CutStream",
-    "Deployment",
-    "EveryOther",
-    "Failure",
-    "FilteredAnswer",
-    "FilteredPrompt",
-    "Garbage",
-    "Gate",
-    "RateLimited",
-    "Raw",
-    "RawSocket",
-    "RawStream",
-    "ResetBeforeHeaders",
-    "Simulator",
-    "Slow",
-    "StreamError",
-    "TooLong",
-    "Total",
-    "Usage",
-    "WrongType",
-]
+from .behaviours import Answer as Answer
+from .behaviours import Behaviour as Behaviour
+from .behaviours import CutBody as CutBody
+from .behaviours import CutStream as CutStream
+from .behaviours import EveryOther as EveryOther
+from .behaviours import Failure as Failure
+from .behaviours import FilteredPrompt as FilteredPrompt
+from .behaviours import Garbage as Garbage
+from .behaviours import RateLimited as RateLimited
+from .behaviours import Raw as Raw
+from .behaviours import RawSocket as RawSocket
+from .behaviours import RawStream as RawStream
+from .behaviours import ResetBeforeHeaders as ResetBeforeHeaders
+from .behaviours import Slow as Slow
+from .behaviours import StreamError as StreamError
+from .behaviours import TooLong as TooLong
+from .behaviours import WrongType as WrongType
+from .gateway import Deployment as Deployment
+from .journal import Call as Call
+from .journal import Total as Total
+from .journal import Usage as Usage
+from .server import Simulator as Simulator
+from .wire import Gate as Gate

@@ -8,6 +8,7 @@ from typing import Any
 from .journal import Headers
 from .wire import Chunk, Response
 
+_JSON, STREAM = "application/json", "text/event-stream; charset=utf-8"
 _SAFE = {"filtered": False, "severity": "safe"}
 SAFE = {"hate": _SAFE, "self_harm": _SAFE, "sexual": _SAFE, "violence": _SAFE}
 FILTERED = {**SAFE, "violence": {"filtered": True, "severity": "medium"}}
@@ -70,17 +71,13 @@ def event(value: Any) -> bytes:
     return b"data: " + compact(value) + b"\n\n"
 
 
-def whole(
-    status: int, chunk: Chunk, content_type: str = "application/json", headers: Headers = ()
-) -> Response:
+def whole(status: int, chunk: Chunk, content_type: str = _JSON, headers: Headers = ()) -> Response:
     every = (("content-type", content_type), *_common_headers(), *headers)
     return Response(status, every, (chunk,), length=len(chunk.data))
 
 
 def stream(chunks: tuple[Chunk, ...], headers: Headers = ()) -> Response:
-    return Response(
-        200, (("content-type", "text/event-stream; charset=utf-8"), *_common_headers(), *headers), chunks
-    )
+    return Response(200, (("content-type", STREAM), *_common_headers(), *headers), chunks)
 
 
 def _common_headers() -> Headers:

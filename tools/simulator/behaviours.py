@@ -51,16 +51,6 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class FilteredAnswer:
-    """The content filter cuts the answer after so many tokens."""
-
-    after: int = 3
-
-    def respond(self, request: ApiRequest) -> Response:
-        return request.respond(Answer(filtered_after=self.after))
-
-
-@dataclass(frozen=True, slots=True)
 class FilteredPrompt:
     """400 `content_filter`: the prompt is refused."""
 
@@ -92,9 +82,8 @@ class RateLimited:
             "x-ratelimit-reset-requests": self.reset_requests,
             "x-ratelimit-reset-tokens": self.reset_tokens,
         }
-        return azure.error(
-            429, tuple((name, str(value)) for name, value in headers.items() if value is not None)
-        )
+        given = tuple((name, str(value)) for name, value in headers.items() if value is not None)
+        return azure.error(429, given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +182,7 @@ class RawStream:
     """Exactly these pieces of bytes, each in an HTTP chunk of its own."""
 
     pieces: tuple[bytes, ...]
-    headers: Mapping[str, str] = field(
-        default_factory=lambda: {"content-type": "text/event-stream; charset=utf-8"}
-    )
+    headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": azure.STREAM})
     cut: Ending = "clean"
 
     def respond(self, _: ApiRequest) -> Response:
@@ -220,11 +207,8 @@ class Slow:
     between_seconds: float = 0.0
 
     def respond(self, request: ApiRequest) -> Response:
-        return replace(
-            request.respond(Answer()),
-            headers_seconds=self.headers_seconds,
-            between_seconds=self.between_seconds,
-        )
+        usual = request.respond(Answer())
+        return replace(usual, headers_seconds=self.headers_seconds, between_seconds=self.between_seconds)
 
 
 @dataclass(frozen=True, slots=True)

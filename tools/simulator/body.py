@@ -6,14 +6,7 @@ from typing import Any, TypeVar
 from .azure import Refused, invalid_request
 
 _T = TypeVar("_T")
-_NAMES = {
-    dict: "an object",
-    list: "an array",
-    str: "a string",
-    bool: "a boolean",
-    int: "an integer",
-    type(None): "null",
-}
+_NAMES = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "an integer"}
 
 
 def parse(data: bytes) -> dict[str, Any]:
@@ -21,10 +14,9 @@ def parse(data: bytes) -> dict[str, Any]:
         value = json.loads(data)
     except (ValueError, RecursionError):
         raise Refused(invalid_request("We could not parse the JSON body of your request.")) from None
-    if not isinstance(value, dict):
-        message = f"Invalid body: expected an object, but got {_name(value)} instead."
-        raise Refused(invalid_request(message))
-    return value
+    if isinstance(value, dict):
+        return value
+    raise Refused(invalid_request(f"Invalid body: expected an object, but got {_name(value)} instead."))
 
 
 def model(body: dict[str, Any]) -> str:
@@ -62,4 +54,4 @@ def _out_of_range(param: str, value: int, expected: str, code: str) -> Refused:
 
 
 def _name(value: Any) -> str:
-    return "a decimal" if isinstance(value, float) else _NAMES[type(value)]
+    return _NAMES.get(type(value), "null" if value is None else "a decimal")

@@ -16,6 +16,7 @@ from .behaviours import Answer, Context
 from .journal import Usage
 from .wire import Chunk, Response
 
+_Json = dict[str, Any]
 _TOKEN = re.compile(r"\s*\S+|\s+")
 _TOKENS_PER_MESSAGE, _TOKENS_PER_IMAGE = 4, 85
 _CONTEXT_TOKENS = 128_000
@@ -56,13 +57,12 @@ class ChatRequest:
             return words[: self.cap], "length"
         return words, "stop"
 
-    def _completion(self, text: str, finish_reason: str, usage: Usage | None) -> dict[str, Any]:
-        message: dict[str, Any] = {"annotations": [], "content": text, "refusal": None, "role": "assistant"}
+    def _completion(self, text: str, finish_reason: str, usage: Usage | None) -> _Json:
+        message: _Json = {"annotations": [], "content": text, "refusal": None, "role": "assistant"}
         filters = azure.FILTERED if finish_reason == "content_filter" else azure.SAFE
+        choices = [_choice(n, {"message": message}, filters, finish_reason) for n in range(self.choices)]
         return {
-            "choices": [
-                _choice(n, {"message": message}, filters, finish_reason) for n in range(self.choices)
-            ],
+            "choices": choices,
             **self._signature("chat.completion"),
             "prompt_filter_results": _prompt_filter_results(),
             "usage": usage and _usage(usage),
@@ -76,20 +76,15 @@ class ChatRequest:
         yield from self._for_each_choice(role, {})
         for word in words:
             yield from self._for_each_choice({"content": word}, azure.SAFE, tokens=1)
-        yield from self._for_each_choice(
-            {}, azure.FILTERED if finish_reason == "content_filter" else {}, finish_reason
-        )
+        filters = azure.FILTERED if finish_reason == "content_filter" else {}
+        yield from self._for_each_choice({}, filters, finish_reason)
         if self.include_usage and usage is not None:
             data = {"choices": [], **self._signature("chat.completion.chunk"), "usage": _usage(usage)}
             yield Chunk(azure.event(data), usage=usage)
         yield Chunk(b"data: [DONE]\n\n")
 
     def _for_each_choice(
-        self,
-        delta: dict[str, Any],
-        filters: dict[str, Any],
-        finish_reason: str | None = None,
-        tokens: int = 0,
+        self, delta: _Json, filters: _Json, finish_reason: str | None = None, tokens: int = 0
     ) -> Iterator[Chunk]:
         null = {"usage": None} if self.include_usage else {}
         for index in range(self.choices):
@@ -97,7 +92,7 @@ class ChatRequest:
             data = {"choices": [choice], **self._signature("chat.completion.chunk"), **null}
             yield Chunk(azure.event(data), tokens)
 
-    def _signature(self, kind: str) -> dict[str, Any]:
+    def _signature(self, kind: str) -> _Json:
         return {
             "created": self.context.created,
             "id": self.id,
@@ -107,7 +102,7 @@ class ChatRequest:
         }
 
 
-def parse(fields: dict[str, Any], context: Context) -> ChatRequest:
+def parse(fields: _Json, context: Context) -> ChatRequest:
     """Raises Refused."""
     messages = _messages(fields)
     stream = body.optional(fields, "stream", bool) or False
@@ -128,8 +123,8 @@ def parse(fields: dict[str, Any], context: Context) -> ChatRequest:
     )
 
 
-def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] | None = body.optional(fields, "messages", list)
+def _messages(fields: _Json) -> list[_Json]:
+    messages: list[_Json] | None = body.optional(fields, "messages", list)
     if messages is None:
         message = "Missing required parameter: 'messages'."
         raise Refused(azure.invalid_request(message, "messages", "missing_required_parameter"))
@@ -139,7 +134,7 @@ def _messages(fields: dict[str, Any]) -> list[dict[str, Any]]:
     return [body.check_type(each, f"messages[{index}]", dict) for index, each in enumerate(messages)]
 
 
-def _cap(fields: dict[str, Any], context: Context) -> int | None:
+def _cap(fields: _Json, context: Context) -> int | None:
     caps = {param: cap for param in _CAPS if (cap := body.positive(fields, param)) is not None}
     if len(caps) > 1:
         message = "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
@@ -147,15 +142,14 @@ def _cap(fields: dict[str, Any], context: Context) -> int | None:
     for param in caps:
         if context.settings.refuses(param, context.deployment):
             (instead,) = set(_CAPS) - {param}
-            message = (
-                f"Unsupported parameter: '{param}' is not supported with this model. Use '{instead}' instead."
-            )
+            message = f"'{param}' is not supported with this model. Use '{instead}' instead."
+            message = f"Unsupported parameter: {message}"
             raise Refused(azure.invalid_request(message, param, "unsupported_parameter"))
     return next(iter(caps.values()), None)
 
 
-def _stream_options(fields: dict[str, Any], stream: bool, api_version: str) -> dict[str, Any]:
-    options: dict[str, Any] | None = body.optional(fields, "stream_options", dict)
+def _stream_options(fields: _Json, stream: bool, api_version: str) -> _Json:
+    options: _Json | None = body.optional(fields, "stream_options", dict)
     if options is None:
         return {}
     if not stream:
@@ -166,40 +160,38 @@ def _stream_options(fields: dict[str, Any], stream: bool, api_version: str) -> d
     return options
 
 
-def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
+def _parts(message: _Json) -> list[_Json]:
     content = message.get("content")
     parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
     return [part for part in parts if isinstance(part, dict)]
 
 
-def _texts(message: dict[str, Any]) -> list[str]:
+def _texts(message: _Json) -> list[str]:
     return [part["text"] for part in _parts(message) if isinstance(part.get("text"), str)]
 
 
-def _cost(message: dict[str, Any]) -> int:
+def _cost(message: _Json) -> int:
     images = [part for part in _parts(message) if part.get("type") == "image_url"]
     words = sum(len(_TOKEN.findall(text)) for text in _texts(message))
     return _TOKENS_PER_MESSAGE + words + _TOKENS_PER_IMAGE * len(images)
 
 
-def _prompt(messages: list[dict[str, Any]]) -> str:
+def _prompt(messages: list[_Json]) -> str:
     texts = [" ".join(_texts(message)) for message in messages if message.get("role") == "user"]
     return texts[-1] if texts else ""
 
 
-def _choice(
-    index: int, part: dict[str, Any], filters: dict[str, Any], finish_reason: str | None
-) -> dict[str, Any]:
+def _choice(index: int, part: _Json, filters: _Json, finish_reason: str | None) -> _Json:
     more = {"finish_reason": finish_reason, "index": index, "logprobs": None}
     return {"content_filter_results": filters, **part, **more}
 
 
-def _prompt_filter_results() -> list[dict[str, Any]]:
+def _prompt_filter_results() -> list[_Json]:
     results = {**azure.SAFE, "jailbreak": {"detected": False, "filtered": False}}
     return [{"prompt_index": 0, "content_filter_results": results}]
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def _usage(usage: Usage) -> _Json:
     return {
         "completion_tokens": usage.completion_tokens,
         "completion_tokens_details": {

@@ -8,6 +8,7 @@ from typing import Literal
 from . import azure
 from .azure import Refused
 
+_Headers = Mapping[str, str]
 _PATH = re.compile(r"/openai/(?:v1|deployments/(?P<deployment>[^/]+))/(?P<api>.+)")
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?", re.ASCII)
 _V1_VERSIONS = ("", "v1", "preview", "latest")
@@ -20,17 +21,12 @@ _WRONG_BEARER = (
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """`refuses_max_tokens` None: as its name says, for reasoning models do."""
-
-    refuses_max_tokens: bool | None = None
     refuses_max_completion_tokens: bool = False
 
     def refuses(self, param: str, name: str) -> bool:
         if param == "max_completion_tokens":
             return self.refuses_max_completion_tokens
-        return (
-            name.startswith(_REASONING_MODELS) if self.refuses_max_tokens is None else self.refuses_max_tokens
-        )
+        return name.startswith(_REASONING_MODELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +55,7 @@ def _not_found() -> Refused:
     return Refused(azure.gateway_error(404, "404", "Resource not found"))
 
 
-def check_credential(
-    headers: Mapping[str, str], form: str, keys: Collection[str], bearers: Collection[str]
-) -> None:
+def check_credential(headers: _Headers, form: str, keys: Collection[str], bearers: Collection[str]) -> None:
     """Raises Refused. The v1 form also takes a key as a bearer, because OpenAI's client sends it so."""
     key = headers.get("api-key")
     if key is not None and key in keys:

@@ -89,6 +89,9 @@ class Entry:
         self.call = replace(self.call, **changes)
         self._bell.ring()
 
+    def has_sent(self, chunks: int) -> bool:
+        return self.call.status is not None and self.call.chunks >= chunks
+
 
 class Journal:
     def __init__(self, keep: int) -> None:
@@ -107,11 +110,8 @@ class Journal:
     def total(self, deployment: str) -> Total:
         calls = [call for call in self.calls if call.deployment == deployment and call.behaviour is not None]
         usages = [call.usage for call in calls if call.usage is not None]
-        return Total(
-            len(calls),
-            sum(usage.prompt_tokens for usage in usages),
-            sum(usage.completion_tokens for usage in usages),
-        )
+        prompt = sum(usage.prompt_tokens for usage in usages)
+        return Total(len(calls), prompt, sum(usage.completion_tokens for usage in usages))
 
     def begin(self, call: Call) -> Entry:
         entry = Entry(self.bell, call)

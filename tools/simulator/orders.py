@@ -3,30 +3,18 @@
 import re
 from collections import Counter, defaultdict, deque
 
-from .behaviours import (
-    Answer,
-    Behaviour,
-    CutStream,
-    EveryOther,
-    Failure,
-    FilteredPrompt,
-    Garbage,
-    RateLimited,
-    ResetBeforeHeaders,
-    Slow,
-    StreamError,
-    TooLong,
-)
+from . import behaviours
+from .behaviours import Answer, Behaviour, EveryOther, Failure
 
 NAMED: dict[str, Behaviour] = {
-    "429": RateLimited(retry_after_ms=2000, retry_after=2),
-    "content-filter": FilteredPrompt(),
-    "context-length": TooLong(),
-    "slow": Slow(headers_seconds=2, between_seconds=0.5),
-    "reset": ResetBeforeHeaders(),
-    "cut": CutStream(after=8),
-    "stream-error": StreamError(after=8),
-    "garbage": Garbage(),
+    "429": behaviours.RateLimited(retry_after_ms=2000, retry_after=2),
+    "content-filter": behaviours.FilteredPrompt(),
+    "context-length": behaviours.TooLong(),
+    "slow": behaviours.Slow(headers_seconds=2, between_seconds=0.5),
+    "reset": behaviours.ResetBeforeHeaders(),
+    "cut": behaviours.CutStream(after=8),
+    "stream-error": behaviours.StreamError(after=8),
+    "garbage": behaviours.Garbage(),
 }
 HELP = f"A message with sim:NAME chooses a behaviour. NAME is {', '.join(NAMED)} or a status from 400 to 599."
 

@@ -3,7 +3,6 @@
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
@@ -30,6 +29,8 @@ class Simulator:
     equal responses. The journal keeps the last `keep` calls.
     """
 
+    url = ""
+
     def __init__(
         self,
         *,
@@ -39,7 +40,6 @@ class Simulator:
         tokens_per_second: float = 0.0,
         repeatable: bool = False,
         keep: int = 5000,
-        port: int = 0,
     ) -> None:
         self._keys, self._bearers = frozenset(keys), frozenset(bearers)
         self._deployments = deployments
@@ -50,27 +50,15 @@ class Simulator:
         app.router.add_route("*", "/{path:.*}", self._handle)
         app.on_response_prepare.append(strip_headers)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.01)
-        self._port = port
 
     async def __aenter__(self) -> Self:
-        """Raises OSError when the port is taken."""
         await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, _HOST, self._port).start()
-        except OSError:
-            await self._runner.cleanup()
-            raise
-        self._port = self._runner.addresses[0][1]
+        await web.TCPSite(self._runner, _HOST, 0).start()
+        self.url = "http://{}:{}".format(*self._runner.addresses[0])
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
-
-    @property
-    def url(self) -> str:
-        return f"http://{_HOST}:{self._port}"
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -84,13 +72,9 @@ class Simulator:
     def total(self, deployment: str) -> Total:
         return self._journal.total(deployment)
 
-    async def until(
-        self,
-        true: Callable[[tuple[Call, ...]], bool],
-        timeout: float = 5.0,  # noqa: ASYNC109 - reads best in a test
-    ) -> tuple[Call, ...]:
+    async def until(self, true: Callable[[tuple[Call, ...]], bool], seconds: float = 5) -> tuple[Call, ...]:
         """Wait until it is true of the calls, and return them. Raises TimeoutError with the calls."""
-        return await self._journal.until(true, timeout)
+        return await self._journal.until(true, seconds)
 
     def behave(self, deployment: str, *behaviours: Behaviour) -> None:
         """Queue behaviours, each for one request that passes all checks."""

@@ -45,7 +45,7 @@ class Gate:
     async def reached(self, chunks: int) -> None:
         """Wait until a call has sent that many chunks (0: the status). Raises TimeoutError."""
         async with asyncio.timeout(5):
-            await self._bell.until(lambda: any(_has_sent(entry, chunks) for entry in self._entries))
+            await self._bell.until(lambda: any(entry.has_sent(chunks) for entry in self._entries))
 
     async def admit(self, entry: Entry, number: int) -> None:
         """Wait until chunk `number` may pass (0: the status)."""
@@ -53,10 +53,6 @@ class Gate:
             self._entries.append(entry)
             self._bell.ring()
         await self._bell.until(lambda: self._open >= number)
-
-
-def _has_sent(entry: Entry, chunks: int) -> bool:
-    return entry.call.status is not None and entry.call.chunks >= chunks
 
 
 @dataclass(frozen=True, slots=True)

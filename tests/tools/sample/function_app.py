@@ -53,7 +53,6 @@ async def plain(req: Request) -> Response:
         "body": b"".join([part async for part in parts_of(req.receive)]).decode(),
         "setting": os.environ.get("A_SETTING"),
     }
-    print("plain", found["query"][:100], flush=True)  # noqa: T201 - for the worker's log
     return as_json(found, 201)
 
 
