@@ -27,8 +27,7 @@ A client sees only texts written here or passed to these classes, never a foreig
 
 from __future__ import annotations
 
-import builtins
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import ceil
 from types import MappingProxyType
 from typing import ClassVar
@@ -198,16 +197,6 @@ class StoreUnavailable(_Retry):
 
 class UpstreamTimeout(ProxyError):
     status, code, type = 504, "upstream_timeout", "server_error"
-
-
-def every_refusal() -> Iterator[builtins.type[ProxyError]]:
-    """Each class with a code of its own. A test compares them with docs/errors.md."""
-    waiting = [ProxyError]
-    while waiting:
-        for kind in waiting.pop().__subclasses__():
-            waiting.append(kind)
-            if "code" in vars(kind):
-                yield kind
 
 
 def _whole_seconds(seconds: float) -> bytes:

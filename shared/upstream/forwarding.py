@@ -174,7 +174,7 @@ class Forwarding:
     def _is_slow_call(self, candidate: Candidate, began_at: float, seconds: float) -> bool:
         """Whether a timeout is due to the call, not to the deployment.
 
-        So it is if other calls had responses meanwhile, or if this try had less time than usual. If the last
+        So it is if other calls had responses during this try, or if it had less time than usual. If the last
         call to the deployment failed as well, the timeout counts against it.
         """
         if candidate.failure is not None:

@@ -13,9 +13,9 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from shared.core.errors import every_refusal
 from shared.functions.http import Message, Request
 from tests.conftest import CREDENTIAL, MODEL, QUESTION, Stage, TableTap
+from tests.error_classes import every_refusal
 from tests.responses import WireResponse, response_of, send_raw
 from tools.ports import free
 from tools.simulator import Failure, RateLimited

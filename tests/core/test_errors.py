@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from shared.core import errors
-from shared.core.errors import ProxyError, every_refusal
+from shared.core.errors import ProxyError
+from tests.error_classes import every_refusal
 
 TABLE = {
     (400, "invalid_json", "invalid_request_error"),

@@ -11,7 +11,6 @@ from itertools import count, pairwise
 
 import pytest
 
-from shared.core import errors
 from shared.core.errors import ProxyError, StoreUnavailable
 from shared.core.models import Counts, Credential, Usage, UsageRow
 from shared.usage.tally import (
@@ -25,6 +24,7 @@ from shared.usage.tally import (
     Tally,
 )
 from tests.clock import NOON, Clock
+from tests.error_classes import every_refusal
 from tests.fake_ledger import Fault
 from tests.seeded_tables import Tables
 from tests.usage.fake_usage import FakeUsage
@@ -128,10 +128,10 @@ UNCOUNTED = {"invalid_event_token", "not_found", "method_not_allowed"}
 
 
 def test_each_error_code_has_one_kind() -> None:
-    assert {kind.code for kind in errors.every_refusal()} == REFUSALS | ERRORS | UNCOUNTED
+    assert {kind.code for kind in every_refusal()} == REFUSALS | ERRORS | UNCOUNTED
 
 
-@pytest.mark.parametrize("kind", list(errors.every_refusal()), ids=lambda kind: kind.code)
+@pytest.mark.parametrize("kind", list(every_refusal()), ids=lambda kind: kind.code)
 async def test_refusals_and_errors_are_counted_separately(
     store: FakeUsage, tally: Tally, kind: type[ProxyError]
 ) -> None:
