@@ -14,11 +14,14 @@ from tools.processes import ROOT, ChildError
 WORKER_PYTHON = "3.13"
 """The worker library of the cloud needs at least this version."""
 
+CLIENTS = ["tests/clients/matrix.py", "tests/clients/examples.py"]
+
 EPILOG = """\
 examples:
   python3 dev.py run                        start the proxy with a simulated Azure OpenAI
   python3 dev.py test                       run all tests
   python3 dev.py test tests/tools -k lock   run some tests; the options go to pytest
+  python3 dev.py test --clients             run real clients against the proxy
   python3 dev.py bench                      measure the speed of the proxy
   python3 dev.py lint                       check style and types, as CI does
 
@@ -36,6 +39,10 @@ Runs the tests with pytest. All other options go to pytest: `dev.py test -x test
 
 All tests run in several processes. Tests that you choose with a path, -k or -m run in one process, which
 starts faster. `-n 4` sets the number of processes; `-n 0` uses only this one.
+
+--clients runs real clients instead (Linux, macOS): SDKs, agent frameworks, coding agents. It installs them
+first, each in an environment of its own (4 GB), takes 25 minutes and prints a table. `--clients -k langchain`
+runs some.
 """
 BENCH = """\
 Compares the app with all features, a pass-through without any, and the upstream alone. Prints the results.
@@ -45,10 +52,17 @@ library of the cloud.
   --rounds N      number of measurements for each figure (5)
   --seconds S     duration of each measurement (2.5)
   --quick         a first impression in less than a minute
-  --peers         also measure LiteLLM, and nginx if it is installed (about 16 minutes). LiteLLM is first
-                  installed in .venvs (750 MB)
+  --peers         also measure ferrogw and LiteLLM, and nginx if it is installed (about 20 minutes). The first
+                  two are installed in .venvs (800 MB)
+  --growth        measure instead whether a call costs more with more users, events or deployments, or with
+                  longer bodies (Linux only, about 15 minutes)
   --local         run the app in the local Functions host instead of the worker library
-  --write [FILE]  replace the figures in FILE (docs/performance.md)
+  --write [DIR]   replace the figures and charts in performance.md, performance-runs.md and images of this
+                  folder (docs)
+
+--overspend measures limits instead of speed: which part of them many clients get, over 1, 3 and 8 instances
+(about 10 minutes). It fails if they get more than all. Its options are --quick, --peers (also LiteLLM, 20
+minutes) and --write (docs/overspend.md).
 """
 LINT = "Runs `ruff check`, `ruff format --check` and `mypy --strict`."
 
@@ -76,6 +90,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def test(options: argparse.Namespace) -> int:
+    if options.clients:
+        options.others = ["-n", "0", *CLIENTS, *options.others]
     return _replace_with("pytest", options)
 
 
@@ -141,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     version = "another Python: a version (3.13) or a path. Its virtual environment is in .venvs"
     for command in (testing, measuring):
         command.add_argument("--python", help=version)
+    testing.add_argument("--clients", action="store_true", help="run real clients against the proxy")
     testing.add_argument("--if-found", action="store_true", help="with --python: skip if it is not installed")
     return parser
 

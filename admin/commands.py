@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from admin.attendees.commands import attendees
+from admin.backup.commands import backup, restore
 from admin.deployments.commands import deployments
 from admin.errors import Failure
 from admin.events.commands import events
@@ -62,4 +64,7 @@ def main(context: click.Context) -> None:
 
 main.add_command(events)
 main.add_command(deployments)
+main.add_command(attendees)
 main.add_command(usage)
+main.add_command(backup)
+main.add_command(restore)

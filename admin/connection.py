@@ -19,7 +19,6 @@ from admin.tables import Tables
 from admin.target import Target
 from shared.core.errors import StoreUnavailable
 from shared.core.settings import TABLES, TABLES_URI
-from shared.tables.columns import UNREADABLE
 from shared.tables.service import open_service
 from shared.upstream.identity import default_credential
 
@@ -87,7 +86,5 @@ def _explain(cause: BaseException | None, url: str) -> str:  # noqa: PLR0911 - o
             return f"cannot connect to {url}. Check the address and your network."
         case None:
             return "the same row keeps changing. Try again."
-        case _ if isinstance(cause, UNREADABLE):
-            return f"a row has a value that cannot be read ({cause}). Correct the row."
         case _:
             return f"{type(cause).__name__}. Try again."

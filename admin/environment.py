@@ -28,8 +28,8 @@ RUN, ADMIN, DEVELOPMENT = "requirements-run.txt", "requirements-admin.txt", "req
 _LEVELS = (RUN, ADMIN, DEVELOPMENT)
 """Each file includes the ones before it."""
 _VENV = ROOT / ".venv"
-_NEEDED_BY_MANAGE = ("azure.data.tables", "dotenv", "vl_convert", "xkcdpass")
-"""At least one package of each level: they are installed together."""
+_NEEDED_BY_MANAGE = ("azure.data.tables", "dotenv", "vl_convert", "xkcdpass", "genai_prices", "segno")
+"""At least one package of each level, and those that an older `.venv` may lack."""
 _UNFINISHED = "unfinished"
 _VENV_FAILED = (
     "Could not create a virtual environment. On Debian and Ubuntu, install the `python3-venv` package, "

@@ -70,14 +70,27 @@ async def send(
         async with session.request(
             method, url, json=body, headers=headers, allow_redirects=False
         ) as response:
-            text = (await response.read()).decode("utf-8", "replace")
+            text = (await _read(response)).decode("utf-8", "replace")
             return Response(response.status, response.content_type, text, monotonic() - began)
     except (aiohttp.ClientError, OSError, ValueError) as error:
         parts = urlsplit(str(url))
-        raise NoResponse(_explain(error, f"{parts.scheme}://{parts.netloc}")) from error
+        raise NoResponse(explain(error, f"{parts.scheme}://{parts.netloc}")) from error
 
 
-def _explain(error: Exception, origin: str) -> str:
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body. Of a stream that is cut, what came before: the app sends the reason as the last event."""
+    body = b""
+    try:
+        async for data in response.content.iter_any():
+            body += data
+    except (aiohttp.ClientPayloadError, aiohttp.ClientOSError):
+        if response.content_type != "text/event-stream":
+            raise
+    return body
+
+
+def explain(error: Exception, origin: str) -> str:
+    """Why there was no response from the server at `origin`."""
     match error:
         case TimeoutError():
             return f"{origin} did not respond in time"

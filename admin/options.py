@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from shared.core.models import LIMITS
+from admin.money import BUDGET
+from shared.core.models import DEFAULT_PARALLEL, HIGHEST_PARALLEL, LIMITS
 
 DEBUG = f"{__name__}.debug"
 """The key in click's context under which a command finds whether `--debug` is set."""
@@ -18,12 +19,23 @@ LARGEST_LIMIT = 10**12
 _LIMIT_HELP = {
     "requests_per_day": "Requests per attendee and day. A day starts at midnight in the event's time zone.",
     "tokens_per_day": "Tokens per attendee and day, prompt and completion together.",
-    "requests_per_minute": "Requests per attendee and minute.",
+    "requests_per_minute": "Requests per attendee and minute, on each instance of the app.",
     "requests_total": "Total requests for the whole event.",
-    "tokens_total": "Total tokens for the whole event. This limits what the event can cost.",
+    "tokens_total": "Total tokens for the whole event.",
     "max_output_tokens": "Maximum output of one request in tokens, all its answers (n) together. "
     "Larger requests are reduced to this.",
+    "parallel": "Requests of an attendee that can run at the same time, on each instance. "
+    f"Default: {DEFAULT_PARALLEL}.",
 }
+_BUDGET_HELP = {
+    "budget": "Money for the whole event, such as 200. The event never costs more.",
+    "budget_per_day": "Money per attendee and day, such as 2.",
+}
+_LIMIT_RANGE = {"max_output_tokens": (1, LARGEST_LIMIT), "parallel": (1, HIGHEST_PARALLEL)}
+"""From 0 to the largest limit, unless it is here."""
+
+BUDGETS = {"budget": "cost_total", "budget_per_day": "cost_per_day"}
+"""The field of an event for each option with an amount of money."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
@@ -76,10 +88,12 @@ def option_name(name: str) -> str:
 
 
 def limits(command: Callable[..., None]) -> Callable[..., None]:
-    """Add an option for each limit of an event."""
+    """Add an option for each limit of an event, money first."""
     for name, help_text in reversed([(name, _LIMIT_HELP[name]) for name in LIMITS]):
-        kind = Number(int, 1 if name == "max_output_tokens" else 0, LARGEST_LIMIT)
+        kind = Number(int, *_LIMIT_RANGE.get(name, (0, LARGEST_LIMIT)))
         command = click.option(option_name(name), type=kind, metavar="N", help=help_text)(command)
+    for name, help_text in reversed(_BUDGET_HELP.items()):
+        command = click.option(option_name(name), type=BUDGET, metavar="AMOUNT", help=help_text)(command)
     return command
 
 

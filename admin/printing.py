@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -11,9 +11,15 @@ import click
 from admin.errors import CommandError
 
 
-def print_result(fields: Any, as_json: bool, text: Callable[[], str]) -> None:
-    """Print `fields` as JSON, or `text()`."""
+def print_result(fields: Any, as_json: bool, text: Callable[[], str], notes: Iterable[str] = ()) -> None:
+    """Print `fields` as JSON, or `text()`.
+
+    The notes follow the text, so that a copy of the text has them. JSON is for programs: notes go to
+    standard error.
+    """
     click.echo(json.dumps(fields, ensure_ascii=False) if as_json else text())
+    for note in notes:
+        click.echo(f"Note: {note}", err=as_json)
 
 
 def print_note(text: str) -> None:
@@ -34,6 +40,14 @@ def print_list(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: I
         click.echo(f"\n{first}")
         for name, value in zip(columns[1:], others, strict=True):
             click.echo(f"  {name:{width}}  {value}")
+
+
+def deleted_rows(owner: str, removed: Mapping[str, int]) -> str:
+    """What a purge has deleted, by table."""
+    if not any(removed.values()):
+        return f"No table has a row of {owner}. Nothing is deleted. Is the name right?"
+    rows = ", ".join(f"{count:,} in {table}" for table, count in removed.items())
+    return f"Deleted the rows of {owner}: {rows}."
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -5,34 +5,38 @@ from __future__ import annotations
 
 import re
 from calendar import month_name
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from difflib import get_close_matches
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+from zoneinfo import ZoneInfo
 
 from admin.errors import CommandError
+from shared.core import times as shared_times
 
 EXAMPLE = '"2026-12-01 09:00"'
 YEARS = range(2000, 2200)
 
 _NUMBERS = re.compile(r"(?<!\d)(\d{1,2})[./-](\d{1,2})[./-](\d+)(?!\d)")
 _YEAR_FIRST = re.compile(r"(\d{4})[./-](\d{1,2})[./-](\d{1,2})(?!\d)")
+_DURATION = re.compile(r"(\d{1,5})\s*(m|min|minutes?|h|hours?|d|days?)", re.IGNORECASE)
+_DAY_NAME = re.compile(r"(today|tomorrow)\b(?:\s+(?:at\s+)?(\S.*))?", re.IGNORECASE)
 _SIGNED_ZONE = re.compile(r"\b(UTC|GMT|[A-Z]{1,4}T)\s*[+-]\s*\d", re.IGNORECASE)
 _YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
 _UNCLEAR_ZONE = "{!r} is not a clear time zone. Use --time-zone Europe/Berlin, or an offset such as +01:00."
 
 
 def find_zone(name: str) -> ZoneInfo:
-    """Raises CommandError if there is no IANA time zone of that name."""
+    """Raises CommandError if the tz database has no time zone of that name."""
     try:
-        return ZoneInfo(name.strip())
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        return shared_times.find_zone(name.strip())
+    except ValueError as error:
         raise CommandError(f"There is no time zone {name!r}. {_suggest_zone(name)}") from error
 
 
 def parse(text: str, zone: ZoneInfo, *, is_end: bool = False) -> datetime:
     """The moment in UTC. `text` is in `zone`, unless it has an offset of its own.
 
-    A date without a time means the beginning of that day, or with `is_end`, its end.
+    A date without a time means the beginning of that day, or with `is_end`, its end. `+1h` counts from
+    now, and `tomorrow` is a date.
 
     Raises:
         CommandError: `text` is not a date, is incomplete, or could mean two moments.
@@ -40,23 +44,59 @@ def parse(text: str, zone: ZoneInfo, *, is_end: bool = False) -> datetime:
     text = " ".join(text.split())
     if not text:
         raise CommandError(f"A date is empty. Use a date such as 2026-12-01 or {EXAMPLE}.")
+    now = datetime.now(UTC).replace(microsecond=0)
     if text.lower() == "now":
-        return datetime.now(UTC).replace(microsecond=0)
+        return now
+    if text.startswith("+"):
+        return now + parse_duration(text[1:])
+    text = _with_date(text, now.astimezone(zone).date())
     try:
         at, is_day = _parse_iso(text) or _parse_other(text)
         if at.year not in YEARS:
             raise CommandError(f"{text!r} is in the year {at.year}. Use a date such as {EXAMPLE}.")
         if is_day and is_end:
             at += timedelta(days=1)
-        return (at if at.tzinfo else _in_zone(text, at, zone)).astimezone(UTC)
+        if at.tzinfo:
+            return at.astimezone(UTC)
+        return shared_times.first_moment(at.date(), zone) if is_day else _in_zone(text, at, zone)
     except (ValueError, OverflowError) as error:
         raise CommandError(f"{text!r} is not a date. Use a date such as 2026-12-01 or {EXAMPLE}.") from error
 
 
-def format_local(at: datetime, zone: ZoneInfo) -> str:
-    """`Tue 2026-12-01 09:00`, in `zone`; in English on every machine."""
+def parse_duration(text: str) -> timedelta:
+    """`90m`, `1h` or `2 days`. Raises CommandError for anything else."""
+    found = _DURATION.fullmatch(text.strip())
+    if not found or not int(found[1]):
+        raise CommandError(f"{text!r} is not a length of time. Use one such as 30m, 2h or 1d.")
+    unit = {"m": "minutes", "h": "hours", "d": "days"}[found[2][0].lower()]
+    return timedelta(**{unit: int(found[1])})
+
+
+def _with_date(text: str, today: date) -> str:
+    """`tomorrow 18:00` with the date in place of the word."""
+    if not (found := _DAY_NAME.fullmatch(text)):
+        return text
+    day = today + timedelta(days=found[1].lower() == "tomorrow")
+    return f"{day.isoformat()} {found[2] or ''}".strip()
+
+
+def format_end(at: datetime, zone: ZoneInfo) -> str:
+    """As `format_local`, but the midnight at the end of a day is shown as that day."""
     local = at.astimezone(zone)
-    return f"{['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'][local.weekday()]} {local:%Y-%m-%d %H:%M}"
+    last = local.date() - timedelta(days=1)
+    if at == shared_times.first_moment(local.date(), zone):
+        return f"the end of {last.day} {last:%b %Y}"
+    return format_local(at, zone)
+
+
+def format_period(starts: datetime, ends: datetime, zone: ZoneInfo) -> str:
+    """`1 Dec 2026, 09:00 to the end of 3 Dec 2026 Europe/Berlin`."""
+    return f"{format_local(starts, zone)} to {format_end(ends, zone)} {zone.key}"
+
+
+def format_local(at: datetime, zone: ZoneInfo) -> str:
+    """`1 Dec 2026, 09:00`, in `zone`."""
+    return shared_times.with_date(at.astimezone(zone))
 
 
 def _parse_iso(text: str) -> tuple[datetime, bool] | None:
@@ -113,7 +153,7 @@ def _offset(name: str | None, seconds: int | timedelta | None) -> tzinfo | None:
 def _in_zone(text: str, at: datetime, zone: ZoneInfo) -> datetime:
     local = at.replace(tzinfo=zone)
     if local.utcoffset() == local.replace(fold=1).utcoffset():
-        return local
+        return local.astimezone(UTC)
     if local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != at:
         raise CommandError(
             f"{text} does not exist in {zone.key}: the clocks go forward. Choose another time."
@@ -125,7 +165,7 @@ def _in_zone(text: str, at: datetime, zone: ZoneInfo) -> datetime:
 
 def _suggest_zone(name: str) -> str:
     """Suggest the zone of that city, or one that is spelled alike."""
-    zones, wanted = sorted(available_timezones()), name.strip().lower().replace(" ", "_")
+    zones, wanted = sorted(shared_times.zone_names()), name.strip().lower().replace(" ", "_")
     found = [zone for zone in zones if zone.lower() == wanted or zone.lower().endswith(f"/{wanted}")]
     found = found or get_close_matches(name, zones, 1, 0.75)
     return f"Did you mean {found[0]}?" if found else "Use a name such as Europe/Berlin or UTC."

@@ -18,5 +18,6 @@ response = httpx.post(
     },
     timeout=60,
 )
-response.raise_for_status()
+if response.is_error:  # the message says what is wrong and what to do
+    raise SystemExit(response.json()["error"]["message"])
 print(response.json()["choices"][0]["message"]["content"])

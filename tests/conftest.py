@@ -41,6 +41,7 @@ EVENT = Event(
     ends_at=datetime.now(UTC) + timedelta(days=1),
     models=(MODEL, "gpt-4o"),
     default_model=MODEL,
+    parallel=1000,
 )
 USER = "gloveboxes"
 CREDENTIAL = f"{EVENT.code}/{USER}"
@@ -65,9 +66,9 @@ class Stage:
         await self.tables.put_event(replace(EVENT, code=code, **changes))  # type: ignore[arg-type]
         return code
 
-    async def add_deployment(self, **changes: object) -> str:
-        """Create a model with one deployment and return its name."""
-        name = f"model-{next(_numbers)}"
+    async def add_deployment(self, family: str = "gpt-4o", **changes: Any) -> str:
+        """Create a model of this family with one deployment and return its name."""
+        name = f"{family}-{next(_numbers)}"
         fields: dict[str, object] = {
             "model": name,
             "id": name,
@@ -222,7 +223,7 @@ async def deployments_as_before(tables: Tables) -> AsyncIterator[None]:
     before = await tables.deployments()
     yield
     for deployment in await tables.deployments():
-        await tables.delete_deployment(deployment)
+        await tables.delete_deployment(deployment.model, deployment.id)
     for deployment in before:
         await tables.put_deployment(deployment)
 
@@ -270,6 +271,8 @@ async def running(
 async def stage(running: Stage) -> AsyncIterator[Stage]:
     """The app that most tests share. Nothing of the test before is left."""
     running.simulator.reset()
+    if running.web._wiring is not None:  # some tests let the model refuse more than an attendee may
+        running.web._wiring.quota._slowdown._refused.clear()
     yield running
     if any(not isinstance(call.behaviour, Answer) or call.left for call in running.simulator.calls):
         await running.end_cool_downs()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from shared.core import quota_errors  # noqa: F401 - its classes are subclasses too
 from shared.core.errors import ProxyError
 
 

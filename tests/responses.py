@@ -18,6 +18,8 @@ class WireResponse:
     status: int
     headers: dict[str, str]
     body: bytes
+    is_cut: bool = False
+    """Whether the connection was closed before the end of the body."""
 
     @property
     def json(self) -> Any:
@@ -29,11 +31,22 @@ class WireResponse:
         return error
 
 
+async def read_body(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+    """The body, and whether the connection was closed before its end."""
+    pieces = []
+    try:
+        async for piece in response.content.iter_any():
+            pieces.append(piece)
+    except aiohttp.ClientPayloadError:
+        return b"".join(pieces), True
+    return b"".join(pieces), False
+
+
 async def response_of(request: aiohttp.client._RequestContextManager) -> WireResponse:
     """Send the request, as `stage.post(...)` makes it, and read the whole response."""
     async with request as response:
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return WireResponse(response.status, headers, await response.read())
+        return WireResponse(response.status, headers, *await read_body(response))
 
 
 def parse_response(data: bytes) -> WireResponse:

@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")])
 _links = re.compile(r"\]\((?![a-z]+:)([^)#\s]+)").findall
+_headings = re.compile(r"(?m)^#+ (.+)$").findall
+_links_to_headings = re.compile(r"\]\((?![a-z]+:)([^)#\s]*)#([^)\s]+)\)").findall
 _decisions = re.compile(r"docs/decisions/[0-9]{4}").findall
 _paths = re.compile(r"`((?:shared|admin|tools|tests|docs|infra|examples)/[\w./-]+)`").findall
 
@@ -19,6 +21,18 @@ def test_links_and_paths_exist(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     files = [document.parent / link for link in _links(text)] + [ROOT / path for path in _paths(text)]
     assert [file for file in files if not file.exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_headings_that_links_name_exist(document: Path) -> None:
+    for link, heading in _links_to_headings(document.read_text(encoding="utf-8")):
+        target = document.parent / link if link else document
+        assert heading in map(anchor, _headings(target.read_text(encoding="utf-8"))), link
+
+
+def anchor(heading: str) -> str:
+    """The name that GitHub gives to a heading."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 def test_decisions_that_the_code_cites_exist() -> None:

@@ -18,10 +18,12 @@ LAYERS = {
     "apis": {"core"},
     "events": {"core"},
     "quota": {"core"},
+    "tokens": set(),
     "usage": {"core"},
-    "upstream": {"core", "apis"},
+    "desk": {"core", "events", "quota"},
+    "upstream": {"core", "apis", "tokens"},
     "tables": {"core", "quota"},
-    "app": {"core", "functions", "apis", "events", "quota", "usage", "upstream", "tables"},
+    "app": {"core", "functions", "apis", "events", "quota", "tokens", "usage", "desk", "upstream", "tables"},
 }
 """Each room of `shared/`, and the rooms that it may import."""
 
@@ -116,7 +118,7 @@ def test_the_product_imports_nothing_that_is_for_development() -> None:
 
 def test_only_the_tables_room_imports_azure_data_tables() -> None:
     assert importers(DEPLOYED, "azure.data") <= set(modules("shared/tables"))
-    assert importers(ADMIN, "azure.data") == {"admin.tables"}
+    assert importers(ADMIN, "azure.data") == {"admin.tables", "admin.backup.values"}
 
 
 @pytest.mark.parametrize("module", ADMIN)
@@ -132,7 +134,11 @@ def test_only_the_extension_and_the_triggers_import_functions_and_its_server() -
 
 
 def test_only_the_connections_and_the_wiring_import_the_http_client() -> None:
-    assert importers(DEPLOYED, "aiohttp") == {"shared.upstream.connections", "shared.app.wiring"}
+    assert importers(DEPLOYED, "aiohttp") == {
+        "shared.upstream.connections",
+        "shared.upstream.response",
+        "shared.app.wiring",
+    }
     assert importers(DEPLOYED, "yarl") == {"shared.upstream.connections", "shared.upstream.client"}
 
 
@@ -153,6 +159,12 @@ def test_only_the_triggers_and_the_settings_read_the_environment() -> None:
         or (isinstance(node, ast.alias) and node.name in names)
     }
     assert readers <= {"shared.core.settings", "function_app"}
+
+
+def test_only_the_room_of_tokens_knows_the_tokenizer_and_loads_it_when_it_is_used() -> None:
+    names = [module for module in DEPLOYED if "bpe_openai" in (ast.unparse(source(module)))]
+    assert names == ["shared.tokens.tokenizer"]
+    assert "bpe_openai" not in ast.unparse(at_import(source("shared.tokens.tokenizer")))
 
 
 @pytest.mark.parametrize("module", DEPLOYED)

@@ -1,8 +1,9 @@
-"""Sets the number of processes that run the tests, and their order."""
+"""Sets the number of processes that run the tests, and their order, and lets Ctrl-C reach their children."""
 
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,12 @@ _MOST = 4
 """Each process starts its own Azurite and app. More processes cost more time than they save."""
 _CHOICES = ("file_or_dir", "keyword", "markexpr", "lf", "stepwise")
 _LONGEST = Path(__file__).with_name("tools")
+
+
+def pytest_configure() -> None:
+    """A shell lets its background jobs ignore SIGINT. The processes that tests start would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -10,16 +10,32 @@ import os
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import partial
+from typing import Any
 
 from admin.tables import Tables
 from shared.core.errors import StoreUnavailable
-from shared.core.models import Deployment, Event
+from shared.core.ids import new_secret
+from shared.core.models import DEFAULT_APIS, EMBEDDINGS, IMAGES, Deployment, Event
 from shared.core.settings import Settings, SettingsError
 from shared.tables.service import open_service
 
 CODE = "hackathon"
-MODELS = ("gpt-4o-mini", "gpt-4o")
+MODELS = {
+    "gpt-4o-mini": DEFAULT_APIS,
+    "gpt-4o": DEFAULT_APIS,
+    "text-embedding-3-small": (EMBEDDINGS,),
+    "gpt-image-1": (IMAGES,),
+}
+_PRICES = {
+    "gpt-4o-mini": ("0.15", "0.075", "0.6"),
+    "gpt-4o": ("2.5", "1.25", "10"),
+    "text-embedding-3-small": ("0.02", None, None),
+    "gpt-image-1": ("5", "1.25", "40"),
+}
+"""Of 1,000,000 prompt tokens, cached ones and completion tokens: those that `deployments add` finds."""
+DEFAULT_MODEL = "gpt-4o-mini"
 _OPEN_FOR = timedelta(days=7)
 
 
@@ -42,13 +58,19 @@ async def _create(simulator: str | None, key_setting: str) -> None:
     try:
         await tables.create_tables()
         if simulator:
-            for model in MODELS:
-                await _deploy(tables, Deployment(model, "simulated", simulator, model, auth=key_setting))
+            for model, apis in MODELS.items():
+                deployment = Deployment(model, "simulated", simulator, model, auth=key_setting, apis=apis)
+                await _deploy(tables, replace(deployment, **_prices(model)))
             now = datetime.now(UTC)
             if await tables.change_event(CODE, lambda event: _reopened(event, now)) is None:
                 await tables.add_event(new_event(now))
     finally:
         await tables.close()
+
+
+def _prices(model: str) -> dict[str, Any]:
+    prompt, cached, completion = (None if one is None else Decimal(one) for one in _PRICES[model])
+    return {"prompt_price": prompt, "cached_prompt_price": cached, "completion_price": completion}
 
 
 async def _deploy(tables: Tables, wanted: Deployment) -> None:
@@ -63,17 +85,22 @@ def new_event(now: datetime) -> Event:
         "Demo hackathon",
         now - timedelta(days=1),
         now + _OPEN_FOR,
-        models=MODELS,
-        default_model=MODELS[0],
+        models=tuple(MODELS),
+        default_model=DEFAULT_MODEL,
         max_output_tokens=800,
         requests_per_day=200,
         tokens_per_day=100_000,
+        id_secret=new_secret(),
+        desk_secret=new_secret(),
     )
 
 
 def _reopened(event: Event, now: datetime) -> Event:
     starts_at, ends_at = min(event.starts_at, now - timedelta(days=1)), max(event.ends_at, now + _OPEN_FOR)
-    return replace(event, active=True, starts_at=starts_at, ends_at=ends_at)
+    secrets: dict[str, Any] = {
+        name: getattr(event, name) or new_secret() for name in ("id_secret", "desk_secret")
+    }
+    return replace(event, active=True, starts_at=starts_at, ends_at=ends_at, **secrets)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ The same request as a stream:
 
 {stream}
 
+Open the organiser's desk: `python3 manage.py events desk hackathon` prints its link.
+
 See how much of the quota is used:
 
 {event}

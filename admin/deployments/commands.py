@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from admin.deployments import changes, rules
+from admin.deployments import changes, prices, rules
 from admin.deployments import text as deployment_text
+from admin.deployments.comparison import compare_prices
 from admin.errors import CommandError
+from admin.money import CURRENCY, LONG_PRICES, PRICE
 from admin.options import TAKES_EFFECT, Group, Number, as_json, yes
 from admin.printing import confirm, print_list, print_note, print_result
 from admin.session import run
 from admin.target import Target, find_target
-from shared.core.models import OUTPUT_FIELDS, Deployment, Health
+from shared.core.models import APIS, OUTPUT_FIELDS, Deployment
 
 if TYPE_CHECKING:
     from admin.tables import Tables
 
-_PRIORITY, _WEIGHT, _PRICE = Number(int, 0, 1000), Number(int, 1, 1000), Number(float, 0, 1_000_000)
+_PRIORITY, _WEIGHT = Number(int, 0, 1000), Number(int, 1, 1000)
 
 
 @click.group(cls=Group, short_help="Add, change and list Azure OpenAI deployments.")
@@ -35,13 +37,26 @@ _OPTIONS = (
     click.option("--key-env", metavar="VAR", help="The app's setting that holds the key."),
     click.option("--managed-identity", is_flag=True, help="Use no key, but the app's identity in Azure."),
     click.option("--api-version", metavar="V", help="v1, or a version such as 2024-10-21."),
+    click.option("--apis", metavar="A,B", help=f"What it serves: {', '.join(APIS)}. Default: found out."),
     click.option("--output-field", type=click.Choice(OUTPUT_FIELDS), help="The field for the output limit."),
     click.option("--priority", type=_PRIORITY, metavar="N", help="Lower numbers are used first."),
     click.option("--weight", type=_WEIGHT, metavar="N", help="Share among deployments of the same priority."),
-    click.option("--prompt-price", type=_PRICE, metavar="P", help="Price of 1,000,000 prompt tokens."),
+    click.option("--prompt-price", type=PRICE, metavar="P", help="Price of 1,000,000 prompt tokens."),
     click.option(
-        "--completion-price", type=_PRICE, metavar="P", help="Price of 1,000,000 completion tokens."
+        "--cached-prompt-price",
+        type=PRICE,
+        metavar="P",
+        help="Price of 1,000,000 prompt tokens from the model's cache. Default: the prompt price.",
     ),
+    click.option("--completion-price", type=PRICE, metavar="P", help="Price of 1,000,000 completion tokens."),
+    click.option(
+        "--long-prices",
+        type=LONG_PRICES,
+        metavar="N:P/C/O",
+        help="Prices of calls with more than N prompt tokens: prompt, cached prompt and completion.",
+    ),
+    click.option("--currency", type=CURRENCY, metavar="CODE", help="Currency of the prices. Default: USD."),
+    click.option("--free", is_flag=True, help="Calls cost nothing."),
 )
 _no_check = click.option("--no-check", is_flag=True, help="Do not send a test request.")
 
@@ -67,39 +82,54 @@ def add_deployment(
 ) -> None:
     """Add an Azure OpenAI deployment for MODEL.
 
-    The command first sends a small test request, and adds nothing if that fails. The request uses the key, if
-    the setting VAR is also set here, or your own Azure sign-in.
+    The command first sends small test requests, and adds nothing if they fail. They also show which APIs the
+    deployment serves. They use the key, if the setting VAR is also set here, or your own Azure sign-in.
 
-    Defaults of a new deployment: managed identity, API version v1, priority 1, weight 1, no price. If the
-    deployment was added before, everything that you do not name stays as it is. Prices can be in any one
-    currency.
+    Defaults of a new deployment: managed identity, API version v1, priority 1, weight 1. Prices that you do
+    not name are those of the package genai-prices for this MODEL, in USD. If the deployment was added before,
+    everything that you do not name stays as it is.
 
     \b
     Example:
       python3 manage.py deployments add gpt-4o-mini --endpoint https://NAME.openai.azure.com \\
-              --deployment gpt-4o-mini --managed-identity --prompt-price 0.15 --completion-price 0.60
+              --deployment gpt-4o-mini --managed-identity
     """
     default = rules.new_deployment(model, endpoint, deployment)
     target = find_target()
     existing = changes.find_same(run(target, lambda tables: tables.deployments()), default)
-    wanted = rules.change_deployment(existing or default, options)
-    test = ""
+    is_known = existing is not None or options["apis"] is not None
+    before = existing or replace(default, apis=rules.apis_by_name(default))
+    options, notes = prices.with_listed_prices(before, options)
+    wanted, test = rules.change_deployment(before, options), ""
     if not no_check:
-        test, options = _test(wanted, target, options, "added")
+        test, options = _test(
+            wanted, target, options, "added", notes, _tested_apis(wanted, options, is_known)
+        )
+    if not (is_known or options["apis"]):
+        options |= {"apis": ",".join(wanted.apis)}
     added = run(target, lambda tables: changes.put(tables, wanted, options))
     verb = "Updated" if existing else "Added"
     text = f"{verb} deployment {added.deployment_name!r} at {added.endpoint} for model {model!r}.{test}"
-    print_result(asdict(added), as_json, lambda: text)
     if existing and (kept := deployment_text.kept_properties(default, existing, wanted)):
-        print_note(f"The deployment was added before. It keeps {', '.join(kept)}.")
+        notes.append(f"The deployment was added before. It keeps {', '.join(kept)}.")
     if not added.active:
-        print_note(f"The deployment is disabled. To enable it, use `deployments enable {model} {added.id}`.")
+        enable = f"deployments enable {model} {added.id}"
+        notes.append(f"The deployment is disabled. To enable it, use `{enable}`.")
+    print_result(deployment_text.properties(added), as_json, lambda: text, notes)
 
 
 def _test(
-    deployment: Deployment, target: Target, options: dict[str, Any], verb: str
+    deployment: Deployment,
+    target: Target,
+    options: dict[str, Any],
+    verb: str,
+    notes: list[str],
+    apis: tuple[str, ...] | None,
 ) -> tuple[str, dict[str, Any]]:
-    """The result of a test request as a sentence, and the options with the output field that works.
+    """The result of the test requests as a sentence, and the options with the output field that works.
+
+    Without `apis` to test, the options also get those that the deployment serves. If nothing can be tested
+    here, a note is added to `notes`.
 
     Raises:
         CommandError: the deployment does not work.
@@ -108,13 +138,23 @@ def _test(
 
     may_switch = options["output_field"] is None
     try:
-        result = asyncio.run(trial.try_deployment(deployment, target.environment, may_switch=may_switch))
+        result = asyncio.run(
+            trial.try_deployment(deployment, target.environment, apis=apis, may_switch=may_switch)
+        )
     except CommandError as error:
         raise CommandError(f"Not {verb}: {error.message}") from error
     except trial.NotTested as reason:
-        print_note(f"The deployment was not tested: {reason}")
+        notes.append(f"The deployment was not tested: {reason}")
         return "", options
-    return f" Tested: {result.text}.", options | {"output_field": result.output_field}
+    found = {"output_field": result.output_field} | ({} if apis else {"apis": ",".join(result.apis)})
+    return f" Tested: {result.text}.", options | found
+
+
+def _tested_apis(wanted: Deployment, options: dict[str, Any], is_known: bool) -> tuple[str, ...] | None:
+    """The APIs to test: those that the command names, or else the first known one. None: find them out."""
+    if options["apis"] is not None:
+        return wanted.apis
+    return wanted.apis[:1] if is_known else None
 
 
 @deployments.command("update", short_help="Change a deployment, also while it is used.")
@@ -128,8 +168,8 @@ def _test(
 def update_deployment(model: str, deployment: str, no_check: bool, as_json: bool, **options: Any) -> None:
     """Change a deployment, also while it is used. Everything that you do not name stays as it is.
 
-    DEPLOYMENT is its name in Azure, or its id. If the endpoint, key or API version changes, the command first
-    sends a small test request, and changes nothing if that fails.
+    DEPLOYMENT is its name in Azure, or its id. If the endpoint, key, API version or APIs change, the command
+    first sends small test requests, and changes nothing if they fail.
 
     \b
     Example:
@@ -138,17 +178,24 @@ def update_deployment(model: str, deployment: str, no_check: bool, as_json: bool
     if all(value is None or value is False for value in options.values()):
         raise CommandError("Nothing to change. Use an option, such as --weight or --endpoint.")
     target = find_target()
-    before = run(target, lambda tables: changes.find_deployment(tables, model, deployment))
+    replaced = rules.replaced_columns(options)
+    before, is_bad = run(target, lambda tables: changes.find_readable(tables, model, deployment, replaced))
     wanted = rules.change_deployment(before, options)
-    test = ""
-    if not no_check and (wanted.target, wanted.output_field) != (before.target, before.output_field):
-        test, options = _test(wanted, target, options, "changed")
+    test, notes = "", list[str]()
+    tested = attrgetter("target", "output_field", "apis")
+    if not no_check and tested(wanted) != tested(before):
+        test, options = _test(wanted, target, options, "changed", notes, _tested_apis(wanted, options, True))
     after = run(target, lambda tables: changes.update(tables, wanted, options))
-    print_result(asdict(after), as_json, lambda: _update_text(before, after, test))
+    print_result(
+        deployment_text.properties(after), as_json, lambda: _update_text(before, after, test, is_bad), notes
+    )
 
 
-def _update_text(before: Deployment, after: Deployment, test: str) -> str:
+def _update_text(before: Deployment, after: Deployment, test: str, is_bad: bool) -> str:
+    """With `is_bad`, `before` is not what was in the row."""
     name = f"eployment {after.deployment_name!r} of model {after.model!r}"
+    if is_bad:
+        return f"Corrected d{name}.{test} {TAKES_EFFECT}"
     if not (differences := deployment_text.differences(before, after)):
         return f"D{name} is unchanged."
     return f"Updated d{name}: {', '.join(differences)}.{test} {TAKES_EFFECT}"
@@ -162,10 +209,12 @@ def list_deployments(as_json: bool) -> None:
     "last seen" is ok, a status such as 429, or a word such as unreachable. It is "not used yet" until the
     first request after the deployment was added, or got a new endpoint or key.
     """
-    found, health = run(find_target(), _read_all)
+    (found, bad), health = run(find_target(), lambda tables: tables.deployments_and_health())
+    for row in bad:
+        print_note(row.message)
     found.sort(key=attrgetter("model", "priority", "deployment_name", "endpoint"))
     listed = [(deployment, health.get((deployment.model, deployment.id))) for deployment in found]
-    if as_json or not found:
+    if as_json or not (found or bad):
         fields = [deployment_text.to_fields(*item) for item in listed]
         print_result(fields, as_json, lambda: "No deployments. To add one, use `deployments add`.")
         return
@@ -174,8 +223,7 @@ def list_deployments(as_json: bool) -> None:
     print_list(deployment_text.COLUMNS, rows, numbers=deployment_text.NUMBERS)
 
 
-async def _read_all(tables: Tables) -> tuple[list[Deployment], dict[tuple[str, str], Health]]:
-    return await tables.deployments(), await tables.health()
+deployments.add_command(compare_prices)
 
 
 @deployments.command("disable")
@@ -205,8 +253,9 @@ def _switch(model: str, deployment: str, as_json: bool, *, active: bool) -> None
     verb = "Enabled" if active else "Disabled"
     name = f"{changed.deployment_name!r} at {changed.endpoint}"
     text = f"{verb} deployment {name} for model {model!r}. {TAKES_EFFECT}"
-    print_result(asdict(changed), as_json, lambda: text)
-    _note_if_unserved(model, is_served)
+    print_result(
+        deployment_text.properties(changed), as_json, lambda: text, _notes_on_service(model, is_served)
+    )
 
 
 @deployments.command("delete")
@@ -218,22 +267,29 @@ def delete_deployment(model: str, deployment: str, yes: bool, as_json: bool) -> 
     """Remove a deployment from the proxy. It stays in Azure."""
     target = find_target()
     found = run(target, lambda tables: changes.find_deployment(tables, model, deployment))
-    confirm(f"Delete deployment {found.deployment_name!r} at {found.endpoint} for model {model!r}?", yes)
+    if isinstance(found, Deployment):
+        name, found_id, fields = (
+            f"{found.deployment_name!r} at {found.endpoint}",
+            found.id,
+            deployment_text.properties(found),
+        )
+    else:
+        name, found_id, fields = repr(found.key[1]), found.key[1], found.fields
+    confirm(f"Delete deployment {name} for model {model!r}?", yes)
 
     async def delete(tables: Tables) -> bool:
-        await tables.delete_deployment(found)
+        await tables.delete_deployment(model, found_id)
         return await changes.is_served(tables, model)
 
     is_served = run(target, delete)
-    name = f"{found.deployment_name!r} at {found.endpoint}"
     text = f"Deleted deployment {name} for model {model!r}. It stays in Azure."
-    print_result(asdict(found), as_json, lambda: text)
-    _note_if_unserved(model, is_served)
+    print_result(fields, as_json, lambda: text, _notes_on_service(model, is_served))
 
 
-def _note_if_unserved(model: str, is_served: bool) -> None:
-    if not is_served:
-        print_note(
-            f"No active deployment serves {model!r} now, so its requests are refused. "
-            "To add one, use `deployments add`."
-        )
+def _notes_on_service(model: str, is_served: bool) -> list[str]:
+    if is_served:
+        return []
+    return [
+        f"No active deployment serves {model!r} now, so its requests are refused. "
+        "To add one, use `deployments add`."
+    ]

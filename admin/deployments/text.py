@@ -4,17 +4,39 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
-from shared.core.models import MANAGED_IDENTITY, Deployment, Health
+from admin.deployments.prices import price_text
+from shared.core.models import DEFAULT_CURRENCY, MANAGED_IDENTITY, Deployment, Health
 
-COLUMNS = ("model", "deployment", "endpoint", "priority", "weight", "auth", "price", "active", "last seen")
+COLUMNS = (
+    "model",
+    "apis",
+    "deployment",
+    "id",
+    "endpoint",
+    "priority",
+    "weight",
+    "auth",
+    "price",
+    "active",
+    "last seen",
+)
 NUMBERS = ("priority", "weight")
 
 
 def to_fields(deployment: Deployment, health: Health | None) -> dict[str, Any]:
     """For JSON. Times are in UTC."""
-    return asdict(deployment) | {"health": None if health is None else _health_fields(health)}
+    return properties(deployment) | {"health": None if health is None else _health_fields(health)}
+
+
+def properties(deployment: Deployment) -> dict[str, Any]:
+    """For JSON: prices are numbers."""
+    return {
+        name: float(value) if isinstance(value, Decimal) else value
+        for name, value in asdict(deployment).items()
+    } | {"long_prices": None if deployment.long_prices is None else str(deployment.long_prices)}
 
 
 def _health_fields(health: Health) -> dict[str, str | None]:
@@ -26,12 +48,14 @@ def row(deployment: Deployment, health: Health | None, now: datetime) -> tuple[s
     """The cells of `COLUMNS`."""
     return (
         deployment.model,
+        ", ".join(deployment.apis),
         deployment.deployment_name,
+        deployment.id,
         deployment.endpoint,
         str(deployment.priority),
         str(deployment.weight),
         _auth(deployment),
-        _price(deployment),
+        price(deployment),
         "yes" if deployment.active else "no",
         _last_seen(health, now),
     )
@@ -41,10 +65,18 @@ def _auth(deployment: Deployment) -> str:
     return deployment.auth if deployment.auth == MANAGED_IDENTITY else f"key in {deployment.auth}"
 
 
-def _price(deployment: Deployment) -> str:
-    if deployment.prompt_price is None or deployment.completion_price is None:
+def price(deployment: Deployment) -> str:
+    """The prices, in the order prompt and completion."""
+    prompt, completion = deployment.prompt_price, deployment.completion_price
+    if prompt is None:
         return "-"
-    return f"{deployment.prompt_price:g} / {deployment.completion_price:g}"
+    if not (prompt or completion):
+        return "free"
+    currency = "" if deployment.currency == DEFAULT_CURRENCY else f" {deployment.currency}"
+    text = price_text(prompt, deployment.cached_prompt_price, completion)
+    if (long := deployment.long_prices) is not None:
+        text += f"; above {long.above:,} tokens {price_text(long.prompt, long.cached, long.completion)}"
+    return f"{text}{currency}"
 
 
 def _last_seen(health: Health | None, now: datetime) -> str:
@@ -67,10 +99,11 @@ def _properties(deployment: Deployment) -> dict[str, str]:
         "endpoint": f"endpoint {deployment.endpoint}",
         "auth": _auth(deployment),
         "api_version": f"API version {deployment.api_version}",
+        "apis": f"APIs {', '.join(deployment.apis)}",
         "output_field": f"output field {deployment.output_field}",
         "priority": f"priority {deployment.priority}",
         "weight": f"weight {deployment.weight}",
-        "price": "no price" if deployment.prompt_price is None else f"price {_price(deployment)}",
+        "price": "no price" if deployment.prompt_price is None else f"price {price(deployment)}",
     }
 
 

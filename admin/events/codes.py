@@ -10,6 +10,7 @@ from shared.core.models import Event
 from shared.events.credentials import is_event_code
 
 if TYPE_CHECKING:
+    from admin.rows import BadRow
     from admin.tables import Tables
 
 WORDS = 4
@@ -37,9 +38,64 @@ def parse_code(text: str) -> str:
     return code
 
 
-async def find_event(tables: Tables, code: str) -> Event | None:
-    code = code.strip().lower()
-    return await tables.event(code) if is_event_code(code) else None
+async def find_event(tables: Tables, code: str) -> Event | BadRow:
+    """Raises CommandError if there is none."""
+    found = await tables.find_event(code.strip())
+    if found is None:
+        raise unknown_event(code)
+    return found
+
+
+async def readable_event(tables: Tables, code: str) -> Event:
+    """Raises CommandError if there is none, or its row cannot be read."""
+    found = await find_event(tables, code)
+    if not isinstance(found, Event):
+        raise CommandError(found.message)
+    return found
+
+
+async def add(tables: Tables, event: Event) -> None:
+    """Add a new event. Raises CommandError if its code is taken."""
+    from shared.tables.service import AlreadyExists
+
+    await check_unused(tables, event.code)
+    try:
+        await tables.add_event(event)
+    except AlreadyExists as error:
+        raise taken_code(event.code) from error
+
+
+async def check_unused(tables: Tables, code: str, unless: Event | None = None) -> None:
+    """Raises CommandError if another event had this code first: its usage and quotas are kept under it."""
+    event_code = await present_code(tables, code)
+    if event_code is not None and (unless is None or event_code != unless.code):
+        raise CommandError(f"{kept_under(event_code, code)} Use another code.")
+
+
+async def present_code(tables: Tables, first_code: str) -> str | None:
+    """The code of the event that had `first_code` first, and has another one now. None if there is none."""
+    good, bad = await tables.events()
+    codes = {event.first_code: event.code for event in good}
+    codes |= {str(one.row.get("first_code", "")): one.key[0] for one in bad}
+    return codes.get(first_code)
+
+
+def ledger_code(found: Event | BadRow | None, code: str) -> str:
+    """The code under which usage and quotas are kept: also if the event's row cannot be read, or is gone."""
+    if isinstance(found, Event):
+        return found.ledger_code
+    first_code = "" if found is None else str(found.row.get("first_code") or "")
+    return first_code or code.strip().lower()
+
+
+def kept_under(event_code: str, first_code: str) -> str:
+    return f"The usage of event {event_code!r} is kept under the code {first_code!r}, which it had first."
+
+
+def taken_code(code: str) -> CommandError:
+    return CommandError(
+        f"The event {code!r} already exists. Change it with `events update`, or use another code."
+    )
 
 
 def unknown_event(code: str) -> CommandError:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -13,11 +13,25 @@ from admin.errors import CommandError
 from admin.events import codes, notes, rules
 from admin.events import text as event_text
 from admin.events.check import check_event
-from admin.options import TAKES_EFFECT, Group, as_json, limits, option_name, yes
-from admin.printing import confirm, print_list, print_note, print_result
+from admin.events.handout import print_handout
+from admin.events.lifecycle import copy_event, delete_event, purge_event, rename_event, rotate_event
+from admin.events.rehearse import rehearse_event
+from admin.money import CURRENCY
+from admin.options import (
+    BUDGETS,
+    LARGEST_LIMIT,
+    TAKES_EFFECT,
+    Group,
+    Number,
+    as_json,
+    limits,
+    option_name,
+)
+from admin.printing import print_list, print_note, print_result
 from admin.session import run
 from admin.target import find_target
-from shared.core.models import LIMITS, Event
+from shared.core.ids import new_secret
+from shared.core.models import ACCESS, DEFAULT_CURRENCY, LIMITS, OPEN, Deployment, Event
 
 if TYPE_CHECKING:
     from admin.tables import Tables
@@ -27,6 +41,16 @@ _STARTS = 'Start, such as "2026-12-01 09:00" in the event\'s time zone, or now.'
 _ENDS = "End, in the same form. A date without a time includes that whole day."
 _ZONE = "Time zone, such as Europe/Berlin."
 _ORGANIZER = "Contact for attendees."
+_TOOLS = "Hosted tools of the Responses API to allow, such as web_search. They cost extra."
+_CURRENCY = "Currency of the budgets: that of the deployments' prices."
+_STORED = "Whether Azure may store responses, for 30 days."
+_ACCESS = (
+    "Who can use a name: everyone who knows the event code (open), the first who takes it on the page "
+    "(claim), or the people on your list (roster)."
+)
+_SEATS = Number(int, 0, LARGEST_LIMIT)
+_SEATS_HELP = "The most names that can be taken, with --access claim."
+_NOT_STORED = "Azure stores no responses. Default: it stores them for 30 days, unless the client says no."
 
 
 @click.group(cls=Group, short_help="Create, change and list events.")
@@ -34,7 +58,17 @@ def events() -> None:
     """Create, change and list events."""
 
 
-events.add_command(check_event)
+for _command in (
+    check_event,
+    rehearse_event,
+    print_handout,
+    rotate_event,
+    rename_event,
+    copy_event,
+    delete_event,
+    purge_event,
+):
+    events.add_command(_command)
 
 
 @events.command("create", short_help="Create an event.")
@@ -51,6 +85,13 @@ events.add_command(check_event)
     help="Model for requests that name none. Default: the first of --models.",
 )
 @limits
+@click.option(
+    "--currency", type=CURRENCY, default=DEFAULT_CURRENCY, show_default=True, metavar="CODE", help=_CURRENCY
+)
+@click.option("--tools", default="", metavar="A,B", help=f"{_TOOLS} Default: none.")
+@click.option("--no-stored-responses", "store_responses", flag_value=False, default=True, help=_NOT_STORED)
+@click.option("--access", type=click.Choice(ACCESS), default=OPEN, show_default=True, help=_ACCESS)
+@click.option("--seats", type=_SEATS, metavar="N", help=_SEATS_HELP)
 @as_json
 def create_event(code: str | None, as_json: bool, **options: Any) -> None:
     """Create an event. Attendees use CODE/THEIR-GITHUB-NAME as their API key.
@@ -62,47 +103,52 @@ def create_event(code: str | None, as_json: bool, **options: Any) -> None:
     Example:
       python3 manage.py events create --name "Winter Hack" --starts "2026-12-01 09:00" \\
               --ends "2026-12-03 18:00" --time-zone Europe/Berlin --models gpt-4o \\
-              --max-output-tokens 800 --requests-per-day 200 --tokens-per-day 100000
+              --budget 200 --budget-per-day 2 --max-output-tokens 4000
     """
     event = rules.new_event(codes.generate_code() if code is None else codes.parse_code(code), **options)
+    rules.check_not_over(event, datetime.now(UTC))
     target = find_target()
-    run(target, lambda tables: _add(tables, event))
-    fields = event_text.to_fields(event) | {"url": target.url}
-    print_result(fields, as_json, lambda: event_text.invitation(event, target.url))
-    for note in notes.for_new_event(event, target.url, datetime.now(UTC)):
-        print_note(note)
+    deployments = run(target, lambda tables: _add(tables, event))
+    fields = event_text.to_fields(event) | event_text.links(event, target.url)
+    found = notes.for_new_event(event, target.url, deployments)
+    print_result(fields, as_json, lambda: event_text.invitation(event, target.url, deployments), found)
 
 
-async def _add(tables: Tables, event: Event) -> None:
-    from shared.tables.service import AlreadyExists
-
-    deployed = {deployment.model for deployment in await tables.deployments()}
+async def _add(tables: Tables, event: Event) -> list[Deployment]:
+    """Add the event, and return the deployments."""
+    deployments = await tables.deployments()
+    deployed = {deployment.model for deployment in deployments}
+    rules.check_budget(event, deployments)
     rules.check_models((*event.models, event.default_model), deployed)
-    if not deployed:
-        print_note("No model is deployed yet. To add one, use `deployments add`.")
-    try:
-        await tables.add_event(event)
-    except AlreadyExists as error:
-        raise CommandError(
-            f"The event {event.code!r} already exists. Change it with `events update`, or use another code."
-        ) from error
+    rules.check_default_model(event)
+    await codes.add(tables, event)
+    return deployments
 
 
 @events.command("list")
 @as_json
 def list_events(as_json: bool) -> None:
     """List the events. Running and future events come first."""
-    found = run(find_target(), lambda tables: tables.events())
+    found, bad = run(find_target(), lambda tables: tables.events())
+    for row in bad:
+        print_note(row.message)
     now = datetime.now(UTC)
     found.sort(key=lambda event: (event.ends_at < now, abs(event.ends_at - now), event.code))
-    if as_json or not found:
+    if as_json or not (found or bad):
         fields = [event_text.to_fields(event) for event in found]
         print_result(fields, as_json, lambda: "No events. To create one, use `events create`.")
         return
     rows = [
-        (event.code, event.name, event_text.state(event, now), event_text.period(event)) for event in found
+        (
+            event.code,
+            event.name,
+            event_text.state(event, now),
+            event_text.period(event),
+            event_text.budgets(event),
+        )
+        for event in found
     ]
-    print_list(("code", "name", "state", "dates"), rows)
+    print_list(("code", "name", "state", "dates", "budget"), rows)
 
 
 @events.command("show")
@@ -110,7 +156,11 @@ def list_events(as_json: bool) -> None:
 @as_json
 def show_event(code: str, as_json: bool) -> None:
     """Show an event with its dates, models and limits."""
-    event = run(find_target(), lambda tables: _find(tables, code))
+    event = run(find_target(), lambda tables: codes.find_event(tables, code))
+    if not isinstance(event, Event):
+        bad = event
+        print_result(bad.fields, as_json, lambda: event_text.bad_details(bad))
+        return
     print_result(event_text.to_fields(event), as_json, lambda: event_text.details(event, datetime.now(UTC)))
 
 
@@ -128,10 +178,22 @@ def show_event(code: str, as_json: bool) -> None:
 @click.option(
     "--no-limit",
     multiple=True,
-    type=click.Choice([option_name(name)[2:] for name in LIMITS]),
+    type=click.Choice([option_name(name)[2:] for name in (*BUDGETS, *LIMITS, "seats")]),
     metavar="LIMIT",
-    help="Remove a limit, such as requests-per-day. You can repeat this option.",
+    help="Remove a limit, such as budget or requests-per-day. You can repeat this option.",
 )
+@click.option("--currency", type=CURRENCY, metavar="CODE", help=_CURRENCY)
+@click.option("--tools", metavar="A,B", help=f'{_TOOLS} "" means none.')
+@click.option("--stored-responses/--no-stored-responses", "store_responses", default=None, help=_STORED)
+@click.option("--access", type=click.Choice(ACCESS), help=_ACCESS)
+@click.option("--seats", type=_SEATS, metavar="N", help=_SEATS_HELP)
+@click.option(
+    "--no-exceptions",
+    "exceptions",
+    is_flag=True,
+    help="Remove the blocks and limits of single attendees. A pass that is void stays void.",
+)
+@click.option("--extend", metavar="TIME", help="End the event later, by a time such as 1h or 30m.")
 @click.option("--resume", is_flag=True, help="Reopen the event after `events stop`.")
 @as_json
 def update_event(code: str, as_json: bool, **options: Any) -> None:
@@ -139,15 +201,36 @@ def update_event(code: str, as_json: bool, **options: Any) -> None:
 
     Several organisers can change an event at the same time. No change is lost.
     """
-    if not any(value is not None and value is not False and value != () for value in options.values()):
+    if not rules.replaced_columns(options):
         raise CommandError("Nothing to change. Use an option, such as --ends or --requests-per-day.")
+    if options["ends"] is not None and options["extend"] is not None:
+        raise CommandError("Use --ends or --extend, not both.")
     if options["default_model"] is not None and options["no_default_model"]:
         raise CommandError("Use --default-model or --no-default-model, not both.")
     event = run(find_target(), lambda tables: _update(tables, code, options))
     text = f"Updated event {event.code!r}. {TAKES_EFFECT}"
-    print_result(event_text.to_fields(event), as_json, lambda: text)
-    for note in notes.for_changed_event(event, options, datetime.now(UTC)):
-        print_note(note)
+    found = notes.for_changed_event(event, options, datetime.now(UTC))
+    print_result(event_text.to_fields(event), as_json, lambda: text, found)
+
+
+@events.command("desk", short_help="Print the link to an event's desk.")
+@click.argument("code")
+@click.option("--new", is_flag=True, help="Make a new link. The old one stops working within seconds.")
+@as_json
+def show_desk(code: str, new: bool, as_json: bool) -> None:
+    """Print the link to the desk: a page to watch and steer an event, also on a phone.
+
+    Everyone who has the link can change the event. If a stranger has it, use --new.
+    """
+    target = find_target()
+
+    def change(event: Event) -> Event:
+        return event if event.desk_secret and not new else replace(event, desk_secret=new_secret())
+
+    event = run(target, lambda tables: _change(tables, code, change, {"desk_secret"} if new else ()))
+    print_result(
+        event_text.links(event, target.url), as_json, lambda: event_text.desk_link(event, target.url)
+    )
 
 
 @events.command("stop")
@@ -164,51 +247,35 @@ def stop_event(code: str, as_json: bool) -> None:
     print_result(event_text.to_fields(event), as_json, lambda: text)
 
 
-@events.command("delete")
-@click.argument("code")
-@yes
-@as_json
-def delete_event(code: str, yes: bool, as_json: bool) -> None:
-    """Delete an event. Its usage data stays. To close an event, use `events stop`."""
-    target = find_target()
-    event = run(target, lambda tables: _find(tables, code))
-    confirm(f"Delete event {event.name!r} ({event.code})? This cannot be undone.", yes)
-    run(target, lambda tables: tables.delete_event(event.code))
-    text = (
-        f"Deleted event {event.code!r}. Requests are refused within 30 seconds.\n"
-        f"Usage data is kept for 90 days: `manage.py usage {event.code}` shows it.\n"
-        "If you reuse this code, today's usage and the event's total still count."
-    )
-    print_result(event_text.to_fields(event), as_json, lambda: text)
-
-
-async def _find(tables: Tables, code: str) -> Event:
-    event = await codes.find_event(tables, code)
-    if event is None:
-        raise codes.unknown_event(code)
-    return event
-
-
 async def _stop(tables: Tables, code: str) -> Event:
-    return await _change(tables, code, lambda event: replace(event, active=False))
+    return await _change(tables, code, lambda event: replace(event, active=False), {"active"})
 
 
 async def _update(tables: Tables, code: str, options: dict[str, Any]) -> Event:
-    deployed = {deployment.model for deployment in await tables.deployments()}
+    deployments = await tables.deployments()
+    deployed = {deployment.model for deployment in deployments}
 
     def change(event: Event) -> Event:
         changed = rules.change_event(event, options)
+        if any(options[name] is not None for name in (*BUDGETS, "models", "currency", "tools")):
+            rules.check_budget(changed, deployments)
         rules.check_models(set(changed.models) - set(event.models), deployed)
         if changed.default_model != event.default_model:
             rules.check_models([changed.default_model], deployed)
+        rules.check_default_model(changed)
         return changed
 
-    return await _change(tables, code, change)
+    return await _change(tables, code, change, rules.replaced_columns(options))
 
 
-async def _change(tables: Tables, code: str, change: Callable[[Event], Event]) -> Event:
-    event = await _find(tables, code)
-    changed = await tables.change_event(event.code, change)
+async def _change(
+    tables: Tables, code: str, change: Callable[[Event], Event], replaced: Collection[str]
+) -> Event:
+    """The columns `replaced`, which `change` sets, may be unreadable."""
+    event = await codes.find_event(tables, code)
+    if not isinstance(event, Event):
+        event = cast("Event", event.corrected(replaced))
+    changed = await tables.change_event(event.code, change, replaced)
     if changed is None:
         raise codes.unknown_event(code)
     return changed

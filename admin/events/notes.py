@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
 from admin.events import text as event_text
-from admin.options import option_name
-from shared.core.models import LIMITS, Event
+from admin.options import BUDGETS, option_name
+from shared.core.models import CLAIM, LIMITS, OPEN, Deployment, Event
 
-_SHORT_QUESTION = b'{"messages":[{"role":"user","content":"Hi"}]}'
+_SHORT_PROMPT_TOKENS = 32
+"""About the cost of a question of one word, with its framing."""
 
 
-def for_new_event(event: Event, url: str | None, now: datetime) -> list[str]:
-    notes = [*_on_end(event, now), *_on_limits(event)]
+def for_new_event(event: Event, url: str | None, deployments: Collection[Deployment]) -> list[str]:
+    notes = _on_limits(event) + _on_seats(event)
+    if not deployments:
+        notes.insert(0, "No model is deployed yet. To add one, use `deployments add`.")
     if url is None:
         notes.append("The address above is a placeholder. Set PROXY_URL in the environment or .env.")
     return notes
@@ -23,14 +26,34 @@ def for_new_event(event: Event, url: str | None, now: datetime) -> list[str]:
 def for_changed_event(event: Event, options: Mapping[str, Any], now: datetime) -> list[str]:
     """`event` is the event after the change. Its limits are checked only if `options` has one."""
     notes = []
-    if options["starts"] or options["ends"] or options["time_zone"]:
+    if options["starts"] or options["ends"] or options["extend"] or options["time_zone"]:
         notes.append(f"The dates are now {event_text.period(event)}.")
     if not event.active:
         notes.append(f"The event is stopped. To reopen it, use `events update {event.code} --resume`.")
     notes += _on_end(event, now)
-    if options["no_limit"] or any(options[name] is not None for name in LIMITS):
+    if options["no_limit"] or any(options[name] is not None for name in (*BUDGETS, *LIMITS)):
         notes += _on_limits(event)
+    if options["access"] or options["seats"] is not None:
+        notes += _on_access(event) + _on_seats(event)
     return notes
+
+
+def _on_access(event: Event) -> list[str]:
+    """What a change of the access means for keys that attendees have."""
+    if event.access == OPEN:
+        return [f"Everyone who knows the code can use any name: keys are {event_text.key(event)}."]
+    how = "take their names on the page" if event.access == CLAIM else "get their passes from you"
+    return [f"Keys are now {event_text.key(event)}. Keys without a pass stop working: attendees {how}."]
+
+
+def _on_seats(event: Event) -> list[str]:
+    if event.seats is None:
+        return []
+    if event.access != CLAIM:
+        return [f"--seats has no effect with --access {event.access}. Use --access claim."]
+    if event.seats == 0:
+        return ["With --seats 0, no one can take a name. To remove it, use --no-limit seats."]
+    return []
 
 
 def _on_end(event: Event, now: datetime) -> list[str]:
@@ -40,23 +63,29 @@ def _on_end(event: Event, now: datetime) -> list[str]:
 
 
 def _on_limits(event: Event) -> list[str]:
-    if all(getattr(event, name) is None for name in LIMITS):
+    if not event.has_budget and all(getattr(event, name) is None for name in LIMITS):
         return [
             "The event has no limits. To set one, use "
-            f"`events update {event.code} --requests-per-day N` or --tokens-total N."
+            f"`events update {event.code} --budget AMOUNT` or --requests-per-day N."
         ]
-    limits = {name: getattr(event, name) for name in ("tokens_per_day", "tokens_total")}
-    # A limit of 0 is meant to close the event.
-    notes = (_on_small_limit(name, limit, event) for name, limit in limits.items() if limit)
+    limits = {name: getattr(event, name) for name in LIMITS}
+    limits |= {option: getattr(event, name) for option, name in BUDGETS.items()}
+    notes = (_on_limit(name, limit, event) for name, limit in limits.items() if limit is not None)
     return [note for note in notes if note]
+
+
+def _on_limit(name: str, limit: int, event: Event) -> str | None:
+    if limit == 0:
+        option = option_name(name)
+        return f"{option} 0 refuses every request. To remove the limit, use --no-limit {option[2:]}."
+    return _on_small_limit(name, limit, event) if name in {"tokens_per_day", "tokens_total"} else None
 
 
 def _on_small_limit(name: str, limit: int, event: Event) -> str | None:
     """Compare the limit with what the quota holds for a request with one answer."""
-    from shared.quota.estimate import prompt_tokens
     from shared.quota.standing import LEAST_OUTPUT_TOKENS
 
-    prompt, cap = prompt_tokens(_SHORT_QUESTION), event.max_output_tokens
+    prompt, cap = _SHORT_PROMPT_TOKENS, event.max_output_tokens
     least = prompt + min(cap or LEAST_OUTPUT_TOKENS, LEAST_OUTPUT_TOKENS)
     option = f"{option_name(name)} {limit}"
     if limit < least:

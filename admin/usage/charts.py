@@ -14,7 +14,7 @@ PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#9
 """Okabe and Ito's colours for colour-blind readers, without black and yellow, for both backgrounds."""
 
 WIDTH = 760
-_WITHOUT_YEAR = "slice(datum.label, 5)"
+_WITHOUT_YEAR = "replace(datum.label, regexp(' [0-9]{4}'), '')"
 _WHOLE_NUMBERS = "datum.value % 1 == 0 ? format(datum.value, ',d') : ''"
 """Grid lines between whole numbers have no label."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from admin.events.codes import find_event, unknown_event
+from admin.events.codes import ledger_code, unknown_event
 from shared.core.models import UTC_ZONE, Deployment, Event, UsageRow
 from shared.events.credentials import is_event_code
 
@@ -18,18 +19,24 @@ class EventUsage(NamedTuple):
     event: Event
     rows: list[UsageRow]
     deployments: list[Deployment]
+    problems: list[str]
+    """A sentence about each row that cannot be read."""
 
 
 async def read_usage(tables: Tables, code: str) -> EventUsage:
     """The usage of an event, which may be deleted. Raises CommandError if it never existed."""
-    event = await find_event(tables, code)
-    known = code.strip().lower()
-    rows = await tables.usage(known) if is_event_code(known) else []
-    if event is None and not rows:
+    found = await tables.find_event(code.strip())
+    known = ledger_code(found, code)
+    rows, problems = await tables.read_usage(known) if is_event_code(known) else ([], [])
+    if found is None and not rows:
         raise unknown_event(code)
-    return EventUsage(event or _deleted_event(known, rows), rows, await tables.deployments())
+    if not isinstance(found, Event):
+        problems += [found.message] if found else []
+        found = _event_without_row(known, rows)
+    return EventUsage(found, rows, await tables.deployments(), problems)
 
 
-def _deleted_event(code: str, rows: list[UsageRow]) -> Event:
-    hours = [row.hour for row in rows]
+def _event_without_row(code: str, rows: list[UsageRow]) -> Event:
+    """Stands for an event that is deleted, or whose row cannot be read."""
+    hours = [row.hour for row in rows] or [datetime.now(UTC)]
     return Event(code, code, min(hours), max(hours), active=False, time_zone=UTC_ZONE)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -14,16 +13,13 @@ from markupsafe import Markup
 from admin.events import text as event_text
 from admin.usage import charts
 from admin.usage import text as usage_text
-from admin.usage.summary import NO_MODEL, Summary, local_hour, summarize
+from admin.usage.summary import Summary, summarize
+from admin.usage.timeline import OTHER_MODELS, Split, Timeline
 from shared.core.models import Counts, Deployment, Event, UsageRow
+from shared.core.times import with_date
 
 MOST_USERS = 20
 MOST_MODELS = 6
-OTHER_MODELS = "other models"
-MOST_HOURS = 24 * 45
-"""If an event is longer, the charts leave out the hours without usage."""
-
-Split = Callable[[Counts], dict[str, int]]
 
 
 def render(event: Event, rows: Sequence[UsageRow], deployments: Sequence[Deployment]) -> str:
@@ -35,84 +31,56 @@ def render(event: Event, rows: Sequence[UsageRow], deployments: Sequence[Deploym
         trim_blocks=True,
     )
     zone, now = event.time_zone, datetime.now(UTC)
-    by_user, by_model, by_hour = (summarize(rows, by, zone, deployments) for by in ("user", "model", "hour"))
-    found = _charts(_Usage(event, rows), by_user, by_model) if rows else ()
+    by_user, by_model, by_hour = (
+        summarize(rows, by, zone, deployments, is_charged=event.has_budget)
+        for by in ("user", "model", "hour")
+    )
+    found = _charts(Timeline.of(event, rows), by_user, by_model) if rows else ()
     return environment.get_template("report.html").render(
         event=event,
         state=event_text.state(event, now),
         period=event_text.period(event),
-        made_at=f"{now.astimezone(zone):%Y-%m-%d %H:%M}",
+        made_at=with_date(now.astimezone(zone)),
         total=by_user.total,
         cost=usage_text.cost,
+        money=usage_text.money(by_user, event),
         users=sum(1 for row in by_user.rows if row.counts.requests),
-        remarks=usage_text.remarks(by_user),
+        limits=event_text.limits(event),
+        remarks=usage_text.remarks(by_user, advice=False),
         charts=[(title, Markup(svg)) for title, svg in found],  # noqa: S704 - Vega escapes every text
         summaries=[("model", by_model), ("user", by_user), ("hour", by_hour)],
         label=usage_text.label,
     )
 
 
-def _charts(usage: _Usage, by_user: Summary, by_model: Summary) -> Iterator[tuple[str, str]]:
-    hours = usage.hours()
+def _charts(usage: Timeline, by_user: Summary, by_model: Summary) -> Iterator[tuple[str, str]]:
+    times, by = usage.times(), usage.step_title
     models = [usage_text.label("model", row.key) for row in by_model.rows if row.counts.requests]
     if len(models) > MOST_MODELS:
         models = [*models[:MOST_MODELS], OTHER_MODELS]
     tokens, refused = ("prompt tokens", "completion tokens"), ("refused", "errors")
-    yield "Requests by hour", charts.by_hour(hours, usage.requests_by_model(models), "requests", models)
-    yield "Tokens by hour", charts.by_hour(hours, usage.by_hour(_tokens), "tokens", tokens)
+    yield f"Requests {by}", charts.by_hour(times, usage.requests_by_model(models), "requests", models)
+    split, kinds = (_all_tokens, ("tokens",)) if usage.is_fine else (_tokens, tokens)
+    yield f"Tokens {by}", charts.by_hour(times, usage.by_time(split), "tokens", kinds)
     yield "Tokens by model", charts.by_name(*_by_name(by_model, _tokens), "tokens", tokens)
     some = f"The {MOST_USERS} users with the most tokens"
     title = some if len(by_user.rows) > MOST_USERS else "Tokens by user"
     yield title, charts.by_name(*_by_name(by_user, _tokens), "tokens", tokens)
-    not_served = charts.by_hour(hours, usage.by_hour(_not_served), "requests", refused)
-    yield "Refused requests and errors by hour", not_served
+    if by_user.total.counts.refusals or by_user.total.counts.errors:
+        not_served = charts.by_hour(times, usage.by_time(_not_served), "requests", refused)
+        yield f"Refused requests and errors {by}", not_served
 
 
 def _tokens(counts: Counts) -> dict[str, int]:
     return {"prompt tokens": counts.prompt_tokens, "completion tokens": counts.completion_tokens}
 
 
+def _all_tokens(counts: Counts) -> dict[str, int]:
+    return {"tokens": counts.prompt_tokens + counts.completion_tokens}
+
+
 def _not_served(counts: Counts) -> dict[str, int]:
     return {"refused": counts.refusals, "errors": counts.errors}
-
-
-class _Usage(NamedTuple):
-    """The data of the charts over time."""
-
-    event: Event
-    rows: Sequence[UsageRow]
-
-    def hours(self) -> list[str]:
-        """Every hour from the first to the last."""
-        found = sorted({row.hour.astimezone(UTC) for row in self.rows})
-        count = int((found[-1] - found[0]).total_seconds() // 3600) + 1
-        if count <= MOST_HOURS:
-            found = [found[0] + timedelta(hours=number) for number in range(count)]
-        return [self._local(hour) for hour in found]
-
-    def by_hour(self, split: Split) -> list[dict[str, Any]]:
-        sums: dict[datetime, Counts] = defaultdict(Counts)
-        for row in self.rows:
-            sums[row.hour] = sums[row.hour].plus(row.counts)
-        return [
-            {"hour": self._local(hour), "kind": kind, "count": count}
-            for hour, counts in sums.items()
-            for kind, count in split(counts).items()
-        ]
-
-    def requests_by_model(self, models: Sequence[str]) -> list[dict[str, Any]]:
-        sums: dict[tuple[datetime, str], int] = defaultdict(int)
-        for row in self.rows:
-            if row.counts.requests:
-                model = row.model or NO_MODEL
-                sums[row.hour, model if model in models else OTHER_MODELS] += row.counts.requests
-        return [
-            {"hour": self._local(hour), "kind": model, "count": count}
-            for (hour, model), count in sums.items()
-        ]
-
-    def _local(self, hour: datetime) -> str:
-        return local_hour(hour, self.event.time_zone)
 
 
 def _by_name(summary: Summary, split: Split) -> tuple[list[str], list[dict[str, Any]]]:

@@ -1,18 +1,21 @@
-"""Usage summed by user, model or hour, and its estimated cost."""
+"""Usage summed by user, model or hour, and its cost: as it was charged, or an estimate."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from shared.core.models import Counts, Deployment, UsageRow
+from shared.core.money import prices_of
 
 By = Literal["user", "model", "hour"]
 BYS: tuple[By, ...] = ("user", "model", "hour")
+Sort = Literal["requests", "tokens", "refused", "errors"]
+SORTS: tuple[Sort, ...] = ("requests", "tokens", "refused", "errors")
 NO_MODEL = "(no model)"
 OTHER_USERS = "(other users)"
 _MILLION = Decimal(1_000_000)
@@ -22,10 +25,13 @@ class Price(NamedTuple):
     """The price of a model, for 1,000,000 tokens."""
 
     prompt: Decimal
+    cached: Decimal
     completion: Decimal
 
     def of(self, counts: Counts) -> Decimal:
-        return (self.prompt * counts.prompt_tokens + self.completion * counts.completion_tokens) / _MILLION
+        cached = min(counts.cached_tokens, counts.prompt_tokens)
+        prompt = self.prompt * (counts.prompt_tokens - cached) + self.cached * cached
+        return (prompt + self.completion * counts.completion_tokens) / _MILLION
 
 
 class SummaryRow(NamedTuple):
@@ -54,11 +60,30 @@ class Summary(NamedTuple):
     """Models that used tokens and have no price."""
     several_prices: list[str]
     """Models whose deployments have different prices. The highest is used."""
+    is_charged: bool
+    """Whether the costs are exactly those that were charged. If not, today's prices give an estimate."""
+
+    @property
+    def cost_title(self) -> str:
+        return "cost" if self.is_charged else "cost (estimate)"
 
 
-def summarize(rows: Iterable[UsageRow], by: By, zone: ZoneInfo, deployments: Sequence[Deployment]) -> Summary:
-    """Hours are in order of time; users and models with the most tokens come first."""
-    prices = _prices(deployments)
+def summarize(
+    rows: Iterable[UsageRow],
+    by: By,
+    zone: ZoneInfo,
+    deployments: Sequence[Deployment],
+    *,
+    is_charged: bool = False,
+    sort: Sort | None = None,
+) -> Summary:
+    """Hours are in order of time; users and models that cost the most, or have the most tokens, come first.
+
+    With `sort`, those come first, also of hours, that have the most of it.
+
+    With `is_charged`, the costs are those of the rows, as in an event with a budget.
+    """
+    prices = None if is_charged else _prices(deployments)
     groups: dict[str, dict[str, Counts]] = defaultdict(dict)
     everything: dict[str, Counts] = {}
     for row in sorted(rows, key=lambda row: row.hour):
@@ -67,15 +92,32 @@ def summarize(rows: Iterable[UsageRow], by: By, zone: ZoneInfo, deployments: Seq
             sums[row.model] = sums.get(row.model, Counts()).plus(row.counts)
     found = [_summary_row(key, models, prices) for key, models in groups.items()]
     if by != "hour":
-        found.sort(key=lambda row: (-row.tokens, -row.counts.requests, -row.counts.refusals, row.key))
+        found.sort(key=lambda row: _rank(row, is_charged=is_charged))
+    if sort is not None:
+        found.sort(key=lambda row: -_SORTED[sort](row.counts))
     used = {model for model, counts in everything.items() if _tokens(counts)}
     return Summary(
         by,
         found,
         _summary_row("total", everything, prices),
-        unpriced=sorted(used - prices.keys()),
-        several_prices=sorted(used & _with_several_prices(deployments)),
+        unpriced=[] if prices is None else sorted(used - prices.keys()),
+        several_prices=[] if prices is None else sorted(used & _with_several_prices(deployments)),
+        is_charged=is_charged,
     )
+
+
+_SORTED: Mapping[Sort, Callable[[Counts], int]] = {
+    "requests": lambda counts: counts.requests,
+    "tokens": lambda counts: counts.prompt_tokens + counts.completion_tokens,
+    "refused": lambda counts: counts.refusals,
+    "errors": lambda counts: counts.errors,
+}
+
+
+def _rank(row: SummaryRow, *, is_charged: bool) -> tuple[int | str, ...]:
+    counts = row.counts
+    cost = counts.cost if is_charged else 0
+    return (-cost, -row.tokens, -counts.requests, -counts.refusals, row.key)
 
 
 def _tokens(counts: Counts) -> int:
@@ -88,9 +130,7 @@ def _prices(deployments: Iterable[Deployment]) -> dict[str, Price]:
     for deployment in deployments:
         if (price := _price(deployment)) is not None:
             known = prices.get(deployment.model, price)
-            prices[deployment.model] = Price(
-                max(known.prompt, price.prompt), max(known.completion, price.completion)
-            )
+            prices[deployment.model] = Price(*map(max, known, price))
     return prices
 
 
@@ -102,9 +142,10 @@ def _with_several_prices(deployments: Iterable[Deployment]) -> set[str]:
 
 
 def _price(deployment: Deployment) -> Price | None:
-    if deployment.prompt_price is None or deployment.completion_price is None:
+    prompt, cached = deployment.prompt_price, deployment.cached_prompt_price
+    if prompt is None or prices_of(deployment) is None:
         return None
-    return Price(Decimal(str(deployment.prompt_price)), Decimal(str(deployment.completion_price)))
+    return Price(prompt, prompt if cached is None else cached, deployment.completion_price or Decimal(0))
 
 
 def _key(row: UsageRow, by: By, zone: ZoneInfo) -> str:
@@ -124,8 +165,13 @@ def local_hour(hour: datetime, zone: ZoneInfo) -> str:
     return f"{local:%Y-%m-%d %H:%M}" + (f" {local:%z}" if is_twice else "")
 
 
-def _summary_row(key: str, models: Mapping[str, Counts], prices: Mapping[str, Price]) -> SummaryRow:
+def _summary_row(key: str, models: Mapping[str, Counts], prices: Mapping[str, Price] | None) -> SummaryRow:
+    """Without `prices`, the cost is that of the counts."""
     total = Counts()
+    if prices is None:
+        for counts in models.values():
+            total = total.plus(counts)
+        return SummaryRow(key, total, Decimal(total.cost) / _MILLION, 0)
     costs, unpriced = [], 0
     for model, counts in models.items():
         total = total.plus(counts)

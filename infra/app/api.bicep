@@ -14,6 +14,8 @@ param instanceMemoryMB int
 param perInstanceConcurrency int
 param maximumInstanceCount int
 param alwaysReadyInstances int
+param updateStrategy string
+param zoneRedundant bool
 
 @description('Empty: no virtual network.')
 param subnetId string
@@ -38,6 +40,9 @@ resource component 'Microsoft.Insights/components@2020-02-02' existing = {
 
 var alwaysReady = alwaysReadyInstances > 0 ? [{ name: 'http', instanceCount: alwaysReadyInstances }] : []
 
+// Recreate is the platform's default. Not all regions know this property yet, so it is only set if it is needed.
+var updates = updateStrategy == 'Recreate' ? {} : { siteUpdateStrategy: { type: updateStrategy } }
+
 // Python 3.11 and 3.12 need this setting to stream responses.
 var streamingSettings = contains(['3.11', '3.12'], pythonVersion) ? { PYTHON_ENABLE_INIT_INDEXING: '1' } : {}
 
@@ -47,7 +52,7 @@ resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   tags: tags
   kind: 'functionapp'
   sku: { name: 'FC1', tier: 'FlexConsumption' }
-  properties: { reserved: true }
+  properties: { reserved: true, zoneRedundant: zoneRedundant }
 }
 
 resource app 'Microsoft.Web/sites@2025-03-01' = {
@@ -67,6 +72,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       minTlsVersion: '1.2'
       ftpsState: 'Disabled'
     }
+    #disable-next-line BCP037 // The compiler's types do not have siteUpdateStrategy yet.
     functionAppConfig: {
       deployment: {
         storage: {
@@ -79,6 +85,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
         }
       }
       runtime: { name: 'python', version: pythonVersion }
+      ...updates
       scaleAndConcurrency: {
         instanceMemoryMB: instanceMemoryMB
         maximumInstanceCount: maximumInstanceCount

@@ -1,4 +1,4 @@
-// Logs with a daily limit, written without a key.
+// Logs with a daily limit, written without a key, and a workbook that shows them.
 import { tagSet } from 'types.bicep'
 
 param workspaceName string
@@ -27,5 +27,18 @@ resource component 'Microsoft.Insights/components@2020-02-02' = {
     Application_Type: 'web'
     WorkspaceResourceId: workspace.id
     DisableLocalAuth: true
+  }
+}
+
+resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
+  name: guid(component.id, 'workbook')
+  location: location
+  tags: tags
+  kind: 'shared'
+  properties: {
+    displayName: 'Event proxy'
+    category: 'workbook'
+    sourceId: component.id
+    serializedData: replace(loadTextContent('../queries/workbook.json'), 'COMPONENT_ID', component.id)
   }
 }

@@ -1,9 +1,10 @@
-// One Azure OpenAI account in one region, without keys, and its model deployments.
-import { modelDeployment, tagSet } from 'types.bicep'
+// One Azure OpenAI or AI Services account in one region, without keys, and its model deployments.
+import { accountKind, modelDeployment, tagSet } from 'types.bicep'
 
 param name string
 param location string
 param tags tagSet
+param kind accountKind
 param deployments modelDeployment[]
 
 @allowed(['Enabled', 'Disabled'])
@@ -13,7 +14,7 @@ resource account 'Microsoft.CognitiveServices/accounts@2025-12-01' = {
   name: name
   location: location
   tags: tags
-  kind: 'OpenAI'
+  kind: kind
   sku: { name: 'S0' }
   properties: {
     // A regional endpoint does not accept tokens of an identity: the account needs its own subdomain.

@@ -6,12 +6,13 @@ param location string
 param tags tagSet
 param deploymentContainerName string
 param isPrivate bool
+param zoneRedundant bool
 
 @description('With isPrivate, the only public addresses that have access.')
 param allowedIpAddresses string[]
 
 // Declared here, so that the app does not create its tables when it starts.
-var tableNames = ['events', 'deployments', 'quotas', 'usage']
+var tableNames = ['events', 'deployments', 'quotas', 'usage', 'attendees']
 var ipRules = [for address in allowedIpAddresses: { value: address, action: 'Allow' }]
 var isClosed = isPrivate && empty(allowedIpAddresses)
 
@@ -20,7 +21,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-08-01' = {
   location: location
   tags: tags
   kind: 'StorageV2'
-  sku: { name: 'Standard_LRS' }
+  sku: { name: zoneRedundant ? 'Standard_ZRS' : 'Standard_LRS' }
   properties: {
     allowSharedKeyAccess: false
     allowBlobPublicAccess: false

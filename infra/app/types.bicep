@@ -8,10 +8,15 @@ type tagSet = { *: string }
 type appSettings = { *: string }
 
 @export()
+@description('AIServices (Microsoft Foundry) also takes models of other publishers.')
+type accountKind = 'OpenAI' | 'AIServices'
+
+@export()
 @sealed()
 @description('One model deployment. The format of a model that is not from OpenAI is the name of its publisher.')
 type modelDeployment = {
   @minLength(1)
+  @maxLength(64)
   name: string
   @minLength(1)
   model: string
@@ -24,4 +29,7 @@ type modelDeployment = {
   capacity: int?
   @description('Name of a content filter of the account.')
   raiPolicyName: string?
+  @description('Of 1,000,000 tokens, in US dollars: a text such as 0.58. Empty: that of the list in manage.py.')
+  promptPrice: string?
+  completionPrice: string?
 }

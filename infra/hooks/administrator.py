@@ -33,7 +33,7 @@ def manage(*arguments: str) -> Result:
 
 def tables_are_unreachable() -> bool:
     """Whether the tables are behind private endpoints, and no public address has access."""
-    is_private = os.environ.get("VNET_ENABLED", "").lower() == "true"
+    is_private = os.environ.get("VNET_ENABLED", "").strip().lower() in {"true", "t", "1"}  # as azd reads it
     return is_private and not os.environ.get("ADMIN_IP_ADDRESSES", "").strip(" ,")
 
 

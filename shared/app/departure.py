@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 
 from ..functions.http import Receive
@@ -56,20 +57,27 @@ class Watch:
             departure.watch()
 
 
-class Departure:
-    """Raises `ClientLeft` in the block when the client leaves."""
+def _ends() -> float:
+    return 0.0
 
-    __slots__ = ("_left", "_receive", "_task", "_watch", "_watching")
+
+class Departure:
+    """Raises `ClientLeft` in the block when the client leaves, at once or after some seconds."""
+
+    __slots__ = ("_left", "_receive", "_task", "_watch", "_watching", "seconds_left")
 
     def __init__(self, receive: Receive, watch: Watch) -> None:
         self._receive = receive
         self._watch = watch
         self._left = False
+        self.seconds_left: Callable[[], float] = _ends
+        """Called when the client leaves: how long the call may continue without it."""
         self._watching: asyncio.Task[None] | None = None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Departure:
         self._task = asyncio.current_task(self._watch.loop)
         self._watch.enter(self)
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
         self._watch.leave(self)
@@ -87,6 +95,7 @@ class Departure:
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        await asyncio.sleep(self.seconds_left())
         self._left = True
         if self._task is not None:
             self._task.cancel()

@@ -1,4 +1,4 @@
-"""The attendee's page: one file that loads nothing from elsewhere."""
+"""The pages of attendees and organisers: each is one file that loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _inline = {kind: re.compile(f"<{kind}>(.*?)</{kind}>", re.DOTALL) for kind in ("
 
 
 @cache
-def page() -> Response:
-    """The page. Its headers allow only its own script and style, and requests to this proxy."""
-    text = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+def page(file: str) -> Response:
+    """The page in this file. Its headers allow only its own script and style, and requests to this proxy."""
+    text = (Path(__file__).parent / file).read_text(encoding="utf-8")
     policy = (
         "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"frame-ancestors 'none'; script-src {_hashes(text, 'script')}; style-src {_hashes(text, 'style')}"

@@ -9,7 +9,7 @@ from ..core.errors import InternalError, ProxyError
 from ..core.hashing import hashed
 from ..core.models import Credential, Usage
 from ..core.trace import trace_id
-from ..upstream.forwarding import Call, Progress
+from ..upstream.call import Call, Progress
 from ..upstream.relay import Ending
 from ..usage.call_log import CallLog, LoggedCall
 from ..usage.tally import Tally
@@ -30,6 +30,7 @@ class Records:
     def record_refusal(self, credential: Credential, model: str, at: datetime, error: ProxyError) -> None:
         """A call that was refused before it was forwarded. `model` is empty if none was chosen."""
         self._tally.count_failure(credential, model, at, error)
+        self._log.count_refusal(error.code)
 
     def record_failure(self, call: Call, progress: Progress, error: ProxyError) -> None:
         """A call that no deployment served."""
@@ -38,11 +39,18 @@ class Records:
         self._tally.count_failure(call.credential, call.model, call.arrived_at, error)
 
     def record_end(
-        self, call: Call, progress: Progress, request_id: str, status: int, ending: Ending, usage: Usage
+        self,
+        call: Call,
+        progress: Progress,
+        request_id: str,
+        status: int,
+        ending: Ending,
+        usage: Usage,
+        cost: int,
     ) -> None:
-        """A call that was forwarded and is charged."""
+        """A call that was forwarded and is charged. `cost` is in millionths of the currency."""
         is_cut = ending is Ending.CUT
-        self._tally.count_call(call.credential, call.model, call.arrived_at, usage, is_cut=is_cut)
+        self._tally.count_call(call.credential, call.model, call.arrived_at, usage, cost, is_cut=is_cut)
         self._write(call, progress, request_id, status, ending, usage)
 
     def _write(

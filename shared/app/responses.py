@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from ..core.errors import ProxyError
 from ..core.ids import new_id
-from ..functions.http import Receive, Response, Send
-from ..upstream.relay import ClientNotReading, Relay
+from ..functions.http import CUT, Receive, Response, Send
+from ..upstream.relay import ClientNotReading, Ending, Relay
 from .departure import ClientLeft, Departure, Watch
 
 JSON = {b"content-type": b"application/json"}
@@ -35,20 +35,31 @@ def error_response(
 class StreamResponse(Response):
     """A stream, whose body comes from `relay`."""
 
-    __slots__ = ("_relay",)
+    __slots__ = ("_hides_cuts", "_relay", "on_end")
 
-    def __init__(self, status: int, headers: Mapping[bytes, bytes], relay: Relay) -> None:
+    def __init__(
+        self, status: int, headers: Mapping[bytes, bytes], relay: Relay, *, hides_cuts: bool = False
+    ) -> None:
+        """`hides_cuts` is for clients that show an error event only if the response ends properly."""
         super().__init__(status, headers, b"")
         self._relay = relay
+        self._hides_cuts = hides_cuts
+        self.on_end: Callable[[], None] | None = None
+        """Called when nothing more is sent."""
 
     async def send_to(self, receive: Receive, send: Send) -> None:
         try:
             with Departure(receive, Watch()):
                 await self._pump(send)
-        except (ClientLeft, ClientNotReading):
-            pass
+        except ClientLeft:
+            await self._relay.drain()
+        except ClientNotReading:
+            await send({"type": CUT})
+            await self._relay.drain()
         finally:
             self._relay.close()
+            if self.on_end is not None:
+                self.on_end()
 
     async def _pump(self, send: Send) -> None:
         def pass_on(data: bytes) -> Awaitable[None]:
@@ -56,5 +67,5 @@ class StreamResponse(Response):
 
         headers = [*self.headers.items()]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await self._relay.pump(pass_on)
-        await send({"type": "http.response.body", "body": b""})
+        is_cut = await self._relay.pump(pass_on) is Ending.CUT and not self._hides_cuts
+        await send({"type": CUT} if is_cut else {"type": "http.response.body", "body": b""})

@@ -10,6 +10,7 @@ from functools import partial
 import aiohttp
 
 from ..core.settings import Settings
+from ..desk.readings import Readings
 from ..events.lookup import Events
 from ..quota.quota import Quota
 from ..tables.retention import Retention
@@ -25,11 +26,23 @@ from ..upstream.routing import Routing
 from ..usage.call_log import CallLog
 from ..usage.spans import Telemetry
 from ..usage.tally import Tally
-from .proxy import Limits, Proxy
+from .bodies import Bodies
+from .calls import Calls
+from .claims import Claims
+from .departure import Watch
+from .desk import Desk
+from .listings import Listings
+from .proxy import Proxy
 from .records import Records
+from .stored import StoredResponses
+from .stored_turns import StoredTurns
 
 KEEP_ALIVE_SECONDS = 50
 """Shorter than the 60 s after which Azure's front ends drop an idle connection."""
+
+LARGEST_SMALL_BODY = 4096
+MOST_SMALL_BODIES = 1_000_000
+"""Bodies of clients that have no credential yet, in bytes: they take no memory from the calls."""
 
 TABLES_KEEP_ALIVE_SECONDS = 4
 """Azurite closes an idle connection after 5 s. A write that is sent at that moment would fail."""
@@ -46,7 +59,6 @@ class Wiring:
         self.tables = Tables(open_service(settings.tables, settings.tables_uri, credential, session))
         self._connections = Connections(settings.upstream_connect_seconds, KEEP_ALIVE_SECONDS)
         self._tokens = IdentityTokens(settings.upstream_scope, settings.tables_client_id)
-        timeouts = Timeouts(settings.upstream_first_byte_seconds, settings.upstream_timeout_seconds)
         upstream = Upstream(self._connections, settings.key, self._tokens)
         self.health = HealthWriter(self.tables, partial(datetime.now, UTC))
         self._telemetry = Telemetry(settings.telemetry, settings.site) if settings.telemetry else None
@@ -55,21 +67,47 @@ class Wiring:
         now = partial(datetime.now, UTC)
         self.retention = Retention(self.tables, settings.keep_usage_days, settings.keep_quota_days, now)
         self.tally = Tally(self.tables, settings.usage_flush_seconds, now, time.monotonic)
-        stream_limits = StreamLimits(
-            settings.heartbeat_seconds, settings.upstream_idle_seconds, settings.longest_stream_seconds
+        self.watch = Watch()
+        self.bodies = Bodies(
+            settings.max_body_bytes, settings.max_bodies_bytes, settings.longest_body_seconds
         )
-        self.proxy = Proxy(
-            events=Events(self.tables, settings.cache_seconds, time.monotonic),
-            routing=Routing(self.tables, settings.cache_seconds, time.monotonic, self.health.put),
+        self.small_bodies = Bodies(
+            LARGEST_SMALL_BODY, MOST_SMALL_BODIES, settings.longest_body_seconds, "Send only its members."
+        )
+        events = Events(self.tables, settings.cache_seconds, time.monotonic)
+        self.routing = routing = Routing(self.tables, settings.cache_seconds, time.monotonic, self.health.put)
+        self.desk = Desk(
+            events,
+            self.tables.attendees,
+            self.tables.desk,
+            Readings(self.tables.desk, now, time.monotonic),
+            now,
+            settings.cache_seconds,
+        )
+        self.listings = Listings(events, routing, self.quota, now)
+        self.claims = Claims(events, self.tables.attendees, now, time.monotonic)
+        self.stored = StoredResponses(events, routing, self.quota, upstream, now, time.monotonic)
+        self.proxy = self._proxy(
+            Calls(events, routing, StoredTurns(upstream), settings.default_output_tokens, now), upstream
+        )
+
+    def _proxy(self, calls: Calls, upstream: Upstream) -> Proxy:
+        settings = self.settings
+        timeouts = Timeouts(settings.upstream_first_byte_seconds, settings.upstream_timeout_seconds)
+        return Proxy(
+            calls,
             quota=self.quota,
-            forwarding=Forwarding(upstream, timeouts, time.monotonic),
+            forwarding=Forwarding(upstream, timeouts, time.monotonic, self.bodies.turns),
             records=Records(self.tally, self.call_log, time.monotonic),
-            limits=Limits(stream_limits, settings.default_output_tokens),
-            now=now,
+            stream_limits=StreamLimits(
+                settings.heartbeat_seconds, settings.upstream_idle_seconds, settings.longest_stream_seconds
+            ),
+            now=partial(datetime.now, UTC),
         )
 
     async def close(self) -> None:
-        self.call_log.flush()
+        await self.proxy.close()
+        self.call_log.close()
         await self.tally.close()
         await self.health.close()
         await self.quota.close()

@@ -3,23 +3,37 @@
     ProxyError
     ├── InvalidJson                  400  invalid_json
     ├── InvalidRequest               400  invalid_request
+    ├── UnsupportedValue             400  unsupported_value
+    ├── ContextTooLong               400  context_length_exceeded
     ├── InvalidEventToken            401  invalid_event_token
+    ├── InvalidDeskKey               401  invalid_desk_key
     ├── EventNotStarted              403  event_not_started
     ├── EventEnded                   403  event_ended
     ├── EventInactive                403  event_inactive
+    ├── AttendeeBlocked              403  attendee_blocked
+    ├── ToolNotAllowed               403  tool_not_allowed
     ├── ModelNotFound                404  model_not_found
     ├── NotFound                     404  not_found
     ├── MethodNotAllowed             405  method_not_allowed
+    ├── ChangedMeanwhile             409  changed_meanwhile
+    ├── NameTaken                    409  name_taken
+    ├── NoSeatsLeft                  409  no_seats_left
     ├── RequestTooLarge              413  request_too_large
-    ├── QuotaExceeded                429
+    ├── UnsupportedEncoding          415  unsupported_encoding
+    ├── WebSocketNotSupported        426  websocket_not_supported
+    ├── QuotaExceeded                429  (in `quota_errors.py`)
     │   ├── RequestQuotaExceeded          request_quota_exceeded
     │   ├── TokenQuotaExceeded            token_quota_exceeded
-    │   └── EventQuotaExceeded            event_quota_exceeded
+    │   ├── EventQuotaExceeded            event_quota_exceeded
+    │   ├── BudgetExceeded                budget_exceeded
+    │   └── EventBudgetExceeded           event_budget_exceeded
     ├── RateLimited                  429  rate_limited
     ├── UpstreamBusy                 429  upstream_busy
     ├── InternalError                500  internal_error
     ├── UpstreamError                502  upstream_error
     ├── StoreUnavailable             503  store_unavailable
+    ├── ModelNotPriced               503  model_not_priced
+    ├── Overloaded                   503  overloaded
     └── UpstreamTimeout              504  upstream_timeout
 
 A client sees only texts written here or passed to these classes, never a foreign exception's message.
@@ -52,10 +66,10 @@ class ProxyError(Exception):
         self.param = param
         self.headers = headers
 
-    def body(self) -> bytes:
-        """The JSON body, in the form that the OpenAI SDKs read."""
+    def body(self, **changes: object) -> bytes:
+        """The JSON body, in the form that the OpenAI SDKs read, with `changes` of its members."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
-        return msgspec.json.encode({"error": error})
+        return msgspec.json.encode({"error": error | changes})
 
 
 class InvalidJson(ProxyError):
@@ -66,19 +80,49 @@ class InvalidRequest(ProxyError):
     status, code = 400, "invalid_request"
 
 
-class InvalidEventToken(ProxyError):
-    """The credential is missing or malformed, or its event is unknown.
+class UnsupportedValue(ProxyError):
+    """A value that the proxy cannot meter, or cannot keep apart from other attendees. `param` names it."""
 
-    The text is the same for all, so that it does not help to guess event codes.
+    status, code = 400, "unsupported_value"
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message, param=param)
+
+
+class ContextTooLong(ProxyError):
+    """The prompt is longer than the model's context. The code is OpenAI's own, which clients know."""
+
+    status, code = 400, "context_length_exceeded"
+
+
+class InvalidEventToken(ProxyError):
+    """The credential is missing or malformed, its event is unknown, or it lacks the pass of its user.
+
+    The text may say what is wrong with the form of the key. Whether an event code exists, it says only to a
+    client that knows the code. `param` is then the event's kind of access, if the pass is wrong.
     """
 
     status, code, type = 401, "invalid_event_token", "authentication_error"
 
+    def __init__(self, message: str = "", param: str | None = None) -> None:
+        super().__init__(
+            message
+            or "Your API key is missing or not valid. Use EVENT-CODE/YOUR-NAME, for example hackathon/anna. "
+            "Check the event code with your organiser.",
+            param=param,
+            headers={b"www-authenticate": b'Bearer realm="event"'},
+        )
+
+
+class InvalidDeskKey(ProxyError):
+    """The desk key is missing, malformed, wrong or void, or its event is gone. One text for all of them."""
+
+    status, code, type = 401, "invalid_desk_key", "authentication_error"
+
     def __init__(self) -> None:
         super().__init__(
-            "Your API key is missing or not valid. Use EVENT-CODE/YOUR-NAME, for example hackathon/anna. "
-            "Check the event code with your organiser.",
-            headers={b"www-authenticate": b'Bearer realm="event"'},
+            "This desk link does not work: it is not complete, a newer one replaces it, or its event "
+            "is gone. For the link, use `events desk CODE`."
         )
 
 
@@ -92,6 +136,18 @@ class EventEnded(ProxyError):
 
 class EventInactive(ProxyError):
     status, code, type = 403, "event_inactive", "permission_error"
+
+
+class AttendeeBlocked(ProxyError):
+    """The organiser has blocked this user."""
+
+    status, code, type = 403, "attendee_blocked", "permission_error"
+
+
+class ToolNotAllowed(ProxyError):
+    """A tool that runs at the upstream and costs more than tokens. The event does not allow it."""
+
+    status, code, type = 403, "tool_not_allowed", "permission_error"
 
 
 class ModelNotFound(ProxyError):
@@ -109,8 +165,38 @@ class MethodNotAllowed(ProxyError):
         super().__init__(message, headers={b"allow": allow.encode()})
 
 
+class ChangedMeanwhile(ProxyError):
+    """Another organiser has changed the value in the meantime. Nothing is changed."""
+
+    status, code = 409, "changed_meanwhile"
+
+
+class NameTaken(ProxyError):
+    """The pass of this name is taken."""
+
+    status, code = 409, "name_taken"
+
+
+class NoSeatsLeft(ProxyError):
+    """As many names are taken as the event has seats."""
+
+    status, code = 409, "no_seats_left"
+
+
 class RequestTooLarge(ProxyError):
     status, code = 413, "request_too_large"
+
+
+class UnsupportedEncoding(ProxyError):
+    """The body is compressed."""
+
+    status, code = 415, "unsupported_encoding"
+
+
+class WebSocketNotSupported(ProxyError):
+    """Codex and others then use HTTP."""
+
+    status, code = 426, "websocket_not_supported"
 
 
 class _Retry(ProxyError):
@@ -121,37 +207,7 @@ class _Retry(ProxyError):
         self.retry_after_seconds = retry_after_seconds
 
     def _retry_headers(self, seconds: float) -> dict[bytes, bytes]:
-        return {b"retry-after": _whole_seconds(seconds)}
-
-
-class QuotaExceeded(ProxyError):
-    """A quota is used up. `x-should-retry: false` stops the SDKs from retrying.
-
-    `running` means that running requests hold the rest of the quota, so a retry may succeed soon. Leave out
-    `retry_after_seconds` where waiting does not help.
-    """
-
-    status, type = 429, "insufficient_quota"
-
-    def __init__(
-        self, message: str, retry_after_seconds: float | None = None, *, running: bool = False
-    ) -> None:
-        headers = {b"x-should-retry": b"true" if running else b"false"}
-        if retry_after_seconds is not None:
-            headers[b"retry-after"] = _whole_seconds(retry_after_seconds)
-        super().__init__(message, headers=headers)
-
-
-class RequestQuotaExceeded(QuotaExceeded):
-    code = "request_quota_exceeded"
-
-
-class TokenQuotaExceeded(QuotaExceeded):
-    code = "token_quota_exceeded"
-
-
-class EventQuotaExceeded(QuotaExceeded):
-    code = "event_quota_exceeded"
+        return {b"retry-after": whole_seconds(seconds)}
 
 
 class _RetryPrecisely(_Retry):
@@ -195,9 +251,22 @@ class StoreUnavailable(_Retry):
         super().__init__(message, retry_after_seconds)
 
 
+class ModelNotPriced(ProxyError):
+    """The event has a budget, and the cost of a call is not known. An unknown cost is never free."""
+
+    status, code, type = 503, "model_not_priced", "server_error"
+
+
+class Overloaded(_Retry):
+    """The instance has no memory for another large body."""
+
+    status, code, type = 503, "overloaded", "server_error"
+
+
 class UpstreamTimeout(ProxyError):
     status, code, type = 504, "upstream_timeout", "server_error"
 
 
-def _whole_seconds(seconds: float) -> bytes:
+def whole_seconds(seconds: float) -> bytes:
+    """The value of `retry-after`."""
     return b"%d" % max(1, ceil(seconds))

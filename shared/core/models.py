@@ -5,20 +5,46 @@ Times end in `_at` and are aware, in UTC. A limit of `None` means no limit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 UTC_ZONE = ZoneInfo("UTC")
 
+DEFAULT_CURRENCY = "USD"
+"""Of an event and of a deployment whose row names none."""
+
 
 class Credential(NamedTuple):
-    """The two parts of `EVENT_CODE/USER`, in lower case."""
+    """The two parts of `EVENT_CODE/USER`, in lower case.
+
+    As the client sends it, `event_code` is that of the event now, and `user` may have the tag of a pass. Once
+    its event is found (`Events.find_for`), it names the accounts of the user: no tag, and the code under
+    which the event was created.
+    """
 
     event_code: str
     user: str
+
+
+OPEN, CLAIM, ROSTER = ACCESS = ("open", "claim", "roster")
+"""Who may use a name at an event. `open`: everyone who knows the event code. `claim`: the first who takes the
+name on the page. `roster`: the person to whom the organiser gives its pass."""
+
+BLOCKED, PASS_NUMBER = "blocked", "pass_number"
+OWN_LIMITS = ("requests_per_day", "tokens_per_day", "cost_per_day")
+"""The limits of an event that can be different for a single attendee."""
+
+MOST_EXCEPTIONS = 30_000
+"""The most characters of the column `exceptions`: the service counts two bytes for each, and takes 64 KB."""
+
+Own = Mapping[str, Any]
+"""The exceptions for one attendee: `blocked`, `pass_number` (how many earlier passes are void) and some of
+`OWN_LIMITS`. A later version may add others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +67,42 @@ class Event:
     requests_per_minute: int | None = None
     requests_total: int | None = None
     tokens_total: int | None = None
+    cost_per_day: int | None = None
+    """What one user may spend in a day, in millionths of the currency."""
+    cost_total: int | None = None
+    """What the whole event may spend, in the same unit."""
+    currency: str = DEFAULT_CURRENCY
+    parallel: int | None = None
+    """The calls that a user may have running at the same time. None: `DEFAULT_PARALLEL`."""
+    tools: tuple[str, ...] = ()
+    """The hosted tools that the event allows, such as `web_search`."""
+    store_responses: bool = True
+    """Whether the upstream may store responses. If not, each call gets `store: false`."""
+    id_secret: str = field(default="", repr=False)
+    """The key under which response ids are sealed. Empty in a row of an earlier version."""
+    access: str = OPEN
+    """One of `ACCESS`."""
+    pass_secret: str = field(default="", repr=False)
+    """The key under which passes are made. Never empty unless `access` is `open`."""
+    desk_secret: str = field(default="", repr=False)
+    """The key under which the desk key is made. Empty: the event has no desk yet."""
+    seats: int | None = None
+    """The most names that can be taken. Only for `claim`."""
+    exceptions: Mapping[str, Own] = field(default_factory=dict, repr=False, hash=False)
+    """By user: what is different for this attendee."""
+    first_code: str = ""
+    """The code under which the event was created, if its code was changed since: usage and quotas are kept
+    under it."""
+
+    @property
+    def ledger_code(self) -> str:
+        """The code under which usage and quotas are kept."""
+        return self.first_code or self.code
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether money is limited. Then every model that the event uses needs a price."""
+        return self.cost_total is not None or self.cost_per_day is not None
 
 
 LIMITS = (
@@ -50,8 +112,16 @@ LIMITS = (
     "requests_total",
     "tokens_total",
     "max_output_tokens",
+    "parallel",
 )
 """The limits of an event: its fields, columns in the table and options of the commands."""
+
+BUDGETS = ("cost_per_day", "cost_total")
+"""The limits in money: fields and columns. Their options are `--budget-per-day` and `--budget`."""
+
+DEFAULT_PARALLEL = 16
+HIGHEST_PARALLEL = 1000
+"""The largest `Event.parallel`. The smallest is 1."""
 
 OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens")
 """The fields of a request that can hold the output limit. Each deployment accepts one of them, or both."""
@@ -59,8 +129,38 @@ OUTPUT_FIELDS = ("max_completion_tokens", "max_tokens")
 MANAGED_IDENTITY = "managed-identity"
 """The value of `Deployment.auth` for a token of the app's own identity in place of a key."""
 
+CHAT, RESPONSES, EMBEDDINGS, IMAGES = APIS = ("chat", "responses", "embeddings", "images")
+"""The names of the APIs, in the table `deployments` and in the log."""
+
+API_TITLES = {
+    CHAT: "chat completions",
+    RESPONSES: "the Responses API",
+    EMBEDDINGS: "embeddings",
+    IMAGES: "images",
+}
+"""The names of the APIs in messages, as in "'o3' serves ..."."""
+
+DEFAULT_APIS = (CHAT, RESPONSES)
+"""What a deployment serves if its row does not say it."""
+
+Served = Mapping[str, tuple[str, ...]]
+"""Each deployed model, with the APIs that it serves, in the order of `APIS`."""
+
 API_V1 = "v1"
 """Azure's API without versions. Any other `api_version` means the deployments API with that version."""
+
+
+class LongPrices(NamedTuple):
+    """The prices of 1,000,000 tokens, for all tokens of a call with more than `above` prompt tokens."""
+
+    above: int
+    prompt: Decimal
+    cached: Decimal
+    completion: Decimal
+
+    def __str__(self) -> str:
+        """As in the table and in options: `272000:5/0.5/22.5`."""
+        return f"{self.above}:{self.prompt:f}/{self.cached:f}/{self.completion:f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +176,30 @@ class Deployment:
     """`managed-identity`, or the name of the setting that holds the key. Never the key itself."""
     priority: int = 1
     weight: int = 1
-    prompt_price: float | None = None
-    """The price of 1,000,000 prompt tokens, in the organiser's currency."""
-    completion_price: float | None = None
+    prompt_price: Decimal | None = None
+    """The price of 1,000,000 prompt tokens, with at most 6 decimals."""
+    completion_price: Decimal | None = None
     """The price of 1,000,000 completion tokens."""
+    cached_prompt_price: Decimal | None = None
+    """The price of 1,000,000 prompt tokens that the upstream had in its cache. None: `prompt_price`."""
+    long_prices: LongPrices | None = None
+    """Of calls with a long prompt. None: as all others."""
+    currency: str = DEFAULT_CURRENCY
+    """Of the prices."""
     output_field: str = OUTPUT_FIELDS[0]
     """The field for the output limit: one of `OUTPUT_FIELDS`."""
     active: bool = True
+    apis: tuple[str, ...] = DEFAULT_APIS
+    """The APIs that it serves: some of `APIS`, in that order."""
 
     def __hash__(self) -> int:
         """By its key in the table. Every request hashes a deployment, and all fields would take longer."""
         return hash((self.model, self.id))
+
+    @property
+    def has_completions(self) -> bool:
+        """Whether it returns tokens of its own. An embedding has none."""
+        return self.apis != (EMBEDDINGS,)
 
     @property
     def target(self) -> tuple[str, str, str, str]:
@@ -104,20 +217,8 @@ class FailureKind(StrEnum):
     SILENT = "silent"
     """It could not be reached, closed the connection before the status, or was too slow."""
     REFUSED = "refused"
-    """It refused the key, the role or the deployment's name. An administrator has to fix that."""
-
-
-class Quirks(NamedTuple):
-    """What a deployment has refused, so that later requests avoid it."""
-
-    output_field: str | None = None
-    """The only field that it accepts for the output limit. None: the field that the client uses."""
-    stream_options: bool = True
-    """Whether it accepts `stream_options`. Old versions of the API do not."""
-
-
-NO_QUIRKS = Quirks()
-"""For a deployment that has refused nothing."""
+    """It refused the key, the role or the deployment's name, or its quota is used up. An administrator has to
+    fix that."""
 
 
 class Usage(NamedTuple):
@@ -125,6 +226,8 @@ class Usage(NamedTuple):
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
+    """The prompt tokens that the upstream had in its cache. They are cheaper."""
 
     @property
     def total_tokens(self) -> int:
@@ -146,9 +249,23 @@ class Counts(NamedTuple):
     errors: int = 0
     """Failed, but not because of the user: the upstream was unreachable, busy, too slow or cut, or the proxy
     has a bug."""
+    cached_tokens: int = 0
+    """The prompt tokens that the upstream had in its cache. They count in `prompt_tokens` too."""
+    cost: int = 0
+    """What was charged, in millionths of the event's currency. 0 for models without a price."""
 
     def plus(self, other: Counts) -> Counts:
         return Counts(*(one + another for one, another in zip(self, other, strict=True)))
+
+
+class Minute(NamedTuple):
+    """What began in one minute of a row. Its fields mean the same as those of `Counts`."""
+
+    requests: int = 0
+    tokens: int = 0
+    cost: int = 0
+    refusals: int = 0
+    errors: int = 0
 
 
 class UsageRow(NamedTuple):
@@ -161,6 +278,10 @@ class UsageRow(NamedTuple):
     model: str
     """The name that clients use. Empty if a request was refused before a model was chosen."""
     counts: Counts
+    minutes: Mapping[int, Minute] = {}
+    """The counts by minute of the hour, from 0 to 59. Empty in a row of an earlier version."""
+    refused_for: str = ""
+    """The code of the last refusal or error. Empty if there was none."""
 
 
 class Health(NamedTuple):

@@ -62,6 +62,7 @@ SITE = "WEBSITE_SITE_NAME"
 NUMBERS = (
     Number("PROXY_CACHE_SECONDS", 30, 0, 3600),
     Number("PROXY_MAX_BODY_BYTES", 7_500_000, 1024, 100_000_000, is_whole=True),
+    Number("PROXY_MAX_BODIES_BYTES", 200_000_000, 1024, 2_000_000_000, is_whole=True),
     Number("PROXY_LONGEST_BODY_SECONDS", 60, 0.1, 200),
     Number("PROXY_UPSTREAM_TIMEOUT_SECONDS", 210, 0.1, 225),
     Number("PROXY_UPSTREAM_CONNECT_SECONDS", 5, 0.1, 60),
@@ -92,6 +93,7 @@ class Settings:
     """The app's name in Application Insights."""
     cache_seconds: float
     max_body_bytes: int
+    max_bodies_bytes: int
     longest_body_seconds: float
     upstream_timeout_seconds: float
     upstream_connect_seconds: float

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from random import Random
 
 _draw = Random().getrandbits  # noqa: S311 - ids are not secrets, and each instance has another seed
-_valid = re.compile(
-    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.DOTALL
-).fullmatch
+_valid = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
+_valid_state = re.compile(rb"[ -~]{1,512}").fullmatch
+"""The specification requires 512 characters to be passed on. An upstream may refuse longer headers."""
 
 
 Trace = Mapping[bytes, bytes]
@@ -20,12 +20,14 @@ Trace = Mapping[bytes, bytes]
 
 
 def trace_headers(client: Mapping[bytes, bytes]) -> Trace:
-    """The trace headers for the upstream: the client's own if they are valid, else new ones."""
+    """The trace headers for the upstream: the client's own if they are valid and short, else new ones."""
     parent = client.get(b"traceparent")
     if parent is None or not _valid(parent):
         return {b"traceparent": b"00-%032x-%016x-01" % (_draw(128), _draw(64))}
     state = client.get(b"tracestate")
-    return {b"traceparent": parent} if state is None else {b"traceparent": parent, b"tracestate": state}
+    if state is None or not _valid_state(state):
+        return {b"traceparent": parent}
+    return {b"traceparent": parent, b"tracestate": state}
 
 
 def trace_id(trace: Trace) -> str:

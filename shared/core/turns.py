@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+LARGE_BYTES = 256 * 1024
+"""Work on a larger body takes up to 30 ms, so it waits for a turn: two such works in one turn would stop the
+event loop for too long."""
+
 
 class Turns:
     """Lets one caller through in each turn of the event loop, in order of arrival.

@@ -1,19 +1,21 @@
-"""Admits a request to its event: the event must be open, and must allow the output."""
+"""What an event allows: whether it is open for a user, the user's own limits, and the output limit."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
-from ..core.errors import EventEnded, EventInactive, EventNotStarted, InvalidRequest
-from ..core.models import Event
+from ..core.errors import AttendeeBlocked, EventEnded, EventInactive, EventNotStarted, InvalidRequest
+from ..core.models import BLOCKED, OWN_LIMITS, Event
 from ..core.times import local_and_utc
 
 
-def admit(event: Event, now: datetime) -> None:
-    """Check that the event is open.
+def admit(event: Event, user: str, now: datetime) -> None:
+    """Check that the event is open, and for this user.
 
     Raises:
         EventInactive, EventNotStarted, EventEnded: it is closed.
+        AttendeeBlocked: the organiser has blocked the user.
     """
     organiser = f"your organiser ({event.organizer})" if event.organizer else "your organiser"
     if not event.active:
@@ -24,6 +26,23 @@ def admit(event: Event, now: datetime) -> None:
     if now >= event.ends_at:
         ended = local_and_utc(event.ends_at, event.time_zone)
         raise EventEnded(f"The event '{event.code}' ended on {ended}. Ask {organiser} to extend it.")
+    if event.exceptions and is_blocked(event, user):
+        raise AttendeeBlocked(
+            f"{organiser[0].upper()}{organiser[1:]} has blocked '{user}' at this event. Talk to them."
+        )
+
+
+def is_blocked(event: Event, user: str) -> bool:
+    """Whether the organiser has blocked the user."""
+    own = event.exceptions.get(user)
+    return bool(own and own.get(BLOCKED))
+
+
+def with_own_limits(event: Event, user: str) -> Event:
+    """The event with the user's own limits in place of its own. The only place that knows them."""
+    own = event.exceptions.get(user)
+    limits = {name: own[name] for name in OWN_LIMITS if name in own} if own else None
+    return replace(event, **limits) if limits else event
 
 
 def output_limit(event: Event, choices: int) -> int | None:

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from azurefunctions.extensions import base
 
 from ..core.errors import InternalError, InvalidRequest
+from .cors import ORIGIN, is_preflight, preflight_response, with_cors
 from .http import INVOCATION_ID, Receive, Request, Response, Scope, Send, error_response
 from .invocations import Invocations
 from .server import Server, listen
@@ -62,6 +63,8 @@ class WebApp(base.WebApp):  # type: ignore[misc] # base has no types
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        if has_origin := ORIGIN in request.headers:
+            send = with_cors(send)
         invocation_id = request.headers.get(INVOCATION_ID, b"").decode("latin-1")
         is_repeated = len(request.headers) < len(scope["headers"]) and _count_ids(scope) > 1
         if is_repeated or not _is_guid(invocation_id) or not self.invocations.begin(invocation_id):
@@ -74,6 +77,8 @@ class WebApp(base.WebApp):  # type: ignore[misc] # base has no types
             _log.exception("An invocation failed.")
             response = _FAILED
         self.invocations.end(invocation_id)  # not reached after a cancellation: the invocation still runs
+        if has_origin and is_preflight(request):
+            response = preflight_response(request)
         await (response if isinstance(response, Response) else _FAILED).send_to(receive, send)
 
 

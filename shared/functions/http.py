@@ -16,6 +16,9 @@ Send = Callable[[Message], Awaitable[None]]
 WHOLE = "http.response.whole"
 """A message type of our own with status, headers and body. ASGI needs two messages for them."""
 
+CUT = "http.response.cut"
+"""A message type of our own: close the connection after what was sent, without the end of the response."""
+
 INVOCATION_ID = b"x-ms-invocation-id"
 """The header by which the worker matches a request with its invocation."""
 
@@ -54,9 +57,9 @@ class Response:
         self.headers = headers
         self.body = body
 
-    async def send_to(self, receive: Receive, send: Send) -> None:
+    def send_to(self, receive: Receive, send: Send) -> Awaitable[None]:
         """Send status, headers and body. `receive` reports that the client leaves."""
-        await send({"type": WHOLE, "status": self.status, "headers": self.headers, "body": self.body})
+        return send({"type": WHOLE, "status": self.status, "headers": self.headers, "body": self.body})
 
 
 def error_response(error: ProxyError) -> Response:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -17,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from ..core.errors import InvalidRequest
+from ..core.loops import repeat
 from .http import error_response
 
 _log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class Invocations:
         self._references: dict[str, Any] = references if isinstance(references, dict) else {}
         if not self._is_known:
             _log.warning(_NOT_KNOWN)
+        self._has_warned = False
         self._arrived: set[str] = set()
         self._checks: dict[str, int] = {}
         """At how many checks in a row a call has lacked a half."""
@@ -75,38 +78,55 @@ class Invocations:
             task.cancel()
 
     async def _watch(self) -> None:
-        while self._is_known:
-            await asyncio.sleep(CHECK_SECONDS)
-            try:
-                self.check()
-            except Exception:
-                _log.exception(_NOT_KNOWN)
-                self._is_known = False
+        async def check() -> None:
+            self.check()
+
+        await repeat(check, CHECK_SECONDS, "The check of the worker's calls", lambda: self._is_known)
 
     def check(self) -> None:
         """Find the calls that lack a half, and end those that have lacked it at too many checks."""
         before, self._checks = self._checks, {}
-        without_request = without_invocation = 0
-        waiting = (item for item in list(self._references.items()) if _lacks_half(item[1]))
+        ended: Counter[str] = Counter()
+        waiting = (item for item in list(self._references.items()) if self._is_waiting(item[1]))
         for key, call in islice(waiting, MOST_PER_CHECK):
             checks = before.get(key, 0) + 1
             if checks <= CHECKS:
                 self._checks[key] = checks
-            elif call.http_request_available_event.is_set():
-                call.http_request = None  # so that an invocation that arrives now does not take it
-                self._coordinator.set_http_response(key, UNKNOWN_ID)
-                without_invocation += 1
-            else:
-                # The worker finds no request, raises an exception, and the trigger does not run.
-                call.http_request_available_event.set()
-                asyncio.get_running_loop().call_later(KEEP_SECONDS, self._forget, key, call)
-                without_request += 1
-        if without_request or without_invocation:
+                continue
+            try:
+                ended[self._end_waiting(key, call)] += 1
+            except Exception:
+                self._warn()
+        if ended:
             _log.warning(
                 "Ended %d invocations whose request never arrived, and %d requests without an invocation.",
-                without_request,
-                without_invocation,
+                ended["invocation"],
+                ended["request"],
             )
+
+    def _is_waiting(self, call: Any) -> bool:
+        try:
+            return _lacks_half(call)
+        except Exception:
+            self._warn()
+            return False
+
+    def _end_waiting(self, key: str, call: Any) -> str:
+        """End the half that waits. Returns which it is."""
+        if call.http_request_available_event.is_set():
+            call.http_request = None  # so that an invocation that arrives now does not take it
+            self._coordinator.set_http_response(key, UNKNOWN_ID)
+            return "request"
+        # The worker finds no request, raises an exception, and the trigger does not run.
+        call.http_request_available_event.set()
+        asyncio.get_running_loop().call_later(KEEP_SECONDS, self._forget, key, call)
+        return "invocation"
+
+    def _warn(self) -> None:
+        """A call has another form than in the versions that are known. The checks of the others continue."""
+        if not self._has_warned:
+            self._has_warned = True
+            _log.exception(_NOT_KNOWN)
 
     def _forget(self, key: str, call: Any) -> None:
         """Remove an ended invocation. If its request has arrived after all, `end` removes it."""

@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from .http import WHOLE
+from .http import CUT, WHOLE
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the 60 s after which the host drops an idle connection. So the app never closes one while a
@@ -21,9 +21,25 @@ request is on its way."""
 class _Cycle(RequestResponseCycle):
     """One request and its response."""
 
+    is_cut = False
+    """Whether the connection is closed when the application returns, without the end of the response."""
+
+    async def run_asgi(self, app: Any) -> None:
+        await super().run_asgi(app)
+        if self.is_cut:
+            self.transport.close()
+
     def send(self, message: Any) -> Coroutine[Any, Any, None]:
-        """Send an ASGI message or a whole response."""
-        return self._send_whole(message) if message["type"] == WHOLE else super().send(message)
+        """Send an ASGI message, a whole response, or `CUT`."""
+        kind = message["type"]
+        if kind == WHOLE:
+            return self._send_whole(message)
+        return self._cut() if kind == CUT else super().send(message)
+
+    async def _cut(self) -> None:
+        """Like a client that has left, so uvicorn expects no more of the response."""
+        self.is_cut = self.disconnected = True
+        self.message_event.set()
 
     async def _send_whole(self, message: Any) -> None:
         """Send a response with one system call. uvicorn needs two."""
@@ -51,6 +67,10 @@ class _Cycle(RequestResponseCycle):
 
 
 class _Protocol(HttpToolsProtocol):
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self.headers = []  # trailers come here, and not into the headers of the request
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.__class__ = _Cycle  # uvicorn has no setting for this class
         super()._start_asgi_task(cycle, app)

@@ -10,9 +10,9 @@ from math import inf
 
 from msgspec import Struct
 
-from .amounts import NO_LIMIT, NOTHING, Amount
-from .blocks import SHARE, Blocks
+from .amounts import NO_LIMIT, NOTHING, UNLIMITED, Amount
 from .ledger_row import NO_ROW, Change, Key, Purpose, Row
+from .pace import SHARE, Pace
 
 REMEMBERED_SECONDS = 1.0
 """How long a row counts as fresh. So a refused client in a loop costs at most one table call in this time."""
@@ -37,13 +37,13 @@ class Account:
     """
 
     key: Key
-    blocks: Blocks
+    pace: Pace
     used_at: float
     limit: Amount = NO_LIMIT
-    correction: float = 1.0
-    """The factor for prompt estimates, see `estimate.next_correction`. The quota maintains it."""
     row: Row = NO_ROW
     """As last seen. At first it is assumed to be missing, so a first call needs an insert but no read."""
+    gone: Amount = NOTHING
+    """What the row no longer has: what it granted, or what was used if that is more."""
     seen_at: float = -inf
     is_stale: bool = False
     """Whether another instance has written since the row was seen."""
@@ -53,6 +53,8 @@ class Account:
     held: Amount = NOTHING
     spent: Amount = NOTHING
     """Used, but not yet reported to the row."""
+    latest: Amount = NOTHING
+    """What the latest call wanted to hold."""
     wanted: Amount = NOTHING
     """The sum for all calls that wait for a grant."""
     granted_under: Amount = NO_LIMIT
@@ -66,25 +68,41 @@ class Account:
         Also None after the limit was lowered: the spare amount must go back first.
         """
         self.used_at = now
-        limit, drawn = self.limit, wanted.in_limited_units(self.limit)
-        if not self.spare.in_limited_units(limit).covers(drawn):
+        self.latest = wanted
+        limit, spare = self.limit, self.spare
+        drawn = wanted.in_limited_units(limit)
+        if not spare.covers(drawn) and not spare.in_limited_units(limit).covers(drawn):
             return None
         if limit is not self.granted_under and not limit.covers(self.granted_under):
             return None
-        self.spare = self.spare.minus(drawn)
+        self.spare = spare.minus(drawn)
         self.held = self.held.plus(wanted)
         return Claim(wanted, drawn)
 
-    def take_rest(self, least: Amount, now: float) -> Claim | None:
-        """Hold all spare tokens, if they cover `least`."""
-        return self.take(Amount(least.requests, max(self.spare.tokens, least.tokens)), now)
+    def take_rest(self, wanted: Amount, least: Amount, now: float) -> Claim | None:
+        """Hold what is spare of `wanted`, if it covers `least`. Units without a limit are never scarce."""
+        rest = self.spare.at_least(least).at_most(wanted)
+        return self.take(rest.in_limited_units(self.limit, wanted), now)
 
     def settle(self, claim: Claim, used: Amount, now: float) -> None:
         """Replace a claim by what the call used. A call that used more than it drew leaves a debt."""
-        self.spare = self.spare.plus(claim.drawn).minus(used)
+        self.spare = self.spare.changed_by(claim.drawn, used)
         self.held = self.held.minus(claim.amount)
         self.spent = self.spent.plus(used)
         self.used_at = now
+
+    def reduce(self, claim: Claim, most: Amount) -> Claim:
+        """Hold less for a running call: it can use at most `most`."""
+        less = claim.amount.minus(most).at_least(NOTHING)
+        drawn_less = less.at_most(claim.drawn)
+        self.spare = self.spare.plus(drawn_less)
+        self.held = self.held.minus(less)
+        return Claim(claim.amount.minus(less), claim.drawn.minus(drawn_less))
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether the row was seen. Until then, `row` is a guess."""
+        return self.seen_at != -inf
 
     def is_fresh(self, now: float) -> bool:
         return now - self.seen_at < REMEMBERED_SECONDS
@@ -94,8 +112,29 @@ class Account:
         if not (self.limit.covers(self.granted_under) and self.is_fresh(now)):
             return False
         missing = wanted.minus(self.spare).in_limited_units(self.limit)
-        free = self.limit.minus(self.row.granted.at_least(self.row.used)).at_least(NOTHING)
-        return all(lack <= 0 or left <= 0 for lack, left in zip(missing, free, strict=True))
+        free = self.limit.minus(self.gone).at_least(NOTHING)
+        return (
+            (missing.requests <= 0 or free.requests <= 0)
+            and (missing.tokens <= 0 or free.tokens <= 0)
+            and (missing.cost <= 0 or free.cost <= 0)
+        )
+
+    def is_too_empty_for(self, least: Amount, now: float) -> bool:
+        """Whether neither this instance nor the row, which was seen a moment ago, has `least`."""
+        least = least.in_limited_units(self.limit)
+        return not self.spare.in_limited_units(self.limit).covers(least) and self.is_out_of(least, now)
+
+    def has_plenty_for(self, wanted: Amount, held: Amount = NOTHING) -> bool:
+        """Whether the row, as last seen, has so much that it does not matter how much a call holds.
+
+        `held` is held by the same user's other calls.
+        """
+        limit, gone = self.limit, self.gone
+        return (
+            limit.requests - gone.requests >= SHARE * (wanted.requests + held.requests)
+            and limit.tokens - gone.tokens >= SHARE * (wanted.tokens + held.tokens)
+            and limit.cost - gone.cost >= SHARE * (wanted.cost + held.cost)
+        )
 
     @property
     def remaining(self) -> Amount:
@@ -103,14 +142,13 @@ class Account:
 
         Nothing until the row was seen, so that no figure promises too much.
         """
-        if self.seen_at == -inf:
+        if not self.is_seen:
             return NOTHING
-        (granted, granted_tokens), (used, used_tokens) = self.row.granted, self.row.used
-        requests, tokens = self.spare
-        limit, tokens_limit = self.limit
+        limit, gone, spare = self.limit, self.gone, self.spare
         return Amount(
-            _left(limit, granted, used, requests),
-            _left(tokens_limit, granted_tokens, used_tokens, tokens),
+            _left(limit.requests, gone.requests, spare.requests),
+            _left(limit.tokens, gone.tokens, spare.tokens),
+            UNLIMITED if limit.cost == UNLIMITED else _left(limit.cost, gone.cost, spare.cost),
         )
 
     @property
@@ -140,8 +178,7 @@ class Account:
         It should if more is spare here than a block's share of what remains (after a call that held much and
         used little), if something is owed, or if the outcome of a write is unknown.
         """
-        requests, tokens = self.spare.in_limited_units(self.limit)
-        is_large = not self.remaining.covers(Amount(requests * SHARE, tokens * SHARE))
+        is_large = not self.remaining.covers(self.spare.in_limited_units(self.limit).times(SHARE))
         return is_large or self.owes or self.doubt is not None
 
     @property
@@ -149,7 +186,12 @@ class Account:
         """Whether nothing is in hand, held or wanted."""
         return self.held == self.wanted == NOTHING and not self.needs_write
 
-    def plan(self, purpose: Purpose, writer: str) -> Change:
+    def has_surplus(self, now: float) -> bool:
+        """Whether far more is spare than the next calls need, as after a burst."""
+        needed = self.pace.block(self.spent, self.limit, self.limit, now).plus(self.latest)
+        return not needed.times(4).covers(self.spare.in_limited_units(self.limit))
+
+    def plan(self, purpose: Purpose, writer: str, now: float) -> Change:
         """The next write to the row. `writer` is a name that no other write has."""
         keeps = purpose is not Purpose.GIVE_BACK and self.limit.covers(self.granted_under)
         returned = self.spare.at_most(NOTHING) if keeps else self.spare
@@ -157,18 +199,19 @@ class Account:
         # Never below what was used, even if the row was edited by hand.
         granted = self.row.granted.minus(returned).at_least(used)
         free = self.limit.minus(granted).at_least(NOTHING).in_limited_units(self.limit)
-        taken = self._next_block(free, self.spare.minus(returned)) if purpose is Purpose.TAKE else NOTHING
+        kept = self.spare.minus(returned)
+        taken = self._next_block(free, kept, now) if purpose is Purpose.TAKE else NOTHING
         row = Row(granted.plus(taken), used, writer, self.row.version)
         return Change(row, returned, taken, self.spent, self.limit)
 
-    def _next_block(self, free: Amount, kept: Amount) -> Amount:
-        """Enough for the waiting calls, and at least a share of what is free, for later calls.
+    def _next_block(self, free: Amount, kept: Amount, now: float) -> Amount:
+        """Enough for the waiting calls, and for later calls at the pace of the last ones.
 
-        What is kept counts towards both. Otherwise the unit that is used more slowly would pile up here.
+        What is kept counts. Otherwise the unit that is used more slowly would pile up here.
         """
-        missing = self.wanted.in_limited_units(self.limit).minus(kept)
-        share = self.blocks.share(free).minus(kept)
-        return share.at_least(missing).at_least(NOTHING).at_most(free)
+        block = self.pace.block(self.spent, self.limit, free, now)
+        wanted = self.wanted.plus(block).in_limited_units(self.limit)
+        return wanted.minus(kept).at_least(NOTHING).at_most(free)
 
     def skip_write(self, change: Change) -> None:
         """The change is empty, so no write is needed."""
@@ -207,16 +250,15 @@ class Account:
 
     def _see(self, row: Row, now: float) -> None:
         self.row, self.seen_at, self.is_stale = row, now, False
+        self.gone = row.granted.at_least(row.used)
 
     def _apply(self, change: Change, now: float) -> None:
         self.doubt = None
         self.spare = self.spare.plus(change.taken)
         self.granted_under = change.limit
-        if change.taken != NOTHING:
-            self.blocks.take(change.taken, now)
+        self.pace.note(change.spent, now)
 
 
-def _left(limit: int, granted: int, used: int, spare: int) -> int:
-    gone = granted if granted > used else used
+def _left(limit: int, gone: int, spare: int) -> int:
     left = spare + limit - gone if limit > gone else spare
     return 0 if left < 0 else left if left < limit else limit

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from ..core.errors import StoreUnavailable
 from .account import Account
 from .amounts import Amount
-from .blocks import Blocks
 from .exchange import Exchange
 from .ledger_row import Key, LedgerStore
+from .pace import Pace
 
 _log = logging.getLogger(__name__)
 
@@ -36,12 +36,13 @@ class Accounts:
     def __len__(self) -> int:
         return len(self._exchanges)
 
-    def get(self, event_code: str, row: str, limit: Amount, largest_block: Amount) -> Exchange:
+    def get(self, event_code: str, row: str, limit: Amount) -> Exchange:
         """The account with this key, under its current limit."""
         exchange = self._exchanges.get((event_code, row))
         if exchange is None:
             key = Key(event_code, row)
-            account = Account(key, Blocks(largest_block), self._clock())
+            now = self._clock()
+            account = Account(key, Pace(now), now)
             exchange = self._exchanges[key] = Exchange(account, self._store, self._clock)
         exchange.account.limit = limit
         return exchange
@@ -70,7 +71,7 @@ class Accounts:
 
     def _is_due(self, account: Account, now: float) -> bool:
         unused_seconds = now - account.used_at
-        if unused_seconds >= self._idle_seconds:
+        if unused_seconds >= self._idle_seconds or account.has_surplus(now):
             return True
         return unused_seconds >= self._idle_seconds / URGENT_DIVISOR and account.is_urgent
 
@@ -80,3 +81,5 @@ async def _give_back(exchange: Exchange) -> None:
         await exchange.give_back()
     except StoreUnavailable:
         _log.warning("Cannot return unused quota: the tables do not respond. The next sweep tries again.")
+    except Exception:  # one account must not stop the others
+        _log.exception("Cannot return the unused quota of an account. The next sweep tries again.")

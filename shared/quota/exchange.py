@@ -10,18 +10,26 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 from ..core.errors import StoreUnavailable
 from ..core.ids import new_id
+from ..core.loops import shared_result
 from .account import Account, Claim
-from .amounts import NOTHING, Amount
+from .amounts import Amount
 from .ledger_row import Change, Conflict, LedgerStore, Purpose
 
 MAX_TRIES = 20
 """They take about two seconds with the pauses between them: an attendee waits."""
 
 _CROWDED = "Too many requests at the same time. Try again in a second."
+
+
+class Uncounted(Protocol):
+    """A running call that holds the bound of its prompt."""
+
+    async def count_prompt(self) -> None:
+        """Hold what the prompt costs, in place of its bound."""
 
 
 class Exchange:
@@ -42,6 +50,7 @@ class Exchange:
         self._clock = clock
         self._sleep = sleep
         self._running: asyncio.Task[None] | None = None
+        self.uncounted: set[Uncounted] = set()
 
     async def hold(self, wanted: Amount, least: Amount) -> Claim | None:
         """Hold `wanted`, or else what is left if that covers `least`, or else return None.
@@ -53,12 +62,17 @@ class Exchange:
         if claim := account.take(wanted, now):
             return claim
         if account.is_out_of(wanted, now):
-            return account.take_rest(least, now)
+            return account.take_rest(wanted, least, now)
         account.wanted = account.wanted.plus(wanted)
         try:
             return await self._hold_after_grant(wanted, least)
         finally:
             account.wanted = account.wanted.minus(wanted)
+
+    def hold_in_hand(self, wanted: Amount, least: Amount) -> Claim | None:
+        """Hold `wanted`, or else what this instance has in hand if that covers `least`. No table call."""
+        now = self._clock()
+        return self.account.take(wanted, now) or self.account.take_rest(wanted, least, now)
 
     def settle(self, claim: Claim, used: Amount) -> None:
         """Replace what a call holds by what it used.
@@ -68,10 +82,6 @@ class Exchange:
         self.account.settle(claim, used, self._clock())
         if not claim.drawn.covers(used):
             self._report_debt()
-
-    def release(self, claim: Claim) -> None:
-        """Undo a hold."""
-        self.settle(claim, NOTHING)
 
     async def refresh(self, *, remembered: bool = False) -> None:
         """Read the row. With `remembered`, only if it was not seen within the last second.
@@ -90,8 +100,6 @@ class Exchange:
         """
         while self._running is not None:
             await asyncio.wait([self._running])
-        account = self.account
-        account.blocks.give_back(account.spare.in_limited_units(account.limit))
         await self._join(lambda: self._exchange(Purpose.GIVE_BACK))
 
     @property
@@ -109,10 +117,9 @@ class Exchange:
                 if claim := account.take(wanted, now):
                     return claim
                 if account.is_out_of(wanted, now):
-                    return account.take_rest(least, now)
+                    return account.take_rest(wanted, least, now)
         except StoreUnavailable:
-            now = self._clock()
-            if rest := account.take(wanted, now) or account.take_rest(least, now):
+            if rest := self.hold_in_hand(wanted, least):
                 return rest
             raise
         raise StoreUnavailable(_CROWDED, 1)
@@ -130,7 +137,7 @@ class Exchange:
         running = self._running
         if running is None or running.done():  # its callback may not have run yet
             running = self._start(work())
-        await asyncio.shield(running)
+        await shared_result(running)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         self._running = asyncio.create_task(work)
@@ -146,8 +153,6 @@ class Exchange:
 
     async def _exchange(self, purpose: Purpose) -> None:
         """Return, report and take in one conditional write. Try again if another instance was faster."""
-        if purpose is Purpose.TAKE:
-            self.account.blocks.use_up(self._clock())
         for attempt in range(MAX_TRIES):
             try:
                 await self._catch_up()
@@ -166,12 +171,12 @@ class Exchange:
             await self._send(change)
 
     async def _plan(self, purpose: Purpose) -> Change:
-        change = self.account.plan(purpose, new_id())
+        change = self.account.plan(purpose, new_id(), self._clock())
         if purpose is not Purpose.TAKE or not change.is_empty or self.account.is_fresh(self._clock()):
             return change
         # The row had nothing left when it was last seen. Other instances may have given back since.
         await self._read()
-        return self.account.plan(purpose, new_id())
+        return self.account.plan(purpose, new_id(), self._clock())
 
     async def _write(self, change: Change) -> None:
         if change.is_empty:

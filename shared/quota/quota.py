@@ -6,80 +6,31 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
-from math import ceil
 from zoneinfo import ZoneInfo
 
-from msgspec import Struct
-from msgspec.structs import replace
-
-from ..core.models import Credential, Event, Usage
-from .account import Claim
+from ..core.errors import StoreUnavailable
+from ..core.loops import repeat
+from ..core.models import Credential, Event
+from .account import Account, Claim
 from .accounts import URGENT_DIVISOR, Accounts
-from .amounts import NOTHING, UNLIMITED, Amount
-from .estimate import next_correction
+from .amounts import NO_LIMIT, UNLIMITED, Amount
 from .exchange import Exchange
+from .hold import Count, Hold, Need
 from .ledger_row import LedgerStore
 from .minutes import Minutes
-from .refusals import refusal
-from .standing import LEAST_OUTPUT_TOKENS, TOTAL_ROW, Day, Standing, day_of
+from .refusals import refusal, running_refusal
+from .running import Running, RunningCalls
+from .slowdown import Slowdown
+from .standing import TOTAL_ROW, Day, Standing, day_of
 
-_USER_BLOCK = Amount(32, 32_768)
-_EVENT_BLOCK = Amount(256, 262_144)
+GRANT_SECONDS = 3.5
+"""How long a call waits for all its grants, so that it waits at most five seconds for the tables."""
 
+USER_SHARE = 4
+"""The running calls of one user hold at most this fraction of what is then left of the event's totals."""
 
-class Need(Struct, frozen=True, gc=False):
-    """The most that a call can cost. `output_limit` is for each of its `choices`."""
-
-    prompt_tokens: int
-    output_limit: int
-    choices: int
-
-    @property
-    def amount(self) -> Amount:
-        return Amount(1, self.prompt_tokens + self.output_limit * self.choices)
-
-    @property
-    def least(self) -> Amount:
-        return Amount(1, self.prompt_tokens + min(self.output_limit, LEAST_OUTPUT_TOKENS) * self.choices)
-
-    def corrected(self, correction: float) -> Need:
-        """The same call with a higher estimate of its prompt."""
-        if correction == 1:
-            return self
-        return replace(self, prompt_tokens=ceil(self.prompt_tokens * correction))
-
-    def output_limit_within(self, tokens: int) -> int:
-        """The output limit with which the call costs at most `tokens`."""
-        return min(self.output_limit, (tokens - self.prompt_tokens) // self.choices)
-
-
-class Hold(Struct, frozen=True, eq=False):
-    """A call's claims on its accounts. The first `settle` or `release` ends it; later ones do nothing."""
-
-    output_limit: int
-    standing: Standing
-    _estimated_tokens: int
-    _claims: list[tuple[Exchange, Claim]]
-
-    def settle(self, usage: Usage) -> None:
-        """Charge one request and its usage."""
-        # If the usage was not reported, `prompt_tokens` is the estimate itself, or 0.
-        is_reported = usage.prompt_tokens not in {0, self._estimated_tokens}
-        for exchange, _ in self._claims if is_reported else ():
-            account = exchange.account
-            account.correction = next_correction(
-                account.correction, self._estimated_tokens, usage.prompt_tokens
-            )
-        self._end(Amount(1, usage.total_tokens))
-
-    def release(self) -> None:
-        """Charge nothing: the call was not forwarded, or failed."""
-        self._end(NOTHING)
-
-    def _end(self, used: Amount) -> None:
-        while self._claims:
-            exchange, claim = self._claims.pop()
-            exchange.settle(claim, used)
+USEFUL_OUTPUT_TOKENS = 1024
+"""For that share, the output limit of a single call is not lowered below this."""
 
 
 class Quota:
@@ -92,20 +43,45 @@ class Quota:
         self._days: dict[ZoneInfo, Day] = {}
         self._minutes = Minutes(clock)
         self._sweeping: asyncio.Task[None] | None = None
+        self._running = RunningCalls()
+        self._slowdown = Slowdown(clock)
 
-    async def hold(self, credential: Credential, event: Event, need: Need, now: datetime) -> Hold:
-        """Hold one request and its tokens. The output limit of the hold may be lower than that of the need.
+    async def hold(
+        self, credential: Credential, event: Event, need: Need, count: Count, now: datetime
+    ) -> Hold:
+        """Hold one request, its tokens and its cost. The output limit may become lower than that of the need.
+
+        The tokens are those of `need` as long as there is plenty of tokens and money. When they are scarce,
+        `count` counts the prompt exactly. So no limit is exceeded, and only a call that does not fit is
+        refused.
 
         Raises:
-            RateLimited, RequestQuotaExceeded, TokenQuotaExceeded, EventQuotaExceeded: the call is refused.
+            RateLimited, QuotaExceeded: the call is refused.
             StoreUnavailable: the tables do not respond, and too little is in hand. The exception is shared by
                 all calls that waited for the same write.
         """
         if event.requests_per_minute is None:
-            return await self._claim(credential, event, need, now)
+            return await self._claim(credential, event, Hold(need, count), now)
         self._start_sweeping()
         with self._minutes.count(credential, event.requests_per_minute):
-            return await self._claim(credential, event, need, now)
+            return await self._claim(credential, event, Hold(need, count), now)
+
+    def enter(self, credential: Credential, event: Event) -> None:
+        """Note that a call begins. Call `leave` exactly once at its end.
+
+        Raises:
+            RateLimited: the user has too many calls running, or too many requests that the model refused.
+        """
+        self._slowdown.check(credential)
+        self._running.enter(credential, event)
+
+    def leave(self, credential: Credential) -> None:
+        self._running.leave(credential)
+
+    def note_refused(self, credential: Credential) -> None:
+        """The model has refused a request of this user."""
+        self._slowdown.note(credential)
+        self._start_sweeping()
 
     def last_known(self, credential: Credential, event: Event, now: datetime) -> Standing:
         """What is left to the attendee, as this instance last saw it. Makes no table call."""
@@ -126,11 +102,21 @@ class Quota:
             await exchange.refresh(remembered=remembered)
         return _standing(event, user, total, day)
 
+    async def standing_headers(
+        self, credential: Credential, event: Event, now: datetime
+    ) -> dict[bytes, bytes]:
+        """The headers with what is left to the attendee; none while the tables do not respond."""
+        try:
+            return (await self.standing(credential, event, now, remembered=True)).headers(now)
+        except StoreUnavailable:
+            return {}
+
     async def sweep(self, *, everything: bool = False) -> None:
         """Give back what idle accounts have, or `everything`, and forget users without recent calls."""
         await self._accounts.give_back(everything=everything)
         self._accounts.forget()
         self._minutes.forget()
+        self._slowdown.forget()
 
     async def close(self) -> None:
         """Stop the timer, and give everything back."""
@@ -138,57 +124,95 @@ class Quota:
             self._sweeping.cancel()
         await self.sweep(everything=True)
 
-    async def _claim(self, credential: Credential, event: Event, need: Need, now: datetime) -> Hold:
-        day, prompt_tokens = self._day(event, now), need.prompt_tokens
-        claims: list[tuple[Exchange, Claim]] = []
+    async def _claim(self, credential: Credential, event: Event, hold: Hold, now: datetime) -> Hold:
+        day = self._day(event, now)
         try:
             if user := self._user_exchange(credential, event, day):
-                need = await self._claim_from(user, need, claims, event, day, now)
+                await self._claim_from(user, hold, event, day, now)
             # Not looked up earlier, because an account without waiting calls may be forgotten meanwhile.
             if total := self._total_exchange(event):
-                need = await self._claim_from(total, need, claims, event, day, now)
+                running = self._running.of(credential)
+                if not total.account.has_plenty_for(hold.amount, running.held):
+                    await self._keep_to_share(total, hold, running)
+                hold.count_in(running)  # before it waits, so that calls of the same moment share, too
+                await self._claim_from(total, hold, event, day, now)
         except BaseException:
-            for exchange, claim in claims:
-                exchange.release(claim)
+            hold.release()
             raise
-        return Hold(need.output_limit, _standing(event, user, total, day), prompt_tokens, claims)
+        hold.standing = _standing(event, user, total, day)
+        return hold
 
     async def _claim_from(
-        self,
-        exchange: Exchange,
-        need: Need,
-        claims: list[tuple[Exchange, Claim]],
-        event: Event,
-        day: Day,
-        now: datetime,
-    ) -> Need:
-        """Add a claim to `claims`. Returns the need with the output limit that the account allows."""
+        self, exchange: Exchange, hold: Hold, event: Event, day: Day, now: datetime
+    ) -> None:
         account = exchange.account
-        corrected = need.corrected(account.correction)
-        wanted = corrected.amount
-        claim = account.take(wanted, self._clock())
-        if claim is None and (claim := await exchange.hold(wanted, corrected.least)) is None:
-            raise refusal(account, corrected.least, need.choices, event, day, now)
-        claims.append((exchange, claim))
-        if claim.amount == wanted:
-            return need
-        return replace(need, output_limit=corrected.output_limit_within(claim.amount.tokens))
+        claim = account.take(hold.amount, self._clock()) or await self._claim_scarce(exchange, hold)
+        if claim is None:
+            raise refusal(account, hold.least, hold.need.choices, event, day, now)
+        hold.add(exchange, claim)
+
+    async def _claim_scarce(self, exchange: Exchange, hold: Hold) -> Claim | None:
+        """Claim from an account that does not have the whole bound in hand."""
+        if exchange.account.is_too_empty_for(hold.need.shortest, self._clock()) and not exchange.uncounted:
+            return None  # however short the prompt is
+        try:
+            async with asyncio.timeout_at(hold.waits_until(GRANT_SECONDS)):
+                return await self._claim_from_row(exchange, hold)
+        except (StoreUnavailable, TimeoutError) as error:
+            await _count_prompts(exchange, hold)
+            if claim := exchange.hold_in_hand(hold.amount, hold.need.least):
+                return claim
+            if isinstance(error, TimeoutError):
+                raise StoreUnavailable from error
+            raise
+
+    async def _claim_from_row(self, exchange: Exchange, hold: Hold) -> Claim | None:
+        """Claim the bound if the row has plenty, else what the counted prompt needs."""
+        wanted = hold.amount
+        if exchange.account.has_plenty_for(wanted) and (claim := await exchange.hold(wanted, wanted)):
+            return claim
+        await _count_prompts(exchange, hold)
+        return await exchange.hold(hold.amount, hold.need.least)
+
+    async def _keep_to_share(self, total: Exchange, hold: Hold, running: Running) -> None:
+        """Limit what the running calls of one user hold of the event's total tokens and money.
+
+        Raises:
+            EventQuotaExceeded: their calls hold their share already.
+            StoreUnavailable: the table does not respond, and the total was never seen.
+        """
+        if not _share(total.account, running).covers(hold.amount):
+            await self._see(total, hold)
+            await _count_prompts(total, hold)
+            share, least = _share(total.account, running), hold.need.least_with(USEFUL_OUTPUT_TOKENS)
+            if running.held.requests and not share.covers(least):
+                raise running_refusal(total.account, is_money=share.tokens >= least.tokens)
+            hold.lower_to(share.at_least(least))
+
+    async def _see(self, total: Exchange, hold: Hold) -> None:
+        """Read the row, unless it was seen a moment ago: others may have given back since."""
+        try:
+            async with asyncio.timeout_at(hold.waits_until(GRANT_SECONDS)):
+                await total.refresh(remembered=True)
+        except (StoreUnavailable, TimeoutError) as error:
+            if not total.account.is_seen:
+                raise StoreUnavailable from error
 
     def _user_exchange(self, credential: Credential, event: Event, day: Day) -> Exchange | None:
-        if event.requests_per_day is None and event.tokens_per_day is None:
+        limit = _limit(event.requests_per_day, event.tokens_per_day, event.cost_per_day)
+        if limit is NO_LIMIT:
             return None
         row = f"{credential.user}:{day.name}"
-        limit = _limit(event.requests_per_day, event.tokens_per_day)
-        return self._exchange(credential.event_code, row, limit, _USER_BLOCK)
+        return self._exchange(credential.event_code, row, limit)
 
     def _total_exchange(self, event: Event) -> Exchange | None:
-        if event.requests_total is None and event.tokens_total is None:
+        limit = _limit(event.requests_total, event.tokens_total, event.cost_total)
+        if limit is NO_LIMIT:
             return None
-        limit = _limit(event.requests_total, event.tokens_total)
-        return self._exchange(event.code, TOTAL_ROW, limit, _EVENT_BLOCK)
+        return self._exchange(event.ledger_code, TOTAL_ROW, limit)
 
-    def _exchange(self, event_code: str, row: str, limit: Amount, largest_block: Amount) -> Exchange:
-        exchange = self._accounts.get(event_code, row, limit, largest_block)
+    def _exchange(self, event_code: str, row: str, limit: Amount) -> Exchange:
+        exchange = self._accounts.get(event_code, row, limit)
         self._start_sweeping()
         return exchange
 
@@ -204,9 +228,28 @@ class Quota:
             self._sweeping = asyncio.create_task(self._sweep_repeatedly())
 
     async def _sweep_repeatedly(self) -> None:
-        while len(self._accounts) or len(self._minutes):
-            await asyncio.sleep(self._idle_seconds / URGENT_DIVISOR / 2)
-            await self.sweep()
+        pause_seconds = self._idle_seconds / URGENT_DIVISOR / 2
+        await repeat(
+            self.sweep,
+            pause_seconds,
+            "The return of unused quota",
+            lambda: len(self._accounts) or len(self._minutes) or len(self._slowdown),
+        )
+
+
+async def _count_prompts(exchange: Exchange, hold: Hold) -> None:
+    """Count the prompt of a call, and those of the running calls that hold only a bound."""
+    await asyncio.gather(*(one.count_prompt() for one in {hold, *exchange.uncounted}))
+
+
+def _share(total: Account, running: Running) -> Amount:
+    """How much more the running calls of one user may hold. Requests have no share."""
+    limit, left = total.limit, total.remaining.divided_by(USER_SHARE).minus(running.held)
+    return Amount(
+        UNLIMITED,
+        left.tokens if limit.tokens < UNLIMITED else UNLIMITED,
+        left.cost if limit.cost < UNLIMITED else UNLIMITED,
+    )
 
 
 def _standing(event: Event, user: Exchange | None, total: Exchange | None, day: Day) -> Standing:
@@ -214,5 +257,8 @@ def _standing(event: Event, user: Exchange | None, total: Exchange | None, day: 
 
 
 @lru_cache(maxsize=1024)
-def _limit(requests: int | None, tokens: int | None) -> Amount:
-    return Amount(UNLIMITED if requests is None else requests, UNLIMITED if tokens is None else tokens)
+def _limit(requests: int | None, tokens: int | None, cost: int | None) -> Amount:
+    """`NO_LIMIT` itself if there is none."""
+    if requests is tokens is cost is None:
+        return NO_LIMIT
+    return Amount(*(UNLIMITED if one is None else one for one in (requests, tokens, cost)))

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ..core.errors import EventQuotaExceeded, QuotaExceeded, RequestQuotaExceeded, TokenQuotaExceeded
 from ..core.models import Event
+from ..core.money import money_text
+from ..core.quota_errors import (
+    BudgetExceeded,
+    EventBudgetExceeded,
+    EventQuotaExceeded,
+    QuotaExceeded,
+    RequestQuotaExceeded,
+    TokenQuotaExceeded,
+)
 from ..core.times import local_and_utc
 from .account import Account
 from .amounts import Amount
@@ -18,55 +26,105 @@ def refusal(
     account: Account, least: Amount, choices: int, event: Event, day: Day, now: datetime
 ) -> QuotaExceeded:
     """The refusal of a call that needs at least `least`, which `account` does not have."""
-    is_total = account.key.row == TOTAL_ROW
-    kind = EventQuotaExceeded if is_total else TokenQuotaExceeded
-    if account.remaining.requests >= 1:
-        if least.tokens > account.limit.tokens and account.remaining.covers(LEAST_CALL):
-            return kind(_too_long(account, least, choices))
-        if account.remaining.plus(account.held).tokens >= least.tokens:
-            text = (
-                "Requests that are still running hold the rest of this event's tokens."
-                if is_total
-                else "Your requests that are still running hold the rest of your tokens."
-            )
-            return kind(f"{text} Try again when they finish.", RUNNING_RETRY_SECONDS, running=True)
-    if is_total:
-        return EventQuotaExceeded(_total_is_used(account, event))
-    return _day_is_used(account, event, day, now)
+    left = account.remaining
+    is_money = left.tokens >= least.tokens and left.cost < least.cost
+    if left.requests >= 1:
+        if left.covers(LEAST_CALL) and (too_long := _too_long(account, least, choices, event)):
+            return too_long
+        if left.plus(account.held).covers(least):
+            return running_refusal(account, is_money=is_money)
+    if _is_total(account):
+        return _total_is_used(account, event, is_money=is_money)
+    return _day_is_used(account, event, day, now, is_money=is_money)
 
 
-def _too_long(account: Account, least: Amount, choices: int) -> str:
-    owner = "this event's" if account.key.row == TOTAL_ROW else "your daily"
-    needs = f"it needs about {least.tokens:,} tokens, and {owner} limit is {account.limit.tokens:,}"
-    fewer = ", or ask for fewer answers (n)" if choices > 1 else ""
-    return f"Your message is too long: {needs}. Send a shorter one{fewer}."
-
-
-def _total_is_used(account: Account, event: Event) -> str:
-    organizer = f" ({event.organizer})" if event.organizer else ""
-    if not account.remaining.covers(LEAST_CALL):
-        return f"This event has used its whole quota. Ask your organiser{organizer}."
-    left = f"This event has {account.remaining.tokens:,} of {account.limit.tokens:,} tokens left"
-    return f"{left}, too few for this request. Send a shorter one, or ask your organiser{organizer}."
-
-
-def _day_is_used(account: Account, event: Event, day: Day, now: datetime) -> QuotaExceeded:
-    """The quota comes back at midnight, but that does not help if the limit itself is too small."""
-    wait = max(1.0, (day.ends_at - now).total_seconds())
-    again = f"You can continue on {local_and_utc(day.ends_at, event.time_zone)}."
-    requests, tokens = account.remaining
-    limit = account.limit
-    if limit.requests == 0:
-        return RequestQuotaExceeded("Your daily limit is 0 requests. Ask your organiser to raise it.")
-    if requests < 1:
-        used = "your 1 request" if limit.requests == 1 else f"all {limit.requests:,} requests"
-        return RequestQuotaExceeded(f"You have used {used} for today. {again}", wait)
-    if not limit.covers(LEAST_CALL):
-        small = f"Your daily limit of {plural(limit.tokens, 'token')} is too small for any request"
-        return TokenQuotaExceeded(f"{small}. Ask your organiser to raise it.")
-    left = f"You have {tokens:,} of {limit.tokens:,} tokens left today, too few for this request"
-    return TokenQuotaExceeded(f"{left}. {again}", wait)
+def running_refusal(account: Account, *, is_money: bool) -> QuotaExceeded:
+    """The refusal of a call while running calls hold the money or the tokens that it needs."""
+    unit = "budget" if is_money else "tokens"
+    text = (
+        f"Requests that are still running hold the rest of this event's {unit}."
+        if _is_total(account)
+        else f"Your requests that are still running hold the rest of your {unit}."
+    )
+    kind = _kind(account, is_money=is_money)
+    return kind(f"{text} Try again when they finish.", RUNNING_RETRY_SECONDS, running=True)
 
 
 def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _is_total(account: Account) -> bool:
+    return account.key.row == TOTAL_ROW
+
+
+def _kind(account: Account, *, is_money: bool) -> type[QuotaExceeded]:
+    if _is_total(account):
+        return EventBudgetExceeded if is_money else EventQuotaExceeded
+    return BudgetExceeded if is_money else TokenQuotaExceeded
+
+
+def _too_long(account: Account, least: Amount, choices: int, event: Event) -> QuotaExceeded | None:
+    """The refusal if the limit itself is too small. The money of the whole event is not for attendees."""
+    limit, is_total = account.limit, _is_total(account)
+    fewer = ", or ask for fewer answers (n)" if choices > 1 else ""
+    owner = "this event's" if is_total else "your daily"
+    if least.tokens > limit.tokens:
+        needs = f"it needs about {least.tokens:,} tokens, and {owner} limit is {limit.tokens:,}"
+        text = f"Your message is too long: {needs}. Send a shorter one{fewer}."
+        return _kind(account, is_money=False)(text)
+    if least.cost > limit.cost:
+        budget = "budget" if is_total else f"budget of {money_text(limit.cost, event.currency)}"
+        needs = f"it can cost {money_text(least.cost, event.currency)}, more than {owner} {budget}"
+        text = f"Your message is too long: {needs}. Send a shorter one{fewer}, or use a cheaper model."
+        return _kind(account, is_money=True)(text)
+    return None
+
+
+def _total_is_used(account: Account, event: Event, *, is_money: bool) -> QuotaExceeded:
+    kind = _kind(account, is_money=is_money)
+    organiser = _organiser(event)
+    if not account.remaining.covers(LEAST_CALL):
+        whole = "budget" if is_money else "quota"
+        return kind(f"This event has used its whole {whole}. Ask {organiser}.")
+    if is_money:
+        left = "What is left of this event's budget is too little for this request"
+    else:
+        tokens, limit = account.remaining.tokens, account.limit.tokens
+        left = f"This event has {tokens:,} of {limit:,} tokens left, too few for this request"
+    return kind(f"{left}. Send a shorter one, or ask {organiser}.")
+
+
+def _organiser(event: Event) -> str:
+    return f"your organiser ({event.organizer})" if event.organizer else "your organiser"
+
+
+def _day_is_used(account: Account, event: Event, day: Day, now: datetime, *, is_money: bool) -> QuotaExceeded:
+    """The quota comes back at midnight, but that does not help if the limit itself is too small."""
+    wait = max(1.0, (day.ends_at - now).total_seconds())
+    again = f"You can continue on {local_and_utc(day.ends_at, event.time_zone)}."
+    if event.ends_at <= day.ends_at:
+        again = f"The event ends before your limit resets. Ask {_organiser(event)} for more."
+    limit = account.limit
+    if limit.requests == 0:
+        return RequestQuotaExceeded("Your daily limit is 0 requests. Ask your organiser to raise it.")
+    if account.remaining.requests < 1:
+        used = "your 1 request" if limit.requests == 1 else f"all {limit.requests:,} requests"
+        return RequestQuotaExceeded(f"You have used {used} for today. {again}", wait)
+    if is_money:
+        return _money_is_used(account, event, again, wait)
+    if limit.tokens < LEAST_CALL.tokens:
+        small = f"Your daily limit of {plural(limit.tokens, 'token')} is too small for any request"
+        return TokenQuotaExceeded(f"{small}. Ask your organiser to raise it.")
+    left = f"You have {account.remaining.tokens:,} of {limit.tokens:,} tokens left today"
+    return TokenQuotaExceeded(f"{left}, too few for this request. {again}", wait)
+
+
+def _money_is_used(account: Account, event: Event, again: str, wait: float) -> QuotaExceeded:
+    cost, budget = account.remaining.cost, money_text(account.limit.cost, event.currency)
+    if not account.limit.cost:
+        return BudgetExceeded("Your daily budget is 0. Ask your organiser to raise it.")
+    if not cost:
+        return BudgetExceeded(f"You have spent your {budget} for today. {again}", wait)
+    left = f"You have {money_text(cost, event.currency)} of {budget} left today"
+    return BudgetExceeded(f"{left}, too little for this request. {again}", wait)

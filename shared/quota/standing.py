@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from functools import lru_cache
 from math import ceil
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from ..core.models import Event
+from ..core.money import Prices, amount_text
+from ..core.times import first_moment
 from .account import Account
 from .amounts import NO_LIMIT, NOTHING, Amount
 
 LEAST_OUTPUT_TOKENS = 16
 """A shorter answer is useless, so a quota that leaves less counts as used up."""
-LEAST_CALL = Amount(1, 2 * LEAST_OUTPUT_TOKENS)
-"""A prompt of a few words, and an answer of a few words."""
+LEAST_CALL = Amount(1, 2 * LEAST_OUTPUT_TOKENS, 1)
+"""A prompt of a few words, and an answer of a few words, of a model that costs next to nothing."""
 TOTAL_ROW = ":total"
 """The row of the whole event. A user's row cannot have this key, because a user's name is never empty."""
+
+
+def least_call(prices: Iterable[Prices | None]) -> Amount:
+    """What the shortest call costs at the lowest of these prices. Those that are None are not known."""
+    prompt, completion = LEAST_CALL.tokens - LEAST_OUTPUT_TOKENS, LEAST_OUTPUT_TOKENS
+    costs = [one.most_cost(prompt, completion) for one in prices if one is not None]
+    return LEAST_CALL.at_least(Amount(cost=min(costs, default=0)))
 
 
 class Day(NamedTuple):
@@ -31,8 +42,7 @@ class Day(NamedTuple):
 
 def day_of(now: datetime, zone: ZoneInfo) -> Day:
     date = now.astimezone(zone).date()
-    ends = datetime.combine(date + timedelta(days=1), time(), zone).astimezone(UTC)
-    return Day(date.isoformat(), datetime.combine(date, time(), zone).astimezone(UTC), ends)
+    return Day(date.isoformat(), first_moment(date, zone), first_moment(date + timedelta(days=1), zone))
 
 
 class Standing(Struct, frozen=True):
@@ -50,35 +60,68 @@ class Standing(Struct, frozen=True):
         return remaining.at_most(self.total.remaining) if self.total else remaining
 
     def headers(self, now: datetime) -> dict[bytes, bytes]:
-        """The names are those that the OpenAI SDKs know. Resets are in whole seconds."""
-        requests, tokens = self.remaining
+        """The names are those that the OpenAI SDKs know. Resets are in whole seconds.
+
+        Money is in the event's currency. The event's own money is not for attendees.
+        """
+        remaining = self.remaining
         reset = b"%d" % max(0, ceil((self.day.ends_at - now).total_seconds()))
-        headers: dict[bytes, bytes] = {}
-        if (limit := self.event.requests_per_day) is not None:
-            headers[b"x-ratelimit-limit-requests"] = b"%d" % limit
-            headers[b"x-ratelimit-remaining-requests"] = b"%d" % requests
+        event = self.event
+        headers = _limit_headers(event.requests_per_day, event.tokens_per_day, event.cost_per_day).copy()
+        if event.requests_per_day is not None:
+            headers[b"x-ratelimit-remaining-requests"] = b"%d" % remaining.requests
             headers[b"x-ratelimit-reset-requests"] = reset
-        if (limit := self.event.tokens_per_day) is not None:
-            headers[b"x-ratelimit-limit-tokens"] = b"%d" % limit
-            headers[b"x-ratelimit-remaining-tokens"] = b"%d" % tokens
+        if event.tokens_per_day is not None:
+            headers[b"x-ratelimit-remaining-tokens"] = b"%d" % remaining.tokens
             headers[b"x-ratelimit-reset-tokens"] = reset
+        if event.cost_per_day is not None:
+            headers[b"x-event-budget-remaining"] = amount_text(remaining.cost).encode()
         return headers
 
-    def figures(self) -> dict[str, Any]:
-        """For `GET /v1/event`. A member is None if the event sets no such limit."""
+    def figures(self, least: Amount) -> dict[str, Any]:
+        """For `GET /v1/event`. A member is None if the event sets no such limit.
+
+        `least` is the least that a call of this event can use.
+        """
         used, remaining = self.user.used if self.user else NOTHING, self.remaining
         return {
             "requests": _unit(self.event.requests_per_day, used.requests, remaining.requests),
             "tokens": _unit(self.event.tokens_per_day, used.tokens, remaining.tokens),
+            "budget": _budget(self.event, used.cost, remaining.cost),
             "resets_at": self.day.ends_at,
-            "total_is_used": self._total_is_used,
+            "least_cost": Raw(amount_text(least.cost).encode()) if self.event.has_budget else None,
+            "total_is_used": self._total_is_used(least),
         }
 
-    @property
-    def _total_is_used(self) -> bool:
-        """Whether ended calls have used up the whole event's total: then only the organiser can help."""
-        return self.total is not None and not self.total.limit.minus(self.total.charged).covers(LEAST_CALL)
+    def _total_is_used(self, least: Amount) -> bool:
+        """Whether ended calls have left too little of the event's total: then only the organiser can help."""
+        return self.total is not None and not self.total.limit.minus(self.total.charged).covers(least)
+
+
+@lru_cache(maxsize=1024)
+def _limit_headers(requests: int | None, tokens: int | None, cost: int | None) -> dict[bytes, bytes]:
+    """The headers that are the same for all calls under these limits of a day."""
+    headers = {}
+    if requests is not None:
+        headers[b"x-ratelimit-limit-requests"] = b"%d" % requests
+    if tokens is not None:
+        headers[b"x-ratelimit-limit-tokens"] = b"%d" % tokens
+    if cost is not None:
+        headers[b"x-event-budget-limit"] = amount_text(cost).encode()
+    return headers
 
 
 def _unit(limit: int | None, used: int, remaining: int) -> dict[str, int] | None:
     return None if limit is None else {"limit": limit, "used": used, "remaining": remaining}
+
+
+def _budget(event: Event, used: int, remaining: int) -> dict[str, Any] | None:
+    """Money as decimal numbers in the event's currency."""
+    if event.cost_per_day is None:
+        return None
+    return {
+        "limit": Raw(amount_text(event.cost_per_day).encode()),
+        "used": Raw(amount_text(used).encode()),
+        "remaining": Raw(amount_text(remaining).encode()),
+        "currency": event.currency,
+    }

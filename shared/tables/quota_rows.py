@@ -8,16 +8,20 @@ from typing import Any
 from ..quota.amounts import Amount
 from ..quota.ledger_row import Key
 from ..quota.ledger_row import Row as LedgerRow
-from .columns import count, int64
+from .columns import count, int64, new_count
 
 
 def ledger_from_row(row: Any) -> LedgerRow:
     """The ledger's row. Raises one of `UNREADABLE` if it cannot be read."""
+    if not (version := row.metadata["etag"]):
+        raise ValueError("the row has no ETag")  # it would count as a row that does not exist yet
     return LedgerRow(
-        granted=Amount(count(row, "requests_granted"), count(row, "tokens_granted")),
-        used=Amount(count(row, "requests_used"), count(row, "tokens_used")),
+        granted=Amount(
+            count(row, "requests_granted"), count(row, "tokens_granted"), new_count(row, "cost_granted")
+        ),
+        used=Amount(count(row, "requests_used"), count(row, "tokens_used"), new_count(row, "cost_used")),
         writer=str(row.get("writer", "")),
-        version=row.metadata["etag"],
+        version=version,
     )
 
 
@@ -29,6 +33,8 @@ def ledger_to_row(key: Key, row: LedgerRow) -> dict[str, Any]:
         "tokens_granted": int64(row.granted.tokens),
         "requests_used": int64(row.used.requests),
         "tokens_used": int64(row.used.tokens),
+        "cost_granted": int64(row.granted.cost),
+        "cost_used": int64(row.used.cost),
         "writer": row.writer,
     }
 

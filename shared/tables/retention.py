@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from ..core.errors import StoreUnavailable
 from .quota_rows import quota_day
 from .row_keys import RowKey
-from .service import QUOTAS, USAGE
+from .service import QUOTAS, USAGE, RowRefused
 from .stores import Tables
 from .usage_rows import usage_rows_before
 
@@ -59,15 +60,17 @@ class Retention:
     async def _remove_usage(self, removed: Counter[str]) -> None:
         before = usage_rows_before(self._now() - self._usage_kept)
         async for event_code in self._row_keys.partitions(USAGE):
-            async for page in self._row_keys.pages(USAGE, event_code, before):
-                await self._remove(USAGE, event_code, page, removed)
+            with suppress(RowRefused):  # an odd key must not stop the other events
+                async for page in self._row_keys.pages(USAGE, event_code, before):
+                    await self._remove(USAGE, event_code, page, removed)
 
     async def _remove_quotas(self, removed: Counter[str]) -> None:
         before = self._now() - self._quota_kept
         async for event_code in self._row_keys.partitions(QUOTAS):
-            async for page in self._row_keys.pages(QUOTAS, event_code):
-                old = [row for row in page if await self._is_old(row, event_code, before)]
-                await self._remove(QUOTAS, event_code, old, removed)
+            with suppress(RowRefused):
+                async for page in self._row_keys.pages(QUOTAS, event_code):
+                    old = [row for row in page if await self._is_old(row, event_code, before)]
+                    await self._remove(QUOTAS, event_code, old, removed)
 
     async def _remove(
         self, table: str, event_code: str, rows: Sequence[RowKey], removed: Counter[str]
@@ -86,7 +89,7 @@ class Retention:
         if row.written_at is None or row.written_at >= before:
             return False
         try:
-            event = await self._tables.event(event_code)
+            event = await self._tables.event(event_code) or await self._tables.renamed_event(event_code)
         except StoreUnavailable:
             return False  # The event's row was damaged by hand; the event may still be open.
         return event is None or event.ends_at < before

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import NamedTuple
 
 from azure.core.exceptions import HttpResponseError
-from azure.data.tables.aio import TableServiceClient
+from azure.data.tables.aio import TableClient, TableServiceClient
 
+from ..core.errors import StoreUnavailable
 from ..core.turns import Turns
-from .service import LARGEST_BATCH, REPORT_SECONDS, translated
+from .service import LARGEST_BATCH, REPORT_SECONDS, RowRefused, is_missing_row, translated
 
-NOT_FOUND = 404
+_log = logging.getLogger(__name__)
 
 
 class RowKey(NamedTuple):
@@ -46,9 +48,12 @@ class RowKeys:
             )
             async with self._call():
                 row = await anext(rows, None)
+                found = "" if row is None else str(row["PartitionKey"])
             if row is None:
                 return
-            last = row["PartitionKey"]
+            if found == last:
+                raise StoreUnavailable  # otherwise this loop would never end
+            last = found
             yield last
 
     async def pages(
@@ -74,7 +79,7 @@ class RowKeys:
             yield found
 
     async def delete(self, table: str, partition: str, keys: Sequence[str]) -> None:
-        """Delete rows of one partition. Rows that no longer exist are skipped.
+        """Delete rows of one partition. Rows that no longer exist are skipped, and those that are refused.
 
         Raises:
             StoreUnavailable: the table is unavailable. Some of the rows may be deleted.
@@ -82,15 +87,32 @@ class RowKeys:
         client = self._service.get_table_client(table)
         for first in range(0, len(keys), LARGEST_BATCH):
             rows = [{"PartitionKey": partition, "RowKey": key} for key in keys[first : first + LARGEST_BATCH]]
+            if not await self._delete_together(client, rows):
+                for row in rows:
+                    await self._delete_alone(client, row)
+
+    async def _delete_together(self, client: TableClient, rows: Sequence[dict[str, str]]) -> bool:
+        """False if one of the rows cannot be deleted: the service then deletes none."""
+        try:
             async with self._call():
-                try:
-                    await client.submit_transaction([("delete", row) for row in rows])
-                except HttpResponseError as error:
-                    if error.status_code != NOT_FOUND:
-                        raise
-                    # Another instance deletes too. One missing row makes the whole transaction fail.
-                    for row in rows:
-                        await client.delete_entity(row)
+                deleted = await client.submit_transaction([("delete", row) for row in rows])
+        except RowRefused:
+            return False
+        except StoreUnavailable as error:
+            # Another instance deletes too.
+            if not isinstance(error.__cause__, HttpResponseError) or not is_missing_row(error.__cause__):
+                raise
+            return False
+        if len(deleted) != len(rows):
+            raise StoreUnavailable
+        return True
+
+    async def _delete_alone(self, client: TableClient, row: dict[str, str]) -> None:
+        try:
+            async with self._call():
+                await client.delete_entity(row)
+        except RowRefused:
+            _log.error("cannot delete a row of the table %s: the service refuses its key", client.table_name)
 
     def _call(self) -> AbstractAsyncContextManager[None]:
         return translated(REPORT_SECONDS, self._turns)

@@ -12,22 +12,31 @@ from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, Re
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableServiceClient
 
+from ..core.errors import StoreUnavailable
 from ..core.hashing import hashed
+from ..core.ids import is_long_enough, new_secret
 from ..core.models import Deployment, Event, Health, UsageRow
 from ..core.turns import Turns
 from ..quota.ledger_row import Conflict, Key
 from ..quota.ledger_row import Row as LedgerRow
-from .columns import UNREADABLE
+from .attendees import Attendees
+from .columns import UNREADABLE, Row
 from .deployment_rows import deployment_from_row, health_to_row
+from .desk_rows import DeskTables
 from .event_rows import EVENT_ROW, event_from_row
 from .quota_rows import ledger_from_row, ledger_to_row
 from .row_keys import RowKeys
 from .service import (
+    CALL_SECONDS,
     DEPLOYMENTS,
     EVENTS,
     LARGEST_BATCH,
     QUOTAS,
+    REPORT_SECONDS,
+    SCAN_SECONDS,
     USAGE,
+    RowRefused,
+    is_missing_row,
     not_set_up,
     readable,
     readable_or_none,
@@ -35,9 +44,9 @@ from .service import (
 )
 from .usage_rows import usage_to_row
 
-_log = logging.getLogger(__name__)
+SECRET_TRIES = 4
 
-TABLE_NOT_FOUND = "TableNotFound"
+_log = logging.getLogger(__name__)
 
 
 class Tables:
@@ -51,6 +60,8 @@ class Tables:
         self._usage = service.get_table_client(USAGE)
         self._turns = Turns()
         self.row_keys = RowKeys(service, self._turns)
+        self.desk = DeskTables(service, self._turns, self.event, self.read)
+        self.attendees = Attendees(service, self._turns)
 
     def _call(self) -> AbstractAsyncContextManager[None]:
         """One table call. Simultaneous calls begin in different turns of the event loop.
@@ -58,7 +69,7 @@ class Tables:
         Raises:
             AlreadyExists, StoreUnavailable: see `translated`.
         """
-        return translated(turns=self._turns)
+        return translated(CALL_SECONDS, self._turns)
 
     async def event(self, code: str) -> Event | None:
         """The event with this code, or None if it does not exist.
@@ -70,11 +81,62 @@ class Tables:
             try:
                 row = await self._events.get_entity(code, EVENT_ROW)
             except ResourceNotFoundError as error:
-                if error.error_code == TABLE_NOT_FOUND:  # type: ignore[attr-defined] # set by azure-data-tables
-                    _log.error("the table %s does not exist", EVENTS)
+                if not is_missing_row(error):
                     raise
                 return None
         return readable(event_from_row, row)
+
+    async def renamed_event(self, first_code: str) -> Event | None:
+        """The event that had this code first and has another one now, if there is one. Searches the table.
+
+        Raises:
+            StoreUnavailable: the table is unavailable, or the row cannot be read.
+        """
+        async with translated(REPORT_SECONDS, self._turns):
+            found = self._events.query_entities("first_code eq @code", parameters={"code": first_code})
+            rows = [row async for row in found]
+        return readable(event_from_row, rows[0]) if rows else None
+
+    async def add_id_secret(self, code: str) -> str | None:
+        """Write a secret for response ids into an event's row that has no usable one. Returns its secret.
+
+        None if the event does not exist.
+
+        Raises:
+            StoreUnavailable: the table is unavailable, or others change the row all the time.
+        """
+        for _ in range(SECRET_TRIES):
+            async with self._call():
+                try:
+                    row = await self._events.get_entity(code, EVENT_ROW)
+                    if is_long_enough(secret := str(row.get("id_secret", ""))):
+                        return secret
+                    change = {"PartitionKey": code, "RowKey": EVENT_ROW, "id_secret": new_secret()}
+                    await self._events.update_entity(
+                        change,
+                        mode=UpdateMode.MERGE,
+                        etag=row.metadata["etag"],
+                        match_condition=MatchConditions.IfNotModified,
+                        retry_total=0,
+                    )
+                except ResourceModifiedError:
+                    continue
+                except ResourceNotFoundError as error:
+                    if not is_missing_row(error):
+                        raise
+                    return None
+            return change["id_secret"]
+        raise StoreUnavailable
+
+    async def event_codes(self) -> frozenset[str]:
+        """The codes of all events. Reads the keys only, in pages of `LARGEST_BATCH`.
+
+        Raises:
+            StoreUnavailable: the table is unavailable.
+        """
+        async with translated(SCAN_SECONDS, self._turns):
+            rows = self._events.list_entities(select=["PartitionKey"], results_per_page=LARGEST_BATCH)
+            return frozenset([row["PartitionKey"] async for row in rows])
 
     async def deployments(self) -> list[Deployment]:
         """Every deployment. A row that cannot be read is logged and left out.
@@ -96,7 +158,9 @@ class Tables:
         async with self._call():
             try:
                 row = await self._quotas.get_entity(key.event_code, key.row)
-            except ResourceNotFoundError:
+            except ResourceNotFoundError as error:
+                if not is_missing_row(error):
+                    raise
                 return LedgerRow()
         try:
             return ledger_from_row(row)
@@ -130,8 +194,16 @@ class Tables:
                         match_condition=MatchConditions.IfNotModified,
                         retry_total=0,
                     )
-            except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError) as error:
-                raise Conflict from error
+            except (ResourceExistsError, ResourceModifiedError):
+                written = None
+            except ResourceNotFoundError as error:
+                if not is_missing_row(error):
+                    raise
+                written = None
+        if written is None:
+            raise Conflict
+        if not written["etag"]:
+            raise StoreUnavailable  # without its new version, the row may have been written or not
         return row._replace(version=written["etag"])
 
     async def check(self) -> None:
@@ -156,17 +228,33 @@ class Tables:
     async def write_usage(self, rows: Sequence[UsageRow], writer: str) -> None:
         """Write the usage that `writer` counted. It can be repeated: no other writer has these rows.
 
+        A row that the service does not accept is logged and left out.
+
         Raises:
             StoreUnavailable: the table is unavailable. Some of the rows may be written.
         """
         for _, group in groupby(sorted(rows), key=lambda row: row.event_code):
             entities = [usage_to_row(row, writer) for row in group]
             for first in range(0, len(entities), LARGEST_BATCH):
-                batch = entities[first : first + LARGEST_BATCH]
-                async with self._call():
-                    await self._usage.submit_transaction(
-                        [("upsert", entity, {"mode": UpdateMode.REPLACE}) for entity in batch]
-                    )
+                await self._replace_usage(entities[first : first + LARGEST_BATCH])
+
+    async def _replace_usage(self, batch: Sequence[Row]) -> None:
+        """Write rows of one event together. If one is refused, write each by itself."""
+        try:
+            async with self._call():
+                written = await self._usage.submit_transaction(
+                    [("upsert", row, {"mode": UpdateMode.REPLACE}) for row in batch]
+                )
+        except RowRefused:
+            if len(batch) > 1:
+                for row in batch:
+                    await self._replace_usage([row])
+                return
+            event_code, hour = batch[0]["PartitionKey"], batch[0]["RowKey"].partition(":")[0]
+            _log.error("the table %s refused a row of event %s, hour %s: it is lost", USAGE, event_code, hour)
+            return
+        if len(written) != len(batch):
+            raise StoreUnavailable
 
     async def close(self) -> None:
         await self._service.close()

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from ..core.models import Counts, UsageRow
-from .columns import Row, count, int64
+import msgspec
+
+from ..core.models import Counts, Minute, UsageRow
+from .columns import LARGEST, Reader, Row, count, int64, new_count, plain
 
 _HOUR = "%Y-%m-%dT%H"
+
+_Number = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
+_decode_minutes = msgspec.json.Decoder(
+    dict[
+        Annotated[int, msgspec.Meta(ge=0, le=59)],
+        Annotated[list[_Number], msgspec.Meta(min_length=5, max_length=5)],
+    ]
+).decode
+
+
+COLUMNS: dict[str, Reader] = {
+    **dict.fromkeys(Counts._fields, count),
+    "cached_tokens": new_count,
+    "cost": new_count,
+}
+"""How each count is read."""
 
 
 def usage_from_row(row: Row) -> UsageRow:
@@ -19,7 +38,9 @@ def usage_from_row(row: Row) -> UsageRow:
         hour=datetime.strptime(hour, _HOUR).replace(tzinfo=UTC),
         user=user,
         model=rest.rpartition(":")[0],
-        counts=Counts(*(count(row, name) for name in Counts._fields)),
+        counts=Counts(*(COLUMNS[name](row, name) for name in Counts._fields)),
+        minutes=_minutes(row.get("minutes")),
+        refused_for=str(plain(row.get("refused_for", ""))),
     )
 
 
@@ -30,7 +51,24 @@ def usage_to_row(usage: UsageRow, writer: str) -> dict[str, Any]:
         "PartitionKey": usage.event_code,
         "RowKey": f"{usage.hour:{_HOUR}}:{usage.user}:{usage.model}:{writer}",
         **{name: int64(value) for name, value in counts},
+        "minutes": _minutes_text(usage.minutes),
+        "refused_for": usage.refused_for,
     }
+
+
+def _minutes_text(minutes: Mapping[int, Minute]) -> str:
+    """`{"5":[2,840,0,0,0]}`: by minute of the hour, the fields of `Minute`."""
+    bounded = {minute: [min(number, LARGEST) for number in counts] for minute, counts in minutes.items()}
+    return msgspec.json.encode(bounded).decode() if bounded else ""
+
+
+def _minutes(text: Any) -> dict[int, Minute]:
+    """Empty if they are missing or cannot be read: no sum depends on them."""
+    try:
+        found = _decode_minutes(text) if text else {}
+        return {minute: Minute(*counts) for minute, counts in found.items()}
+    except (msgspec.MsgspecError, TypeError):
+        return {}
 
 
 def usage_rows_before(hour: datetime) -> str:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from yarl import URL
 
+from ..apis.api import Api
 from ..core.errors import UpstreamError
 from ..core.models import API_V1, MANAGED_IDENTITY, Deployment
 from ..core.trace import Trace
-from .connections import Body, ConnectionFailed, Connections, Response, Target, header
+from .connections import Body, Connections, Target, header
+from .response import ConnectionFailed, Response
 
 _log = logging.getLogger(__name__)
 
-SENT_HEADERS = frozenset({b"x-ms-client-request-id"})
-"""The client's headers that go upstream, besides the trace. The credential never goes upstream."""
+SENT_HEADERS = {b"x-ms-client-request-id": re.compile(rb"[ -~]{1,128}").fullmatch}
+"""The client's headers that go upstream, besides the trace, and the form of their values. The credential
+never goes upstream."""
 
 FIXED_HEADERS = {
     b"accept": b"*/*",
@@ -63,10 +67,12 @@ class Upstream:
         self._connections = connections
         self._key = key
         self._tokens = tokens
-        self._targets: dict[Deployment, Target] = {}
+        self._targets: dict[str, dict[Deployment, Target]] = {}
+        """By the name of the API."""
 
     async def send(
         self,
+        api: Api,
         deployment: Deployment,
         body: Body,
         client_headers: Mapping[bytes, bytes],
@@ -81,23 +87,52 @@ class Upstream:
         """
         headers = _headers(client_headers, trace)
         try:
-            target = self._target(deployment)
-            if deployment.auth == MANAGED_IDENTITY:
-                headers += header(b"authorization", f"Bearer {await self._token()}".encode())
-            return await self._connections.send(target, headers, body)
+            return await self._send(self._target(api, deployment), deployment, headers, body)
         except ConnectionFailed as error:
-            _log.warning("deployment %s: %s", deployment.id, error)
-            raise UpstreamError("The model could not be reached. Try again in a moment.") from error
+            raise _unreachable(deployment, error) from error
 
-    def _target(self, deployment: Deployment) -> Target:
+    async def request(
+        self,
+        method: str,
+        api: Api,
+        deployment: Deployment,
+        path: Sequence[str],
+        query: Sequence[tuple[str, str]],
+        trace: Trace,
+    ) -> Response:
+        """Send a request without a body to a path below that of the API. Raises as `send` does."""
+        address = url(api, deployment)
+        for segment in path:
+            address /= segment
+        try:
+            target = Target(address.extend_query(query), self._fixed_headers(deployment), method)
+            return await self._send(target, deployment, _headers({}, trace), Body(b""))
+        except ConnectionFailed as error:
+            raise _unreachable(deployment, error) from error
+
+    async def _send(self, target: Target, deployment: Deployment, headers: bytes, body: Body) -> Response:
+        """Raises ConnectionFailed or NoToken."""
+        if deployment.auth == MANAGED_IDENTITY:
+            headers += header(b"authorization", f"Bearer {await self._token()}".encode())
+        return await self._connections.send(target, headers, body)
+
+    def _target(self, api: Api, deployment: Deployment) -> Target:
         """Prepared once, with the key of that moment: a new key needs a restart."""
-        target = self._targets.get(deployment)
+        targets = self._targets.get(api.name)
+        if targets is None:
+            targets = self._targets[api.name] = {}
+        target = targets.get(deployment)
         if target is None:
-            headers = dict(FIXED_HEADERS)
-            if deployment.auth != MANAGED_IDENTITY:
-                headers[b"api-key"] = self._secret(deployment).encode()
-            target = self._targets[deployment] = Target(chat_url(deployment), headers)
+            headers = self._fixed_headers(deployment)
+            target = targets[deployment] = Target(url(api, deployment), headers)
         return target
+
+    def _fixed_headers(self, deployment: Deployment) -> dict[bytes, bytes]:
+        """Raises NoKey."""
+        headers = dict(FIXED_HEADERS)
+        if deployment.auth != MANAGED_IDENTITY:
+            headers[b"api-key"] = self._secret(deployment).encode()
+        return headers
 
     async def _token(self) -> str:
         try:
@@ -117,13 +152,19 @@ class Upstream:
         return secret
 
 
-def chat_url(deployment: Deployment) -> URL:
-    """The address of chat completions, by the deployment's `api_version`."""
+def _unreachable(deployment: Deployment, error: ConnectionFailed) -> UpstreamError:
+    _log.warning("deployment %s: %s", deployment.id, error)
+    return UpstreamError("The model could not be reached. Try again in a moment.")
+
+
+def url(api: Api, deployment: Deployment) -> URL:
+    """The address of an API, by the deployment's `api_version`."""
     base = URL(deployment.endpoint) / "openai"
     if deployment.api_version == API_V1:
-        return base / "v1" / "chat" / "completions"
-    path = base / "deployments" / deployment.deployment_name / "chat" / "completions"
-    return path.with_query({"api-version": deployment.api_version})
+        return (base / "v1").joinpath(api.path)
+    if api.is_below_deployment:
+        base = base / "deployments" / deployment.deployment_name
+    return base.joinpath(api.path).with_query({"api-version": deployment.api_version})
 
 
 def returned_headers(response: Response) -> dict[bytes, bytes]:
@@ -137,14 +178,10 @@ def returned_headers(response: Response) -> dict[bytes, bytes]:
 
 
 def _headers(client: Mapping[bytes, bytes], trace: Trace) -> bytes:
-    """Leaves out a client's header that cannot be sent. The failure would count against the deployment."""
-    sent = trace
-    if not SENT_HEADERS.isdisjoint(client):
-        sent = {**trace, **{name: client[name] for name in SENT_HEADERS if name in client}}
-    headers = b""
-    for name, value in sent.items():
-        try:
-            headers += header(name, value)
-        except ConnectionFailed:
-            continue
-    return headers
+    """Leaves out a client's header of another form. Its failure would count against the deployment."""
+    lines = [b"%b: %b\r\n" % line for line in trace.items()]
+    for name, has_form in SENT_HEADERS.items():
+        sent = client.get(name)
+        if sent is not None and has_form(sent):
+            lines.append(b"%b: %b\r\n" % (name, sent))
+    return b"".join(lines)

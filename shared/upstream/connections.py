@@ -1,13 +1,18 @@
-"""Posts to an upstream with aiohttp's connections and parser, but without its ClientSession.
+"""Sends requests to an upstream with aiohttp's connections and parser, but without its ClientSession.
 
 The library provides the pool, DNS, TLS and the parser. The objects that a session builds for every call (a
-request, a writer, a task, a response, cookies, timers) are left out: docs/decisions/0050 has the figures. A
-POST is never repeated, because the upstream may have received it.
+request, a writer, a task, a response, cookies, timers) are left out: docs/decisions/0050 has the figures.
+
+A POST is never repeated once a byte of it was written: a model that has received it may work on it, and the
+end of a connection does not say whether it does (RFC 9110, 9.2.2). If a kept connection was closed before
+that, the request goes out on another one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import select
+import sys
 from collections.abc import Mapping
 from functools import cached_property, partial
 
@@ -15,9 +20,10 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_writer import StreamWriter
 from yarl import URL
+
+from .response import FAILURES, ConnectionFailed, Response
 
 AT_ONCE_BYTES = 64 * 1024
 """A longer body is sent in pieces of this size: in one piece it would delay all other calls."""
@@ -26,29 +32,23 @@ MOST_TOGETHER = 14
 """The most requests that are written together. With more, each call waits for all the others."""
 
 MOST_UNUSABLE = 3
-"""After this many kept connections in a row on which data came before a request was sent, a send fails."""
+"""After this many connections on which data came before a request was sent, a send fails."""
 
-_FAILURES = (aiohttp.ClientError, HttpProcessingError, aiohttp.EofStream, OSError)
 _CONTROLS = bytes({*range(32), 127} - {9})
-
-
-class ConnectionFailed(Exception):
-    """No connection, a connection that was closed, a response that was cut, or no valid HTTP.
-
-    The text names the kind of failure, but never an address or the content of a request.
-    """
 
 
 class Body:
     """The body of a request, and whether any of it may have been sent. If not, the call is not charged."""
 
-    __slots__ = ("content", "is_sent", "is_urgent")
+    __slots__ = ("content", "is_sent", "is_urgent", "is_withdrawn")
 
     def __init__(self, content: bytes, *, is_urgent: bool = False) -> None:
         self.content = content
         self.is_urgent = is_urgent
         """Whether it is sent at once. Others are sent with all requests of the same turn of the loop."""
         self.is_sent = False
+        self.is_withdrawn = False
+        """Whether it must not be sent any more. The call is then cancelled, but only in the next turn."""
 
 
 class _Request(aiohttp.ClientRequest):
@@ -61,7 +61,7 @@ class _Request(aiohttp.ClientRequest):
 class Target:
     """Where requests go: the key of their connections, and the lines with which each request begins."""
 
-    def __init__(self, url: URL, headers: Mapping[bytes, bytes]) -> None:
+    def __init__(self, url: URL, headers: Mapping[bytes, bytes], method: str = "POST") -> None:
         """Create it inside the running loop. All requests have `headers`.
 
         Raises:
@@ -69,10 +69,10 @@ class Target:
         """
         if url.scheme not in {"http", "https"} or not url.raw_host:
             raise ConnectionFailed("not an HTTP address")
-        self.request = _Request("POST", url, loop=asyncio.get_running_loop())
+        self.request = _Request(method, url, loop=asyncio.get_running_loop())
         host = header(b"host", self.request.headers["host"].encode())
         shared = b"".join(header(name, value) for name, value in headers.items())
-        self.head = b"POST %b HTTP/1.1\r\n%b%b" % (url.raw_path_qs.encode(), host, shared)
+        self.head = b"%b %b HTTP/1.1\r\n%b%b" % (method.encode(), url.raw_path_qs.encode(), host, shared)
 
 
 def header(name: bytes, value: bytes) -> bytes:
@@ -84,72 +84,6 @@ def header(name: bytes, value: bytes) -> bytes:
     if len(value.translate(None, _CONTROLS)) < len(value):
         raise ConnectionFailed(f"the header {name.decode()} has a control character")
     return b"%b: %b\r\n" % (name, value)
-
-
-class Response:
-    """An upstream's response. Its status and headers have arrived; the body is read from it."""
-
-    __slots__ = ("_connection", "_content", "_writing", "headers", "status")
-
-    def __init__(
-        self,
-        connection: Connection,
-        writing: asyncio.Task[None] | None,
-        status: int,
-        headers: Mapping[str, str],
-        content: aiohttp.StreamReader,
-    ) -> None:
-        self.status = status
-        self.headers = headers
-        """Upper and lower case of a name do not matter."""
-        self._connection = connection
-        self._writing = writing
-        self._content = content
-
-    async def read(self) -> bytes:
-        """The bytes that have arrived since the last call; empty at the end.
-
-        Raises:
-            ConnectionFailed: the response was cut, or `close` was called.
-        """
-        try:
-            data = await self._content.readany()
-        except _FAILURES as error:
-            raise self._cut(error) from error
-        if self._content.at_eof():
-            self._release()
-        return data
-
-    async def read_all(self) -> bytes:
-        """The rest of the body.
-
-        Raises:
-            ConnectionFailed: the response was cut, or `close` was called.
-        """
-        content = self._content
-        try:
-            data = content.read_nowait() if content.is_eof() else await content.read()
-        except _FAILURES as error:
-            raise self._cut(error) from error
-        self._release()
-        return data
-
-    def close(self) -> None:
-        """End the response. A waiting `read` fails. The connection is kept if the whole response came."""
-        if not self._content.is_eof():
-            self._content.set_exception(aiohttp.ClientConnectionError("closed"))
-        self._release()
-
-    def _cut(self, error: Exception) -> ConnectionFailed:
-        self.close()
-        return ConnectionFailed(f"the response was cut: {type(error).__name__}")
-
-    def _release(self) -> None:
-        """Keep the connection for the next request, if this one is sent and its response is read."""
-        if self._writing is not None and not self._writing.done():
-            self._writing.cancel()
-            self._connection.close()
-        self._connection.release()
 
 
 class Connections:
@@ -171,11 +105,23 @@ class Connections:
         Raises:
             ConnectionFailed: no connection, or it was closed before a response.
         """
-        try:
-            connection = await self._connect(target)
-        except _FAILURES as error:
-            raise ConnectionFailed(f"no connection: {type(error).__name__}") from error
         head = b"%b%bcontent-length: %d\r\n\r\n" % (target.head, headers, len(body.content))
+        last: Exception | None = None
+        for _ in range(2):
+            try:
+                connection = await self._connect(target)
+            except FAILURES as error:
+                raise ConnectionFailed(f"no connection: {type(error).__name__}") from error
+            try:
+                return await self._send(connection, head, body)
+            except FAILURES as error:
+                last = error
+                if body.is_sent:
+                    break
+        raise ConnectionFailed(f"no response: {type(last).__name__}") from last
+
+    async def _send(self, connection: Connection, head: bytes, body: Body) -> Response:
+        """Raises one of FAILURES."""
         writing = None
         try:
             protocol = _prepared(connection)
@@ -183,12 +129,10 @@ class Connections:
             status, fields, content = await _response(protocol)
             if not content.is_eof():
                 self._watch(protocol, content)
-        except BaseException as error:
+        except BaseException:
             if writing is not None:
                 writing.cancel()
             connection.close()
-            if isinstance(error, _FAILURES):
-                raise ConnectionFailed(f"no response: {type(error).__name__}") from error
             raise
         return Response(connection, writing, status, fields, content)
 
@@ -196,11 +140,16 @@ class Connections:
         await self._connector.close()
 
     async def _connect(self, target: Target) -> Connection:
-        for _ in range(MOST_UNUSABLE):
+        early = 0
+        while early < MOST_UNUSABLE:
             connection = await self._connector.connect(target.request, [], self._timeout)
-            if connection.protocol is not None and not connection.protocol.should_close:
-                return connection
-            # The pool checks only that it is open. The early data would be read as our response.
+            protocol = connection.protocol
+            if protocol is None or protocol.should_close:
+                early += (
+                    1  # the pool checks only that it is open; the early data would be read as our response
+                )
+            elif protocol._parser is None or not _has_input(protocol.transport):
+                return connection  # new, or still open
             connection.close()
         raise aiohttp.ClientConnectionError("data came before a request was sent")
 
@@ -233,17 +182,37 @@ class Connections:
     def _watch(self, protocol: ResponseHandler, content: aiohttp.StreamReader) -> None:
         """End a read when the connection closes. After a broken chunk, aiohttp's would wait forever."""
         if protocol not in self._reading:
-            if protocol.closed is None:
-                raise aiohttp.ServerDisconnectedError
+            if protocol.closed is None:  # already: what came before is still read
+                _end_read(content)
+                return
             protocol.closed.add_done_callback(partial(self._closed, protocol))
         self._reading[protocol] = content
 
     def _closed(self, protocol: ResponseHandler, closed: asyncio.Future[None]) -> None:
         if not closed.cancelled():
             closed.exception()  # aiohttp raises it in the reader too, so asyncio need not log it
-        content = self._reading.pop(protocol)
-        if not content.is_eof() and content.exception() is None:
-            content.set_exception(aiohttp.ClientPayloadError("closed within the body"))
+        _end_read(self._reading.pop(protocol))
+
+
+def _end_read(content: aiohttp.StreamReader) -> None:
+    """The connection is closed. If that was within the body, a read fails from now on."""
+    if not content.is_eof() and content.exception() is None:
+        content.set_exception(aiohttp.ClientPayloadError("closed within the body"))
+
+
+def _has_input(transport: asyncio.Transport | None) -> bool:
+    """Whether the upstream has closed an idle connection or sent data. The loop reports it in its next turn.
+
+    A request that is written after the close is lost, and could not be repeated safely.
+    """
+    if transport is None:
+        return True
+    number = transport.get_extra_info("socket").fileno()
+    if sys.platform == "win32":
+        return bool(select.select([number], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _prepared(connection: Connection) -> ResponseHandler:
@@ -256,14 +225,14 @@ def _prepared(connection: Connection) -> ResponseHandler:
 
 def _write_whole(transport: asyncio.WriteTransport, head: bytes, body: Body) -> None:
     """Write nothing if the call was cancelled: its connection is closed then."""
-    if not transport.is_closing():
+    if not transport.is_closing() and not body.is_withdrawn:
         body.is_sent = True
         transport.write(head + body.content)
 
 
 async def _write_pieces(protocol: ResponseHandler, head: bytes, body: Body) -> None:
     """Write as fast as the upstream reads. Errors are ignored: reading the response fails as well."""
-    if protocol.transport is None or protocol.transport.is_closing():
+    if protocol.transport is None or protocol.transport.is_closing() or body.is_withdrawn:
         return
     writer = StreamWriter(protocol, asyncio.get_running_loop())
     body.is_sent = True

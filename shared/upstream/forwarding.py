@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
 import msgspec
 
-from ..apis import chat, sse
+from ..apis.quirks import Quirks
 from ..core.errors import ProxyError, UpstreamError, UpstreamTimeout
-from ..core.models import Credential, Event, FailureKind, Quirks, Usage
-from ..core.trace import Trace
+from ..core.models import FailureKind, Usage
+from ..core.turns import LARGE_BYTES, Turns
+from .call import Call, Progress
 from .candidate import Candidate
 from .client import NoKey, NoToken, Upstream
-from .connections import Body, ConnectionFailed, Response
-from .failures import Failure, error_of, is_failure, refuses_proxy, response_failure
+from .connections import Body
+from .failures import Failure, error_of
+from .reading import read
+from .response import Response
 from .routing import Routes
 
 LEAST_SECONDS = 1.0
@@ -36,56 +38,28 @@ class Timeouts:
     """From the arrival of a call to its whole response, all tries together."""
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One chat completion of a client."""
-
-    id: str
-    arrived_at: datetime
-    clock_at_arrival: float
-    """The clock of `Forwarding` when the call arrived, before its body was read."""
-    credential: Credential
-    event: Event
-    model: str
-    request: chat.ChatRequest
-    headers: Mapping[bytes, bytes]
-    body: bytes
-    prompt_tokens: int
-    """An estimate, rarely too low."""
-    trace: Trace
-
-
-class Progress(msgspec.Struct):
-    """How far one call has come. Not shared with other calls. Times are of the clock of `Forwarding`."""
-
-    began_at: float
-    tried: tuple[Candidate, ...] = ()
-    attempts: int = 0
-    first_byte_at: float | None = None
-    is_sent: bool = False
-    """Whether a deployment has the prompt and may work on it. After an error response it does not."""
-
-    @property
-    def deployment(self) -> str:
-        """The id of the deployment that was tried last."""
-        return self.tried[-1].deployment.id if self.tried else ""
-
-
 class Forwarded(msgspec.Struct, frozen=True):
     """A response to pass on.
 
-    A stream has no `body`: nothing of it is read yet. Call `candidate.end()` at its end.
+    Without a `body`, it is a stream or too long: relay it, and call `candidate.end()` at its end.
     """
 
     response: Response
     candidate: Candidate
     body: bytes | None
     usage: Usage | None
+    begun: bytes | None
+    """See `Received`, like the two above."""
 
 
 class Forwarding:
     """Sends calls. It is shared by all of them and keeps nothing of any."""
 
-    def __init__(self, upstream: Upstream, timeouts: Timeouts, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, upstream: Upstream, timeouts: Timeouts, clock: Callable[[], float], turns: Turns
+    ) -> None:
+        """`turns` are for work on large bodies."""
+        self._turns = turns
         self._upstream = upstream
         self._timeouts = timeouts
         self._clock = clock
@@ -102,6 +76,8 @@ class Forwarding:
         """
         last: ProxyError | None = None
         while (candidate := self._next(call, routes, progress)) is not None:
+            if progress.slow_tries and not await progress.can_go_on():
+                break
             result = await self._try(call, candidate, output_limit, progress)
             if isinstance(result, Forwarded):
                 return result
@@ -110,9 +86,9 @@ class Forwarding:
         raise error from (None if error is last else last)
 
     def _next(self, call: Call, routes: Routes, progress: Progress) -> Candidate | None:
-        if progress.tried and self._seconds_left(call) < LEAST_SECONDS:
+        if progress.is_left or (progress.tried and self._seconds_left(call) < LEAST_SECONDS):
             return None
-        return routes.choose(call.model, call.credential.user, progress.tried)
+        return routes.choose(call.model, call.credential, progress.tried, call.place)
 
     async def _try(
         self, call: Call, candidate: Candidate, output_limit: int | None, progress: Progress
@@ -128,16 +104,23 @@ class Forwarding:
         candidate.begin()
         try:
             async with asyncio.timeout(seconds):
-                forwarded = await self._send(call, candidate, output_limit, candidate.quirks, progress)
-                if forwarded.response.status == 400 and (quirks := _learn_quirks(call, forwarded)):
-                    forwarded = await self._send(call, candidate, output_limit, quirks, progress)
+                quirks = candidate.quirks.current
+                forwarded = await self._send(call, candidate, output_limit, quirks, progress)
+                if forwarded.response.status == 400:
+                    forwarded = await self._send_again(
+                        call, candidate, output_limit, progress, quirks, forwarded
+                    )
         except (Failure, UpstreamError, TimeoutError) as error:
             candidate.end()
+            progress.sent = None
             failure = _failure(error, progress, seconds)
-            if isinstance(error, TimeoutError) and self._is_slow_call(candidate, began_at, seconds):
+            is_timeout = isinstance(error, TimeoutError)
+            progress.slow_tries += is_timeout and progress.is_sent
+            if is_timeout and self._is_slow_call(candidate, began_at, seconds):
                 candidate.note_no_result()
             else:
-                candidate.note_failure(failure.kind, failure.status, failure.cool_down_seconds, began_at)
+                kind, status, seconds_named = failure.kind, failure.status, failure.cool_down_seconds
+                candidate.note_failure(kind, status, seconds_named, began_at, call.credential)
             return failure.error
         except BaseException:
             candidate.end()
@@ -148,28 +131,57 @@ class Forwarding:
         candidate.note_response(began_at)
         return forwarded
 
+    async def _send_again(
+        self,
+        call: Call,
+        candidate: Candidate,
+        output_limit: int | None,
+        progress: Progress,
+        quirks: Quirks,
+        forwarded: Forwarded,
+    ) -> Forwarded:
+        """Send a call in other forms, if the deployment has refused a member that the proxy can change.
+
+        `forwarded` is the refusal of the call with `quirks`. Raises Failure or UpstreamError.
+        """
+        tried = [quirks]
+        while forwarded.response.status == 400:
+            shown = call.api.learned_quirks(error_of(forwarded.body or b""), tried[-1])
+            if shown is None or shown in tried:
+                return forwarded
+            tried.append(shown)
+            forwarded = await self._send(call, candidate, output_limit, shown, progress)
+        if forwarded.response.status < 400:
+            is_plain = call.api.is_plain(call.body, call.request)
+            candidate.quirks.learn(tried[-1], call.credential, is_plain=is_plain)
+        return forwarded
+
     async def _send(
         self, call: Call, candidate: Candidate, output_limit: int | None, quirks: Quirks, progress: Progress
     ) -> Forwarded:
         """Raises Failure or UpstreamError."""
         deployment = candidate.deployment
-        content = chat.upstream_body(call.body, call.request, deployment, output_limit, quirks)
+        if len(call.body) > LARGE_BYTES:
+            await self._turns.wait()
+        content = call.api.upstream_body(call.body, call.request, deployment, output_limit, quirks)
         body = Body(content, is_urgent=bool(call.request.stream))
+        progress.sent = body
         progress.attempts += 1
         progress.first_byte_at = None
         was_sent = progress.is_sent
         try:
-            response = await self._upstream.send(deployment, body, call.headers, call.trace)
+            response = await self._upstream.send(call.api, deployment, body, call.headers, call.trace)
         finally:
             progress.is_sent = was_sent or body.is_sent
         progress.first_byte_at = self._clock()
         if response.status // 100 != 2:
             progress.is_sent = was_sent
         try:
-            return await _read(call, candidate, response)
+            received = await read(response, call.api, call.body)
         except BaseException:
             response.close()
             raise
+        return Forwarded(response, candidate, received.body, received.usage, received.begun)
 
     def _is_slow_call(self, candidate: Candidate, began_at: float, seconds: float) -> bool:
         """Whether a timeout is due to the call, not to the deployment.
@@ -203,42 +215,6 @@ class Forwarding:
         return min(left, self._timeouts.first_byte) if call.request.stream else left
 
 
-async def _read(call: Call, candidate: Candidate, response: Response) -> Forwarded:
-    """Read a whole response; leave a stream unread. Raises Failure or UpstreamError."""
-    content_type = response.headers.get("content-type", "")
-    if response.status == 200 and content_type.startswith("text/event-stream") and content_type.isascii():
-        return Forwarded(response, candidate, None, None)
-    if is_failure(response.status):
-        raise response_failure(response)
-    try:
-        body = await response.read_all()
-    except ConnectionFailed as error:
-        raise UpstreamError("The answer was cut off. Try again.") from error
-    if response.status >= 400 and refuses_proxy(response.status, body) and not chat.has_own_data(call.body):
-        raise response_failure(response)
-    return Forwarded(response, candidate, body, _usage(response, body))
-
-
-def _usage(response: Response, body: bytes) -> Usage | None:
-    """The usage in a response. Raises Failure if a good status comes with an invalid body."""
-    try:
-        return sse.usage_of(body)
-    except ValueError:
-        if response.status >= 400:
-            return None
-        error = UpstreamError("The model returned an invalid response. Try again.")
-        raise Failure(error, FailureKind.FAILED, "invalid response") from None
-
-
-def _learn_quirks(call: Call, forwarded: Forwarded) -> Quirks | None:
-    """The quirks that a 400 shows, if any. Later calls to the deployment use them too."""
-    candidate = forwarded.candidate
-    quirks = chat.learned_quirks(error_of(forwarded.body or b""), candidate.quirks)
-    if quirks is not None and not chat.has_own_data(call.body):
-        candidate.quirks = quirks
-    return quirks
-
-
 def _failure(error: Failure | UpstreamError | TimeoutError, progress: Progress, seconds: float) -> Failure:
     match error:
         case Failure():
@@ -246,7 +222,7 @@ def _failure(error: Failure | UpstreamError | TimeoutError, progress: Progress, 
         case TimeoutError():
             text = (
                 f"The model did not respond within {round(seconds, 1):g} seconds. "
-                'Ask for a shorter answer, or use "stream": true.'
+                'Use "stream": true, or ask for a shorter answer.'
             )
             return Failure(UpstreamTimeout(text), FailureKind.SILENT, "timeout")
         case NoKey():

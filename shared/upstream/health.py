@@ -63,6 +63,8 @@ class HealthWriter:
             await self._store.write_health(deployment, health)
         except StoreUnavailable:
             _log.warning("the health of deployment %s could not be written", deployment.id)
+        except Exception:
+            _log.exception("the health of deployment %s could not be written", deployment.id)
 
     async def close(self) -> None:
         """Stop. Values that are not written yet are dropped."""

@@ -1,4 +1,4 @@
-"""Relays a stream to the client: whole stream events, as they arrive, and an error if it is incomplete."""
+"""Relays a response to the client as it arrives: the events of a stream, or a whole response that is long."""
 
 from __future__ import annotations
 
@@ -7,22 +7,31 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ..apis import sse
+from ..apis.api import StreamReader
 from ..core.errors import UpstreamError, UpstreamTimeout
 from ..core.models import Usage
-from .connections import ConnectionFailed
+from .response import ConnectionFailed
 
 Send = Callable[[bytes], Awaitable[None]]
+
+MOST_DRAINS = 64
+"""The most streams in this process that are read on after their clients left."""
+
+MOST_DRAINED_BYTES = 4 * 1024 * 1024
+"""The most that is read of one stream after its client left."""
 
 _CUT = "The answer was cut off and is incomplete. Ask again."
 
 
 class Source(Protocol):
-    """The upstream's response, as `connections.Response` is."""
+    """The upstream's response, as `response.Response` is."""
 
     async def read(self) -> bytes: ...
+
+    def release(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -39,11 +48,13 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Relayed:
-    """The result of a stream. `chunks` counts the relayed chunks, from which a missing usage is estimated."""
+    """The result of a stream."""
 
     ending: Ending
     usage: Usage | None
-    chunks: int
+    """As the upstream reported it; None if it did not."""
+    output_bytes: int
+    """At least the size of the output that came from the upstream, so also at least its number of tokens."""
 
 
 class ClientNotReading(Exception):
@@ -62,23 +73,37 @@ class StreamLimits:
     longest_seconds: float
     error_seconds: float = 2.0
     """How long the client may take to read the error that ends its stream."""
+    cut_seconds: float = 0.5
+    """Between that error and the cut. Without it, the host's reset overtakes the error (decision 3)."""
 
 
 class Relay:
-    """Relays one stream. `on_end` is called exactly once, however the stream ends."""
+    """Relays one response. `on_end` is called exactly once, however it ends.
+
+    `reader` reads the response. `begun` is the first part of a whole response that is too long to be kept;
+    without it, the response is a stream. With `drain_seconds`, a response whose client left is read on for so
+    long, until its usage comes. It is never read on for longer than the upstream may be silent.
+    """
+
+    drains: ClassVar[int] = 0
+    """How many streams of this process are read on at the moment."""
 
     def __init__(
         self,
         source: Source,
+        reader: StreamReader,
         limits: StreamLimits,
         *,
-        hide_usage: bool,
         on_end: Callable[[Relayed], None],
+        drain_seconds: float = 0.0,
+        begun: bytes | None = None,
     ) -> None:
         self._source = source
-        self._events = sse.EventSplitter()
-        self._reader = sse.UsageReader(hide=hide_usage)
+        self._is_stream = begun is None
+        self._reader = reader
+        self._begun = begun
         self._limits = limits
+        self._drain_seconds = drain_seconds
         self._on_end: Callable[[Relayed], None] | None = on_end
         self._ending = Ending.ABANDONED
         """The ending, if the client leaves now."""
@@ -86,38 +111,84 @@ class Relay:
         """Whether the upstream was silent for too long."""
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
-        """When the last data came from the upstream."""
+        """When the last data came from the upstream. Infinite while the client is slow to read."""
         self._heartbeat: asyncio.Task[None] | None = None
 
-    async def pump(self, send: Send) -> None:
+    async def pump(self, send: Send) -> Ending:
         """Relay until the end. A failure becomes a stream event, because the status is sent already.
 
+        Returns FINISHED, or CUT: then end the response without its last chunk, so that every client notices.
+
         Raises:
-            asyncio.CancelledError: the client left.
-            ClientNotReading: the stream failed, and the client did not read the error.
+            asyncio.CancelledError: the client left. `drain` may follow.
+            ClientNotReading: the stream failed, and the client did not read the error. `drain` may follow.
         """
         self._watch(send)
         try:
             await self._relay_in_time(send)
             self._ending = Ending.CUT if self._reader.failed else Ending.FINISHED
             await asyncio.sleep(0)  # send the last bytes of other streams first (docs/decisions/0058)
-        except (UpstreamError, UpstreamTimeout, ConnectionFailed, sse.EventTooLong) as error:
+        except (UpstreamError, UpstreamTimeout, ConnectionFailed) as error:
             self._ending = Ending.CUT
             self._stop_watch()
-            self.close()
+            if not self._may_drain():
+                self.close()
             await self._send_error(send, self._error(error))
         finally:
             self._stop_watch()
+            if not self._may_drain():
+                self.close()
+        if self._ending is Ending.CUT and self._is_stream:
+            await asyncio.sleep(self._limits.cut_seconds)
+        return self._ending
+
+    async def drain(self) -> None:
+        """After the client left: read on until the usage comes, but not for long. Then `on_end` is called."""
+        try:
+            if self._may_drain():
+                Relay.drains += 1
+                try:
+                    async with asyncio.timeout(min(self._drain_seconds, self._limits.idle_seconds)):
+                        await self._drain()
+                finally:
+                    Relay.drains -= 1
+        except (TimeoutError, ConnectionFailed, UpstreamError):
+            pass  # the usage stays unknown
+        finally:
             self.close()
 
     def close(self) -> None:
         """Close the upstream's response and call `on_end`, if that is not done yet."""
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
+            reader = self._reader
             try:
-                self._source.close()
+                if reader.done:
+                    self._source.release()
+                else:
+                    self._source.close()
             finally:
-                on_end(Relayed(self._ending, self._reader.usage, self._reader.chunks))
+                on_end(Relayed(self._ending, reader.usage, reader.output_bytes))
+
+    def _may_drain(self) -> bool:
+        """Whether the client left or does not read, and the usage may still come."""
+        return (
+            self._drain_seconds > 0
+            and self._on_end is not None
+            and (self._ending is Ending.ABANDONED or self._heard_at == math.inf)
+            and not (self._reader.usage or self._reader.done or self._reader.failed)
+            and Relay.drains < MOST_DRAINS
+        )
+
+    async def _drain(self) -> None:
+        reader, size = self._reader, 0
+        while reader.usage is None and not reader.done and size < MOST_DRAINED_BYTES:
+            data = await self._source.read()
+            if not data:
+                reader.end()
+                return
+            reader.feed(data)
+            size += len(data) if self._is_stream else 0  # a whole response has its own limit
 
     async def _relay_in_time(self, send: Send) -> None:
         limit = self._limits.longest_seconds
@@ -134,24 +205,29 @@ class Relay:
             ) from error
 
     async def _relay(self, send: Send) -> None:
-        while data := await self._source.read():
+        reader = self._reader
+        data = await self._source.read() if self._begun is None else self._begun
+        while data:
             self._heard_at = self._loop.time()
-            if out := self._reader.read(self._events.feed(data)):
-                self._heard_at = math.inf  # waiting for a slow client does not count as upstream silence
+            if out := reader.feed(data):
+                self._heard_at = math.inf
                 await send(out)
                 self._heard_at = self._loop.time()
-        rest = self._reader.read(self._events.rest())
-        if not self._reader.done and not self._reader.failed:
-            # The incomplete event is not sent: the client would read the error as a part of it.
+            if reader.done:
+                return
+            data = await self._source.read()
+        # An incomplete event is not sent: the client would read the error as a part of it.
+        if not reader.end() and not reader.failed:
             raise UpstreamError(_CUT)
-        if rest:
-            await send(rest)
 
     async def _send_error(self, send: Send, error: UpstreamError | UpstreamTimeout) -> None:
+        if not self._is_stream:
+            return
+        event = self._reader.error_event(error)
         timeout = asyncio.timeout(self._limits.error_seconds)
         try:
             async with timeout:
-                await send(sse.error_event(error.body()))
+                await send(b"\n\n" + event if self._reader.in_event else event)
         except TimeoutError as late:
             if not timeout.expired():
                 raise
@@ -176,12 +252,16 @@ class Relay:
             self._is_idle = True
             self._source.close()
             return
-        if silent_seconds >= self._limits.heartbeat_seconds and (
-            self._heartbeat is None or self._heartbeat.done()
-        ):
+        if silent_seconds >= self._limits.heartbeat_seconds and self._may_send_heartbeat():
             self._heartbeat = self._loop.create_task(_send_heartbeat(send))
             self._heartbeat.add_done_callback(_ignore_failure)
         self._watch(send)
+
+    def _may_send_heartbeat(self) -> bool:
+        """Not within an event, nor in a whole response, nor while another heartbeat waits for the client."""
+        if not self._is_stream or self._reader.in_event:
+            return False
+        return self._heartbeat is None or self._heartbeat.done()
 
     def _error(self, error: Exception) -> UpstreamError | UpstreamTimeout:
         """The error for the client."""
@@ -190,11 +270,7 @@ class Relay:
                 f"The model sent nothing for {self._limits.idle_seconds:g} seconds, so the stream was ended. "
                 "Ask again."
             )
-        if isinstance(error, UpstreamError | UpstreamTimeout):
-            return error
-        if isinstance(error, ConnectionFailed):
-            return UpstreamError(_CUT)
-        return UpstreamError("The model returned an invalid stream. Ask again.")
+        return error if isinstance(error, UpstreamError | UpstreamTimeout) else UpstreamError(_CUT)
 
 
 async def _send_heartbeat(send: Send) -> None:

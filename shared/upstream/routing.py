@@ -8,10 +8,12 @@ from hashlib import blake2b
 from itertools import groupby
 from typing import Protocol
 
+from ..apis.response_ids import place_of
 from ..core.cache import Cache
 from ..core.errors import ProxyError, StoreUnavailable, UpstreamBusy, UpstreamError
-from ..core.models import Deployment, FailureKind
-from .candidate import Candidate, HealthReport
+from ..core.models import APIS, Credential, Deployment, FailureKind, Served
+from ..core.money import highest_prices
+from .candidate import Candidate, HealthReport, Standing
 from .failures import BUSY, REFUSED
 
 _ALL = "all"
@@ -24,6 +26,8 @@ QUIET = 4
 """With fewer calls in flight, a deployment always keeps its users: balance does not matter yet."""
 
 USERS_KEPT = 10_000
+
+_USED = [standing for standing in Standing if standing is not Standing.CLOSED]
 
 REPORT_SECONDS = 60.0
 """The health of a deployment that is used is reported at least this often."""
@@ -45,13 +49,15 @@ class Tier:
         self.candidates = candidates
         self._orders: dict[str, tuple[Candidate, ...]] = {}
 
-    def choose(self, user: str, tried: Sequence[Candidate]) -> Candidate | None:
-        """The first deployment in the user's order that is ready and not too busy."""
-        order = self._order(user)
+    def choose(
+        self, attendee: Credential, tried: Sequence[Candidate], standing: Standing = Standing.READY
+    ) -> Candidate | None:
+        """The first deployment in the user's order that has this standing and is not too busy."""
+        order = self._order(attendee.user)
         first = order[0]
         if first.failure is None and first.in_flight < QUIET and first not in tried:
             return first
-        ready = [candidate for candidate in order if candidate.is_ready() and candidate not in tried]
+        ready = [one for one in order if one not in tried and one.standing(attendee) is standing]
         if len(ready) < 2:
             return ready[0] if ready else None
         calls = 1 + sum(candidate.in_flight for candidate in ready)
@@ -71,7 +77,7 @@ class Tier:
 
 
 class Routes:
-    """The active deployments at one moment, by model."""
+    """The active deployments of one API at one moment, by model."""
 
     def __init__(self, candidates: Iterable[Candidate]) -> None:
         self._tiers: dict[str, list[Tier]] = {}
@@ -83,22 +89,33 @@ class Routes:
             if len(tiers) == len(tiers[0].candidates) == 1:
                 self._only[model] = tiers[0].candidates[0]
         self.models = frozenset(self._tiers)
+        self.prices = {model: highest_prices(one.prices for one in self._all(model)) for model in self._tiers}
+        """The highest prices of the deployments of each model. None if a price is missing."""
 
-    def choose(self, model: str, user: str, tried: Sequence[Candidate] = ()) -> Candidate | None:
-        """The next deployment for a call of `user`; None if none is left. `model` is one of `models`.
+    def choose(
+        self,
+        model: str,
+        attendee: Credential,
+        tried: Sequence[Candidate] = (),
+        place: bytes | None = None,
+    ) -> Candidate | None:
+        """The next deployment for a call; None if none is left. `model` is one of `models`.
 
-        The lowest priority number comes first. Deployments that failed come last.
+        The lowest priority number comes first. Deployments that failed come last, those that refuse the proxy
+        after the others. With `place`, only a deployment there can serve the call.
         """
+        if place is not None:
+            left = [one for one in self._all(model) if one not in tried]
+            there = (one for one in left if place_of(one.deployment) == place)
+            return next((one for one in there if one.standing(attendee) is not Standing.CLOSED), None)
         only = self._only.get(model)
         if only is not None and only.failure is None and not tried:
             return only
         tiers = self._tiers[model]
-        for tier in tiers:
-            if (chosen := tier.choose(user, tried)) is not None:
-                return chosen
-        for candidate in self._all(model):
-            if candidate not in tried and candidate.is_last_resort():
-                return candidate
+        for standing in _USED:
+            for tier in tiers:
+                if (chosen := tier.choose(attendee, tried, standing)) is not None:
+                    return chosen
         return None
 
     def refusal(self, model: str, last: ProxyError | None) -> ProxyError:
@@ -117,12 +134,38 @@ class Routes:
         seconds = min(candidate.seconds_left() for candidate in waiting)
         return UpstreamBusy(BUSY, seconds)
 
+    def places(self, model: str) -> frozenset[bytes]:
+        """The places of all deployments of `model`: see `place_of`."""
+        return frozenset(place_of(one.deployment) for one in self._all(model))
+
+    def at(self, place: bytes) -> Deployment | None:
+        """The deployment at a place, of any model."""
+        every = (one.deployment for model in self._tiers for one in self._all(model))
+        return next((deployment for deployment in every if place_of(deployment) == place), None)
+
     def tiers(self, model: str) -> Sequence[Tier]:
         """The deployments of `model`, which is one of `models`, by priority."""
         return self._tiers[model]
 
     def _all(self, model: str) -> list[Candidate]:
         return [candidate for tier in self._tiers[model] for candidate in tier.candidates]
+
+
+class AllRoutes:
+    """The active deployments of all APIs at one moment."""
+
+    def __init__(self, candidates: Iterable[Candidate]) -> None:
+        found = list(candidates)
+        self._of = {api: Routes(one for one in found if one.api == api) for api in APIS}
+        models = {one.deployment.model for one in found}
+        self.served: Served = {
+            model: tuple(api for api in APIS if model in self._of[api].models) for model in models
+        }
+        """The models, with the APIs that at least one of their deployments serves."""
+
+    def of(self, api: str) -> Routes:
+        """The deployments that serve `api`, which is one of `APIS`."""
+        return self._of[api]
 
 
 class Routing:
@@ -142,11 +185,15 @@ class Routing:
         self._clock = clock
         self._report_health = report_health
         self._loaded: list[Deployment] | None = None
-        self._known: dict[tuple[str, str], Candidate] = {}
-        self._last = Routes(())
-        self._routes: Cache[str, Routes] = Cache(self._load, cache_seconds, clock)
+        self._known: dict[tuple[str, str, str], Candidate] = {}
+        self._last = AllRoutes(())
+        self._routes: Cache[str, AllRoutes] = Cache(self._load, cache_seconds, clock)
 
-    async def routes(self) -> Routes:
+    def preload(self) -> None:
+        """Start to read the table, if it has not been read."""
+        self._routes.preload(_ALL)
+
+    async def routes(self) -> AllRoutes:
         """The deployments that are active now.
 
         Raises:
@@ -157,23 +204,25 @@ class Routing:
             raise StoreUnavailable
         return routes
 
-    async def _load(self, _: str) -> Routes:
+    async def _load(self, _: str) -> AllRoutes:
         loaded = [deployment for deployment in await self._store.deployments() if deployment.active]
         if loaded != self._loaded:
             self._known = {
-                (deployment.model, deployment.id): self._candidate(deployment) for deployment in loaded
+                (deployment.model, deployment.id, api): self._candidate(deployment, api)
+                for deployment in loaded
+                for api in deployment.apis
             }
-            self._last = Routes(self._known.values())
+            self._last = AllRoutes(self._known.values())
             self._loaded = loaded
         for candidate in self._known.values():
             candidate.report_if_due(REPORT_SECONDS)
         return self._last
 
-    def _candidate(self, deployment: Deployment) -> Candidate:
-        known = self._known.get((deployment.model, deployment.id))
+    def _candidate(self, deployment: Deployment, api: str) -> Candidate:
+        known = self._known.get((deployment.model, deployment.id, api))
         if known is None or known.deployment.target != deployment.target:
-            return Candidate(deployment, self._clock, self._report_health)
-        known.deployment = deployment
+            return Candidate(deployment, self._clock, self._report_health, api)
+        known.update(deployment)
         return known
 
 

@@ -1,9 +1,10 @@
-"""The log of forwarded calls: one line of JSON for each."""
+"""The log of calls: a line of JSON for each that was forwarded, and counts of those that were refused."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -15,6 +16,9 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 
 LOG_SECONDS = 0.25
 """How long a call waits for others that share its record. A killed worker loses the calls of this time."""
+
+REFUSALS_SECONDS = 15.0
+"""How often the refusals are written. One line for each would let a client in a loop fill the log."""
 
 MOST_IN_A_RECORD = 60
 """Application Insights cuts a message after 32,768 characters; a call takes about 400."""
@@ -56,6 +60,14 @@ class CallLog:
     def __init__(self, observe: Observer | None = None) -> None:
         self._observe = observe
         self._calls: list[LoggedCall] = []
+        self._refusals: Counter[str] = Counter()
+        """By the code of the error."""
+
+    def count_refusal(self, code: str) -> None:
+        """Count a call that the proxy refused, by the code of its error."""
+        if not self._refusals:
+            asyncio.get_running_loop().call_later(REFUSALS_SECONDS, self._write_refusals)
+        self._refusals[code] += 1
 
     def add(self, call: LoggedCall, trace: Trace) -> None:
         """Log a call that has ended. Never awaits, so no call is lost when a client leaves."""
@@ -65,13 +77,26 @@ class CallLog:
         else:
             self._wait(call)
         if self._observe is not None:
-            self._observe(call, trace)
+            try:
+                self._observe(call, trace)
+            except Exception:  # a span must never fail a call
+                _log.exception("a call could not be passed to Application Insights")
 
     def flush(self) -> None:
         """Write the waiting calls."""
         calls, self._calls = self._calls, []
         if calls:
             _write(logging.INFO, calls)
+
+    def close(self) -> None:
+        """Write everything that waits."""
+        self.flush()
+        self._write_refusals()
+
+    def _write_refusals(self) -> None:
+        if self._refusals:
+            _log.info("refused %s", msgspec.json.encode(self._refusals).decode())
+            self._refusals.clear()
 
     def _wait(self, call: LoggedCall) -> None:
         self._calls.append(call)
@@ -82,4 +107,13 @@ class CallLog:
 
 
 def _write(level: int, calls: list[LoggedCall]) -> None:
-    _log.log(level, "call %s", _encode_lines(calls).decode().rstrip())
+    try:
+        lines = _encode_lines(calls).decode().rstrip()
+    except Exception:
+        if len(calls) > 1:  # one of them must not hide the others
+            for call in calls:
+                _write(level, [call])
+        else:
+            _log.exception("call %s cannot be logged", calls[0].request_id)
+        return
+    _log.log(level, "call %s", lines)

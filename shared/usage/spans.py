@@ -44,8 +44,9 @@ class Telemetry:
         """Take a call that ended just now. Never waits."""
         self._waiting.append((call, trace, time.time_ns()))
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
+            thread.start()
+            self._thread = thread  # only now: if no thread can start, the next call tries again
 
     def close(self, seconds: float = 5.0) -> None:
         """Send the waiting calls, for at most `seconds`."""
@@ -57,17 +58,27 @@ class Telemetry:
         self._ending.wait(self._round_seconds)
         try:
             provider = _provider(self._connection_string, self._role)
-        except (ImportError, ValueError, OSError):  # a package is missing, or the connection string is wrong
+        except Exception:  # a package is missing, or the connection string is wrong
             _log.exception("Application Insights gets no spans: OpenTelemetry could not be set up")
             self._waiting = deque(maxlen=0)
             return
         tracer = provider.get_tracer(__name__)
         while True:
-            while self._waiting:
-                _send_span(tracer, *self._waiting.popleft())
+            self._send_waiting(tracer)
             if self._ending.wait(self._round_seconds) and not self._waiting:
                 provider.shutdown()
                 return
+
+    def _send_waiting(self, tracer: Tracer) -> None:
+        """Drop calls that cannot be sent. They share one record of the log, and never end the thread."""
+        failed = 0
+        while self._waiting:
+            try:
+                _send_span(tracer, *self._waiting.popleft())
+            except Exception as error:
+                failed, last = failed + 1, error
+        if failed:
+            _log.error("Application Insights gets no spans of %d calls", failed, exc_info=last)
 
 
 def _provider(connection_string: str, role: str) -> TracerProvider:

@@ -12,12 +12,14 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from math import inf
 from typing import Protocol
 
 from ..core.errors import ProxyError, StoreUnavailable, UpstreamBusy
 from ..core.ids import new_id
-from ..core.models import Counts, Credential, Usage, UsageRow
+from ..core.loops import repeat
+from ..core.models import Counts, Credential, Minute, Usage, UsageRow
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +37,9 @@ MOST_KEPT = 10_000
 
 MOST_COUNTED = 20_000
 """An attacker with an event code can invent user names. Above this number, new users share one row."""
+
+MOST_TOKENS = 2**62
+"""Of one call. The table stores no larger number."""
 
 OTHERS = ""
 """The user name of that shared row. A real user name is never empty."""
@@ -60,20 +65,45 @@ _Key = tuple[str, datetime, str, str]
 
 
 class _Row:
-    """A row of the table, as this instance counts it. `counts` is a list: a `Counts` cannot be changed."""
+    """A row of the table, as this instance counts it: by minute. The row's own counts are their sums."""
 
-    __slots__ = ("counts", "event_code", "failed_at", "hour", "is_changed", "key", "writer", "written_at")
+    __slots__ = (
+        "event_code",
+        "failed_at",
+        "hour",
+        "is_changed",
+        "key",
+        "minutes",
+        "refused_for",
+        "writer",
+        "written_at",
+    )
 
     def __init__(self, key: _Key, writer: str) -> None:
         self.key = key
         self.event_code, self.hour, *_ = key
         self.writer = writer
-        self.counts = [0] * len(Counts._fields)
+        self.minutes: dict[int, list[int]] = {}
+        self.refused_for = ""
         self.is_changed = False
         self.written_at = self.failed_at = -inf
 
+    def minute(self, began_at: datetime) -> list[int]:
+        """The counts to add to, in the order of `Counts`, which itself cannot be changed."""
+        found = self.minutes.get(began_at.minute)
+        if found is None:
+            found = self.minutes[began_at.minute] = [0] * len(Counts._fields)
+        return found
 
-_REQUESTS, _PROMPT_TOKENS, _COMPLETION_TOKENS, _REFUSALS, _ERRORS = range(len(Counts._fields))
+    def to_usage(self) -> UsageRow:
+        counts = {minute: Counts(*counts) for minute, counts in self.minutes.items()}
+        minutes = {minute: _minute(one) for minute, one in counts.items()}
+        return UsageRow(*self.key, reduce(Counts.plus, counts.values(), Counts()), minutes, self.refused_for)
+
+
+_REQUESTS, _PROMPT_TOKENS, _COMPLETION_TOKENS, _REFUSALS, _ERRORS, _CACHED_TOKENS, _COST = range(
+    len(Counts._fields)
+)
 
 
 class Tally:
@@ -103,13 +133,22 @@ class Tally:
         self._flushing: asyncio.Task[None] | None = None
 
     def count_call(
-        self, credential: Credential, model: str, began_at: datetime, usage: Usage, *, is_cut: bool = False
+        self,
+        credential: Credential,
+        model: str,
+        began_at: datetime,
+        usage: Usage,
+        cost: int = 0,
+        *,
+        is_cut: bool = False,
     ) -> None:
-        """Count a call that was forwarded and charged. A stream that the upstream cut is also an error."""
-        counts = self._counts(credential, model, began_at)
+        """Count a call that was forwarded and charged `cost`. A stream that was cut is also an error."""
+        counts = self._row(credential, model, began_at).minute(began_at)
         counts[_REQUESTS] += 1
-        counts[_PROMPT_TOKENS] += usage.prompt_tokens
-        counts[_COMPLETION_TOKENS] += usage.completion_tokens
+        counts[_PROMPT_TOKENS] += _bounded(usage.prompt_tokens)
+        counts[_COMPLETION_TOKENS] += _bounded(usage.completion_tokens)
+        counts[_CACHED_TOKENS] += usage.cached_tokens
+        counts[_COST] += _bounded(cost)
         if is_cut:
             counts[_ERRORS] += 1
 
@@ -121,7 +160,9 @@ class Tally:
         `model` is empty if none was chosen yet.
         """
         is_error = error.status >= 500 or isinstance(error, UpstreamBusy)
-        self._counts(credential, model, began_at)[_ERRORS if is_error else _REFUSALS] += 1
+        row = self._row(credential, model, began_at)
+        row.minute(began_at)[_ERRORS if is_error else _REFUSALS] += 1
+        row.refused_for = error.code
 
     async def flush(self, seconds: float = 0.0) -> None:
         """Write the rows that have changed. The pauses between the writes add up to at most `seconds`.
@@ -140,6 +181,8 @@ class Tally:
                         await asyncio.sleep(pause_seconds)
             except StoreUnavailable:
                 _log.warning("the tables are unavailable: usage will be written later")
+            except Exception:
+                _log.exception("some usage could not be written: it will be written later, after all other")
             finally:
                 self._changed[:0] = [row for batch in waiting for row in batch]
             self._forget()
@@ -153,8 +196,8 @@ class Tally:
         if self._changed:
             _log.error("the tables are unavailable: %d rows of usage are lost", len(self._changed))
 
-    def _counts(self, credential: Credential, model: str, began_at: datetime) -> list[int]:
-        """The counts to add to. Marks their row as changed, so that it is written soon."""
+    def _row(self, credential: Credential, model: str, began_at: datetime) -> _Row:
+        """The row to count in. Marks it as changed, so that it is written soon."""
         # Nearly all calls began in the same hour. The hash of one shared `datetime` is computed only once.
         if self._hour <= began_at < self._hour_ends:
             hour = self._hour
@@ -166,7 +209,7 @@ class Tally:
         if not row.is_changed:
             self._mark(row)
             self._start_flushing()
-        return row.counts
+        return row
 
     def _new_row(self, key: _Key) -> _Row:
         if len(self._rows) >= MOST_COUNTED:
@@ -185,13 +228,16 @@ class Tally:
             self._flushing = asyncio.create_task(self._flush_while_changed())
 
     async def _flush_while_changed(self) -> None:
-        while self._changed or self._doubtful:
-            await asyncio.sleep(self._flush_seconds)
-            await self.flush(self._flush_seconds / 2)
+        await repeat(
+            lambda: self.flush(self._flush_seconds / 2),
+            self._flush_seconds,
+            "The writing of usage",
+            lambda: self._changed or self._doubtful,
+        )
 
     async def _write(self, batch: list[_Row]) -> None:
         """Write one batch. If that fails, mark its rows as changed, after all others."""
-        rows = [UsageRow(*row.key, Counts(*row.counts)) for row in batch]
+        rows = [row.to_usage() for row in batch]
         for row in batch:
             row.is_changed = False
         try:
@@ -225,6 +271,16 @@ class Tally:
             del self._rows[row.key]
         if gone:
             self._writer = new_id()
+
+
+def _minute(counts: Counts) -> Minute:
+    tokens = counts.prompt_tokens + counts.completion_tokens
+    return Minute(counts.requests, tokens, counts.cost, counts.refusals, counts.errors)
+
+
+def _bounded(tokens: int) -> int:
+    """A number that cannot spoil a sum, whatever the upstream reports."""
+    return max(0, min(tokens, MOST_TOKENS))
 
 
 def _batches(rows: Iterable[_Row]) -> Iterator[list[_Row]]:

@@ -31,4 +31,4 @@ async def stored(tables: Tables, model: str = MODEL) -> list[Deployment]:
 
 async def delete(tables: Tables, model: str = MODEL) -> None:
     for one in await stored(tables, model):
-        await tables.delete_deployment(one)
+        await tables.delete_deployment(one.model, one.id)

@@ -88,7 +88,7 @@ else:
     _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
     [
-        "admin.events.rehearsal",
+        "admin.events.check_steps",
         "admin.deployments.trial",
         "admin.usage.text",
         "admin.connection",

@@ -28,13 +28,26 @@ async def test_an_event_that_works_passes_every_step(stage: Stage) -> None:
     result = await check(stage, code, "--json")
     assert result.status == 0, result.errors
     expected = ["address", "ready", "credential", "event open", "models"]
-    expected += [f"{kind} {model}" for model in (MODEL, "gpt-4o") for kind in ("completion", "stream")]
+    kinds = ("completion", "stream", "response")
+    expected += [f"{kind} {model}" for model in (MODEL, "gpt-4o") for kind in kinds]
     assert steps(result) == dict.fromkeys(expected, True)
-    assert len(stage.simulator.calls) == 4
+    assert len(stage.simulator.calls) == 6
     text = await check(f"{stage.url}/api/v1/", code.upper())
     assert (
         text.status == 0 and "All steps passed" in text.output and "of 50 requests left today" in text.output
     )
+
+
+async def test_each_model_is_tested_by_what_it_serves(stage: Stage) -> None:
+    small = await stage.add_deployment("text-embedding-3-small", apis=("embeddings",))
+    painter = await stage.add_deployment("gpt-image-1", apis=("images",))
+    code = await stage.add_event(models=(small, painter), default_model=None)
+    result = await check(stage, code, "--json")
+    assert result.status == 0, result.errors
+    found = steps(result)
+    assert found[f"embedding {small}"] and found[f"image {painter}"] is None
+    assert "completion" not in found
+    assert [call.deployment for call in stage.simulator.calls] == [small]
 
 
 async def test_the_address_comes_from_the_environment(stage: Stage) -> None:

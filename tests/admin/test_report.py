@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -14,13 +15,16 @@ import pytest
 from aiohttp import web
 
 from admin.usage.report import render
-from shared.core.models import Counts, Deployment, UsageRow
+from admin.usage.timeline import Timeline
+from shared.core.models import Counts, Deployment, Minute, UsageRow
 from tests import browser
 from tests.conftest import EVENT
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&</title><script>alert(2)</script>"
 BEGAN = datetime(2026, 6, 1, 6, tzinfo=UTC)
-PRICED = Deployment("gpt-4o", "a", "https://a", "gpt-4o", prompt_price=2.5, completion_price=10)
+PRICED = Deployment(
+    "gpt-4o", "a", "https://a", "gpt-4o", prompt_price=Decimal("2.5"), completion_price=Decimal("10")
+)
 
 
 def rows() -> list[UsageRow]:
@@ -102,6 +106,29 @@ async def test_every_chart_fits_in_its_frame(opened: browser.Page, tmp_path: Pat
     assert await opened.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+@pytest.mark.parametrize("width", [360, 500, 1280])
+async def test_the_report_is_readable_in_a_window_of_this_width(
+    opened: browser.Page, tmp_path: Path, width: int
+) -> None:
+    """Charts and tables that are wider can be scrolled."""
+    file = tmp_path / "report.html"
+    file.write_text(report(), encoding="utf-8")
+    await opened.send(
+        "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
+    )
+    await opened.open(file.as_uri())
+    assert await opened.evaluate("document.documentElement.scrollWidth") <= width
+    letters = await opened.evaluate(
+        "[...document.querySelectorAll('svg')].map(svg => 12 * svg.clientWidth / svg.viewBox.baseVal.width)"
+    )
+    assert len(letters) == 5 and min(letters) >= 9.5
+    heights = await opened.evaluate(
+        "[...document.querySelectorAll('tbody td:first-child')].filter(cell => cell.textContent.length < 16)"
+        ".map(cell => cell.clientHeight)"
+    )
+    assert len(heights) > 60 and max(heights) < 40  # one line
+
+
 async def test_the_report_is_readable_in_dark_mode_and_on_paper(opened: browser.Page, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(report(), encoding="utf-8")
@@ -122,9 +149,29 @@ async def test_the_report_is_readable_in_dark_mode_and_on_paper(opened: browser.
     assert base64.b64decode(paper["data"]).startswith(b"%PDF")
 
 
+def test_a_short_event_has_minutes_its_limits_and_no_command() -> None:
+    event = replace(EVENT, tokens_total=5000, requests_per_day=20)
+    minutes = {3: Minute(2, 30), 4: Minute(1, 15, 0, 1), 58: Minute(0, 0, 0, 4)}
+    rows = [UsageRow("winter", BEGAN, "ann", "m", Counts(3, 20, 25, 5), minutes)]
+    html = render(event, rows, [])
+    assert "Requests in 2 minutes" in html and "by hour" not in html
+    assert "Limits: 5,000 tokens in all, 20 requests a day for each attendee." in html
+    assert "No cost: no price set for m." in html and "deployments update" not in html
+    times = Timeline.of(event, rows)
+    assert len(times.times()) == 29
+    assert [one["count"] for one in times.requests_by_model(["m"])] == [2, 1]
+    assert not Timeline.of(event, [*rows, rows[0]._replace(minutes={})]).is_fine
+    assert not Timeline.of(event, [*rows, rows[0]._replace(hour=BEGAN + timedelta(hours=5))]).is_fine
+
+
 def test_an_event_with_only_refusals_has_charts() -> None:
     refused = UsageRow("winter", BEGAN, "ann", "", Counts(refusals=3))
     assert render(EVENT, [refused], []).count("<svg") == 5
+
+
+def test_an_event_without_refusals_and_errors_has_no_chart_of_them() -> None:
+    served = UsageRow("winter", BEGAN, "ann", "m", Counts(1, 20, 25))
+    assert "Refused requests" not in render(EVENT, [served], [])
 
 
 def test_an_unused_event_has_a_report() -> None:

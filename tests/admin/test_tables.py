@@ -52,7 +52,7 @@ async def test_a_change_of_a_deployment_keeps_the_other_columns(
     assert await own_deployment(tables, before.id) == changed
     assert (await tables.health())[before.model, before.id] == health
     assert (await rows.get_entity(before.model, before.id))["remark"] == "Ann's"
-    await tables.delete_deployment(before)
+    await tables.delete_deployment(before.model, before.id)
     assert await tables.change_deployment(before, lambda one: one) is None
 
 
@@ -65,7 +65,7 @@ async def test_a_change_of_the_target_removes_the_health(tables: Tables, change:
     await tables.write_health(before, Health(HOUR, "401", HOUR + timedelta(seconds=60)))
     await tables.change_deployment(before, lambda one: replace(one, **change))  # type: ignore[arg-type]
     assert (before.model, before.id) not in await tables.health()
-    await tables.delete_deployment(before)
+    await tables.delete_deployment(before.model, before.id)
 
 
 async def test_add_of_an_existing_deployment_changes_nothing(tables: Tables) -> None:
@@ -74,4 +74,4 @@ async def test_add_of_an_existing_deployment_changes_nothing(tables: Tables) -> 
     with pytest.raises(AlreadyExists):
         await tables.add_deployment(replace(deployment, weight=9))
     assert await own_deployment(tables, deployment.id) == deployment
-    await tables.delete_deployment(deployment)
+    await tables.delete_deployment(deployment.model, deployment.id)

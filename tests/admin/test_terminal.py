@@ -145,6 +145,9 @@ async def test_a_list_too_wide_for_the_terminal_is_printed_line_by_line(
     async with terminal(azurite, "deployments", "list") as screen:
         assert await screen.ended() == 0
         await screen.until("last seen")
-    await tables.delete_deployment(one)
+    await tables.delete_deployment(one.model, one.id)
     _, _, printed = plain(screen.text).partition("a-model-of-the-list\n")
-    assert "  deployment  its-deployment\n  endpoint    https://a-long-name.openai.azure.com\n" in printed
+    assert (
+        "  deployment  its-deployment\n  id          wide\n  endpoint    https://a-long-name.openai.azure.com\n"
+        in printed
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -47,6 +47,42 @@ def test_a_date_without_a_time_includes_the_whole_day(text: str) -> None:
 def test_the_day_when_summer_time_ends_has_25_hours() -> None:
     opens, closes = (times.parse("2026-10-25", BERLIN, is_end=is_end) for is_end in (False, True))
     assert closes - opens == timedelta(hours=25)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "hours", "begins", "ends"),
+    [
+        (
+            "Africa/Cairo",
+            "2027-04-29",
+            24,
+            "2027-04-28T22:00",
+            "2027-04-29T22:00",
+        ),  # ends where midnight is skipped
+        ("Africa/Cairo", "2027-04-30", 23, "2027-04-29T22:00", "2027-04-30T21:00"),
+        (
+            "Africa/Cairo",
+            "2027-10-28",
+            25,
+            "2027-10-27T21:00",
+            "2027-10-28T22:00",
+        ),  # its last hour comes twice
+        ("America/Santiago", "2027-09-04", 24, "2027-09-04T04:00", "2027-09-05T04:00"),
+        ("America/Santiago", "2027-09-05", 23, "2027-09-05T04:00", "2027-09-06T03:00"),
+        ("America/Santiago", "2027-04-03", 25, "2027-04-03T03:00", "2027-04-04T04:00"),
+        ("America/Havana", "2027-03-14", 23, "2027-03-14T05:00", "2027-03-15T04:00"),
+        ("America/Havana", "2027-11-07", 25, "2027-11-07T04:00", "2027-11-08T05:00"),  # midnight comes twice
+        ("Atlantic/Azores", "2027-03-28", 23, "2027-03-28T01:00", "2027-03-29T00:00"),
+        ("Atlantic/Azores", "2027-10-31", 25, "2027-10-31T00:00", "2027-11-01T01:00"),
+        ("America/Scoresbysund", "2027-03-27", 23, "2027-03-27T02:00", "2027-03-28T01:00"),
+    ],
+)
+def test_a_day_whose_midnight_is_skipped_or_comes_twice_has_a_beginning_and_an_end(
+    zone: str, day: str, hours: int, begins: str, ends: str
+) -> None:
+    first, last = (times.parse(day, ZoneInfo(zone), is_end=is_end) for is_end in (False, True))
+    assert [first, last] == [datetime.fromisoformat(at).replace(tzinfo=UTC) for at in (begins, ends)]
+    assert last - first == timedelta(hours=hours)
 
 
 def test_now_is_the_current_time() -> None:
@@ -123,3 +159,56 @@ def test_a_formatted_time_can_be_parsed(at: datetime) -> None:
 def test_an_unknown_zone_is_an_error_with_a_suggestion(name: str, message: str) -> None:
     with pytest.raises(CommandError, match=re.escape(message)):
         times.find_zone(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["localtime", "Factory", "posixrules", "posix/Europe/Berlin", "right/UTC", "europe/berlin", "LOCALTIME"],
+)
+def test_a_zone_that_only_some_machines_know_is_an_error(name: str) -> None:
+    with pytest.raises(CommandError, match=f"There is no time zone '{name}'"):
+        times.find_zone(name)
+
+
+def test_the_names_of_the_time_zone_database_are_zones() -> None:
+    for name in ("UTC", "Europe/Kyiv", "Asia/Calcutta", "Etc/GMT+5", "CST6CDT"):
+        assert times.find_zone(f" {name} ").key == name
+
+
+@pytest.mark.parametrize(
+    ("text", "duration"),
+    [
+        ("30m", timedelta(minutes=30)),
+        ("1h", timedelta(hours=1)),
+        ("90 min", timedelta(minutes=90)),
+        ("2 Hours", timedelta(hours=2)),
+        ("3d", timedelta(days=3)),
+    ],
+)
+def test_a_length_of_time_counts_from_now(text: str, duration: timedelta) -> None:
+    before = datetime.now(UTC)
+    at = times.parse(f"+{text}", BERLIN)
+    assert before - timedelta(seconds=1) <= at - duration <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("text", ["+", "+1", "+0h", "+-1h", "+1y", "+1h30", "+999999d"])
+def test_any_other_length_of_time_is_an_error(text: str) -> None:
+    with pytest.raises(CommandError, match="not a length of time"):
+        times.parse(text, BERLIN)
+
+
+def test_today_and_tomorrow_are_days_in_the_zone_of_the_event() -> None:
+    zone = ZoneInfo("Pacific/Kiritimati")
+    day = datetime.now(zone).date()
+    assert times.parse("Today 18:00", zone).astimezone(zone).replace(tzinfo=None) == datetime.combine(
+        day, time(18)
+    )
+    tomorrow = datetime.combine(day + timedelta(days=1), time(9, 30))
+    assert times.parse("tomorrow at 9:30", zone).astimezone(zone).replace(tzinfo=None) == tomorrow
+    end = times.parse("tomorrow", zone, is_end=True).astimezone(zone)
+    assert end.replace(tzinfo=None) == datetime.combine(day + timedelta(days=2), time())
+
+
+def test_the_midnight_at_the_end_of_a_day_is_shown_as_that_day() -> None:
+    assert times.format_end(times.parse("2026-12-03", BERLIN, is_end=True), BERLIN) == "the end of 3 Dec 2026"
+    assert times.format_end(times.parse("2026-12-03 18:00", BERLIN), BERLIN) == "3 Dec 2026, 18:00"

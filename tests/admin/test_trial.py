@@ -5,25 +5,106 @@ from __future__ import annotations
 import json
 import socket
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from tests.admin.deployments import add, adding, delete, stored
+from tests.admin.deployments import add, adding, delete, stored, update
 from tests.admin.manage import json_response, manage, serve_bytes
 from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 from tools.simulator import Failure, Garbage, RateLimited, ResetBeforeHeaders, Simulator, WrongType
 
 
-async def test_add_sends_one_small_request(azure: Simulator, tables: Tables, azurite: Azurite) -> None:
+def sent(azure: Simulator) -> list[tuple[str, int | None]]:
+    """The API and the status of each request."""
+    paths = {"completions": "chat", "generations": "images"}
+    return [(paths.get(name := call.path.rpartition("/")[2], name), call.status) for call in azure.calls]
+
+
+async def test_add_sends_one_small_request_and_one_that_costs_nothing(
+    azure: Simulator, tables: Tables, azurite: Azurite
+) -> None:
     result = await add(azurite, azure.url, "--prompt-price", "0.15", "--completion-price", "0.6")
     assert result.status == 0, result.errors
-    (call,) = azure.calls
-    assert (call.status, call.deployment) == (200, "gpt-4o")
-    assert call.json["max_completion_tokens"] <= 16
+    assert "it works with max_completion_tokens, for chat completions and the Responses API." in result.output
+    assert sent(azure) == [("chat", 200), ("responses", 400)]
+    assert azure.calls[0].json["max_completion_tokens"] <= 16
     (added,) = await stored(tables)
-    assert (added.prompt_price, added.completion_price) == (0.15, 0.6)
+    assert (added.prompt_price, added.completion_price) == (Decimal("0.15"), Decimal("0.6"))
+    assert added.apis == ("chat", "responses")
+
+
+@pytest.mark.parametrize(
+    ("deployment", "options", "apis", "requests"),
+    [
+        ("text-embedding-3-small", (), ("embeddings",), [("embeddings", 200)]),
+        ("gpt-image-1", (), ("images",), [("images", 400)]),
+        ("vectors", (), ("embeddings",), [("chat", 400), ("responses", 400), ("embeddings", 200)]),
+        (
+            "pictures",
+            (),
+            ("images",),
+            [("chat", 400), ("responses", 400), ("embeddings", 400), ("images", 400)],
+        ),
+        ("codex", (), ("responses",), [("chat", 400), ("responses", 400)]),
+        ("old", (), ("chat",), [("chat", 400), ("chat", 200), ("responses", 400)]),
+        ("gpt-4o", ("--apis", "chat"), ("chat",), [("chat", 200)]),
+        ("vectors", ("--apis", "embeddings"), ("embeddings",), [("embeddings", 200)]),
+        ("images-by-name-only", (), ("chat",), [("images", 400), ("chat", 200), ("responses", 400)]),
+    ],
+)
+async def test_add_finds_out_what_a_deployment_serves_and_makes_no_picture(
+    azure: Simulator,
+    tables: Tables,
+    azurite: Azurite,
+    deployment: str,
+    options: tuple[str, ...],
+    apis: tuple[str, ...],
+    requests: list[tuple[str, int]],
+) -> None:
+    result = await add(azurite, azure.url, *options, deployment=deployment)
+    assert result.status == 0, result.errors
+    assert (await stored(tables))[0].apis == apis
+    assert sent(azure) == requests
+    assert azure.total("pictures").completion_tokens == azure.total("gpt-image-1").completion_tokens == 0
+
+
+async def test_an_api_that_is_named_but_not_served_is_an_error(
+    azure: Simulator, tables: Tables, azurite: Azurite
+) -> None:
+    result = await add(azurite, azure.url, "--apis", "chat,embeddings")
+    assert result.status == 2
+    assert "gpt-4o does not serve embeddings. Use --apis with those that it serves." in result.error
+    result = await add(azurite, azure.url, deployment="nothing")
+    assert "nothing serves none of chat, responses, embeddings, images." in result.error
+    assert await stored(tables) == []
+
+
+async def test_without_a_test_the_name_says_what_a_deployment_serves(
+    azure: Simulator, tables: Tables, azurite: Azurite
+) -> None:
+    for deployment, apis in {"text-embedding-3-small": ("embeddings",), "o3": ("chat", "responses")}.items():
+        result = await add(azurite, azure.url, "--no-check", deployment=deployment)
+        assert result.status == 0, result.errors
+        assert {one.deployment_name: one.apis for one in await stored(tables)}[deployment] == apis
+    assert azure.calls == ()
+
+
+async def test_apis_stay_until_they_are_named_and_are_tested_when_they_change(
+    azure: Simulator, tables: Tables, azurite: Azurite
+) -> None:
+    await add(azurite, azure.url, "--apis", "chat")
+    assert (await add(azurite, azure.url, "--weight", "2")).status == 0
+    assert (await stored(tables))[0].apis == ("chat",)
+    result = await update(azurite, "--apis", "images")
+    assert result.status == 2 and "gpt-4o does not serve images" in result.error
+    result = await update(azurite, "--apis", "Responses, chat")
+    assert "Updated deployment 'gpt-4o' of model 'tried': APIs chat, responses." in result.output
+    assert (await stored(tables))[0].apis == ("chat", "responses")
+    listed = await manage(azurite, "deployments", "list")
+    assert "chat, responses" in listed.output
 
 
 @pytest.mark.parametrize(
@@ -105,8 +186,6 @@ async def test_an_unreachable_endpoint_is_an_error(azurite: Azurite, tables: Tab
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     assert f"cannot connect to {url}" in (await add(azurite, url)).error
-    result = await add(azurite, "https://no-such-host.invalid")
-    assert "cannot find the host of https://no-such-host.invalid" in result.error
     assert await stored(tables) == []
 
 
@@ -131,7 +210,7 @@ async def test_a_deployment_whose_key_is_not_set_here_is_added_untested(
 ) -> None:
     result = await manage(azurite, *adding(azure.url, "--key-env", "KEY_IN_THE_CLOUD"))
     assert result.status == 0
-    assert "was not tested: the setting KEY_IN_THE_CLOUD is not set here." in result.errors
+    assert "was not tested: the setting KEY_IN_THE_CLOUD is not set here." in result.output
     assert azure.calls == () and len(await stored(tables)) == 1
 
 
@@ -158,3 +237,24 @@ async def test_a_keyless_deployment_is_tested_with_the_administrators_sign_in(
         assert result.status == 0, result.errors
         assert len(await stored(tables)) == 1
     await delete(tables)
+
+
+@pytest.mark.parametrize(
+    "auth", [("--managed-identity",), ("--key-env", "NOT_SET"), ("--key-env", "SIMULATOR_KEY")]
+)
+@pytest.mark.usefixtures("azure")
+async def test_a_host_that_cannot_be_found_is_not_added_without_no_check(
+    tables: Tables, azurite: Azurite, auth: tuple[str, ...]
+) -> None:
+    """Also where nothing can be sent, because there is no key or sign-in."""
+    command = adding("https://no-such-host.invalid", *auth)
+    result = await manage(azurite, *command, SIMULATOR_KEY="key")
+    assert (result.status, result.output) == (2, "")
+    assert "Not added: cannot find the host no-such-host.invalid." in result.error
+    assert "--no-check" in result.error
+    assert await stored(tables) == []
+    assert (await manage(azurite, *command, "--no-check")).status == 0
+    result = await manage(
+        azurite, "deployments", "update", "tried", "gpt-4o", "--endpoint", "https://other.invalid"
+    )
+    assert result.status == 2 and "Not changed: cannot find the host other.invalid." in result.error

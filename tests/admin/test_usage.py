@@ -14,10 +14,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from admin.usage import watch
+from admin.usage import live, watch
 from admin.usage.event_usage import read_usage
 from admin.usage.summary import summarize
-from shared.core.models import Counts, Deployment, UsageRow
+from shared.core.models import Counts, Deployment, Minute, UsageRow
+from shared.quota.amounts import Amount
+from shared.quota.ledger_row import Row as LedgerRow
 from shared.tables.service import open_service
 from tests.admin.manage import manage, start
 from tests.conftest import EVENT, TableTap
@@ -47,7 +49,7 @@ async def used(tables: Tables) -> None:
     await tables.write_usage(ROWS, "one")
     await tables.write_usage([row("ann", "cheap", Counts(1, 5, 5, 0, 0))], "two")
     priced = Deployment("cheap", "a", "https://a.openai.azure.com", "cheap", active=False)
-    await tables.put_deployment(replace(priced, prompt_price=0.1, completion_price=0.4))
+    await tables.put_deployment(replace(priced, prompt_price=Decimal("0.1"), completion_price=Decimal("0.4")))
 
 
 @pytest.mark.usefixtures("used")
@@ -63,6 +65,7 @@ async def test_rows_of_all_writers_are_summed_and_sorted(azurite: Azurite) -> No
         "refusals": 1,
         "errors": 0,
         "cost": pytest.approx(0.3000025),
+        "cached_tokens": 0,
         "tokens_without_price": 30,
     }
     by_model = (await manage(azurite, "usage", "used", "--by", "model", "--json")).json
@@ -77,9 +80,17 @@ async def test_rows_of_all_writers_are_summed_and_sorted(azurite: Azurite) -> No
 async def test_the_table_has_totals_and_names_models_without_a_price(azurite: Azurite) -> None:
     result = await manage(azurite, "usage", "used", "--by", "model")
     lines = [line.split() for line in result.output.splitlines() if line.strip()]
-    assert ["total", "5", "1,000,115", "500,125", "1,500,240", "4", "1", "0.3001*"] in lines
+    assert ["total", "0.3001*", "5", "1,000,115", "500,125", "1,500,240", "4", "1"] in lines
     assert any(line[:2] == ["(no", "model)"] for line in lines)
     assert "* Excludes free: no price set." in result.output
+
+
+@pytest.mark.usefixtures("used")
+async def test_people_read_hours_as_attendees_do_and_programs_as_iso(azurite: Azurite) -> None:
+    result = await manage(azurite, "usage", "used", "--by", "hour")
+    assert "\n 1 Jun 2026, 17:30 " in result.output and "\n total " in result.output
+    result = await manage(azurite, "usage", "used", "--by", "hour", "--csv")
+    assert "\n2026-06-01 17:30," in result.output
 
 
 @pytest.mark.usefixtures("used")
@@ -88,6 +99,7 @@ async def test_csv_has_numbers_and_no_formula(azurite: Azurite) -> None:
     found = list(csv.DictReader(io.StringIO(result.output)))
     assert [line["user"] for line in found] == ["ann", "'=1+1", "bob"]
     assert [line["cost"] for line in found] == ["0.3000025", "0.00005", ""]
+    assert {(line["currency"], line["cost_is"]) for line in found} == {("USD", "estimate")}
     assert sum(int(line["total_tokens"]) for line in found) == 1_500_240
 
 
@@ -96,7 +108,32 @@ async def test_csv_escapes_every_kind_of_formula(tables: Tables, azurite: Azurit
     code = f"formula{ord(name[0])}"
     await tables.put_event(replace(EVENT, code=code))
     await tables.write_usage([row(name, "m", Counts(1), event=code)], "w")
-    assert f"\n'{name},1," in (await manage(azurite, "usage", code, "--csv")).output
+    assert f"\n'{name},,USD,estimate,1," in (await manage(azurite, "usage", code, "--csv")).output
+
+
+async def test_an_event_with_a_budget_shows_what_was_charged_and_what_is_left(
+    tables: Tables, azurite: Azurite
+) -> None:
+    budget = {"cost_total": 2_000_000, "cost_per_day": 500_000, "currency": "EUR"}
+    await tables.put_event(replace(EVENT, code="charged", **budget))  # type: ignore[arg-type]
+    rows = [
+        row("ann", "cheap", Counts(1, 5000, 5000, cached_tokens=70, cost=1), event="charged"),
+        row("bob", "dear", Counts(1, 5, 5, cost=1_499_999), event="charged"),
+    ]
+    await tables.write_usage(rows, "w")
+    output = (await manage(azurite, "usage", "charged")).output
+    assert "Spent: 1.50 EUR of 2.00 EUR. Left: 0.50 EUR.\nEach attendee has 0.50 EUR per day.\n" in output
+    lines = [line.split() for line in output.splitlines() if line.strip()]
+    assert lines[2][:3] == ["user", "cost", "requests"]
+    assert [line[:2] for line in lines[4:6]] == [["bob", "1.50"], ["ann", "<0.0001"]]
+    assert "*" not in output and "No cost" not in output
+    found = list(csv.DictReader(io.StringIO((await manage(azurite, "usage", "charged", "--csv")).output)))
+    assert [(line["cost"], line["currency"], line["cost_is"]) for line in found] == [
+        ("1.499999", "EUR", "charged"),
+        ("0.000001", "EUR", "charged"),
+    ]
+    fields = (await manage(azurite, "usage", "charged", "--json")).json
+    assert (fields["budget"], fields["budget_per_day"], fields["cost_is_estimate"]) == (2, 0.5, False)
 
 
 async def test_an_unused_event_has_no_usage(tables: Tables, azurite: Azurite) -> None:
@@ -114,8 +151,8 @@ async def test_a_deleted_event_keeps_its_usage(tables: Tables, azurite: Azurite)
 
 
 def test_the_highest_of_several_prices_is_used_also_of_a_disabled_deployment() -> None:
-    one = Deployment("m", "a", "https://a", "m", prompt_price=1.0, completion_price=4.0)
-    two = replace(one, id="b", prompt_price=2.0, completion_price=3.0, active=False)
+    one = Deployment("m", "a", "https://a", "m", prompt_price=Decimal("1.0"), completion_price=Decimal("4.0"))
+    two = replace(one, id="b", prompt_price=Decimal("2.0"), completion_price=Decimal("3.0"), active=False)
     summary = summarize([row("ann", "m", Counts(1, 500_000, 250_000))], "user", KOLKATA, [one, two])
     assert summary.total.cost == Decimal("2.0")
     assert summary.several_prices == ["m"]
@@ -149,10 +186,34 @@ async def test_watch_reads_only_rows_that_can_change(tables: Tables, azurite: Az
         tap.requests.clear()
         reading = await watch.refresh(tapped, reading)
         await tapped.close()
-    assert len(tap.requests) == 1 and "RowKey" in tap.requests[0]
+    assert tap.reads_of("/usage(") == 1 and "RowKey%20ge" in tap.requests[0]
+    assert len(tap.requests) == 3  # besides: the event, and its account
     total = summarize(reading.used.rows, "user", KOLKATA, []).total
     assert total.counts.requests == len(old) + 7
     assert len(reading.used.rows) == len(old) + 1
+
+
+async def test_watch_shows_what_is_left_when_it_runs_out_and_who_is_stuck() -> None:
+    now = datetime(2026, 12, 1, 15, 0, 30, tzinfo=UTC)
+    event = replace(
+        EVENT, starts_at=now - timedelta(days=1), ends_at=now + timedelta(days=1), tokens_total=9000
+    )
+    minutes = {minute: Minute(10, 60, 0, 0, 0) for minute in range(50, 60)}
+    stuck = {59: Minute(0, 0, 0, 7)}
+    hour = now.replace(minute=0, second=0) - timedelta(hours=1)
+    rows = [
+        UsageRow("e", hour, "ann", "m", Counts(100, 300, 300), minutes),
+        UsageRow("e", hour, "bob", "m", Counts(refusals=7), stuck, "token_quota_exceeded"),
+    ]
+    ledger = LedgerRow(granted=Amount(0, 3000), used=Amount(0, 3000))
+    assert live.lines(event, rows, ledger, now) == [
+        "Runs out at 16:46 (tokens, in 106 minutes, at the rate of the last 10).",
+        "tokens: 6,000 of 9,000 left, 57 a minute.",
+        "2 attendees active; 7 refused and 0 errors in 10 minutes.",
+        "Refused again and again: bob (7, token_quota_exceeded).",
+    ]
+    first = summarize(rows, "user", KOLKATA, [], sort="refused").rows[0]
+    assert first.key == "bob"
 
 
 async def test_watch_continues_when_the_tables_fail_for_a_while(tables: Tables) -> None:

@@ -31,6 +31,10 @@ EVENTS = {
     ),
     "word as a date": ((*NEW, "--starts", "soon", "--ends", "2026-02-01"), '"2026-12-01 09:00"'),
     "empty date": ((*NEW, "--starts", "", "--ends", "2026-02-01"), "A date is empty"),
+    "event that is over": (
+        (*NEW, "--starts", "2025-02-01", "--ends", "2025-02-02"),
+        "The event is over: it ends on 3 Feb 2025, 00:00 UTC. Change --ends.",
+    ),
     "ambiguous date": (
         (*NEW, "--starts", "01/02/2026", "--ends", "2026-03-01"),
         "could be 1 February or 2 January. Write the year first",
@@ -42,6 +46,20 @@ EVENTS = {
     "quota with a comma": (
         (*NEW, *DATES, "--requests-per-day", "1,000"),
         "'1,000' is not a whole number. Example: 1000.",
+    ),
+    "budget with a symbol": ((*NEW, *DATES, "--budget", "$200"), "'$200' is not an amount"),
+    "absurd budget": ((*NEW, *DATES, "--budget", "1000000000000"), "is out of range. Use 0 to 1,000,000,000"),
+    "negative budget": ((*NEW, *DATES, "--budget-per-day", "-0.5"), "is out of range"),
+    "budget of 7 decimals": ((*NEW, *DATES, "--budget", "0.0000001"), "more than 6 decimals"),
+    "budget without a price": ((*NEW, *DATES, "--budget", "2"), "(gpt-4o) has no price"),
+    "budget and hosted tools": (
+        (*NEW, *DATES, "--budget", "2", "--tools", "web_search"),
+        "cannot allow hosted tools",
+    ),
+    "unknown currency": ((*NEW, *DATES, "--currency", "$"), "'$' is not a currency"),
+    "budget and no limit": (
+        ("events", "update", "hackathon", "--budget", "5", "--no-limit", "budget"),
+        "Use --budget or --no-limit budget, not both",
     ),
     "absurd quota": ((*NEW, *DATES, "--tokens-per-day", "9" * 30), "--tokens-per-day"),
     "word as a quota": ((*NEW, *DATES, "--requests-total", "many"), "is not a whole number"),
@@ -58,7 +76,26 @@ EVENTS = {
         ("events", "update", "hackathon", "--default-model", MODEL, "--no-default-model"),
         "not both",
     ),
-    "update to an unknown model": (("events", "update", "hackathon", "--models", "no-such"), "not one of"),
+    "update to an unknown model": (
+        ("events", "update", "hackathon", "--models", "gpt-4o-mni"),
+        "No deployment serves gpt-4o-mni. Did you mean gpt-4o-mini?",
+    ),
+    "unknown model with a default model": (
+        (*NEW, *DATES, "--models", "gpt-4o-mni", "--default-model", MODEL),
+        "No deployment serves gpt-4o-mni. Did you mean gpt-4o-mini?",
+    ),
+    "update to an unknown default model": (
+        ("events", "update", "hackathon", "--default-model", "gpt-4o-mni"),
+        "No deployment serves gpt-4o-mni. Did you mean gpt-4o-mini?",
+    ),
+    "unknown tool": (
+        (*NEW, *DATES, "--tools", "web_serch"),
+        "--tools 'web_serch' is no hosted tool. Use some of: web_search, code_interpreter,",
+    ),
+    "own functions as a tool": (
+        ("events", "update", "hackathon", "--tools", "mcp,function"),
+        "--tools 'function' is not needed: every event allows tools of that type.",
+    ),
     "usage of an unknown event": (("usage", "no-such-event"), "There is no event"),
     "two formats": (("usage", "hackathon", "--csv", "--json"), "Use only one of"),
     "usage by colour": (("usage", "hackathon", "--by", "colour"), "'user', 'model', 'hour'"),
@@ -88,15 +125,38 @@ DEPLOYMENTS = {
     "address with a password": ((*ADD, "https://a:b@x.openai.azure.com"), "only the address of the resource"),
     "key and identity": ((*ADD, URL, "--key-env", "K", "--managed-identity"), "not both"),
     "invalid version": ((*ADD, URL, "--api-version", "latest"), "--api-version"),
+    "unknown API": (
+        (*ADD, URL, "--apis", "chat,speech"),
+        "--apis 'speech' is no API. Use some of: chat, responses, embeddings, images.",
+    ),
+    "no API": ((*ADD, URL, "--apis", ","), "--apis must name an API. Use some of: chat, responses,"),
     "one price": ((*ADD, URL, "--prompt-price", "1"), "together"),
     "nan as a price": (
         (*ADD, URL, "--prompt-price", "nan", "--completion-price", "1"),
-        "is out of range. Use 0 to 1,000,000",
+        "'nan' is not an amount. Use only digits and a point. Example: 0.15",
     ),
-    "negative price": ((*ADD, URL, "--prompt-price", "-1"), "--prompt-price"),
+    "negative price": ((*ADD, URL, "--prompt-price", "-1"), "-1 is out of range. Use 0 to 1,000,000"),
+    "huge price": ((*ADD, URL, "--prompt-price", "1e9"), "Use only digits and a point"),
+    "price above the highest": ((*ADD, URL, "--prompt-price", "1000001"), "is out of range"),
+    "price of 9 decimals": ((*ADD, URL, "--prompt-price", "0.123456789"), "more than 6 decimals. Round it."),
+    "price with a symbol": ((*ADD, URL, "--prompt-price", "$2"), "'$2' is not an amount"),
+    "price of zero": (
+        (*ADD, URL, "--prompt-price", "0", "--completion-price", "1"),
+        "would make calls free in an event with a budget. If they are, use --free",
+    ),
+    "free with a price": ((*ADD, URL, "--prompt-price", "1", "--free"), "--prompt-price or --free, not both"),
+    "cached price alone": (
+        ("deployments", "update", MODEL, MODEL, "--cached-prompt-price", "1"),
+        "--cached-prompt-price only together with --prompt-price",
+    ),
+    "long prices without a cached price": (
+        (*ADD, URL, "--long-prices", "272000:5/22.5"),
+        "Use TOKENS:PROMPT/CACHED/COMPLETION, such as 272000:5/0.5/22.5",
+    ),
+    "currency of four letters": ((*ADD, URL, "--currency", "euro"), "'euro' is not a currency"),
     "price with a comma": (
         (*ADD, URL, "--prompt-price", "0,15", "--completion-price", "1"),
-        "'0,15' is not a number. Example: 0.15",
+        "'0,15' is not an amount. Use a point and no commas. Example: 0.15",
     ),
     "word as a priority": ((*ADD, URL, "--priority", "high"), "a whole number"),
     "model with a slash": (
@@ -115,6 +175,38 @@ DEPLOYMENTS = {
         "--completion-price or --no-price, not both",
     ),
     "unknown deployment": (("deployments", "disable", "m", "no-such"), "deployments list"),
+}
+PLACEHOLDERS = [
+    "https://NAME.openai.azure.com",
+    "https://name.openai.azure.com/",
+    "https://YOUR-RESOURCE.openai.azure.com",
+    "https://your_resource_name.openai.azure.com",
+    "https://YourResourceName.openai.azure.com/openai/v1",
+    "https://<resource>.openai.azure.com",
+    "https://{your-resource}.openai.azure.com",
+    "https://$NAME.openai.azure.com",
+    "https://RESOURCE-NAME.openai.azure.com",
+    "https://my-resource.openai.azure.com",
+    "https://xxx.openai.azure.com",
+    "https://openai.example.com",
+    "https://example.com",
+]
+DEPLOYMENTS |= {
+    f"placeholder {url}": (
+        ("deployments", "add", "m", "--deployment", "d", "--no-check", "--endpoint", url),
+        "is a placeholder. Use the address of your Azure OpenAI resource",
+    )
+    for url in PLACEHOLDERS
+}
+DEPLOYMENTS |= {
+    "update to a placeholder": (
+        ("deployments", "update", MODEL, MODEL, "--no-check", "--endpoint", PLACEHOLDERS[0]),
+        "is a placeholder",
+    ),
+    "placeholder as the deployment": (
+        (*ADD[:4], "YOUR-DEPLOYMENT", "--no-check", "--endpoint", URL),
+        "'YOUR-DEPLOYMENT' is a placeholder. Use the name of the deployment",
+    ),
 }
 CASES = [pytest.param(*case, id=f"events: {name}") for name, case in EVENTS.items()]
 CASES += [pytest.param(*case, id=f"deployments: {name}") for name, case in DEPLOYMENTS.items()]

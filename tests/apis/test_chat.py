@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import re
+import zlib
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.apis.chat import MAX_CHOICES, ChatRequest, has_own_data, learned_quirks, parse, upstream_body
-from shared.core.errors import InvalidJson, InvalidRequest
-from shared.core.models import NO_QUIRKS, Deployment, Quirks
+from shared.apis.chat import CHAT, MAX_CHOICES, ChatRequest
+from shared.apis.quirks import NO_QUIRKS, Quirks
+from shared.core.errors import InvalidJson, InvalidRequest, UnsupportedEncoding, UnsupportedValue
+from shared.core.models import Deployment
 
 V1 = Deployment("gpt", "one", "https://one.example", "gpt-deployed")
 DATED = replace(V1, api_version="2024-10-21")
@@ -25,11 +28,11 @@ MESSAGES = b'"messages":[{"role":"user","content":"Hi"}]'
 def forwarded(
     body: bytes, deployment: Deployment = V1, cap: int | None = None, quirks: Quirks = NO_QUIRKS
 ) -> bytes:
-    return upstream_body(body, parse(body), deployment, cap, quirks)
+    return CHAT.upstream_body(body, CHAT.parse(body), deployment, cap, quirks)
 
 
 def test_the_members_that_the_proxy_needs_are_read() -> None:
-    request = parse(
+    request = CHAT.parse(
         b'{"model":"gpt","stream":true,"stream_options":{"include_usage":true},'
         b'"max_tokens":5,"max_completion_tokens":7,"n":2}'
     )
@@ -39,19 +42,19 @@ def test_the_members_that_the_proxy_needs_are_read() -> None:
 
 @pytest.mark.parametrize("body", [b"{}", b" { } ", b'{"x":1}'])
 def test_nothing_is_required(body: bytes) -> None:
-    request = parse(body)
+    request = CHAT.parse(body)
     assert (request.model, request.stream, request.wants_usage) == (None, None, False)
     assert (request.output_tokens, request.choices) == (None, 1)
 
 
 @pytest.mark.parametrize("name", ["model", "stream", "stream_options", *INTEGERS])
 def test_null_is_the_same_as_missing(name: str) -> None:
-    assert parse(b'{"%s":null}' % name.encode()) == parse(b"{}")
+    assert CHAT.parse(b'{"%s":null}' % name.encode()) == CHAT.parse(b"{}")
 
 
 @pytest.mark.parametrize("value", [b"null", b"false", b"null ", b"\tfalse\n"])
 def test_the_client_does_not_want_usage_if_it_sends_false_or_null(value: bytes) -> None:
-    assert not parse(b'{"stream_options":{"include_usage":%s}}' % value).wants_usage
+    assert not CHAT.parse(b'{"stream_options":{"include_usage":%s}}' % value).wants_usage
 
 
 @pytest.mark.parametrize(
@@ -83,7 +86,7 @@ def test_the_client_does_not_want_usage_if_it_sends_false_or_null(value: bytes) 
 )
 def test_a_body_that_is_not_json_in_utf8_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidJson):
-        parse(body)
+        CHAT.parse(body)
 
 
 DEEP = b"[" * 100_000
@@ -120,14 +123,42 @@ BOM = ": it begins with a byte order mark. Save it as UTF-8 without one"
         (b"\xef\xbb\xbf{}", BOM),
         ('{"a":"x"}'.encode("utf-16"), ": it is UTF-16. Save it as UTF-8"),
         (b"\xfe\xff" + '{"a":"x"}'.encode("utf-16-be"), ": it is UTF-16. Save it as UTF-8"),
+        ('{"a":"x"}'.encode("utf-16-le"), ": it is UTF-16. Save it as UTF-8"),
+        ('{"a":"x"}'.encode("utf-16-be"), ": it is UTF-16. Save it as UTF-8"),
         (b'{"a":' + DEEP, ": it is nested too deeply"),
         (b'{"stream_options":{"a":' + DEEP, ": it is nested too deeply"),
     ],
 )
 def test_the_message_says_why_a_body_is_not_json(body: bytes, problem: str) -> None:
     with pytest.raises(InvalidJson) as caught:
-        parse(body)
+        CHAT.parse(body)
     assert caught.value.message == f"The body is not valid JSON{problem}."
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [
+        (gzip.compress(b"{}", mtime=0), b""),
+        (gzip.compress(b"{}", mtime=0), b"gzip"),
+        (zlib.compress(b"{}"), b"deflate"),
+        (b"\x0b\x01\x80{}\x03", b" BR "),
+        (b"(\xb5/\xfd\x04\x00", b"zstd"),
+        (gzip.compress(b"{}", mtime=0)[2:], b"x-gzip, identity"),
+    ],
+)
+def test_the_message_says_that_a_body_is_compressed(body: bytes, encoding: bytes) -> None:
+    with pytest.raises(UnsupportedEncoding) as caught:
+        CHAT.parse(body, encoding)
+    assert caught.value.message == (
+        "The body is compressed. Send it uncompressed, without the header 'content-encoding'."
+    )
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"utf-8", b"identity"])
+def test_a_plain_body_is_read_whatever_its_header_says(encoding: bytes) -> None:
+    assert CHAT.parse(b'{"n":2}', encoding).n == 2
+    with pytest.raises(InvalidJson, match="at byte 7: remove the comma before"):
+        CHAT.parse(b'{"n":2,}', encoding)
 
 
 @given(
@@ -137,7 +168,7 @@ def test_the_message_repeats_nothing_of_the_body(at: int, junk: str) -> None:
     body = '{"messages":[{"secret":"SECRET SECRET"}],"secret":1}'
     for written in (body[:at] + junk + body[at:], body[: at + 1]):
         try:
-            parse(written.encode(errors="surrogatepass"))
+            CHAT.parse(written.encode(errors="surrogatepass"))
         except (InvalidJson, InvalidRequest) as refused:
             assert "secret" not in refused.message.lower()
 
@@ -151,7 +182,7 @@ def test_bytes_that_are_not_utf8_are_refused_at_every_place(at: int, junk: bytes
     except UnicodeDecodeError:
         for place in places:
             with pytest.raises(InvalidJson):
-                parse(body[: place + at] + junk + body[place + at :])
+                CHAT.parse(body[: place + at] + junk + body[place + at :])
 
 
 @pytest.mark.parametrize(
@@ -163,23 +194,23 @@ def test_very_deep_nesting_is_refused(opening: bytes, closing: bytes, left: byte
     depth = 100_000
     for value in (left * depth, left * depth + b"1" + right * depth):
         with pytest.raises((InvalidJson, InvalidRequest)):
-            parse(opening + value + closing)
+            CHAT.parse(opening + value + closing)
 
 
 @pytest.mark.parametrize("depth", [100, 500, 800, 900, 950, 960, 970, 980, 990])
 def test_an_accepted_body_can_be_rewritten_however_deep(depth: int) -> None:
     body = b'{"a":' + b"[" * depth + b"]" * depth + b',"model":"gpt"}'
     try:
-        request = parse(body)
+        request = CHAT.parse(body)
     except InvalidJson:
         return
-    assert upstream_body(body, request, V1, None, NO_QUIRKS) == body.replace(b'"gpt"', b'"gpt-deployed"')
+    assert CHAT.upstream_body(body, request, V1, None, NO_QUIRKS) == body.replace(b'"gpt"', b'"gpt-deployed"')
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"x"', b"true", b"[{}]", b"1.5"])
 def test_a_body_that_is_not_an_object_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest, match=r"^The body must be an object, not ") as caught:
-        parse(body)
+        CHAT.parse(body)
     assert caught.value.param is None
 
 
@@ -218,7 +249,7 @@ def test_a_body_that_is_not_an_object_is_refused(body: bytes) -> None:
 )
 def test_the_message_names_the_wrong_member_and_the_right_type(name: str, value: bytes, message: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        parse(b'{"%s":%s,"x":0}' % (name.encode(), value))
+        CHAT.parse(b'{"%s":%s,"x":0}' % (name.encode(), value))
     assert (caught.value.message, caught.value.param) == (message, name)
 
 
@@ -227,13 +258,13 @@ def test_the_message_names_the_wrong_member_and_the_right_type(name: str, value:
 def test_a_negative_number_of_any_length_is_refused_with_a_short_error(name: str, digits: int) -> None:
     body = b'{"%s":-%s}' % (name.encode(), b"9" * digits)
     with pytest.raises((InvalidRequest, InvalidJson)) as caught:
-        parse(body)
+        CHAT.parse(body)
     assert len(caught.value.body()) < 300
 
 
 @pytest.mark.parametrize(("name", "value"), [("n", 1), ("n", MAX_CHOICES), ("max_tokens", 1)])
 def test_the_bounds_themselves_are_allowed(name: str, value: int) -> None:
-    assert getattr(parse(json.dumps({name: value}).encode()), name) == value
+    assert getattr(CHAT.parse(json.dumps({name: value}).encode()), name) == value
 
 
 @pytest.mark.parametrize("name", ["model", "stream", "stream_options", *INTEGERS])
@@ -248,7 +279,7 @@ def test_the_last_value_of_a_member_given_twice_counts_and_is_forwarded(name: st
     escaped = b'"\\u%04x%s"' % (ord(name[0]), name[1:].encode())
     for one, other in [(plain, plain), (plain, escaped), (escaped, plain), (escaped, escaped)]:
         body = b"{%s:%s,%s,%s:%s}" % (one, first, MESSAGES, other, last)
-        assert parse(body) == parse(b"{%s:%s}" % (plain, last))
+        assert CHAT.parse(body) == CHAT.parse(b"{%s:%s}" % (plain, last))
         members = json.loads(forwarded(body, DATED), object_pairs_hook=lambda pairs: pairs)
         assert [value for key, value in members if key == name] == [
             json.loads(last, object_pairs_hook=lambda pairs: pairs)
@@ -265,17 +296,17 @@ def test_the_last_value_of_a_member_given_twice_counts_and_is_forwarded(name: st
     ],
 )
 def test_other_members_given_twice_are_accepted(body: bytes) -> None:
-    parse(body)
+    CHAT.parse(body)
 
 
 def test_an_escaped_name_is_that_name() -> None:
-    assert parse(b'{"\\u006dodel":"gpt"}').model == "gpt"
+    assert CHAT.parse(b'{"\\u006dodel":"gpt"}').model == "gpt"
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode(errors="replace")))
 def test_every_invalid_body_gets_one_of_two_errors_with_a_clear_message(body: bytes) -> None:
     try:
-        parse(body)
+        CHAT.parse(body)
     except (InvalidJson, InvalidRequest) as error:
         assert error.message[0] in "T'"
         assert error.message.endswith(".")
@@ -285,7 +316,7 @@ def test_every_invalid_body_gets_one_of_two_errors_with_a_clear_message(body: by
 @given(st.dictionaries(st.sampled_from(["model", "stream", *INTEGERS, "stream_options"]), st.integers()))
 def test_the_error_for_a_wrong_type_names_a_member_of_the_body(value: dict[str, Any]) -> None:
     try:
-        parse(json.dumps(value).encode())
+        CHAT.parse(json.dumps(value).encode())
     except InvalidRequest as error:
         assert error.param in value
 
@@ -458,6 +489,8 @@ def _error(message: str, code: str | None = None, param: str | None = None) -> d
         (_error("...", "unsupported_parameter", "max_tokens"), Quirks(), NEW_FIELD),
         (_error("...", "unsupported_parameter", "max_completion_tokens"), Quirks(), OLD_FIELD),
         (_error("...", "unsupported_parameter", "max_tokens"), NEW_FIELD, None),
+        (_error("...", "unsupported_parameter", "max_tokens"), OLD_FIELD, NEW_FIELD),
+        (_error("...", "unsupported_parameter", "max_completion_tokens"), NEW_FIELD, OLD_FIELD),
         (_error("...", "unsupported_parameter", "temperature"), Quirks(), None),
         (_error("...", "unsupported_value", "max_tokens"), Quirks(), None),
         (_error("Unrecognized request argument supplied: max_completion_tokens"), Quirks(), OLD_FIELD),
@@ -480,7 +513,7 @@ def _error(message: str, code: str | None = None, param: str | None = None) -> d
 def test_quirks_are_learned_from_the_errors_of_the_model(
     error: dict[str, Any], quirks: Quirks, expected: Quirks | None
 ) -> None:
-    assert learned_quirks(error, quirks) == expected
+    assert CHAT.learned_quirks(error, quirks) == expected
 
 
 @pytest.mark.parametrize(
@@ -494,7 +527,7 @@ def test_quirks_are_learned_from_the_errors_of_the_model(
     ],
 )
 def test_own_data_is_found_in_any_form_of_its_name(body: bytes, has: bool) -> None:
-    assert has_own_data(body) == has
+    assert CHAT.has_own_data(body) == has
 
 
 @pytest.mark.parametrize(
@@ -512,7 +545,7 @@ def test_a_body_that_is_too_deep_for_the_stack_upstream_is_refused() -> None:
     while True:
         body = b'{"a":' + b"[" * depth + b"]" * depth + b"}"
         try:
-            parse(body)
+            CHAT.parse(body)
             break
         except InvalidJson:
             depth -= 1
@@ -521,7 +554,31 @@ def test_a_body_that_is_too_deep_for_the_stack_upstream_is_refused() -> None:
         if frames:
             from_a_deep_stack(frames - 1)
         else:
-            upstream_body(body, ChatRequest(), DATED, None, NO_QUIRKS)
+            CHAT.upstream_body(body, ChatRequest(), DATED, None, NO_QUIRKS)
 
     with contextlib.suppress(InvalidJson):
         from_a_deep_stack(50)
+
+
+@pytest.mark.parametrize("name", ["file_id", "file\\u005fid"])
+def test_a_message_that_names_an_uploaded_file_is_refused(name: str) -> None:
+    part = f'{{"type":"file","file":{{"{name}":"assistant-1"}}}}'
+    body = f'{{"messages":[{{"role":"user","content":"Hi"}},{{"role":"user","content":[{part}]}}]}}'
+    with pytest.raises(UnsupportedValue, match="file_data") as refused:
+        CHAT.check(body.encode())
+    assert refused.value.param == "messages"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '"Set \\"file_id\\" to \\u00e4"',
+        '[{"type":"text","text":"file_id"}]',
+        '[{"type":"file","file":{"file_data":"data:text/plain;base64,SGk=","file_id":null}}]',
+        '[{"type":"file","file":"file_id"}]',
+        '["file_id"]',
+    ],
+)
+def test_a_message_without_an_uploaded_file_passes(content: str) -> None:
+    body = f'{{"messages":[{{"role":"user","content":{content}}}],"metadata":{{"file_id":"1"}}}}'
+    CHAT.check(body.encode())

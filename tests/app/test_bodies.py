@@ -94,10 +94,11 @@ async def test_the_watch_for_a_client_that_disconnects_takes_no_part_of_a_body(s
         incoming.put_nowait({"type": "http.request", "body": b"", "more_body": False})
 
     headers = [(b"api-key", f"hackathon/slow-{next(_users)}".encode())]
-    request = Request({"type": "http", "method": "POST", "headers": headers}, incoming.get)
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers}
+    request = Request(scope, incoming.get)
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(arrive())
-        response = await stage.web.chat(request)
+        response = await stage.web.serve(request)
         await response.send_to(incoming.get, send)
     assert [message["status"] for message in sent] == [200]
     assert [call.body for call in stage.simulator.calls] == [body]
@@ -180,4 +181,13 @@ async def test_a_body_that_does_not_arrive_is_refused(
         response.error["message"]
         == "The body did not arrive within 0.5 seconds. Check your connection and try again."
     )
+    assert not stage.simulator.calls
+
+
+@pytest.mark.parametrize("filling", [0, 300_000], ids=["small", "large"])
+async def test_an_uploaded_file_is_not_served(stage: Stage, filling: int) -> None:
+    file = {"type": "file", "file": {"file_id": "assistant-1"}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": "a " * filling}, file]}]
+    response = await stage.chat(messages=messages)
+    assert (response.status, response.error["code"]) == (400, "unsupported_value")
     assert not stage.simulator.calls

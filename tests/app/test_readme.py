@@ -39,6 +39,7 @@ async def test_manage_commands_work_in_the_order_shown(
         if "--watch" in command:
             continue
         values = {ENDPOINT: stage.simulator.url, "CODE": code, "report.html": str(tmp_path / "report.html")}
+        values["YOUR-NAME"] = "ann"
         arguments = [values.get(one, one) for one in command]
         if arguments[0] == "deployments":
             arguments += ["--key-env", "SIMULATOR_KEY"]

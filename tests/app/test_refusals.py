@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +23,10 @@ from tools.simulator import Failure, RateLimited
 
 CHAT = b"POST /v1/chat/completions HTTP/1.1"
 TESTED_IN_QUOTA = {"request_quota_exceeded", "token_quota_exceeded", "event_quota_exceeded", "rate_limited"}
+TESTED_AT_THE_DESK = {"invalid_desk_key", "changed_meanwhile"}
+TESTED_WITH_BUDGETS = {"budget_exceeded", "event_budget_exceeded", "model_not_priced"}
+TESTED_WITH_PASSES = {"attendee_blocked", "name_taken", "no_seats_left"}
+TESTED_WITH_RESPONSES = {"unsupported_value", "tool_not_allowed"}
 NEVER_EXPECTED = {"internal_error"}
 
 
@@ -29,7 +34,7 @@ NEVER_EXPECTED = {"internal_error"}
 async def hasty(running: Stage) -> AsyncIterator[Stage]:
     """An instance with short time limits for the upstream."""
     async with running.instance(
-        PROXY_UPSTREAM_TIMEOUT_SECONDS="0.1", PROXY_UPSTREAM_FIRST_BYTE_SECONDS="0.1"
+        PROXY_UPSTREAM_TIMEOUT_SECONDS="0.5", PROXY_UPSTREAM_FIRST_BYTE_SECONDS="0.5"
     ) as stage:
         yield stage
 
@@ -63,6 +68,13 @@ def sends(body: bytes) -> Scene:
     return lambda stages: response_of(stages.usual.post(data=BytesIO(body)))
 
 
+async def compressed(stages: Stages) -> WireResponse:
+    headers = {"api-key": CREDENTIAL, "content-encoding": "deflate"}
+    return await response_of(
+        stages.usual.post(data=zlib.compress(json.dumps(QUESTION).encode()), headers=headers)
+    )
+
+
 async def unknown_event(stages: Stages) -> WireResponse:
     return await stages.usual.chat("no-such-event")
 
@@ -93,11 +105,16 @@ async def model_of_another_event(stages: Stages) -> WireResponse:
 
 
 async def unknown_path(stages: Stages) -> WireResponse:
-    return await response_of(stages.usual.post("/v1/embeddings"))
+    return await response_of(stages.usual.post("/v1/nothing"))
 
 
 async def wrong_method(stages: Stages) -> WireResponse:
     return await stages.usual.get("/v1/chat/completions")
+
+
+async def websocket(stages: Stages) -> WireResponse:
+    headers = {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-version": "13"}
+    return await response_of(stages.usual.http.get(stages.usual.url + "/v1/responses", headers=headers))
 
 
 async def busy(stages: Stages) -> WireResponse:
@@ -119,6 +136,16 @@ async def tables_unavailable(stages: Stages) -> WireResponse:
     return await stages.cut_off.chat()
 
 
+async def no_memory(stages: Stages) -> WireResponse:
+    async with stages.usual.instance(PROXY_MAX_BODIES_BYTES="2048") as small:
+        return await response_of(small.post(data=BytesIO(b"x" * 2049)))
+
+
+async def longer_than_the_context(stages: Stages) -> WireResponse:
+    messages = [{"role": "user", "content": "0 1 " * 70_000}]
+    return await stages.usual.chat(messages=messages)
+
+
 async def silent_upstream(stages: Stages) -> WireResponse:
     stages.hasty.simulator.gate(MODEL)
     return await stages.hasty.chat()
@@ -129,6 +156,13 @@ ROWS = {
     "not-an-object": Row(400, "invalid_request", sends(b"[1]"), ("must be an object",)),
     "wrong-type": Row(
         400, "invalid_request", sends(b'{"stream":"yes"}'), ("'stream'", "true or false"), param="stream"
+    ),
+    "longer-than-the-context": Row(
+        400,
+        "context_length_exceeded",
+        longer_than_the_context,
+        ("longer than this model's context", "Send fewer or shorter messages"),
+        param="messages",
     ),
     "no-credential": Row(
         401,
@@ -153,13 +187,20 @@ ROWS = {
     "model-of-another-event": Row(
         404, "model_not_found", model_of_another_event, ("'gpt-4o'", f"Use one of: {MODEL}."), param="model"
     ),
-    "unknown-path": Row(404, "not_found", unknown_path, ("/v1/embeddings", "chat completions only")),
+    "unknown-path": Row(404, "not_found", unknown_path, ("/v1/nothing", "'/v1/chat/completions'")),
     "wrong-method": Row(
         405, "method_not_allowed", wrong_method, ("does not accept GET. Use POST.",), {"allow": "POST"}
     ),
     "too-large": Row(
         413, "request_too_large", sends(b"x" * 7_500_001), ("larger than 7.5 MB", "smaller image")
     ),
+    "compressed": Row(
+        415,
+        "unsupported_encoding",
+        compressed,
+        ("is compressed", "Send it uncompressed", "'content-encoding'"),
+    ),
+    "websocket": Row(426, "websocket_not_supported", websocket, ("WebSockets", "Use HTTP")),
     "busy": Row(
         429,
         "upstream_busy",
@@ -173,8 +214,16 @@ ROWS = {
     "tables-unavailable": Row(
         503, "store_unavailable", tables_unavailable, ("again",), {"retry-after": "5"}, "server_error"
     ),
+    "no-memory": Row(
+        503,
+        "overloaded",
+        no_memory,
+        ("too many large requests", "again"),
+        {"retry-after": "2"},
+        "server_error",
+    ),
     "silent-upstream": Row(
-        504, "upstream_timeout", silent_upstream, ("0.1 seconds", '"stream": true'), type="server_error"
+        504, "upstream_timeout", silent_upstream, ("0.5 seconds", '"stream": true'), type="server_error"
     ),
 }
 
@@ -196,13 +245,15 @@ async def test_a_refusal_is_as_documented(
 
 async def test_every_error_code_has_a_test() -> None:
     tested = {row.code for row in ROWS.values()}
-    assert tested == {kind.code for kind in every_refusal()} - TESTED_IN_QUOTA - NEVER_EXPECTED
+    elsewhere = TESTED_IN_QUOTA | TESTED_WITH_BUDGETS | TESTED_WITH_PASSES | TESTED_WITH_RESPONSES
+    elsewhere |= TESTED_AT_THE_DESK
+    assert tested == {kind.code for kind in every_refusal()} - elsewhere - NEVER_EXPECTED
 
 
 async def test_unknown_and_malformed_credentials_get_the_same_response(stage: Stage) -> None:
     bodies = {
         (await response_of(stage.post(headers=headers))).body
-        for headers in ({}, {"api-key": "x"}, {"api-key": "unknown/ann"}, {"openai-event-code": "a/b/c"})
+        for headers in ({}, {"api-key": "a b/c"}, {"api-key": "unknown/ann"}, {"api-key": "unknown/ann.tag"})
     }
     assert len(bodies) == 1
 
@@ -269,9 +320,9 @@ async def test_a_credential_beyond_ascii_is_refused_without_a_table_call(
     stage, tap = cut_off
     before, calls = tap.connections, len(stage.simulator.calls)
     name, _, scheme = header.partition(b": ")
-    for handler in (stage.web.chat, stage.web.models, stage.web.event):
-        request = Request({"method": "POST", "path": "/", "headers": [(name, scheme + value)]}, receive)
-        response = await handler(request)
+    for method, path in (("POST", "/v1/chat/completions"), ("GET", "/v1/models"), ("GET", "/v1/event")):
+        request = Request({"method": method, "path": path, "headers": [(name, scheme + value)]}, receive)
+        response = await stage.web.serve(request)
         assert (response.status, json.loads(response.body)["error"]["code"]) == (401, "invalid_event_token")
     assert (tap.connections, len(stage.simulator.calls)) == (before, calls)
 
@@ -424,11 +475,12 @@ async def test_eight_megabytes_are_too_large_in_every_form(stage: Stage) -> None
 
 
 async def test_a_body_just_within_the_limit_goes_through(stage: Stage) -> None:
-    frame = json.dumps({"messages": [{"role": "user", "content": ""}]}).encode()
-    body = frame.replace(b'""', b'"' + b"x " * ((7_500_000 - len(frame)) // 2) + b'"')
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}
+    frame = json.dumps({"messages": [{"role": "user", "content": [picture]}]}).encode()
+    body = frame.replace(b"base64,", b"base64," + b"A" * (7_500_000 - len(frame)))
     response = await response_of(stage.post(data=BytesIO(body)))
-    assert response.status == 400  # the upstream refuses it: the prompt exceeds the context length
-    assert len(stage.simulator.calls) == 1
+    assert response.status == 200
+    assert [len(call.body) for call in stage.simulator.calls] == [7_500_000 + len(f',"model":"{MODEL}"') - 1]
 
 
 async def test_the_body_limit_can_be_set(stage: Stage) -> None:
@@ -532,3 +584,18 @@ async def test_a_refused_connection_serves_the_next_call(stage: Stage) -> None:
             url = stage.url + "/v1/chat/completions"
             async with http.post(url, data=body, headers={"api-key": CREDENTIAL}) as response:
                 assert response.status == status
+
+
+@pytest.mark.parametrize(
+    ("originator", "kind"), [("codex_cli_rs", "usage_limit_reached"), ("", "insufficient_quota")]
+)
+async def test_codex_learns_when_the_quota_comes_back(stage: Stage, originator: str, kind: str) -> None:
+    code = await stage.add_event(requests_per_day=1)
+    headers = {"api-key": f"{code}/amy", "originator": originator}
+    body = {"model": MODEL, "input": "Hello"}
+    for status in (200, 429):
+        response = await response_of(stage.post("/v1/responses", headers=headers, json=body))
+        assert response.status == status
+    assert (response.error["type"], response.error["code"]) == (kind, "request_quota_exceeded")
+    seconds = response.error.get("resets_at", 0) - datetime.now(UTC).timestamp()
+    assert (0 < seconds <= 86_400) == (kind == "usage_limit_reached")

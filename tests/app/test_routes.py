@@ -1,20 +1,26 @@
-"""Every route, under both prefixes: its methods, its credential headers and its responses."""
+"""Every route, with each prefix: its methods, its credential headers and its responses."""
 
 from __future__ import annotations
 
+import asyncio
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import aiohttp
 import pytest
 
+from shared.app.paths import MAIN_PATHS, PATHS, find
+from shared.app.web import Web
 from shared.core.models import Deployment
 from tests.conftest import CREDENTIAL, MODEL, QUESTION, Stage, TableTap, serve
 from tests.responses import WireResponse, response_of, send_raw
+from tools.azurite import Azurite
 
 OTHER = "gpt-4o"
-PREFIXES = ("/v1", "/api/v1")
+PREFIXES = ("", "/v1", "/api/v1")
 NAMED = ("/openai/deployments/{}/chat/completions", "/deployments/{}/chat/completions")
-UNNAMED = ("/chat/completions", "/openai/v1/chat/completions")
+UNNAMED = ("/chat/completions", "/openai/v1/chat/completions", "/models/chat/completions")
 CHATS = [prefix + path.format(OTHER) for prefix in PREFIXES for path in (*NAMED, *UNNAMED)]
 MODELS = [prefix + path for prefix in PREFIXES for path in ("/models", "/openai/models", "/openai/v1/models")]
 ONE_MODEL = [f"{path}/{OTHER}" for path in MODELS]
@@ -77,6 +83,31 @@ async def test_models_are_listed_in_the_form_of_openai(stage: Stage, path: str) 
     assert [one["id"] for one in models] == [MODEL, OTHER]
     assert {one["object"] for one in models} == {"model"}
     assert all(isinstance(one["created"], int) and one["owned_by"] for one in models)
+
+
+async def test_each_listed_model_names_the_apis_that_it_serves(stage: Stage) -> None:
+    chat = await stage.add_deployment()
+    small = await stage.add_deployment(apis=("embeddings",))
+    code = await stage.add_event(models=(chat, small))
+    apis = {chat: ["chat", "responses"], small: ["embeddings"]}
+    listed, one, event = [
+        await stage.get(path, code) for path in ("/v1/models", f"/v1/models/{small}", "/v1/event")
+    ]
+    assert {one["id"]: one["apis"] for one in listed.json["data"]} == apis
+    assert one.json["apis"] == ["embeddings"]
+    assert (event.json["models"], event.json["model_apis"]) == ([chat, small], apis)
+
+
+async def test_a_model_of_another_api_is_not_found_and_the_error_names_one_to_use(stage: Stage) -> None:
+    chat = await stage.add_deployment()
+    small = await stage.add_deployment(apis=("embeddings",))
+    code = await stage.add_event(models=(chat, small))
+    async with stage.post(headers={"api-key": f"{code}/ann"}, json={**QUESTION, "model": small}) as response:
+        error = (await response.json())["error"]
+    assert (response.status, error["code"], error["param"]) == (404, "model_not_found", "model")
+    assert error["message"] == (
+        f"'{small}' serves embeddings, not chat completions. For chat completions use one of: {chat}."
+    )
 
 
 async def test_only_allowed_and_active_models_are_listed(stage: Stage) -> None:
@@ -243,103 +274,106 @@ async def test_other_methods_get_405_with_the_allowed_one(stage: Stage, path: st
     assert not stage.simulator.calls
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/v1",
-        "/v1/",
-        "/api",
-        "/api/",
-        "/api/v1",
-        "/api/v2/chat/completions",
-        "/v1/completions",
-        "/embeddings",
-        "/responses",
-        "/responses/x",
-        "/v1/embeddings",
-        "/v1/chat",
-        "/v1/chat/completions/more",
-        "/v1/openai/chat/completions",
-        "/v1/openai/deployments/a/b/chat/completions",
-        "/v1/*/chat/completions",
-        "/docs",
-        "/redoc",
-        "/openapi.json",
-        "/docs/oauth2-redirect",
-        "/chats",
-        "/v1/models/gpt-4o/more",
-        "/v1/%0d%0a",
-        "/v1/" + "x" * 3000,
-        "/v1/'%20or%201=1",
-        "/v1/..%2fhealthz",
-    ],
-)
-async def test_an_unknown_path_is_a_404_with_an_error_body_for_every_method(stage: Stage, path: str) -> None:
-    await assert_not_found(stage, path, "serves chat completions only: use /v1/chat/completions.")
+SERVED = f"The proxy serves {', '.join(map(repr, MAIN_PATHS[:-1]))} and {MAIN_PATHS[-1]!r}."
+SDK = "In an SDK, set base_url to the address of this server and /v1, with nothing after it."
+AZURE = "For AzureOpenAI, set azure_endpoint to the address of this server, with nothing after it."
+BASE = "It is the base URL for an SDK. In a browser, open '/'."
+UNKNOWN = {
+    **dict.fromkeys(
+        [
+            "/api",
+            "/openai",
+            "/v1/chat",
+            "/v1/chat/completions/more",
+            "/docs",
+            "/redoc",
+            "/openapi.json",
+            "/docs/oauth2-redirect",
+            "/chats",
+            "/models/a/b",
+            "/v1/healthz",
+            "/v1/images/edits",
+            "/v1/%0d%0a",
+            "/v1/" + "x" * 3000,
+            "/v1/'%20or%201=1",
+            "/v1/..%2fhealthz",
+        ],
+        SERVED,
+    ),
+    **dict.fromkeys(["/v1", "/v1/", "/API/v1", "/openai/v1", "/v1/openai/deployments/gpt-4o"], BASE),
+    "/v1/v1/chat/completions": f"Use '/v1/chat/completions'. {SDK}",
+    "/api/v2/Chat/completions/": f"Use '/v1/Chat/completions'. {SDK}",
+    "/v1/chat/completions/chat/completions": f"Use '/v1/chat/completions'. {SDK}",
+    "/chat/completions/models": f"Use '/v1/models'. {SDK}",
+    "/v1/openai/chat/completions": f"Use '/v1/chat/completions'. {SDK}",
+    "/x/openai/v1/models/gpt-4o": f"Use '/v1/openai/v1/models/gpt-4o'. {SDK}",
+    "/v1/openai/openai/deployments/GPT/chat/completions": (
+        f"Use '/v1/openai/deployments/GPT/chat/completions'. {AZURE}"
+    ),
+    "/v1/completions": "Use '/v1/chat/completions' with 'messages'",
+    "/v1/engines/ada/completions": "name the model in the body",
+    "/openai/deployments/gpt-4o/completions": "ChatOpenAI in LangChain",
+    "/api/v1/openai/deployments/whisper/audio/transcriptions": "send the text",
+    "/v1/messages": "Anthropic's API is not available.",
+    "/v1/moderations": "Azure OpenAI filters its content",
+    "/files": "an image as a data URL",
+    "/v1/uploads/x/parts": "an image as a data URL",
+    "/v1/vector_stores/x/search": "vectors from '/v1/embeddings'",
+    "/v1/conversations/x/items": "Keep the messages in your own program",
+    "/openai/assistants/x": "an agent framework",
+    "/openai/threads/x/runs": "Keep the messages in your own program",
+    "/v1/batches": "one by one",
+    "/v1/fine_tuning/jobs": "No model can be trained here.",
+    "/v1/realtime": 'with "stream": true',
+}
 
 
-WITHOUT_V1 = [
-    "/chat/completions",
-    "/openai/v1/chat/completions",
-    "/openai/deployments/gpt-4o/chat/completions",
-    "/deployments/gpt-4o/chat/completions",
-    "/models",
-    "/openai/models",
-    "/openai/v1/models",
-    "/models/gpt-4o",
-    "/event",
-    "/Chat/Completions/",
-]
-
-
-@pytest.mark.parametrize("path", WITHOUT_V1)
-async def test_a_path_without_v1_is_a_404_with_the_right_path_for_every_method(
+@pytest.mark.parametrize("path", UNKNOWN)
+async def test_an_unknown_path_is_a_404_that_says_what_to_use_for_every_method(
     stage: Stage, path: str
 ) -> None:
-    await assert_not_found(stage, f"{path}?x=1", f"'{path}' is missing /v1: use '/v1{path}'.")
-
-
-async def assert_not_found(stage: Stage, target: str, words: str) -> None:
-    """For every method."""
     for method in METHODS:
-        response = await send_raw(stage.url, [f"{method} {target} HTTP/1.1".encode(), KEY])
+        response = await send_raw(stage.url, [f"{method} {path}?x=1 HTTP/1.1".encode(), KEY])
         assert (response.status, response.headers["content-type"]) == (404, "application/json"), method
         if method != "HEAD":
             assert response.error["code"] == "not_found"
-            assert words in response.error["message"]
+            assert UNKNOWN[path] in response.error["message"]
+            assert len(response.body) < 1000
     assert not stage.simulator.calls
 
 
+def test_every_path_has_its_handlers_and_no_path_hides_another() -> None:
+    for template, handlers in PATHS:
+        assert all(callable(getattr(Web, name)) for name in handlers.values())
+        found = find("/" + template.replace("{", "").replace("}", ""))
+        assert found is not None
+        if template == "desk":  # without a prefix, GET is the page
+            assert found.handlers in ({"GET": "desk_page", "HEAD": "desk_page"}, {"GET": "desk"})
+            continue
+        assert found.handlers is handlers
+        assert [f"{{{name}}}" for name in found.parameters] == re.findall(r"\{\w+\}", template)
+
+
 @pytest.mark.parametrize(
-    "path",
-    [
-        "/openai/deployments/gpt-4o/embeddings",
-        "/openai/responses",
-        "/openai",
-        "/chat/foo",
-        "/models/a/b",
-        "/images/generations",
-        "/completions",
-        "/files",
-        "/moderations",
-        "/audio/speech",
-        "/batches",
-    ],
+    "path", ["/responses", "/v1/responses", "/openai/v1/responses", "/v1/openai/responses"]
 )
-async def test_the_error_for_an_unknown_path_without_v1_suggests_no_path_with_v1(
+async def test_a_websocket_for_responses_is_refused_so_that_the_client_uses_http(
     stage: Stage, path: str
 ) -> None:
-    response = await response_of(stage.post(path=path))
-    assert (response.status, response.error["code"]) == (404, "not_found")
-    assert response.error["message"].startswith(
-        f"'{path}' is not supported here. The proxy serves chat completions only"
-    )
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await stage.http.ws_connect(stage.url + path, headers=HEADERS)
+    assert refused.value.status == 426
 
 
-async def test_the_error_shows_a_long_path_without_v1_completely(stage: Stage) -> None:
-    path = f"/openai/deployments/{'m' * 64}/chat/completions"
-    response = await response_of(stage.post(path=path))
-    assert f"use '/v1{path}'." in response.error["message"]
+@pytest.mark.parametrize(("path", "allowed"), [("/", "GET, HEAD"), ("/healthz", "GET, HEAD")])
+async def test_the_page_and_the_probes_take_head_and_refuse_other_methods(
+    stage: Stage, path: str, allowed: str
+) -> None:
+    get, head = [await response_of(stage.http.request(name, stage.url + path)) for name in ("GET", "HEAD")]
+    assert (get.status, head.status, head.body) == (200, 200, b"")
+    for method in set(METHODS) - {"GET", "HEAD"}:
+        response = await response_of(stage.http.request(method, stage.url + path))
+        assert (response.status, response.headers["allow"]) == (405, allowed)
 
 
 @pytest.mark.parametrize(
@@ -356,7 +390,7 @@ async def test_the_host_itself_refuses_a_double_slash_and_a_nul(stage: Stage, pa
     assert (response.status, response.body) == (status, b"")
 
 
-async def test_both_prefixes_give_the_same_responses(stage: Stage) -> None:
+async def test_all_prefixes_give_the_same_responses(stage: Stage) -> None:
     for path in (
         *NAMED,
         *UNNAMED,
@@ -373,7 +407,7 @@ async def test_both_prefixes_give_the_same_responses(stage: Stage) -> None:
                 stage.http.get(stage.url + prefix + path.format(OTHER), headers=HEADERS)
             )
             varying = {"date", "x-request-id", "content-length"}
-            body = response.body.replace(prefix.encode() + path.format(OTHER).encode(), b"PATH")
+            body = response.body.replace(f"'{prefix}{path.format(OTHER)}'".encode(), b"PATH")
             responses.append(
                 (
                     response.status,
@@ -381,7 +415,7 @@ async def test_both_prefixes_give_the_same_responses(stage: Stage) -> None:
                     {name: response.headers[name] for name in response.headers.keys() - varying},
                 )
             )
-        assert responses[0] == responses[1]
+        assert responses[0] == responses[1] == responses[2]
 
 
 async def test_healthz_does_not_call_the_tables(cut_off: tuple[Stage, TableTap]) -> None:
@@ -413,6 +447,23 @@ async def test_readyz_is_503_while_the_tables_do_not_respond(cut_off: tuple[Stag
     assert (response.status, response.error["code"]) == (503, "store_unavailable")
     assert int(response.headers["retry-after"]) >= 1
     assert tap.connections > before
+
+
+async def test_the_first_call_reads_its_event_and_the_deployments_together(
+    running: Stage, azurite: Azurite
+) -> None:
+    async with (
+        TableTap(azurite.port).open() as tap,
+        running.instance(PROXY_TABLES=tap.connection_string) as stage,
+    ):
+        tap.passing.clear()
+        call = asyncio.create_task(response_of(stage.post(json=QUESTION)))
+        async with asyncio.timeout(10):
+            while not (tap.reads_of("/events(") and tap.reads_of("/deployments")):
+                tap.request_arrived.clear()
+                await tap.request_arrived.wait()
+        tap.passing.set()
+        assert (await call).status == 200
 
 
 async def test_a_change_of_an_event_in_the_tables_takes_effect(stage: Stage) -> None:

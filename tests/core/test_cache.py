@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from shared.core.cache import MISSING_SHARE, RETRY_SECONDS, Cache
+from shared.core.cache import PATIENCE_SECONDS, RETRY_SECONDS, Cache
 from shared.core.errors import StoreUnavailable
 from tests.clock import Clock
 
@@ -118,15 +118,32 @@ async def test_a_load_continues_after_its_only_caller_is_cancelled(
     assert store.loads == ["a"]
 
 
-async def test_a_missing_key_is_kept_for_less_time(
-    cache: Cache[str, str], store: Store, clock: Clock
-) -> None:
+async def test_a_missing_key_is_not_kept(cache: Cache[str, str], store: Store) -> None:
     assert await cache.get("a") is None
     store.values["a"] = "1"
-    clock.seconds += SECONDS * MISSING_SHARE - 0.001
-    assert await cache.get("a") is None
-    clock.seconds += 0.002
     assert await cache.get("a") == "1"
+
+
+async def test_missing_keys_do_not_push_out_a_value(store: Store, clock: Clock) -> None:
+    cache = Cache(store.load, SECONDS, clock, limit=2)
+    store.values["a"] = "1"
+    await cache.get("a")
+    for number in range(10):
+        await cache.get(f"missing-{number}")
+    store.down = True
+    clock.seconds += SECONDS
+    assert await cache.get("a") == "1"
+
+
+async def test_a_key_that_is_removed_from_the_store_is_forgotten(
+    cache: Cache[str, str], store: Store, clock: Clock
+) -> None:
+    store.values["a"] = "1"
+    await cache.get("a")
+    del store.values["a"]
+    clock.seconds += SECONDS
+    assert await cache.get("a") is None
+    assert cache.last("a") is None
 
 
 async def test_an_old_value_is_used_during_an_outage_while_the_store_is_retried(
@@ -159,26 +176,44 @@ async def test_without_an_old_value_an_outage_is_raised_and_not_kept(
     assert await cache.get("a") == "1"
 
 
-async def test_an_expired_missing_key_raises_during_an_outage(
-    cache: Cache[str, str], store: Store, clock: Clock
-) -> None:
+async def test_a_missing_key_raises_during_an_outage(cache: Cache[str, str], store: Store) -> None:
     await cache.get("a")
     store.down = True
-    clock.seconds += SECONDS
     with pytest.raises(StoreUnavailable):
         await cache.get("a")
 
 
-async def test_an_outage_is_raised_for_every_waiting_caller(cache: Cache[str, str], store: Store) -> None:
+async def test_while_a_load_hangs_an_old_value_is_used(
+    cache: Cache[str, str], store: Store, clock: Clock
+) -> None:
+    store.values["a"] = "1"
+    await cache.get("a")
+    clock.seconds += SECONDS
+    store.values["a"] = "2"
+    store.is_blocked = True
+    async with asyncio.timeout(PATIENCE_SECONDS + 10):
+        assert await asyncio.gather(*(cache.get("a") for _ in range(5))) == ["1"] * 5
+    assert cache.fresh("a") == "1", "later callers do not wait again"
+    store.release.set()
+    clock.seconds += RETRY_SECONDS
+    assert await cache.get("a") == "2"
+    assert store.loads == ["a", "a"], "the same load goes on"
+
+
+async def test_an_outage_is_raised_for_every_waiting_caller_by_an_exception_of_its_own(
+    cache: Cache[str, str], store: Store
+) -> None:
     store.down = True
     callers = [await blocked_load(store, cache), *(asyncio.create_task(cache.get("a")) for _ in range(3))]
     store.release.set()
     results = await asyncio.gather(*callers, return_exceptions=True)
     assert [type(one) for one in results] == [StoreUnavailable] * 4
+    assert len({id(one) for one in results}) == 4
 
 
 async def test_above_the_limit_the_oldest_key_is_removed(store: Store, clock: Clock) -> None:
     cache = Cache(store.load, SECONDS, clock, limit=2)
+    store.values = dict.fromkeys("abc", "1")
     for key in "aabbcbc":
         await cache.get(key)
     assert store.loads == ["a", "b", "c"]

@@ -8,51 +8,79 @@ from pathlib import Path
 
 import pytest
 
-from shared.core import errors
+from shared.core import errors, quota_errors
 from shared.core.errors import ProxyError
 from tests.error_classes import every_refusal
 
 TABLE = {
     (400, "invalid_json", "invalid_request_error"),
     (400, "invalid_request", "invalid_request_error"),
+    (400, "unsupported_value", "invalid_request_error"),
+    (400, "context_length_exceeded", "invalid_request_error"),
     (401, "invalid_event_token", "authentication_error"),
+    (401, "invalid_desk_key", "authentication_error"),
     (403, "event_not_started", "permission_error"),
     (403, "event_ended", "permission_error"),
     (403, "event_inactive", "permission_error"),
+    (403, "attendee_blocked", "permission_error"),
+    (403, "tool_not_allowed", "permission_error"),
     (404, "model_not_found", "invalid_request_error"),
     (404, "not_found", "invalid_request_error"),
     (405, "method_not_allowed", "invalid_request_error"),
+    (409, "changed_meanwhile", "invalid_request_error"),
+    (409, "name_taken", "invalid_request_error"),
+    (409, "no_seats_left", "invalid_request_error"),
     (413, "request_too_large", "invalid_request_error"),
+    (415, "unsupported_encoding", "invalid_request_error"),
+    (426, "websocket_not_supported", "invalid_request_error"),
     (429, "request_quota_exceeded", "insufficient_quota"),
     (429, "token_quota_exceeded", "insufficient_quota"),
     (429, "event_quota_exceeded", "insufficient_quota"),
+    (429, "budget_exceeded", "insufficient_quota"),
+    (429, "event_budget_exceeded", "insufficient_quota"),
     (429, "rate_limited", "rate_limit_error"),
     (429, "upstream_busy", "rate_limit_error"),
     (500, "internal_error", "server_error"),
     (502, "upstream_error", "server_error"),
     (503, "store_unavailable", "server_error"),
+    (503, "model_not_priced", "server_error"),
+    (503, "overloaded", "server_error"),
     (504, "upstream_timeout", "server_error"),
 }
 
 EVERY = [
     errors.InvalidJson("No.", param="model"),
     errors.InvalidRequest("No."),
+    errors.UnsupportedValue("No.", "background"),
+    errors.ContextTooLong("No."),
     errors.InvalidEventToken(),
+    errors.InvalidDeskKey(),
     errors.EventNotStarted("No."),
     errors.EventEnded("No."),
     errors.EventInactive("No."),
+    errors.AttendeeBlocked("No."),
+    errors.ToolNotAllowed("No.", param="tools"),
     errors.ModelNotFound('No "é" 日本 \x00.', param="model"),
     errors.NotFound("No."),
     errors.MethodNotAllowed("No.", "POST"),
+    errors.ChangedMeanwhile("No."),
+    errors.NameTaken("No."),
+    errors.NoSeatsLeft("No."),
     errors.RequestTooLarge("No."),
-    errors.RequestQuotaExceeded("No.", 3600),
-    errors.TokenQuotaExceeded("No.", 3600),
-    errors.EventQuotaExceeded("No.", 3600),
+    errors.UnsupportedEncoding("No."),
+    errors.WebSocketNotSupported("No."),
+    quota_errors.RequestQuotaExceeded("No.", 3600),
+    quota_errors.TokenQuotaExceeded("No.", 3600),
+    quota_errors.EventQuotaExceeded("No.", 3600),
+    quota_errors.BudgetExceeded("No.", 3600),
+    quota_errors.EventBudgetExceeded("No."),
     errors.RateLimited("No.", 1.5),
     errors.UpstreamBusy("No.", 1.5),
     errors.InternalError(),
     errors.UpstreamError("No."),
     errors.StoreUnavailable(),
+    errors.ModelNotPriced("No."),
+    errors.Overloaded("No.", 2),
     errors.UpstreamTimeout("No."),
 ]
 
@@ -92,13 +120,20 @@ def test_headers_are_printable_ascii_with_lower_case_names(error: ProxyError) ->
         assert value.decode().isprintable()
 
 
-@pytest.mark.parametrize("kind", [k for k in every_refusal() if issubclass(k, errors.QuotaExceeded)])
-def test_used_up_quota_stops_the_sdks_from_retrying(kind: type[errors.QuotaExceeded]) -> None:
+@pytest.mark.parametrize("kind", [k for k in every_refusal() if issubclass(k, quota_errors.QuotaExceeded)])
+def test_used_up_quota_stops_the_sdks_from_retrying(kind: type[quota_errors.QuotaExceeded]) -> None:
     assert kind("No.", 59.2).headers == {b"retry-after": b"60", b"x-should-retry": b"false"}
 
 
-@pytest.mark.parametrize("kind", [k for k in every_refusal() if issubclass(k, errors.QuotaExceeded)])
-def test_quota_held_by_running_requests_lets_the_sdks_retry(kind: type[errors.QuotaExceeded]) -> None:
+@pytest.mark.parametrize("kind", [k for k in every_refusal() if issubclass(k, quota_errors.QuotaExceeded)])
+def test_quota_that_comes_back_much_later_sends_no_retry_after(
+    kind: type[quota_errors.QuotaExceeded],
+) -> None:
+    assert kind("No.", 60.5).headers == {b"x-should-retry": b"false"}
+
+
+@pytest.mark.parametrize("kind", [k for k in every_refusal() if issubclass(k, quota_errors.QuotaExceeded)])
+def test_quota_held_by_running_requests_lets_the_sdks_retry(kind: type[quota_errors.QuotaExceeded]) -> None:
     assert kind("No.", 2, running=True).headers == {b"retry-after": b"2", b"x-should-retry": b"true"}
 
 

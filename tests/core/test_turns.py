@@ -10,23 +10,33 @@ import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables.aio import TableServiceClient
 
-from shared.apis.chat import parse
-from shared.app.proxy import Limits, Proxy
-from shared.core.errors import InvalidEventToken, UpstreamError
+from shared.apis.api import Api
+from shared.apis.chat import CHAT
+from shared.app.bodies import Bodies
+from shared.app.calls import Calls
+from shared.app.departure import Watch
+from shared.app.incoming import Incoming
+from shared.app.proxy import Proxy
+from shared.core.errors import StoreUnavailable, UpstreamError
 from shared.core.models import Credential, Deployment, Event
 from shared.core.turns import Turns
 from shared.events.lookup import Events
-from shared.functions.http import Receive, Request, Response, Send
+from shared.functions.http import Message, Receive, Request, Response, Send
 from shared.quota.ledger_row import Key
+from shared.quota.quota import Quota
 from shared.tables.stores import Tables
+from shared.tokens.families import family_of
+from shared.tokens.prompt import Prompt
+from shared.upstream.call import Call, Progress
 from shared.upstream.candidate import Candidate
 from shared.upstream.client import Upstream
 from shared.upstream.connections import Body
-from shared.upstream.connections import Response as UpstreamResponse
-from shared.upstream.forwarding import Call, Forwarding, Progress, Timeouts
+from shared.upstream.forwarding import Forwarding, Timeouts
 from shared.upstream.relay import StreamLimits
+from shared.upstream.response import Response as UpstreamResponse
 from shared.upstream.routing import Routes
 from tests.conftest import EVENT
+from tests.fake_ledger import FakeLedger
 from tests.tools.sample_apps import call, host_of
 
 
@@ -107,7 +117,7 @@ class UnreachableUpstream:
     def __init__(self) -> None:
         self.urgent: list[bool] = []
 
-    async def send(self, _: Deployment, body: Body, *__: object) -> UpstreamResponse:
+    async def send(self, _: Api, __: Deployment, body: Body, *___: object) -> UpstreamResponse:
         self.urgent.append(body.is_urgent)
         raise UpstreamError("unreachable")
 
@@ -117,7 +127,7 @@ class UnreachableUpstream:
 )
 async def test_only_the_request_for_a_stream_is_urgent(body: bytes, is_urgent: bool) -> None:
     upstream = UnreachableUpstream()
-    forwarding = Forwarding(cast(Upstream, upstream), Timeouts(10, 20), monotonic)
+    forwarding = Forwarding(cast(Upstream, upstream), Timeouts(10, 20), monotonic, Turns())
     deployment = Deployment("gpt-4o", "east", "http://127.0.0.1:1", "gpt-4o")
     routes = Routes([Candidate(deployment, monotonic, lambda *_: None)])
     call = Call(
@@ -127,10 +137,13 @@ async def test_only_the_request_for_a_stream_is_urgent(body: bytes, is_urgent: b
         credential=Credential("hackathon", "ann"),
         event=EVENT,
         model="gpt-4o",
-        request=parse(body),
+        api=CHAT,
+        request=CHAT.parse(body),
         headers={},
+        received=body,
         body=body,
-        prompt_tokens=1,
+        family=family_of("gpt-4o"),
+        prompt=Prompt(body, family_of("gpt-4o")),
         trace={},
     )
     with pytest.raises(UpstreamError):
@@ -138,32 +151,44 @@ async def test_only_the_request_for_a_stream_is_urgent(body: bytes, is_urgent: b
     assert upstream.urgent == [is_urgent]
 
 
-class NoEvents:
-    """Records the event codes that are looked up. No event exists."""
+class NoRoutes:
+    """Records who looks up the deployments. The tables do not respond."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
 
-    async def find(self, code: str) -> Event:
-        self.recorder.record(code)
-        raise InvalidEventToken
+    async def routes(self) -> Routes:
+        self.recorder.record(str(len(self.recorder.actions)))
+        raise StoreUnavailable
+
+
+class OneEvent:
+    async def find_for(self, credential: Credential) -> tuple[Credential, Event]:
+        return credential, EVENT
 
 
 @pytest.mark.parametrize(("body", "turns"), [(b'{"stream":true}', 3), (b"{}", 1)], ids=["streams", "plain"])
 async def test_simultaneous_streams_begin_in_separate_turns(body: bytes, turns: int) -> None:
     """Otherwise the chunks of running streams would wait for all new ones."""
 
-    async def call(code: str) -> None:
-        with pytest.raises(InvalidEventToken):
-            await proxy.chat({b"api-key": f"{code}/ann".encode()}, body, None, 0.0)
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def call(user: str) -> None:
+        headers = [(b"api-key", f"{EVENT.code}/{user}".encode())]
+        request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+        with pytest.raises(StoreUnavailable):
+            await proxy.serve(CHAT, Incoming(request, bodies, Watch(), 0.0))
 
     recorder, never = Recorder(), cast(Any, None)
-    events = cast(Events, NoEvents(recorder))
-    limits = Limits(StreamLimits(1, 1, 1), 1)
+    bodies = Bodies(1000, 1000, 1)
+    quota = Quota(FakeLedger(), 600, monotonic)
     now = partial(datetime.now, UTC)
-    proxy = Proxy(events, never, never, never, never, limits=limits, now=now)
+    events, routing = cast(Events, OneEvent()), cast(Any, NoRoutes(recorder))
+    calls = Calls(events, routing, never, 1, now)
+    proxy = Proxy(calls, quota, never, never, StreamLimits(1, 1, 1), now)
     await asyncio.gather(*map(call, "abc"))
-    assert recorder.turns("a", "b", "c") == turns
+    assert recorder.turns("0", "1", "2") == turns
 
 
 class EmptyTables:
@@ -177,7 +202,9 @@ class EmptyTables:
 
     async def get_entity(self, _: str, row: str) -> None:
         self.recorder.record(row)
-        raise ResourceNotFoundError
+        error = ResourceNotFoundError()
+        error.error_code = "ResourceNotFound"  # type: ignore[attr-defined] # as azure-data-tables does
+        raise error
 
 
 async def test_simultaneous_table_calls_begin_in_separate_turns() -> None:

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from shared.core.errors import EventEnded, EventInactive, EventNotStarted, InvalidRequest
-from shared.core.models import Event
-from shared.events.admission import admit, output_limit
+from shared.core.errors import AttendeeBlocked, EventEnded, EventInactive, EventNotStarted, InvalidRequest
+from shared.core.models import Event, Own
+from shared.events.admission import admit, output_limit, with_own_limits
 
 START = datetime(2026, 3, 28, 22, 30, tzinfo=UTC)
 END = datetime(2026, 3, 29, 12, 0, tzinfo=UTC)
@@ -22,20 +22,20 @@ INSTANT = timedelta(microseconds=1)
     "now", [START, START + INSTANT, END - INSTANT, START.astimezone(ZoneInfo("Asia/Tokyo"))]
 )
 def test_event_is_open_from_its_start_until_just_before_its_end(now: datetime) -> None:
-    admit(EVENT, now)
+    admit(EVENT, "amy", now)
 
 
 @pytest.mark.parametrize("now", [START - INSTANT, START - timedelta(days=400)])
 def test_event_is_closed_before_its_start(now: datetime) -> None:
     with pytest.raises(EventNotStarted) as caught:
-        admit(EVENT, now)
+        admit(EVENT, "amy", now)
     assert caught.value.message == "The event 'demo' starts on 28 Mar 2026, 22:30 UTC. Try again then."
 
 
 @pytest.mark.parametrize("now", [END, END + INSTANT, END.astimezone(ZoneInfo("America/Lima"))])
 def test_event_is_closed_from_its_end_on(now: datetime) -> None:
     with pytest.raises(EventEnded) as caught:
-        admit(EVENT, now)
+        admit(EVENT, "amy", now)
     assert caught.value.message == (
         "The event 'demo' ended on 29 Mar 2026, 12:00 UTC. Ask your organiser (Dave) to extend it."
     )
@@ -44,16 +44,16 @@ def test_event_is_closed_from_its_end_on(now: datetime) -> None:
 @pytest.mark.parametrize("now", [START - INSTANT, START, END])
 def test_stopped_event_is_closed_at_any_time(now: datetime) -> None:
     with pytest.raises(EventInactive) as caught:
-        admit(replace(EVENT, active=False), now)
+        admit(replace(EVENT, active=False), "amy", now)
     assert caught.value.message == "The event 'demo' is stopped. Ask your organiser (Dave) to resume it."
 
 
 def test_messages_give_local_time_and_utc_across_a_change_to_summer_time() -> None:
     event = replace(EVENT, time_zone=ZoneInfo("Europe/Berlin"), organizer="")
     with pytest.raises(EventNotStarted, match=r"on 28 Mar 2026, 23:30 Europe/Berlin \(22:30 UTC\)\."):
-        admit(event, START - INSTANT)
+        admit(event, "amy", START - INSTANT)
     with pytest.raises(EventEnded) as caught:
-        admit(event, END)
+        admit(event, "amy", END)
     assert caught.value.message == (
         "The event 'demo' ended on 29 Mar 2026, 14:00 Europe/Berlin (12:00 UTC). "
         "Ask your organiser to extend it."
@@ -65,7 +65,23 @@ def test_message_gives_both_dates_where_they_differ() -> None:
     with pytest.raises(
         EventNotStarted, match=r"on 29 Mar 2026, 07:30 Asia/Tokyo \(28 Mar 2026, 22:30 UTC\)\."
     ):
-        admit(event, START - INSTANT)
+        admit(event, "amy", START - INSTANT)
+
+
+def test_blocked_user_is_refused_and_others_are_not() -> None:
+    event = replace(EVENT, exceptions={"amy": {"blocked": True}, "bob": {"blocked": False}})
+    with pytest.raises(AttendeeBlocked) as caught:
+        admit(event, "amy", START)
+    assert caught.value.message == "Your organiser (Dave) has blocked 'amy' at this event. Talk to them."
+    admit(event, "bob", START)
+    admit(event, "cat", START)
+
+
+def test_own_limits_take_the_place_of_the_limits_of_the_event() -> None:
+    exceptions: dict[str, Own] = {"amy": {"tokens_per_day": 0, "colour": "blue"}, "bob": {"blocked": False}}
+    event = replace(EVENT, requests_per_day=5, tokens_per_day=7, exceptions=exceptions)
+    assert with_own_limits(event, "amy") == replace(event, tokens_per_day=0)
+    assert with_own_limits(event, "bob") is with_own_limits(event, "cat") is event
 
 
 @pytest.mark.parametrize(

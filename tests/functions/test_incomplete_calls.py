@@ -70,6 +70,11 @@ def guid() -> bytes:
     return str(uuid4()).encode()
 
 
+def new_key() -> bytes:
+    """The key of a new user, who cannot get the response of a call that an earlier test left."""
+    return b"api-key: hackathon/" + guid()
+
+
 async def invocation_id_from_the_client(cloud: Cloud) -> None:
     """The host forwards it, so the request and its invocation have different ids."""
     one = guid()
@@ -222,7 +227,7 @@ async def test_call_that_the_platform_cancels_gets_a_response(
     stage: Stage, host: FunctionsHost, local: Cloud, stream: bool
 ) -> None:
     gate = stage.simulator.gate(MODEL, Answer("Never sent."))
-    calling = asyncio.create_task(local.call(CHAT, KEY, body=STREAM if stream else BODY))
+    calling = asyncio.create_task(local.call(CHAT, new_key(), body=STREAM if stream else BODY))
     await gate.arrived()
     for task in host.worker.invocations.values():
         task.cancel()
@@ -249,7 +254,7 @@ async def test_request_with_the_id_of_a_running_call_is_refused_and_the_call_con
     stage: Stage, host: FunctionsHost, local: Cloud
 ) -> None:
     gate = stage.simulator.gate(MODEL, Answer("Still here."))
-    calling = asyncio.create_task(local.call(CHAT, KEY, body=BODY))
+    calling = asyncio.create_task(local.call(CHAT, new_key(), body=BODY))
     await gate.arrived()
     (running,) = host.worker.invocations
     response = await local.call_worker(GET, KEY, ID + running.encode())

@@ -50,7 +50,7 @@ async def test_request_that_arrives_after_its_invocation_was_ended_gets_a_respon
         await invocation
     record.set_http_response("late", ValueError())  # as a worker does with the exception
     record.set_http_request("late", request())
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         assert isinstance(await record.wait_for_response("late"), ValueError)
 
 
@@ -97,13 +97,34 @@ async def test_worker_without_a_known_record_causes_a_warning_and_is_served(
         assert watched.begin("id")
 
 
-async def test_record_of_unknown_form_causes_one_warning_and_is_no_longer_read(
+async def test_call_of_unknown_form_causes_one_warning_and_does_not_stop_the_checks_of_others(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(invocations, "CHECK_SECONDS", 0)
     record = local_worker.Coordinator()
     record._context_references["odd"] = object()  # type: ignore[assignment] # as in another version
+    record.set_http_request("late", request())
     with watch(http_coordinator=record).watch():
-        for _ in range(10):
-            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            assert await record.wait_for_response("late") is invocations.UNKNOWN_ID
+    assert caplog.text.count("Update the proxy") == 1
+
+
+async def test_call_that_cannot_be_ended_does_not_stop_the_checks_of_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(invocations, "CHECK_SECONDS", 0)
+
+    class Refusing(local_worker.Coordinator):
+        def set_http_response(self, invocation_id: str, response: object) -> None:
+            if invocation_id == "odd":
+                raise KeyError(invocation_id)
+            super().set_http_response(invocation_id, response)
+
+    record = Refusing()
+    for name in ("odd", "late"):
+        record.set_http_request(name, request())
+    with watch(http_coordinator=record).watch():
+        async with asyncio.timeout(10):
+            assert await record.wait_for_response("late") is invocations.UNKNOWN_ID
     assert caplog.text.count("Update the proxy") == 1

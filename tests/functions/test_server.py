@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from shared.functions.http import Receive, Request, Response, Send
-from shared.functions.server import listen
+from shared.functions.http import CUT, Receive, Request, Response, Scope, Send
+from shared.functions.server import Server, listen
 from tests.tools.sample_apps import host_of
+from tools.functions_host.serving import serving
 
 
 @asynccontextmanager
@@ -99,3 +100,54 @@ def test_response_to_a_client_that_has_just_disconnected_is_dropped(turns: int, 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(call_and_disconnect())
     assert errors == []
+
+
+class Cut(Response):
+    """Sends a part of its body, and then closes the connection."""
+
+    async def send_to(self, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        await asyncio.sleep(0.1)
+        await send({"type": CUT})
+
+
+async def test_a_response_that_is_cut_ends_without_its_last_chunk(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Cut(200, {}, b"first").send_to(receive, send)
+
+    server = Server(app)
+    with listen("127.0.0.1", 0) as listener:
+        async with serving(server, server.serve([listener])):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n")
+            received = await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+    assert b"transfer-encoding: chunked" in received
+    assert received.endswith(b"\r\n\r\n5\r\nfirst\r\n")
+    assert caplog.messages == []
+
+
+async def test_the_host_passes_a_cut_on_as_a_reset() -> None:
+    loop, received = asyncio.get_running_loop(), b""
+    async with client_of(Cut(200, {}, b"first")) as client:
+        with pytest.raises(ConnectionResetError):
+            while piece := await asyncio.wait_for(loop.sock_recv(client, 65536), 10):
+                received += piece
+    assert received.endswith(b"\r\n\r\n5\r\nfirst\r\n")
+
+
+async def test_trailer_does_not_replace_a_header() -> None:
+    async def handler(req: Request) -> Response:
+        while (await req.receive()).get("more_body"):
+            pass
+        return Response(200, {}, repr(req.headers[b"api-key"]).encode())
+
+    loop = asyncio.get_running_loop()
+    async with host_of(handler, "POST") as host:
+        with socket.socket() as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", int(host.url.rpartition(":")[2])))
+            head = b"POST /x HTTP/1.1\r\nhost: x\r\napi-key: own\r\ntransfer-encoding: chunked\r\n\r\n"
+            await loop.sock_sendall(client, head + b"2\r\n{}\r\n0\r\napi-key: another\r\n\r\n")
+            assert (await loop.sock_recv(client, 65536)).endswith(b"b'own'")

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 
 def run_hook(project: Path, hook: str, variables: dict[str, str]) -> tuple[int, str]:
     """Run a hook like azd does, with `variables` as azd's environment; returns exit status and output."""
-    ours = ("EVENT_", "AZURE_", "PROXY_", "VNET_", "ADMIN_", "HOOK_", "IDENTITY_")
+    ours = ("EVENT_", "AZURE_", "PROXY_", "VNET_", "ADMIN_", "HOOK_", "IDENTITY_", "CI")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     command = [sys.executable, str(project / "infra" / "hooks" / hook)]
     done = subprocess.run(command, env=inherited | variables, capture_output=True, text=True, check=False)

@@ -30,6 +30,6 @@ imported = loaded_files()
 from shared.functions.http import Request  # noqa: E402  # only the app's folder has it
 
 functions: dict[Any, Any] = {one.get_function_name(): one for one in function_app.app.get_functions()}
-calls = (("healthz", "GET", "/healthz"), ("v1_chat", "POST", "/v1/chat/completions"))
+calls = (("proxy", "GET", "/healthz"), ("proxy", "POST", "/v1/chat/completions"))
 responses = [asyncio.run(call(*one)) for one in calls]
 json.dump({"responses": responses, "imported": imported, "used": loaded_files()}, sys.stdout)

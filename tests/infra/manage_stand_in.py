@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+MADE_UP = "amber-otter-mango-thud"
 STATE = Path(os.environ["STAND_IN_STATE"])
 
 
@@ -24,9 +25,16 @@ def main(arguments: list[str]) -> int:
 def run(state: dict[str, Any], arguments: list[str]) -> int:
     match arguments:
         case ["events", "list", *_]:
-            sys.stdout.write(json.dumps([{"code": code} for code in state["events"]]))
-        case ["events", "create", code, *options]:
+            events = [{"code": code, "name": options["--name"]} for code, options in state["events"].items()]
+            sys.stdout.write(json.dumps(events))
+        case ["events", "create", *options, "--json"]:
+            code = options.pop(0) if len(options) % 2 else MADE_UP
             state["events"][code] = dict(zip(options[::2], options[1::2], strict=True))
+            sys.stdout.write(json.dumps({"code": code}))
+        case ["events", "show", code, "--json"]:
+            totals = {name: state["events"][code].get(f"--{name}-total") for name in ("requests", "tokens")}
+            fields = {f"{name}_total": int(total) if total else None for name, total in totals.items()}
+            sys.stdout.write(json.dumps(fields))
         case ["deployments", "list", *_]:
             sys.stdout.write(json.dumps(state["deployments"]))
         case ["deployments", "add", model, "--endpoint", endpoint, "--deployment", name, *_]:

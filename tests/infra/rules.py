@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import yaml
 
+from admin.tables import TABLES
 from shared.core.settings import NUMBERS
-from shared.tables import service
 from tests.infra.conftest import ROOT
 
 _GROUP: Final = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/Any"
@@ -28,7 +28,7 @@ class Snapshot:
         self.all: list[Any] = evaluated["predictedResources"]
         self.outputs, self.diagnostics = evaluated["outputs"], evaluated["diagnostics"]
         self.given = case["parameters"].get
-        self.is_private = self.given("vnetEnabled", False)
+        self.is_private = self.given("VNET_ENABLED", False)
         self.regions = case.get("regions", ["swedencentral"])
         self.existing = [account.lower() for account in case.get("existing", [])]
 
@@ -93,23 +93,26 @@ def documented_roles(snapshot: Snapshot) -> Iterator[tuple[bool, str, str, str]]
     ids = {
         "Storage": snapshot.ids("storageAccounts"),
         "Monitoring": snapshot.ids("components"),
-        "Cognitive": accounts if snapshot.given("assignOpenAiRoles", True) else [],
+        "Cognitive": accounts if snapshot.given("OPENAI_ASSIGN_ROLES", True) else [],
     }
-    row = r"(?m)^\| ([^|]+) \| ((Storage|Monitoring|Cognitive) [^|]+) \|"
-    for holder, role, kind in re.findall(row, document):
+    row = r"(?m)^\| ([^|]+) \| ((Storage|Monitoring|Cognitive) [^|]+) \| ([^|]+) \|"
+    is_foundry = snapshot.given("OPENAI_KIND") == "AIServices"
+    for holder, role, kind, place in re.findall(row, document):
         is_app = holder.startswith("the app")
+        if kind == "Cognitive" and is_foundry != ("AIServices" in place):
+            continue
         if is_app or snapshot.given("principalId"):
             principal = "ServicePrincipal" if is_app else snapshot.given("principalType", "User")
             yield from ((is_app, principal, role, scope) for scope in ids[kind])
 
 
 def settings_are_those_that_the_app_reads(snapshot: Snapshot) -> Iterator[str]:
-    own = snapshot.given("proxySettings", {})
+    own = snapshot.given("PROXY_SETTINGS", {})
     expected = {**TABLE["app settings"], **own}
     app_limit = next(number.default for number in NUMBERS if number.name == "PROXY_MAX_BODY_BYTES")
     host_limit = int(own.get("PROXY_MAX_BODY_BYTES", app_limit)) + 500_000
     expected["FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"] = str(host_limit)
-    if snapshot.given("pythonVersion", "3.13") != "3.13":
+    if snapshot.given("PROXY_PYTHON_VERSION", "3.13") != "3.13":
         expected["PYTHON_ENABLE_INIT_INDEXING"] = "1"
     actual = snapshot.one("config")
     yield from sorted(actual.keys() ^ expected.keys())
@@ -119,43 +122,78 @@ def settings_are_those_that_the_app_reads(snapshot: Snapshot) -> Iterator[str]:
 
 
 def everything_is_tagged(snapshot: Snapshot) -> Iterator[str]:
-    tags = {"azd-env-name": "test", "application": "azure-openai-event-proxy"}
+    tags = {"application": "azure-openai-event-proxy"} | snapshot.given("TAGS", {})
+    tags |= {"azd-env-name": "test"}
     for one in snapshot.all:
         service_tag = {"azd-service-name": "api"} if one["type"] == "Microsoft.Web/sites" else {}
         if not _UNTAGGED.fullmatch(one["type"]) and "Microsoft.Authorization" not in one["type"]:
-            yield from difference(one["name"], one.get("tags"), tags | service_tag)
+            own = {key: one["tags"][key] for key in one.get("tags", {}) if not key.startswith("hidden-link:")}
+            yield from difference(one["name"], own, tags | service_tag)
 
 
 def accounts_have_the_models(snapshot: Snapshot) -> Iterator[str]:
     regions = sorted(one["location"] for one in snapshot.of("accounts"))
     yield from difference("regions", regions, sorted(snapshot.regions))
+    kinds = {one["kind"] for one in snapshot.of("accounts")}
+    yield from difference("kinds", kinds, {snapshot.given("OPENAI_KIND", "OpenAI")} if regions else kinds)
     for name, accounts in (("ENDPOINTS", snapshot.regions), ("EXISTING_ENDPOINTS", snapshot.existing)):
-        found = str(snapshot.outputs[f"AZURE_OPENAI_{name}"]).count("reference(")
+        # The address of an AI Services account at cognitiveservices.azure.com does not serve /openai/v1.
+        host = ".openai.azure.com" if snapshot.given("OPENAI_KIND") == "AIServices" else ").endpoint"
+        found = str(snapshot.outputs[f"AZURE_OPENAI_{name}"]).count(host)
         yield from difference(name, found, len(accounts))
-    models = [model["name"] for model in snapshot.given("modelDeployments", [{"name": "gpt-5.4"}])]
+    models = [model["name"] for model in snapshot.given("MODEL_DEPLOYMENTS", [{"name": "gpt-5.4"}])]
     deployed = [one["name"].partition("/")[2] for one in snapshot.of("deployments")]
     yield from difference("models", deployed, models * len(snapshot.regions))
 
 
 def app_is_as_the_parameters_say(snapshot: Snapshot) -> Iterator[str]:
-    config, warm = snapshot.one("sites")["functionAppConfig"], snapshot.given("alwaysReadyInstances", 0)
+    # Without `cors`: the app answers preflight requests itself.
+    site = {"minTlsVersion": "1.2", "ftpsState": "Disabled"}
+    yield from difference("siteConfig", snapshot.one("sites")["siteConfig"], site)
+    config, warm = snapshot.one("sites")["functionAppConfig"], snapshot.given("ALWAYS_READY_INSTANCES", 0)
     scale = {
-        "instanceMemoryMB": snapshot.given("instanceMemoryMB", 2048),
-        "maximumInstanceCount": snapshot.given("maximumInstanceCount", 40),
+        "instanceMemoryMB": snapshot.given("INSTANCE_MEMORY_MB", 2048),
+        "maximumInstanceCount": snapshot.given("MAXIMUM_INSTANCES", 40),
         "alwaysReady": [{"name": "http", "instanceCount": warm}] if warm else [],
         # Without it the platform uses 1 for Python, and an event costs thirty times as much.
-        "triggers": {"http": {"perInstanceConcurrency": snapshot.given("perInstanceConcurrency", 50)}},
+        "triggers": {"http": {"perInstanceConcurrency": snapshot.given("PER_INSTANCE_CONCURRENCY", 50)}},
     }
     yield from difference("scale", config["scaleAndConcurrency"], scale)
-    yield from difference("Python", config["runtime"]["version"], snapshot.given("pythonVersion", "3.13"))
-    yield from difference("budgets", len(snapshot.of("budgets")), 1 if snapshot.given("budgetAmount") else 0)
+    strategy = config.get("siteUpdateStrategy", {"type": "Recreate"})["type"]
+    yield from difference("update", strategy, snapshot.given("UPDATE_STRATEGY", "Recreate"))
+    zones = snapshot.given("ZONE_REDUNDANT", False)
+    yield from difference("zones", snapshot.one("serverfarms")["zoneRedundant"], zones)
+    copies = snapshot.of("storageAccounts")[0]["sku"]["name"]
+    yield from difference("copies", copies, "Standard_ZRS" if zones else "Standard_LRS")
+    yield from difference(
+        "Python", config["runtime"]["version"], snapshot.given("PROXY_PYTHON_VERSION", "3.13")
+    )
     tables = {name.rpartition("/")[2] for name in snapshot.ids("tables")}
-    expected = {service.EVENTS, service.DEPLOYMENTS, service.QUOTAS, service.USAGE}
-    yield from difference("tables", tables, expected)
+    yield from difference("tables", tables, set(TABLES))
+
+
+def alerts_and_budget_reach_the_mail_address(snapshot: Snapshot) -> Iterator[str]:
+    address, is_tested = snapshot.given("ALERT_EMAIL", ""), snapshot.given("AVAILABILITY_TEST", False)
+    queries, tests = snapshot.properties("scheduledQueryRules"), snapshot.properties("metricAlerts")
+    yield from difference("log alerts", len(queries), 4 if address else 0)
+    yield from difference("availability", [len(tests), len(snapshot.of("webtests"))], [int(is_tested)] * 2)
+    groups = [group for one in queries for group in one["actions"]["actionGroups"]]
+    groups += [action["actionGroupId"] for one in tests for action in one["actions"]]
+    mails = [one["emailReceivers"][0]["emailAddress"] for one in snapshot.properties("actionGroups")]
+    yield from difference("mails", mails, [address] if address else [])
+    reached = snapshot.ids("actionGroups") * (len(queries) + len(tests))
+    yield from difference("groups", [one.lower() for one in groups], reached)
+    budgets = snapshot.properties("budgets")
+    yield from difference("budgets", len(budgets), 1 if snapshot.given("BUDGET_AMOUNT") else 0)
+    for notification in (one for budget in budgets for one in budget["notifications"].values()):
+        yield from difference("budget", notification["contactEmails"], [address])
+    workbook = json.loads(snapshot.one("workbooks")["serializedData"])
+    components = [one["id"] for one in snapshot.of("components")]
+    yield from difference("workbook", workbook["fallbackResourceIds"], components)
 
 
 def public_access_is_as_the_parameters_say(snapshot: Snapshot) -> Iterator[str]:
-    addresses = re.findall(r"[\d.]+", snapshot.given("adminIpAddresses", "")) if snapshot.is_private else []
+    addresses = re.findall(r"[\d.]+", snapshot.given("ADMIN_IP_ADDRESSES", "")) if snapshot.is_private else []
     access = "Disabled" if snapshot.is_private else "Enabled"
     for one in snapshot.properties("accounts"):
         yield from difference("account, publicNetworkAccess", one["publicNetworkAccess"], access)
@@ -191,6 +229,7 @@ RULES: Final[tuple[Callable[[Snapshot], Iterable[str]], ...]] = (
     everything_is_tagged,
     accounts_have_the_models,
     app_is_as_the_parameters_say,
+    alerts_and_budget_reach_the_mail_address,
     public_access_is_as_the_parameters_say,
     private_endpoints_reach_everything,
 )

@@ -79,7 +79,7 @@ def test_proxy_settings_cannot_replace_a_fixed_setting(compiler: Compiler, infra
     older = evaluate(compiler, infra, "other Python, memory and instances")
     names = [change(name) for name in older.one("config")]
     with pytest.raises(BicepError, match="PROXY_SETTINGS must not contain") as caught:
-        compiler.snapshot(infra, REQUIRED | {"proxySettings": dict.fromkeys(names, "x")})
+        compiler.snapshot(infra, REQUIRED | {"PROXY_SETTINGS": dict.fromkeys(names, "x")})
     assert [name for name in names if name not in str(caught.value)] == []
 
 

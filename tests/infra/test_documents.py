@@ -33,7 +33,8 @@ def test_workflow_passes_every_variable() -> None:
     workflow = read(".github/workflows/azure-dev.yml")
     passed = set(re.findall(r"(?m)^ +(\w+): \$\{\{ (?:vars|secrets)\.\1\b", workflow))
     assert VARIABLES - {"AZURE_PRINCIPAL_ID", "AZURE_PRINCIPAL_TYPE", "HOOK_SECONDS"} <= passed
-    assert "vars.PROXY_SETTINGS || '{}'" in workflow, "an empty text is not a JSON object"
+    for name in ("PROXY_SETTINGS", "TAGS"):
+        assert f"vars.{name} || '{{}}'" in workflow, "an empty text is not a JSON object"
 
 
 def test_pipeline_config_sets_every_variable_of_the_hooks() -> None:
@@ -49,9 +50,21 @@ def test_every_hook_has_a_script(system: str) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_workflow_limits_its_permissions(path: Path) -> None:
-    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert workflow["jobs"] and workflow["permissions"]
+def test_workflow_has_pinned_actions_and_least_permissions(path: Path) -> None:
+    content = path.read_text(encoding="utf-8")
+    workflow = yaml.safe_load(content)
+    may_sign_in = path.name == "azure-dev.yml"
+    assert workflow["permissions"] == ({} if may_sign_in else {"contents": "read"})
+    assert ("id-token: write" in content) == may_sign_in
+    for action in re.findall(r"uses: (.+)", content):
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v[\d.]+", action)
+    assert content.count("persist-credentials: false") == content.count("actions/checkout@")
+
+
+def test_push_to_main_does_not_deploy() -> None:
+    workflow = yaml.safe_load(read(".github/workflows/azure-dev.yml"))
+    assert workflow[True] == {"workflow_dispatch": None, "push": {"tags": ["v*"]}}, "True is YAML for `on`"
+    assert workflow["jobs"]["deploy"]["environment"] == "azure"
 
 
 def test_devcontainer_has_the_python_of_the_app_and_azd() -> None:

@@ -19,6 +19,7 @@ from tests.infra.conftest import ROOT, run_hook
 
 ANSWER = {"choices": [{"message": {"role": "assistant", "content": "ready"}}]}
 NOT_STARTED = {"error": {"code": "event_not_started", "message": "It opens on 1 March."}}
+MADE_UP = "amber-otter-mango-thud"
 ROLE_IS_MISSING = "403: the role is missing"
 NO_ROLE = {"error": {"code": "upstream_error", "message": "The proxy may not call this model yet."}}
 
@@ -36,7 +37,7 @@ class Project:
 
     def run(self, hook: str) -> tuple[int, str]:
         variables = {
-            "HOOK_SECONDS": "2",
+            "HOOK_SECONDS": "8",
             "SERVICE_API_URI": self.url,
             "AZURE_OPENAI_ENDPOINTS": '["https://one.example/"]',
             "AZURE_OPENAI_EXISTING_ENDPOINTS": '["https://two.example"]',
@@ -85,8 +86,62 @@ def test_new_and_existing_accounts_are_registered_before_the_event(project: Proj
     assert project.run("after_deploy.py")[0] == 0
     endpoints = [row["endpoint"] for row in project.state["deployments"]]
     assert endpoints == ["https://one.example/", "https://two.example"]
-    assert project.state["events"]["hackathon"]["--requests-per-day"] == "200"
-    assert project.state["calls"][-1][:3] == ["events", "create", "hackathon"]
+    commands = [call[:2] for call in project.state["calls"]]
+    assert commands[-2:] == [["events", "create"], ["events", "show"]]
+
+
+def test_new_event_has_a_made_up_code_and_totals_and_both_are_printed(project: Project) -> None:
+    status, output = project.run("after_deploy.py")
+    assert status == 0 and list(project.state["events"]) == [MADE_UP]
+    assert f"event code  {MADE_UP}\n" in output and f"api-key: {MADE_UP}/" in output
+    assert "Limit: 10,000 requests and 10,000,000 tokens for the whole event" in output
+
+
+def test_the_log_of_a_pipeline_does_not_have_the_code(project: Project) -> None:
+    project.variables = {"CI": "true"}
+    status, output = project.run("after_deploy.py")
+    assert status == 0 and MADE_UP not in output
+    assert "event code  see `python3 manage.py events list`" in output
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("AZURE_OPENAI_ENDPOINTS", "nonsense", "AZURE_OPENAI_ENDPOINTS"),
+        ("EVENT_STARTS", "nonsense", "EVENT_STARTS"),
+        (
+            "EVENT_REQUESTS_PER_DAY",
+            "0",
+            "EVENT_REQUESTS_PER_DAY is 0, which refuses every request. Use none for",
+        ),
+        ("EVENT_BUDGET", "0", "EVENT_BUDGET is 0, which refuses every request. Use none for no limit."),
+    ],
+)
+def test_wrong_variable_is_named(project: Project, name: str, value: str, message: str) -> None:
+    project.variables = {name: value}
+    status, output = project.run("after_deploy.py")
+    assert status == 1 and message in output and project.state["events"] == {}
+
+
+DEFAULTS = {"requests-per-day": "200", "tokens-per-day": "300000", "max-output-tokens": "4000"}
+DEFAULTS |= {"requests-total": "10000", "tokens-total": "10000000"}
+BUDGETS = {"budget": "200", "budget-per-day": "2", "requests-total": "5000"}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, DEFAULTS),
+        (dict.fromkeys(DEFAULTS, "None"), {}),
+        (BUDGETS, {**BUDGETS, "max-output-tokens": "4000"}),  # budgets replace the other defaults
+    ],
+)
+def test_limits_of_the_event(project: Project, given: dict[str, str], expected: dict[str, str]) -> None:
+    project.variables = {f"EVENT_{name.upper().replace('-', '_')}": value for name, value in given.items()}
+    assert project.run("after_deploy.py")[0] == 0
+    event = project.state["events"][MADE_UP]
+    others = {"--name", "--starts", "--ends", "--time-zone"}
+    assert {name: event[name] for name in event.keys() - others} == {f"--{n}": v for n, v in expected.items()}
 
 
 def test_environment_describes_the_event_and_an_empty_variable_is_unset(project: Project) -> None:
@@ -96,39 +151,35 @@ def test_environment_describes_the_event_and_an_empty_variable_is_unset(project:
         "EVENT_STARTS": "2027-03-05T08:00",
         "EVENT_ENDS": "",
         "EVENT_TIME_ZONE": "Europe/Oslo",
-        "EVENT_TOKENS_PER_DAY": "0",
     }
     project.run("after_deploy.py")
     event = project.state["events"]["amber-otter"]
     assert event["--name"] == "Spring; $(touch x)"
     assert (event["--starts"], event["--ends"]) == ("2027-03-05T08:00", "2027-03-12T08:00:00")
     assert event["--time-zone"] == "Europe/Oslo"
-    assert "--tokens-per-day" not in event
 
 
 def test_hook_waits_for_the_app_and_for_the_role_on_the_model(project: Project) -> None:
     project.ready = iter([503, 503, 200])
     project.responses = iter([(502, NO_ROLE), (200, ANSWER)])
     status, output = project.run("after_deploy.py")
-    assert status == 0
-    assert "readyz returns 503" in output
+    assert status == 0 and "readyz returns 503" in output
     assert "502 The proxy may not call this model yet." in output
 
 
 def test_model_that_never_works_fails_the_hook_but_keeps_the_event(project: Project) -> None:
+    project.variables = {"HOOK_SECONDS": "2"}
     project.responses = repeat((502, NO_ROLE))
     status, output = project.run("after_deploy.py")
-    assert status == 1
-    assert "did not succeed within 2 s" in output
+    assert status == 1 and "did not succeed within 2 s" in output
     assert "Run `azd hooks run postdeploy` again." in output
-    assert set(project.state["events"]) == {"hackathon"}
+    assert set(project.state["events"]) == {MADE_UP}
 
 
 def test_failed_registration_creates_no_event_and_can_be_repeated(project: Project) -> None:
     project.fail("deployments add", times=1)
     status, output = project.run("after_deploy.py")
-    assert status == 1
-    assert "`manage.py deployments add` failed: 403: the role is missing" in output
+    assert status == 1 and "`manage.py deployments add` failed: 403: the role is missing" in output
     assert project.state["events"] == {}
     assert project.run("after_deploy.py")[0] == 0
 
@@ -139,13 +190,6 @@ def test_event_that_is_not_open_yet_is_no_failure(project: Project) -> None:
     assert status == 0 and "It opens on 1 March." in output
 
 
-@pytest.mark.parametrize("name", ["AZURE_OPENAI_ENDPOINTS", "EVENT_STARTS"])
-def test_wrong_variable_is_named(project: Project, name: str) -> None:
-    project.variables = {name: "nonsense"}
-    status, output = project.run("after_deploy.py")
-    assert status == 1 and name in output
-
-
 def test_provisioning_waits_until_the_role_works(project: Project) -> None:
     project.fail("events list", times=3)
     status, output = project.run("after_provision.py")
@@ -154,6 +198,7 @@ def test_provisioning_waits_until_the_role_works(project: Project) -> None:
 
 
 def test_provisioning_gives_up_with_the_commands_to_run_again(project: Project) -> None:
+    project.variables = {"HOOK_SECONDS": "2"}
     project.fail("events list", times=-1)
     status, output = project.run("after_provision.py")
     assert status == 1 and "Run `azd provision` again, then `azd deploy`." in output
@@ -164,9 +209,9 @@ def test_provisioning_gives_up_with_the_commands_to_run_again(project: Project) 
     assert len(project.state["calls"]) == calls + 1, "a wrong setting is not retried"
 
 
-@pytest.mark.parametrize("hook", ["after_provision.py", "after_deploy.py"])
-def test_private_tables_are_not_touched(project: Project, hook: str) -> None:
-    project.variables = {"VNET_ENABLED": "true", "ADMIN_IP_ADDRESSES": " ,"}
+@pytest.mark.parametrize(("hook", "value"), [("after_provision.py", "true"), ("after_deploy.py", "1")])
+def test_private_tables_are_not_touched(project: Project, hook: str, value: str) -> None:
+    project.variables = {"VNET_ENABLED": value, "ADMIN_IP_ADDRESSES": " ,"}
     status, output = project.run(hook)
     assert status == 0 and "tables are private" in output
     assert project.state["calls"] == []

@@ -10,23 +10,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
+import yaml
 from pathspec import GitIgnoreSpec
 
 from tests.infra.conftest import ROOT
-from tools.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime
 
 STARTER = Path(__file__).with_name("first_response.py")
 # Keyless, like in Azure. No server listens at the address: these requests need no table.
-SETTINGS = {"PROXY_TABLES__tableServiceUri": "https://127.0.0.1:9", "PROXY_TABLES__clientId": "an-identity"}
+SETTINGS = {
+    "PROXY_TABLES__tableServiceUri": "https://127.0.0.1:9",
+    "PROXY_TABLES__clientId": "an-identity",
+}
 NEVER_UPLOADED = [".azure/", ".funcignore", "local.settings.json"]
 LOCAL_FILES = """
     .env .env.local prod.env local.settings.json local.settings.sample.json .azure/dev/.env .git/config
     .github/workflows/x.yml .vscode/settings.json .venv/lib/x.py .venvs/311/lib/x.py node_modules/x/y.js
-    shared/__pycache__/a.pyc tests/a.py tools/a.py admin/a.py docs/a.md infra/a.bicep manage.py dev.py README.md
+    __pycache__/a.pyc shared/a.pyc tools/__pycache__/a.pyc tests/a.py tools/a.py admin/a.py docs/a.md infra/a.bicep manage.py dev.py README.md
     requirements-dev.txt requirements-infra.txt pyproject.toml azure.yaml package.json .coverage .ci/run
-    __azurite_db_table__.json __blobstorage__/x .local/tables/x
+    __azurite_db_table__.json __blobstorage__/x .local/tables/x spring.jsonl .spring.jsonl.new
 """
 
 # pip can take half a minute from its cache, and longer from the index.
@@ -58,9 +60,8 @@ def python(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, symlinks=os.name != "nt")
     executable = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    options = ["--quiet", "--disable-pip-version-check", "--requirement", str(package / "requirements.txt")]
-    pip = [sys.executable, "-m", "pip", "--python", str(executable)]
-    run(*pip, "install", *options)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(executable)]
+    run(*pip, "install", "--quiet", "--requirement", str(package / "requirements.txt"))
     return executable
 
 
@@ -72,8 +73,9 @@ def started(python: Path, package: Path) -> dict[str, Any]:
 
 def run(*command: str, cwd: Path | None = None) -> str:
     inherited = {name: os.environ[name] for name in os.environ if not name.startswith(("PYTHON", "PROXY_"))}
-    env = inherited | SETTINGS
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=cwd, env=inherited | SETTINGS, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -81,8 +83,29 @@ def run(*command: str, cwd: Path | None = None) -> str:
 def test_only_the_app_is_uploaded(package: Path) -> None:
     paths = [path.relative_to(package) for path in package.rglob("*") if path.is_file()]
     assert {path.parts[0] for path in paths} == {"function_app.py", "host.json", "requirements.txt", "shared"}
-    assert {path.suffix for path in paths} <= {".py", ".json", ".txt", ".html", ".css", ".js", ".typed"}
-    assert [path for path in paths if "test" in str(path) or "__pycache__" in str(path)] == []
+    assert {path.suffix for path in paths} <= {
+        ".py",
+        ".pyc",
+        ".json",
+        ".txt",
+        ".html",
+        ".css",
+        ".js",
+        ".typed",
+    }
+    assert [path for path in paths if "test" in str(path)] == []
+
+
+def test_compiled_modules_are_uploaded(tmp_path: Path) -> None:
+    """A check by hash, because the copies in the cloud may have another time than the compiler saw."""
+    shutil.copy(ROOT / ".funcignore", tmp_path)
+    shutil.copytree(ROOT / "shared", tmp_path / "shared", ignore=shutil.ignore_patterns("__pycache__"))
+    hook = yaml.safe_load((ROOT / "azure.yaml").read_text("utf-8"))["services"]["api"]["hooks"]["prepackage"]
+    for system in ("posix", "windows"):
+        run(sys.executable, *hook[system]["run"].split()[1:], cwd=tmp_path)
+        compiled = [tmp_path / path for path in uploaded(tmp_path) if path.suffix == ".pyc"]
+        assert len(compiled) == len(list((tmp_path / "shared").rglob("*.py")))
+        assert {path.read_bytes()[4:8] for path in compiled} == {b"\3\0\0\0"}, "PEP 552: checked by hash"
 
 
 def test_secrets_and_local_files_are_not_uploaded(tmp_path: Path) -> None:
@@ -98,15 +121,6 @@ def test_package_responds_in_an_empty_environment(started: dict[str, Any]) -> No
     (alive, _), (refused, body) = started["responses"]
     assert (alive, refused) == (200, 401)
     assert json.loads(body)["error"]["code"] == "invalid_event_token"
-
-
-@pytest.mark.skipif(not AVAILABLE, reason=WHY_NOT)
-async def test_official_runtime_serves_the_package(package: Path) -> None:
-    async with OfficialRuntime(package, environment=SETTINGS) as runtime, aiohttp.ClientSession() as http:
-        async with http.get(f"{runtime.url}/healthz") as response:
-            assert (response.status, await response.json()) == (200, {"status": "alive"})
-        async with http.post(f"{runtime.url}/api/v1/chat/completions", json={"messages": []}) as response:
-            assert response.status == 401
 
 
 def test_app_uses_no_file_outside_its_package(started: dict[str, Any], python: Path, package: Path) -> None:

@@ -4,6 +4,8 @@ The simulator checks the token. An endpoint of our own issues it, like App Servi
 """
 
 import asyncio
+import json
+import re
 import time
 from collections.abc import AsyncIterator
 
@@ -20,6 +22,12 @@ from tools.simulator import Simulator
 
 TOKEN, IDENTITY = "identity-token", "11111111-2222-3333-4444-555555555555"
 MODEL = "gpt-4o-mini"
+PRICES = {"promptPrice": "0.58", "completionPrice": "1.68"}
+DEPLOYMENTS = [
+    {"name": "search", "model": "text-embedding-3-small"},
+    {"name": MODEL, "model": MODEL, "capacity": 30},
+    {"name": "other", "model": "DeepSeek-V3.2", "format": "DeepSeek", **PRICES},
+]
 
 
 @pytest.fixture
@@ -48,11 +56,8 @@ async def deployed(token_requests: list[dict[str, str]]) -> AsyncIterator[Stage]
     with Azurite(None) as azurite:
         tables = Tables(open_service(azurite.connection_string, None))
         await tables.create_tables()
-        environment = {
-            "PROXY_TABLES": azurite.connection_string,
-            "PROXY_TABLES__clientId": IDENTITY,
-            "PROXY_CACHE_SECONDS": "0",
-        }
+        environment = {"PROXY_TABLES": azurite.connection_string, "PROXY_TABLES__clientId": IDENTITY}
+        environment["PROXY_CACHE_SECONDS"] = "0"
         async with Simulator(bearers={TOKEN}) as simulator, serve(tables, simulator, environment) as stage:
             yield stage
         await tables.close()
@@ -63,24 +68,32 @@ async def test_azd_up_creates_a_working_event(deployed: Stage, token_requests: l
         "PROXY_TABLES": deployed.environment["PROXY_TABLES"],
         "SERVICE_API_URI": deployed.url,
         "AZURE_OPENAI_ENDPOINTS": f'["{deployed.simulator.url}/"]',
-        "AZURE_OPENAI_DEPLOYMENTS": f'[{{"name": "{MODEL}", "model": "{MODEL}", "capacity": 30}}]',
-        "EVENT_CODE": "amber-otter-42",
+        "AZURE_OPENAI_DEPLOYMENTS": json.dumps(DEPLOYMENTS),
         "EVENT_NAME": "Spring hackathon",
         "EVENT_TIME_ZONE": "Europe/Oslo",
+        "EVENT_BUDGET": "200",
     }
 
     provisioned, output = [await run(hook, variables) for hook in ("after_provision.py", "after_deploy.py")]
     again = await run("after_deploy.py", variables)
 
     assert "The roles work." in provisioned
-    for line in (f"URL         {deployed.url}/v1", "event code  amber-otter-42", "The model answered: "):
-        assert line in output and "curl http" in output
+    limit = "Limit: USD 200.00 for the whole event"
+    for line in (f"URL         {deployed.url}/v1", "The model answered: ", limit, "curl http"):
+        assert line in output
+    made_up = output.partition("event code  ")[2].split()[0]
     assert "is already registered" in again and "already exists and is unchanged" in again
     assert token_requests[0]["client_id"] == IDENTITY
     assert token_requests[0]["resource"] == "https://cognitiveservices.azure.com"
-    for code, status in (("amber-otter-42", 200), ("hackathon", 401)):
-        async with deployed.post(headers={"api-key": f"{code}/gloveboxes"}) as response:
+    for code, status in ((made_up, 200), ("hackathon", 401)):
+        (body,) = re.findall(r"-d '(.*)'", output)
+        key = {"api-key": f"{code}/gloveboxes"}
+        async with deployed.post(headers=key, json=json.loads(body)) as response:
             assert response.status == status
+    # Models of other publishers have the same path and form (Azure OpenAI in Microsoft Foundry Models, v1 API).
+    other = await deployed.chat(made_up, model="DeepSeek-V3.2")
+    call = deployed.simulator.calls[-1]
+    assert (other.status, call.path, call.json["model"]) == (200, "/openai/v1/chat/completions", "other")
 
 
 async def test_tables_that_cannot_be_read_are_retried() -> None:

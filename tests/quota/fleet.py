@@ -10,14 +10,13 @@ from typing import Any
 from shared.core.errors import StoreUnavailable
 from shared.quota.account import Account, Claim
 from shared.quota.amounts import NOTHING, Amount
-from shared.quota.blocks import Blocks
 from shared.quota.exchange import Exchange
 from shared.quota.ledger_row import Change, Key, Row
+from shared.quota.pace import Pace
 from tests.fake_ledger import FakeLedger, Fault
 from tests.quota.helpers import Clock, no_sleep, turn_loop
 
 KEY = Key("model", "amy:2026-01-31")
-BLOCK = Amount(4, 400)
 
 
 @dataclass
@@ -80,7 +79,7 @@ class Fleet:
 
     def new_instance(self, now: float) -> Instance:
         clock = Clock(now)
-        account = Account(KEY, Blocks(BLOCK), clock(), limit=self.limit)
+        account = Account(KEY, Pace(now), now, limit=self.limit)
         return Instance(Exchange(account, self.store, clock, no_sleep), clock)
 
     def progress(self) -> tuple[int, int, int]:

@@ -11,8 +11,10 @@ from typing import Any
 
 from shared.core.errors import ProxyError
 from shared.core.models import Credential, Event, Usage
+from shared.core.money import FREE
+from shared.quota.hold import Hold, Need
 from shared.quota.ledger_row import Key
-from shared.quota.quota import Need, Quota
+from shared.quota.quota import Quota
 from shared.quota.standing import TOTAL_ROW
 from tests.conftest import EVENT, QUESTION, Stage
 from tests.responses import WireResponse, response_of
@@ -47,13 +49,24 @@ def event_with(**limits: int | None) -> Event:
     return replace(EVENT, **limits)  # type: ignore[arg-type]
 
 
+async def hold_for(
+    quota: Quota, credential: Credential, event: Event, need: Need = NEED, now: datetime = NOW
+) -> Hold:
+    """Hold for a call whose prompt costs exactly its bound."""
+
+    async def count() -> int:
+        return need.prompt_tokens
+
+    return await quota.hold(credential, event, need, count, now)
+
+
 async def call(quota: Quota, event: Event, credential: Credential = AMY) -> str:
     """Make a call that uses 50 tokens; returns "ok" or the code of the refusal."""
     try:
-        hold = await quota.hold(credential, event, NEED, NOW)
+        hold = await hold_for(quota, credential, event)
     except ProxyError as error:
         return error.code
-    hold.settle(Usage(20, 30))
+    hold.settle(Usage(20, 30), FREE)
     return "ok"
 
 

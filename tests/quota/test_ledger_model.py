@@ -22,9 +22,10 @@ from tests.quota.helpers import turn_loop
 INSTANCES = 3
 REQUESTS = st.sampled_from([1, 5, 40, 200, 0, UNLIMITED])
 TOKENS = st.sampled_from([30, 3000, 20_000, 0, UNLIMITED])
-LIMITS = st.builds(Amount, REQUESTS, TOKENS)
-WANTED = st.integers(1, 300)
-USED = st.integers(0, 600)
+COST = st.sampled_from([UNLIMITED, 70, 9000, 2_000_000, 0])
+LIMITS = st.builds(Amount, REQUESTS, TOKENS, COST)
+WANTED = st.builds(Amount, st.just(1), st.integers(1, 300), st.integers(0, 3000))
+USED = st.builds(Amount, st.just(1), st.integers(0, 600), st.integers(0, 6000))
 NUMBERS = st.integers(0, INSTANCES - 1)
 OUTCOMES = st.lists(st.sampled_from([Fault.NONE, Fault.NONE, Fault.NONE, *Fault]), max_size=5)
 """The outcomes of the next operations; later ones wait."""
@@ -38,8 +39,8 @@ class Machine(Fleet, RuleBasedStateMachine):
         """What calls used that were forwarded and ended, as the upstream reported it."""
         self.crashed = NOTHING
         """What calls held that ran on instances that crashed."""
-        self.overshoot = 0
-        """Tokens that calls used beyond their holds."""
+        self.overshoot = NOTHING
+        """What calls used beyond their holds."""
 
     @initialize(limit=LIMITS)
     def begin(self, limit: Amount) -> None:
@@ -49,24 +50,35 @@ class Machine(Fleet, RuleBasedStateMachine):
 
     # The events.
 
-    @rule(number=NUMBERS, tokens=WANTED, least=WANTED, calls=st.integers(1, 3), outcomes=OUTCOMES)
-    def hold(self, number: int, tokens: int, least: int, calls: int, outcomes: list[Fault]) -> None:
+    @rule(number=NUMBERS, wanted=WANTED, least=WANTED, calls=st.integers(1, 3), outcomes=OUTCOMES)
+    def hold(self, number: int, wanted: Amount, least: Amount, calls: int, outcomes: list[Fault]) -> None:
         instance = self.instances[number]
         for left in reversed(range(calls)):
-            call = self.call(instance, Amount(1, tokens), Amount(1, min(tokens, least)))
+            call = self.call(instance, wanted, least.at_most(wanted))
             self.start(instance, call, () if left else outcomes)
 
     @precondition(lambda self: any(instance.running for instance in self.instances))
     @rule(data=st.data(), used=USED, fails=st.booleans())
-    def end_call(self, data: st.DataObject, used: int, fails: bool) -> None:
+    def end_call(self, data: st.DataObject, used: Amount, fails: bool) -> None:
         instance = data.draw(st.sampled_from([one for one in self.instances if one.running]))
         claim = instance.running.pop(data.draw(st.integers(0, len(instance.running) - 1)))
         if fails:
             self.settle(instance, claim, NOTHING)
         else:
-            self.settle(instance, claim, Amount(1, used))
-            self.admitted = self.admitted.plus(Amount(1, used))
-            self.overshoot += max(0, used - claim.amount.tokens)
+            self.settle(instance, claim, used)
+            self.admitted = self.admitted.plus(used)
+            self.overshoot = self.overshoot.plus(positive(used.minus(claim.amount)))
+
+    @precondition(lambda self: any(instance.running for instance in self.instances))
+    @rule(data=st.data(), most=WANTED)
+    def reduce_call(self, data: st.DataObject, most: Amount) -> None:
+        """The prompt of a running call was counted, so it holds less."""
+        instance = data.draw(st.sampled_from([one for one in self.instances if one.running]))
+        which = data.draw(st.integers(0, len(instance.running) - 1))
+        before = instance.running[which]
+        claim = instance.running[which] = instance.account.reduce(before, most)
+        assert claim.amount == before.amount.at_most(most)
+        assert claim.amount.covers(claim.drawn)
 
     @rule(number=NUMBERS, outcomes=OUTCOMES)
     def give_back(self, number: int, outcomes: list[Fault]) -> None:
@@ -156,7 +168,9 @@ class Machine(Fleet, RuleBasedStateMachine):
         if self.highest_limit.requests < UNLIMITED:
             assert gone.requests <= self.highest_limit.requests
         if self.highest_limit.tokens < UNLIMITED:
-            assert gone.tokens <= self.highest_limit.tokens + self.overshoot
+            assert gone.tokens <= self.highest_limit.tokens + self.overshoot.tokens
+        if self.highest_limit.cost < UNLIMITED:
+            assert gone.cost <= self.highest_limit.cost + self.overshoot.cost
 
     @invariant()
     def a_write_grants_only_within_the_limit(self) -> None:
@@ -193,8 +207,8 @@ class Machine(Fleet, RuleBasedStateMachine):
         for _ in range(3):
             for instance in self.instances:
                 for claim in instance.running:
-                    self.settle(instance, claim, Amount(1, claim.amount.tokens))
-                    self.admitted = self.admitted.plus(Amount(1, claim.amount.tokens))
+                    self.settle(instance, claim, claim.amount)
+                    self.admitted = self.admitted.plus(claim.amount)
                 instance.running.clear()
                 self.start(instance, instance.exchange.give_back())
                 self.complete_all()

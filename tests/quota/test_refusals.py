@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
 from tests.conftest import MODEL, Stage
 from tests.quota.helpers import post
+from tests.responses import WireResponse
 from tools.simulator import Answer
 
 
 def long_question(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text * 200}]
+
+
+def is_soon(refused: WireResponse, unit: str) -> bool:
+    """Whether the quota comes back so soon that a client may sleep until then: a minute before midnight."""
+    return int(refused.headers[f"x-ratelimit-reset-{unit}"]) <= 60
 
 
 @pytest.mark.parametrize(
@@ -36,7 +43,17 @@ async def test_used_requests_say_when_to_continue(stage: Stage, limit: int, mess
         await post(stage, code)
     refused = await post(stage, code)
     assert refused.status == 429 and re.fullmatch(message, refused.error["message"])
-    assert ("retry-after" in refused.headers) == (limit > 0), "waiting does not help against a limit of 0"
+    assert "retry-after" not in refused.headers or is_soon(refused, "requests")
+
+
+async def test_used_requests_on_the_last_day_of_an_event_do_not_come_back(stage: Stage) -> None:
+    midnight = datetime.combine(datetime.now(UTC) + timedelta(days=1), time(), UTC)
+    code = await stage.add_event(requests_per_day=1, ends_at=midnight, organizer="Kim")
+    await post(stage, code)
+    assert (await post(stage, code)).error["message"] == (
+        "You have used your 1 request for today. The event ends before your limit resets. "
+        "Ask your organiser (Kim) for more."
+    )
 
 
 async def test_used_tokens_say_when_to_continue(stage: Stage) -> None:
@@ -46,7 +63,8 @@ async def test_used_tokens_say_when_to_continue(stage: Stage) -> None:
     refused = await post(stage, code)
     text = r"You have 30 of 1,000 tokens left today, too few for this request\. You can continue on .* UTC\."
     assert re.fullmatch(text, refused.error["message"])
-    assert refused.headers["x-should-retry"] == "false" and "retry-after" in refused.headers
+    assert refused.headers["x-should-retry"] == "false"
+    assert ("retry-after" in refused.headers) == is_soon(refused, "tokens")
 
 
 async def test_a_total_with_too_few_tokens_for_the_request_says_how_many_are_left(stage: Stage) -> None:

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from shared.core.models import Credential, Usage
+from shared.core.money import FREE
 from shared.quota.accounts import MAX_KEPT, URGENT_DIVISOR
 from shared.quota.amounts import Amount
-from shared.quota.blocks import SHARE
 from shared.quota.exchange import MAX_TRIES
+from shared.quota.hold import Need
+from shared.quota.ledger_row import Key, Row
 from shared.quota.minutes import MINUTE
-from shared.quota.quota import Need, Quota
+from shared.quota.pace import SHARE
+from shared.quota.quota import Quota
+from shared.tables.columns import LARGEST
+from tests.conftest import EVENT
 from tests.fake_ledger import FakeLedger, Fault
-from tests.quota.helpers import AMY, BOB, IDLE_SECONDS, KEY, NEED, NOW, TOTAL, Clock, call, event_with, until
+from tests.quota.helpers import (
+    AMY,
+    BOB,
+    IDLE_SECONDS,
+    KEY,
+    TOTAL,
+    Clock,
+    call,
+    event_with,
+    hold_for,
+    until,
+)
+from tests.seeded_tables import Tables
 
 
 async def test_block_is_kept_until_it_was_idle_for_long(
@@ -38,9 +56,9 @@ async def test_grant_that_is_large_compared_to_the_rest_goes_back_sooner(
     need = Need(prompt_tokens=50, output_limit=4_096, choices=1)
     others = [Quota(store, IDLE_SECONDS, clock) for _ in range(3)]
     for used, instance in enumerate([quota, *others]):
-        hold = await instance.hold(AMY, event, need, NOW)
-        assert hold.output_limit == min(4_096, tokens_per_day - used * 90 - 50)
-        hold.settle(Usage(50, 40))
+        hold = await hold_for(instance, AMY, event, need)
+        assert hold.need.output_limit == min(4_096, tokens_per_day - used * 90 - 50)
+        hold.settle(Usage(50, 40), FREE)
         clock.now += IDLE_SECONDS / URGENT_DIVISOR
         await instance.sweep()
 
@@ -48,24 +66,24 @@ async def test_grant_that_is_large_compared_to_the_rest_goes_back_sooner(
 async def test_grant_that_is_not_yet_large_compared_to_the_rest_is_kept(
     store: FakeLedger, quota: Quota, clock: Clock
 ) -> None:
-    """1,000 tokens of 16,000 are a block's share; 1,200 are more."""
+    """86 tokens of 16,000 are less than a sixteenth; 1,216 are more."""
     event = event_with(tokens_per_day=16_000)
     await call(quota, event)
-    (await quota.hold(BOB, event, Need(200, 1000, 1), NOW)).release()
+    (await hold_for(quota, BOB, event, Need(200, 1000, 1))).release()
     clock.now += IDLE_SECONDS / URGENT_DIVISOR * 0.99
     await quota.sweep()
     assert store.calls == {"write": 2}
     clock.now += IDLE_SECONDS / URGENT_DIVISOR * 0.01
     await quota.sweep()
     granted = {key.row: row.granted.tokens for key, row in store.rows.items()}
-    assert granted == {"amy:2026-01-31": 1000, "bob:2026-01-31": 0}
+    assert granted == {"amy:2026-01-31": 136, "bob:2026-01-31": 0}
 
 
 async def test_requests_that_are_many_compared_to_the_rest_go_back_sooner(
     store: FakeLedger, quota: Quota, clock: Clock
 ) -> None:
     event = event_with(requests_per_day=20)
-    for hold in await asyncio.gather(*(quota.hold(AMY, event, NEED, NOW) for _ in range(8))):
+    for hold in await asyncio.gather(*(hold_for(quota, AMY, event) for _ in range(8))):
         hold.release()
     assert store.row(KEY).granted.requests == 8
     clock.now += IDLE_SECONDS / URGENT_DIVISOR
@@ -82,7 +100,7 @@ async def test_unit_that_does_not_run_out_does_not_pile_up(
     used = Usage(60, 6_000 if scarce == "tokens" else 10)
     for _ in range(2_000):
         need = Need(used.prompt_tokens, used.completion_tokens, 1)
-        (await quota.hold(AMY, event, need, NOW)).settle(used)
+        (await hold_for(quota, AMY, event, need)).settle(used, FREE)
         clock.now += 0.5
     in_hand = store.row(TOTAL).granted.minus(Amount(2_000, 2_000 * used.total_tokens))
     assert in_hand.requests <= 5_000 / SHARE
@@ -99,9 +117,9 @@ async def test_unit_that_does_not_run_out_does_not_pile_up(
 async def test_debt_that_could_not_be_reported_is_reported_before_idle_grants(
     store: FakeLedger, quota: Quota, clock: Clock, fault: Fault, tries: int
 ) -> None:
-    hold = await quota.hold(AMY, event_with(tokens_per_day=100_000), NEED, NOW)
+    hold = await hold_for(quota, AMY, event_with(tokens_per_day=100_000))
     store.always = fault
-    hold.settle(Usage(50, 20_000))
+    hold.settle(Usage(50, 20_000), FREE)
     await until(lambda: store.calls["write"] == 1 + tries)
     store.always = Fault.NONE
     assert store.row(KEY).used.tokens == 0
@@ -120,12 +138,12 @@ async def test_lost_response_is_cleared_up_by_the_sweep(store: FakeLedger, quota
 
 
 async def test_lost_response_is_cleared_up_while_a_long_call_runs(store: FakeLedger, quota: Quota) -> None:
-    hold = await quota.hold(AMY, event_with(requests_per_day=100), NEED, NOW)
+    hold = await hold_for(quota, AMY, event_with(requests_per_day=100))
     store.faults.append(Fault.AFTER)
     await quota.sweep(everything=True)
     await quota.sweep(everything=True)
     assert store.row(KEY).granted.requests == 1
-    hold.settle(Usage(20, 30))
+    hold.settle(Usage(20, 30), FREE)
     await quota.sweep(everything=True)
     assert store.row(KEY).used.requests == 1
 
@@ -134,17 +152,17 @@ async def test_account_with_a_waiting_call_is_not_forgotten(
     store: FakeLedger, clock: Clock, quota: Quota
 ) -> None:
     event = event_with(requests_per_day=100, requests_total=1000)
-    (await quota.hold(BOB, event, NEED, NOW)).release()
+    (await hold_for(quota, BOB, event)).release()
     await quota.sweep(everything=True)
     store.paused = True
-    waiting = asyncio.create_task(quota.hold(AMY, event, NEED, NOW))
+    waiting = asyncio.create_task(hold_for(quota, AMY, event))
     await asyncio.sleep(0.01)
     clock.now += 10_000
     sweeping = asyncio.create_task(quota.sweep())  # the event's account has been idle for long
     await asyncio.sleep(0.01)
     store.resume()
     await sweeping
-    (await waiting).settle(Usage(20, 30))
+    (await waiting).settle(Usage(20, 30), FREE)
     await quota.sweep(everything=True)
     assert store.row(KEY).granted.requests == store.row(KEY).used.requests == 1
     assert store.row(TOTAL).granted.requests == store.row(TOTAL).used.requests == 1
@@ -177,3 +195,54 @@ async def test_row_that_cannot_be_written_does_not_stop_other_rows_from_being_wr
     await quota.sweep(everything=True)
     is_written = [row.granted == row.used for row in store.rows.values()]
     assert sorted(is_written) == [False, True]
+
+
+class OddLedger(FakeLedger):
+    """Raises an exception that no one expects for one row."""
+
+    async def write(self, key: Key, row: Row) -> Row:
+        if key == KEY and row.version is not None:
+            raise ValueError("odd")
+        return await super().write(key, row)
+
+
+async def test_account_that_raises_an_unexpected_exception_does_not_stop_the_others(clock: Clock) -> None:
+    store = OddLedger()
+    quota = Quota(store, IDLE_SECONDS, clock)
+    for credential in (AMY, BOB):
+        await call(quota, event_with(requests_per_day=100), credential)
+    await quota.sweep(everything=True)
+    bob = store.row(Key("hackathon", "bob:2026-01-31"))
+    assert bob.granted == bob.used == Amount(1, 50)
+    await quota.close()
+
+
+async def test_sweeping_goes_on_after_an_unexpected_exception(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = OddLedger()
+    quota = Quota(store, 0.02, clock)
+    await call(quota, event_with(requests_per_day=100))
+    clock.now += 1
+    await until(lambda: "an account" in caplog.text)
+    await call(quota, event_with(requests_per_day=100), BOB)
+    clock.now += 1
+    await until(lambda: store.row(Key("hackathon", "bob:2026-01-31")).granted == Amount(1, 50))
+    await quota.close()
+
+
+async def test_usage_that_fits_into_no_column_does_not_stop_the_sweeping(
+    tables: Tables, clock: Clock
+) -> None:
+    """With the real table, which stores 64 bits."""
+    event = replace(EVENT, code="absurd-usage", tokens_per_day=10_000)
+    amy, bob = (Credential(event.code, user) for user in ("amy", "bob"))
+    quota = Quota(tables, IDLE_SECONDS, clock)
+    (await hold_for(quota, amy, event)).settle(Usage(2**63, 30), FREE)
+    (await hold_for(quota, bob, event)).settle(Usage(20, 30), FREE)
+    await quota.sweep(everything=True)
+    rows = [await tables.read(Key(event.code, f"{user}:2026-01-31")) for user in ("amy", "bob")]
+    assert [row.used.tokens for row in rows] == [LARGEST, 50]
+    assert rows[1].granted == rows[1].used
+    assert await call(quota, event, amy) == "token_quota_exceeded"
+    await quota.close()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import count
 from zoneinfo import ZoneInfo
 
-from shared.core.models import Deployment, Event
+from shared.core.models import Deployment, Event, LongPrices
 from shared.tables.stores import Tables
 
 START = datetime(2026, 3, 28, 22, 30, tzinfo=UTC)
@@ -36,6 +37,19 @@ def full_event() -> Event:
         requests_per_minute=3,
         requests_total=2**40,
         tokens_total=2**62,
+        cost_per_day=0,
+        cost_total=2**40,
+        currency="EUR",
+        parallel=1000,
+        tools=("web_search", "mcp"),
+        store_responses=False,
+        id_secret="5ec2e7" * 6,
+        access="claim",
+        pass_secret="9a55",
+        desk_secret="de5c",
+        seats=2**31,
+        exceptions={"a@b.c": {"blocked": True}, "d+e": {"requests_per_day": 0, "colour": ["blue"]}},
+        first_code="earlier",
     )
 
 
@@ -49,10 +63,13 @@ def full_deployment() -> Deployment:
         auth="AZURE_KEY",
         priority=2,
         weight=3,
-        prompt_price=2.5,
-        completion_price=0.0,
+        prompt_price=Decimal("2.5"),
+        completion_price=Decimal("0.0"),
+        long_prices=LongPrices(272_000, Decimal(5), Decimal("0.5"), Decimal("22.5")),
+        currency="EUR",
         output_field="max_tokens",
         active=False,
+        apis=("embeddings", "images"),
     )
 
 

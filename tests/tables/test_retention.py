@@ -132,6 +132,17 @@ async def test_an_events_total_is_kept_while_the_event_may_be_open(
     assert await quota_rows(tables, event_code) == ([TOTAL_ROW] if stays else [])
 
 
+async def test_the_total_of_a_renamed_event_is_kept_while_the_event_may_be_open(tables: Tables) -> None:
+    """It stands under the code that the event had first."""
+    first, ends_at = code(), NOW + timedelta(days=200)
+    await add_quota(tables, first, TOTAL_ROW)
+    await tables.put_event(replace(EVENT, code=code(), first_code=first, ends_at=ends_at))
+    await retention(tables, NOW + timedelta(days=199)).remove_old_rows()
+    assert await quota_rows(tables, first) == [TOTAL_ROW]
+    await retention(tables, NOW + timedelta(days=200 + QUOTA_DAYS + 1)).remove_old_rows()
+    assert await quota_rows(tables, first) == []
+
+
 async def test_the_total_of_an_unreadable_event_is_kept(tables: Tables, service: TableServiceClient) -> None:
     unreadable, other = code(), code()
     for event_code in (unreadable, other):
@@ -236,3 +247,21 @@ async def test_a_cancelled_deletion_ends_normally(tables: Tables, environment: d
         assert not removing.cancelled()
         tap.passing.set()
         await web.close()
+
+
+async def test_odd_keys_do_not_stop_the_deletion(tables: Tables, service: TableServiceClient) -> None:
+    """Rows that were written by hand."""
+    day = days_ago(100).date().isoformat()
+    partitions = ["it's", "a b", "%41", "$x", "x' or 1 eq 1", "日本", "\U0001f600", "\ufb00", "zz-last"]
+    for name in partitions:
+        for table, key in (
+            ("usage", f"{day}T00:b'c:m:w"),
+            ("usage", "0%2"),
+            ("quotas", f"b'c 日本:{day}"),
+            ("quotas", f"%41:{day}"),
+        ):
+            await service.get_table_client(table).upsert_entity({"PartitionKey": name, "RowKey": key})
+    await retention(tables).remove_old_rows()
+    for table in ("usage", "quotas"):
+        left = {row["PartitionKey"] async for row in service.get_table_client(table).list_entities()}
+        assert not left & set(partitions)

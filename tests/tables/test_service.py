@@ -44,10 +44,13 @@ async def test_each_exception_of_azure_core_is_translated(kind: type[Exception])
     assert caught.value.__cause__ is foreign
 
 
-async def test_a_bug_in_the_proxy_is_not_reported_as_an_outage() -> None:
-    with pytest.raises(ZeroDivisionError):
+async def test_an_exception_that_the_library_does_not_document_is_an_outage_and_is_logged_with_its_trace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(StoreUnavailable):
         async with translated():
             raise ZeroDivisionError
+    assert "ZeroDivisionError" in caplog.text
 
 
 async def test_waiting_for_a_turn_counts_towards_the_time_limit() -> None:

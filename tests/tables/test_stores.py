@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,10 +16,15 @@ from azure.data.tables import EdmType, EntityProperty
 from azure.data.tables.aio import TableServiceClient
 
 from shared.core.errors import StoreUnavailable
-from shared.core.models import Counts, Deployment, Event, Health, UsageRow
+from shared.core.models import Counts, Deployment, Event, Health, LongPrices, Minute, UsageRow
+from shared.quota.amounts import Amount
+from shared.quota.ledger_row import Key
+from shared.quota.ledger_row import Row as LedgerRow
+from shared.tables.columns import LARGEST
 from shared.tables.deployment_rows import deployment_from_row, deployment_to_row
 from shared.tables.event_rows import EVENT_ROW, event_to_row
-from shared.tables.service import DEPLOYMENTS, EVENTS, open_service
+from shared.tables.service import DEPLOYMENTS, EVENTS, LARGEST_BATCH, open_service
+from shared.tables.usage_rows import usage_from_row, usage_to_row
 from tests.seeded_tables import Tables
 from tests.tables.stored import (
     END,
@@ -69,6 +76,7 @@ VALID_EDITS: list[tuple[str, Any, str, object]] = [
     ("requests_per_day", "", "requests_per_day", None),
     ("time_zone", "", "time_zone", ZoneInfo("UTC")),
     ("default_model", "", "default_model", None),
+    ("tools", " web_search , mcp", "tools", ("web_search", "mcp")),
     ("colour", "blue", "name", ""),
 ]
 
@@ -82,6 +90,12 @@ async def test_a_valid_edit_by_hand_is_accepted(
     assert await tables.event(event.code) == replace(event, **{name: expected})  # type: ignore[arg-type]
 
 
+async def test_a_deployment_row_of_an_earlier_version_serves_chat_and_responses() -> None:
+    row = deployment_to_row(full_deployment())
+    del row["apis"]
+    assert deployment_from_row(row).apis == ("chat", "responses")
+
+
 async def test_an_event_row_needs_only_its_times(tables: Tables, service: TableServiceClient) -> None:
     event = plain_event()
     row = {"PartitionKey": event.code, "RowKey": EVENT_ROW, "starts_at": START, "ends_at": END}
@@ -90,6 +104,14 @@ async def test_an_event_row_needs_only_its_times(tables: Tables, service: TableS
 
 
 INVALID_EDITS: list[tuple[str, Any]] = [
+    ("pass_secret", ""),  # although its access is not open
+    ("access", "Open"),
+    ("seats", -1),
+    ("exceptions", "{"),
+    ("exceptions", '{"amy": 5}'),
+    ("exceptions", '{"amy": {"blocked": "yes"}}'),
+    ("exceptions", '{"amy": {"tokens_per_day": -1}}'),
+    ("exceptions", '{"amy": {"pass_number": true}}'),
     ("starts_at", "soon"),
     ("starts_at", 5),
     ("starts_at", True),
@@ -105,6 +127,10 @@ INVALID_EDITS: list[tuple[str, Any]] = [
     ("time_zone", 5),
     ("time_zone", "Mars/Olympus"),
     ("time_zone", "Europe"),
+    ("time_zone", "localtime"),
+    ("time_zone", "Factory"),
+    ("time_zone", "posix/Europe/Berlin"),
+    ("time_zone", "right/UTC"),
     ("time_zone", "../etc/passwd"),
     ("time_zone", "x" * 5_000),
     ("requests_per_day", -1),
@@ -114,6 +140,12 @@ INVALID_EDITS: list[tuple[str, Any]] = [
     ("requests_per_day", float("nan")),
     ("tokens_total", EntityProperty(-(2**40), EdmType.INT64)),
     ("max_output_tokens", START),
+    ("parallel", 0),
+    ("parallel", 1001),
+    ("parallel", "a few"),
+    ("store_responses", "no"),
+    ("id_secret", 5),
+    ("starts_at", "9999-12-31T23:59:00Z"),  # the next day, and so the year 10000, in the event's time zone
 ]
 
 
@@ -162,10 +194,16 @@ async def test_an_event_without_its_times_is_unavailable(
         ("prompt_price", 3, "prompt_price", 3.0),
         ("prompt_price", EntityProperty(3, EdmType.INT64), "prompt_price", 3.0),
         ("prompt_price", "", "prompt_price", None),
+        ("prompt_price", 0.1, "prompt_price", Decimal("0.1")),
+        ("prompt_price", "0.12345601", "prompt_price", Decimal("0.123457")),
+        ("currency", "", "currency", "USD"),
+        ("long_prices", "1:5/0.5/2", "long_prices", LongPrices(1, Decimal(5), Decimal("0.5"), Decimal(2))),
         ("endpoint", "https://two.openai.azure.com/", "endpoint", "https://two.openai.azure.com"),
         ("api_version", "", "api_version", "v1"),
         ("auth", "", "auth", "managed-identity"),
         ("output_field", "", "output_field", "max_completion_tokens"),
+        ("apis", "", "apis", ("chat", "responses")),
+        ("apis", " Images, chat,", "apis", ("chat", "images")),
     ],
 )
 async def test_a_valid_edit_of_a_deployment_is_accepted(
@@ -197,7 +235,19 @@ async def test_a_valid_edit_of_a_deployment_is_accepted(
         ("priority", float("inf")),
         ("weight", ""),
         ("prompt_price", "dear"),
+        ("prompt_price", "1,5"),
+        ("prompt_price", "nan"),
+        ("prompt_price", -1),
+        ("completion_price", float("inf")),
+        ("cached_prompt_price", "1000001"),
+        ("cached_prompt_price", True),
+        ("long_prices", "272000:5/22.5"),
+        ("long_prices", "5/0.5/22.5"),
+        ("long_prices", "0:5/0.5/22.5"),
+        ("long_prices", "1:5//22.5"),
+        ("currency", "euro"),
         ("output_field", "max_words"),
+        ("apis", "chat,speech"),
         ("active", "yes"),
     ],
 )
@@ -300,11 +350,20 @@ def usage_row(event_code: str, user: str = "amy", **counts: int) -> UsageRow:
 
 async def test_each_writers_usage_is_read_as_it_was_written(tables: Tables) -> None:
     event, other = code(), code()
-    row = UsageRow(event, HOUR, "a.b+c@d-e_f", "", Counts(1, 2, 2**40, 4, 5))
+    minutes = {0: Minute(1, 2), 59: Minute(0, 0, 2**62, 4, 5)}
+    row = UsageRow(event, HOUR, "a.b+c@d-e_f", "", Counts(1, 2, 2**40, 4, 5), minutes, "rate_limited")
     await tables.write_usage([row, usage_row(event, requests=1), usage_row(other, requests=9)], "one")
     await tables.write_usage([usage_row(event, requests=2)], "two")
     expected = [row, usage_row(event, requests=1), usage_row(event, requests=2)]
     assert sorted(await tables.usage(event)) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    "minutes", [None, 5, "{", "[]", '{"60":[1,1,1,1,1]}', '{"0":[1]}', '{"0":[-1,0,0,0,0]}']
+)
+def test_usage_with_wrong_minutes_still_counts(minutes: object) -> None:
+    entity = usage_to_row(usage_row("hackathon", requests=3), "w") | {"minutes": minutes}
+    assert usage_from_row(entity) == usage_row("hackathon", requests=3)
 
 
 async def test_rewritten_usage_counts_once(tables: Tables) -> None:
@@ -319,6 +378,44 @@ async def test_usage_that_needs_several_batches_is_written_completely(tables: Ta
     rows = [usage_row(event, f"user-{number}", requests=number) for number in range(250)]
     await tables.write_usage(rows, "one")
     assert sorted(await tables.usage(event)) == sorted(rows)
+
+
+@pytest.mark.parametrize("model", ["a/b", "a\nb", "m" * 2000])
+async def test_usage_that_the_table_refuses_is_dropped_and_the_rest_is_written(
+    tables: Tables, model: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    event, other = code(), code()
+    good = [usage_row(event, f"user-{number}", requests=number) for number in range(5)]
+    refused = UsageRow(event, HOUR, "user-2", model, Counts(1))
+    await tables.write_usage([*good, refused, usage_row(other, requests=1)], "one")
+    assert sorted(await tables.usage(event)) == good
+    assert await tables.usage(other) == [usage_row(other, requests=1)]
+    assert f"refused a row of event {event}, hour 2026-12-01T09" in caplog.text
+    assert "user-2" not in caplog.text
+
+
+@pytest.mark.parametrize("number", [2**62 + 1, 2**63, 10**30])
+async def test_number_that_fits_into_no_column_is_written_as_the_largest(
+    tables: Tables, number: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    event = code()
+    await tables.write_usage([usage_row(event, prompt_tokens=number)], "one")
+    assert await tables.usage(event) == [usage_row(event, prompt_tokens=LARGEST)]
+    key = Key(event, "amy:2026-12-01")
+    written = await tables.write(key, LedgerRow(Amount(1, number), Amount(1, number)))
+    assert await tables.read(key) == written._replace(
+        granted=Amount(1, LARGEST), used=Amount(1, LARGEST), writer=""
+    )
+    assert "2^62 is written instead" in caplog.text
+
+
+async def test_codes_of_all_events_are_read_in_pages(own: tuple[Azurite, Tables]) -> None:
+    _, tables = own
+    await tables.create_tables()
+    codes = {f"page-{number}" for number in range(2 * LARGEST_BATCH + 1)}
+    for name in codes:
+        await tables.put_event(replace(plain_event(), code=name))
+    assert codes <= await tables.event_codes()
 
 
 async def test_writing_health_keeps_the_rest_of_the_deployment(tables: Tables) -> None:
@@ -337,3 +434,17 @@ async def test_health_of_a_deleted_deployment_is_not_written(tables: Tables) -> 
     deleted = Deployment(code(), "one", "https://one.example", "one")
     await tables.write_health(deleted, Health(HOUR, "ok"))
     assert (deleted.model, deleted.id) not in await tables.health()
+
+
+@pytest.mark.parametrize("short", ["", "by hand"])
+async def test_two_instances_give_an_event_without_a_usable_secret_one_secret(
+    tables: Tables, short: str
+) -> None:
+    event = full_event()
+    await tables.put_event(replace(event, id_secret=short))
+    found = await tables.event(event.code)
+    assert found is not None and not found.id_secret
+    first, second = await asyncio.gather(*[tables.add_id_secret(event.code) for _ in range(2)])
+    assert first == second and len(first or "") == 64
+    assert await tables.event(event.code) == replace(event, id_secret=first or "")
+    assert await tables.add_id_secret("no-such-event") is None

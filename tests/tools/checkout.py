@@ -44,7 +44,7 @@ def lend_packages(folder: Path) -> None:
 def call(
     folder: Path, *arguments: str, program: str = "dev.py", python: str = sys.executable, **env: str
 ) -> subprocess.CompletedProcess[str]:
-    run = partial(subprocess.run, cwd=folder, env=os.environ | env, timeout=100, check=False)
+    run = partial(subprocess.run, cwd=folder, env=os.environ | env, timeout=280, check=False)
     return run([python, program, *arguments], capture_output=True, text=True)
 
 

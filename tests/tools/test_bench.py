@@ -7,10 +7,11 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from tools.bench import load, report
+from tools.bench import chart, growth, load, report
 from tools.bench.scenarios import (
     PACE_MS,
     PACED,
@@ -35,7 +36,9 @@ async def test_every_chunk_of_a_stream_is_counted(tmp_path: Path, scenario: Scen
     async with (
         started(our_program(UPSTREAM), tmp_path) as upstream,
         started(our_program(PASSTHROUGH), tmp_path, upstream.port) as passing,
-        load.running((upstream if through == UPSTREAM else passing).port, scenario) as tally,
+        load.running(
+            (upstream if through == UPSTREAM else passing).port, scenario, requests(scenario)
+        ) as tally,
     ):
         while tally.responses < 2:  # noqa: ASYNC110 - a tally has no event
             await asyncio.sleep(0.01)
@@ -53,7 +56,7 @@ async def test_every_chunk_of_a_stream_is_counted(tmp_path: Path, scenario: Scen
 
 async def test_chunks_count_when_they_arrive_though_no_stream_ends(tmp_path: Path) -> None:
     upstream = started(our_program(UPSTREAM), tmp_path)
-    async with upstream as target, load.running(target.port, PACED) as tally:
+    async with upstream as target, load.running(target.port, PACED, requests(PACED)) as tally:
         for _ in range(2):
             tally.reset()
             while len(tally.delays) < 200:  # noqa: ASYNC110 - likewise
@@ -69,19 +72,65 @@ def test_requests_are_an_attendees_and_rotate_over_the_users() -> None:
     assert json.loads(bodies[0])["stream"] is True
 
 
-@pytest.mark.timeout(240)
-def test_short_run_prints_every_figure_and_replaces_those_in_the_page(tmp_path: Path) -> None:
-    page, app = tmp_path / "performance.md", WORKER if AVAILABLE else LOCAL
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    options = ["--quick", "--rounds", "1", "--write", str(page)]
-    command = [sys.executable, "-m", "tools.bench", *options]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+def test_another_proxys_key_is_a_bearer_token() -> None:
+    head = next(requests(PLAIN_16, "sk-1")).split(b"\r\n\r\n")[0].split(b"\r\n")
+    assert b"authorization: Bearer sk-1" in head
+    assert not any(line.startswith(b"api-key") for line in head)
+
+
+def bench(*options: str) -> str:
+    command = [sys.executable, "-m", "tools.bench", "--quick", "--rounds", "1", *options]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert ran.returncode == 0, ran.stderr
-    figures = ran.stdout
-    assert page.read_text() == f"before\n{report.BEGIN}\n\n{figures}\n{report.END}\nafter\n"
+    return ran.stdout
+
+
+def test_short_run_prints_every_figure_and_replaces_those_in_the_pages(tmp_path: Path) -> None:
+    app, (begin, end) = WORKER if AVAILABLE else LOCAL, report.markers()
+    pages = [tmp_path / "performance.md", tmp_path / "performance-runs.md"]
+    for page in pages:
+        page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    figures = bench("--write", str(tmp_path))
+    summary, details = [
+        re.fullmatch(f"before\n{begin}\n\n(.*)\n\n{end}\nafter\n", page.read_text(), re.DOTALL)
+        for page in pages
+    ]
+    assert summary and details and figures == f"{summary[1]}\n\n{details[1]}\n"
     for name, count in ((app, len(SCENARIOS)), (PASSTHROUGH, len(SCENARIOS) - 1)):
-        assert len(re.findall(rf"(?m)^\|.*\| {name} \| [\d,.]+ .*\| [-\d]", figures)) == count
-    assert all(f"| {scenario.name}: " in figures for scenario in SCENARIOS)
-    assert figures.count("**missed**") + figures.count("| reached |") == 9
+        assert len(re.findall(rf"(?m)^\|.*\| {name} \| [\d,.]+ .*\| [-\d]", details[1])) == count
+    assert all(f"| {scenario.name}: " in details[1] for scenario in SCENARIOS)
+    assert summary[1].count("**missed**") + summary[1].count("| reached |") == 9
+    assert len(re.findall(rf"(?m)^\| {app} (\| [\d.]+ ){{6}}\|$", summary[1])) == 1
     assert "not measured" not in figures
     assert f"targets are for `{app}`" in figures and "Every response that counts was right." in figures
+    assert_chart(tmp_path / "images" / "speed.svg", app, PASSTHROUGH)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+def test_growth_prints_every_curve_and_writes_page_and_chart(tmp_path: Path) -> None:
+    figures = bench("--growth", "--write", str(tmp_path))
+    for curve in growth.QUICK:
+        values = " / ".join(map(str, curve.values))
+        row = rf"(?m)^\| {curve.name} \| {values} \| [\d,]+ / [\d,]+ \| \d+ / \d+ \| (do not|\*\*)"
+        assert re.search(row, figures)
+    assert figures.strip() in (tmp_path / "performance.md").read_text()
+    assert_chart(tmp_path / "images" / "growth.svg", *(f"µs: {curve.name}" for curve in growth.QUICK))
+
+
+def test_curve_bends_where_a_point_is_above_the_line_through_those_before() -> None:
+    assert not growth.bends([(1, 100), (10, 110), (100, 210)])  # straight
+    assert not growth.bends([(1, 100), (10, 90), (100, 100)])  # flat, with noise
+    assert not growth.bends([(1, 100), (1000, 300), (100_000, 310)])
+    assert growth.bends([(1, 100), (10, 110), (100, 400)])
+    assert growth.bends([(1, 100), (10, 500), (20, 2000), (30, 3500)])
+
+
+def test_names_in_a_chart_may_have_any_characters(tmp_path: Path) -> None:
+    chart_file = tmp_path / "chart.svg"
+    chart_file.write_text(chart.bars("a & b", [("<plain>", [chart.Bar("x & y", 3.0)])], 1.0, 2.0))
+    assert_chart(chart_file, "<plain>", "x & y", "3.00 →")
+
+
+def assert_chart(file: Path, *texts: str) -> None:
+    found = {element.text for element in ElementTree.parse(file).iter("{http://www.w3.org/2000/svg}text")}
+    assert {*texts} <= found

@@ -5,7 +5,9 @@ Small programs stand for them, so none needs to be installed.
 
 import re
 import sys
+from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from tests.tools.checkout import write_script
 from tools.bench import peers, report, run
 from tools.bench.peers import LeftOut
-from tools.bench.results import Plan
+from tools.bench.results import Plan, Results, Sample
 from tools.bench.scenarios import PLAIN_16, SCENARIOS
 from tools.bench.targets import LOCAL, PASSTHROUGH, Program
 from tools.processes import ROOT
@@ -59,7 +61,8 @@ def figures() -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("A_SECRET_OF_OURS", "x")
         found = {name: partial(small_peer, name, *code) for name, code in SMALL_PEERS.items()}
-        return report.text(run.run(BRIEF, LOCAL, *peers.found({"absent": absent, **found})))
+        results = run.run(BRIEF, LOCAL, *peers.found({"absent": absent, **found}))
+        return f"{report.summary(results)}\n\n{report.details(results)}"
 
 
 def absent() -> Program:
@@ -70,7 +73,6 @@ def rows_of(figures: str, name: str) -> list[str]:
     return re.findall(rf"(?m)^\|.*?\| {name} \| (.*) \|$", figures)
 
 
-@pytest.mark.timeout(200)
 def test_peer_has_every_figure_of_the_passthrough(figures: str) -> None:
     for name, ratio in ((PASSTHROUGH, ""), ("honest", FIGURE)):
         *plain, streams, paced = rows_of(figures, name)
@@ -79,7 +81,7 @@ def test_peer_has_every_figure_of_the_passthrough(figures: str) -> None:
         assert re.fullmatch(rf"{FIGURE} \| {ratio} \| {FIGURE} \| {ratio} \|  \|  \|  \| {BUSY}", streams)
         cells = [SPREAD, ratio, SPREAD, ratio, SPREAD, SPREAD, "", BUSY]
         assert re.fullmatch(r" \| ".join(cells), paced)
-        assert re.search(rf"(?m)^\| {name} \| {FIGURE} \| \d+ \|$", figures)
+        assert re.search(rf"(?m)^\| {name} (\| {FIGURE} ){{5}}\| \d+ \|$", figures)
 
 
 def test_peer_with_wrong_responses_takes_no_further_part_and_affects_no_other(figures: str) -> None:
@@ -92,7 +94,7 @@ def test_peer_with_wrong_responses_takes_no_further_part_and_affects_no_other(fi
 
 
 def test_peer_that_does_not_start_is_reported_and_has_none_of_our_environment(figures: str) -> None:
-    assert "| dying | - | - |" in figures
+    assert "| dying | - | - | - | - | - | - |" in figures
     assert "exit status 1" in figures
     assert re.search(r"    the reason HOME (LC_CTYPE )?PATH PYTHONPATH$", figures, re.MULTILINE)
     assert "A_SECRET_OF_OURS" not in figures
@@ -129,3 +131,23 @@ def test_all_packages_of_litellm_are_pinned_and_none_is_a_malicious_release() ->
     assert all(re.fullmatch(r"[a-z0-9.-]+==[\w.]+( ; .+)?", pin) for pin in pins)
     assert not {f"litellm=={bad}" for bad in ("1.82.7", "1.82.8", "1.107.0")} & set(pins)
     assert sum(pin.startswith("litellm==") for pin in pins) == 1
+
+
+def test_compiled_peer_is_pinned_by_version_and_hashes() -> None:
+    lines = peers.FERROGW_REQUIREMENTS.read_text().splitlines()
+    pin, *hashes = (line.removesuffix(" \\") for line in lines if not line.startswith("#"))
+    assert re.fullmatch(r"ferrogw==[\d.]+", pin)
+    assert hashes and all(re.fullmatch(r" {4}--hash=sha256:[0-9a-f]{64}", one) for one in hashes)
+
+
+def test_target_beside_the_compiled_peer_is_in_the_summary() -> None:
+    sample = Sample(rate=100, cpu=1, p50=1, p99=1, table_calls=0, busy=1, generator_busy=0, upstream_busy=0)
+    name = f"{peers.COMPILED} 1.0"
+    results = Results(BRIEF, LOCAL, (name,))
+    for scenario, target in product(SCENARIOS, (LOCAL, PASSTHROUGH, name)):
+        results.samples[scenario, target] = [replace(sample, rate=50) if target == name else sample]
+    summary = report.summary(results)
+    assert (
+        f"| {PLAIN_16.name}: requests a second, ratio to {name} | at least 1 | 2.00 |  | reached |" in summary
+    )
+    assert f"| streams at full speed: chunks a second, ratio to {name} | at least 1 | 2.00 |" in summary

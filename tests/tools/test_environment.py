@@ -83,7 +83,7 @@ def test_failed_installation_shows_the_output_of_pip_and_keeps_what_worked(ready
 def test_two_commands_at_once_set_up_once(fresh: Path) -> None:
     command = [sys.executable, "dev.py", "test"]
     both = [subprocess.Popen(command, cwd=fresh, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    output = "".join(one.communicate(timeout=100)[1] for one in both)
+    output = "".join(one.communicate(timeout=280)[1] for one in both)
     assert [one.returncode for one in both] == [7, 7]
     assert sorted(steps(output)) == [VENV, NPM, PYTHON]
 

@@ -21,8 +21,6 @@ from tools.functions_host import FunctionsHost
 from tools.official_runtime import AVAILABLE, WHY_NOT, OfficialRuntime, Placeholder, classic_packages
 from tools.processes import ROOT
 
-pytestmark = pytest.mark.timeout(300)  # the first test of a classic worker makes a virtual environment
-
 Host = FunctionsHost | OfficialRuntime
 FLAG = {"PYTHON_ENABLE_INIT_INDEXING": "1"}
 STARTS = {

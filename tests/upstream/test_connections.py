@@ -6,7 +6,9 @@ import asyncio
 import inspect
 import json
 import os
+import socket
 import ssl
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -30,12 +32,11 @@ from shared.upstream.connections import (
     AT_ONCE_BYTES,
     MOST_TOGETHER,
     Body,
-    ConnectionFailed,
     Connections,
-    Response,
     Target,
     header,
 )
+from shared.upstream.response import ConnectionFailed, Response
 from tests.conftest import nothing_left_in_flight
 from tests.wire import Peer, Script, Wire, full_listener, scripted_upstream
 from tools.ports import free
@@ -178,7 +179,7 @@ async def test_a_second_response_is_not_used_for_the_next_request(connections: C
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_a_request_is_never_repeated(connections: Connections, reset: bool) -> None:
+async def test_a_request_that_was_written_is_never_repeated(connections: Connections, reset: bool) -> None:
     async def close_at_the_second(peer: Peer) -> None:
         await peer.request()
         await peer.send(SHORT)
@@ -193,6 +194,55 @@ async def test_a_request_is_never_repeated(connections: Connections, reset: bool
             await connections.send(target(wire), b"", body)
         assert wire.bodies == [b"1", b"2"]
         assert body.is_sent
+
+
+class ManualUpstream:
+    """An upstream that accepts, reads and closes only when the test says so."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        listener.setblocking(False)
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+
+    async def accept(self) -> socket.socket:
+        accepted, _ = await self._loop.sock_accept(self._listener)
+        return accepted
+
+    async def respond(self, connection: socket.socket) -> bytes:
+        """Read a request, and send a response."""
+        request = await self._loop.sock_recv(connection, 65536)
+        await self._loop.sock_sendall(connection, SHORT)
+        return request
+
+
+BODIES = {"short": b"{}", "long": b"x" * (AT_ONCE_BYTES + 1)}
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("kept", [1, 6])
+@pytest.mark.parametrize("is_urgent", [False, True])
+@pytest.mark.parametrize("content", BODIES.values(), ids=BODIES)
+async def test_a_kept_connection_that_the_upstream_closes_at_that_moment_is_not_used(
+    connections: Connections, reset: bool, kept: int, is_urgent: bool, content: bytes
+) -> None:
+    """The loop has not seen the end of the connections when the request is sent."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        upstream = ManualUpstream(listener)
+        here = Target(URL(f"http://127.0.0.1:{listener.getsockname()[1]}/"), {})
+        first = [asyncio.create_task(connections.send(here, b"", Body(b"{}"))) for _ in range(kept)]
+        accepted = [await upstream.accept() for _ in range(kept)]
+        await asyncio.gather(*map(upstream.respond, accepted))
+        for call in first:
+            await (await call).read_all()
+        for connection in accepted:
+            if reset:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+        body = Body(content, is_urgent=is_urgent)
+        again = asyncio.create_task(connections.send(here, b"", body))
+        with await asyncio.wait_for(upstream.accept(), 10) as new:
+            assert (await upstream.respond(new)).startswith(b"POST")
+            assert await (await again).read_all() == b"ab"
 
 
 # ---- connections that fail
@@ -398,6 +448,22 @@ async def test_a_call_whose_connection_is_closed_before_it_writes_has_sent_nothi
         assert wire.bodies == [b"first", b"first"]
 
 
+@pytest.mark.parametrize("size", [2, AT_ONCE_BYTES + 1])
+async def test_a_body_that_is_withdrawn_before_its_turn_is_not_sent(
+    connections: Connections, size: int
+) -> None:
+    async with nothing_left_in_flight(), scripted_upstream(respond) as wire:
+        await open_connections(connections, wire, 1)
+        body = Body(b" " * size)
+        task = asyncio.create_task(connections.send(target(wire), b"", body))
+        await asyncio.sleep(0)
+        body.is_withdrawn = True
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await wire.all_closed()
+        assert not body.is_sent and wire.bodies == [b"first"]
+
+
 async def test_a_call_that_is_cancelled_while_it_connects_closes_its_connection(
     connections: Connections,
 ) -> None:
@@ -518,7 +584,8 @@ def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
 CALLER = """
 import asyncio, json, sys
 from yarl import URL
-from shared.upstream.connections import Body, ConnectionFailed, Connections, Target
+from shared.upstream.connections import Body, Connections, Target
+from shared.upstream.response import ConnectionFailed
 
 async def main(url):
     connections, bodies = Connections(5, 50), [Body(b"1"), Body(b"x" * 3_000_000)]
@@ -581,7 +648,7 @@ def test_the_installed_aiohttp_is_the_version_that_was_reviewed() -> None:
     )
 
 
-def test_the_parts_of_aiohttp_that_we_use_exist() -> None:
+async def test_the_parts_of_aiohttp_that_we_use_exist() -> None:
     assert list(inspect.signature(aiohttp.TCPConnector.connect).parameters) == [
         "self",
         "req",
@@ -601,8 +668,11 @@ def test_the_parts_of_aiohttp_that_we_use_exist() -> None:
             "read_nowait",
             "is_eof",
             "at_eof",
+            "on_eof",
+            "_read_nowait",
             "exception",
             "set_exception",
         ),
     }.items():
         assert [name for name in names if not hasattr(owner, name)] == []
+    assert ResponseHandler(asyncio.get_running_loop())._parser is None

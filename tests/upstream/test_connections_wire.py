@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from shared.upstream.connections import Body, ConnectionFailed, Connections, Target
+from shared.upstream.connections import Body, Connections, Target
+from shared.upstream.response import ConnectionFailed
 from tests.wire import Peer, scripted_upstream
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -23,6 +24,8 @@ class Case(NamedTuple):
     data: bytes
     closes: bool = False
     """The upstream closes the connection after the data."""
+    has_early_data: bool = False
+    """Data comes before the next request. aiohttp may read it as the response to that request."""
     aiohttp_hangs: bool = False
     """If the data arrives byte by byte, the client of aiohttp 3.14.5 waits forever."""
 
@@ -86,7 +89,7 @@ CASES = {
     "HTTP/3.7": Case(b"HTTP/3.7 200 OK\r\ncontent-length: 1\r\n\r\na", closes=True),
     "a request": Case(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", closes=True),
     "a body longer than its length": Case(OK + b"content-length: 1\r\n\r\nabc"),
-    "two responses": Case(JSON + JSON),
+    "two responses": Case(JSON + JSON, has_early_data=True),
 }
 
 
@@ -97,8 +100,8 @@ class Outcome(NamedTuple):
     headers: list[tuple[str, str]]
     body: bytes | None
     """None if it was cut."""
-    connections: int
-    """After a second request."""
+    connections: int | None
+    """After a second request. None if only ours notices that the first one cannot be used for it."""
 
 
 Read = tuple[int | None, list[tuple[str, str]], bytes | None]
@@ -158,7 +161,8 @@ async def outcome(client: Client, case: Case, *, slowly: bool) -> Outcome:
         async with client(URL(f"http://127.0.0.1:{wire.port}/")) as call:
             first = await call()
             await call()
-        return Outcome(*first, connections=wire.connections)
+        differs = case.closes or case.has_early_data
+        return Outcome(*first, connections=None if differs else wire.connections)
 
 
 AT_ONCE = [(case, False) for case in CASES.values()]

@@ -387,8 +387,15 @@ async def test_a_deployment_without_its_key_is_an_upstream_error_and_is_not_call
         (RateLimited(reset_tokens=3), 3_000),
         (RateLimited(), 10_000),
         (RateLimited(retry_after=86400), 60_000),
-        (RateLimited(retry_after="Wed, 21 Oct 2026 07:28:00 GMT"), 10_000),
+        (RateLimited(retry_after=0), 1_000),
+        (RateLimited(retry_after_ms=0, retry_after=7), 7_000),
+        (RateLimited(retry_after="Wed, 21 Oct 2015 07:28:00 GMT"), 1_000),
+        (RateLimited(retry_after="Wed, 21 Oct 2099 07:28:00 GMT"), 60_000),
+        (RateLimited(retry_after="Wednesday, 21-Oct-99 07:28:00 GMT"), 1_000),
+        (RateLimited(retry_after="Wed, 99 Oct 2099 99:99:99 GMT"), 10_000),
+        (RateLimited(retry_after="Wed, 21 Oct 99999999999 07:28:00 GMT"), 10_000),
         (RateLimited(retry_after=-5), 10_000),
+        (RateLimited(retry_after="9" * 5000), 60_000),
         (RateLimited(retry_after="nan"), 10_000),
         (RateLimited(retry_after="inf"), 60_000),
     ],
@@ -417,7 +424,7 @@ async def test_an_upstream_that_fails_every_other_time_is_used_again(stage: Stag
 async def hasty(running: Stage) -> AsyncIterator[Stage]:
     """An instance with short time limits for the upstream."""
     async with running.instance(
-        PROXY_UPSTREAM_TIMEOUT_SECONDS="0.2", PROXY_UPSTREAM_FIRST_BYTE_SECONDS="0.2"
+        PROXY_UPSTREAM_TIMEOUT_SECONDS="1", PROXY_UPSTREAM_FIRST_BYTE_SECONDS="1"
     ) as stage:
         yield stage
 
@@ -507,7 +514,7 @@ async def test_a_missing_event_is_cached(stage: Stage, tap: TableTap) -> None:
     async with stage.instance(PROXY_TABLES=tap.connection_string, PROXY_CACHE_SECONDS="600") as own:
         for _ in range(5):
             assert (await own.chat("unknown")).status == 401
-        assert len(tap.requests) == 1
+        assert tap.reads_of("events(PartitionKey='unknown'") == 1
 
 
 async def test_concurrent_callers_share_one_read(stage: Stage, tap: TableTap) -> None:

@@ -22,6 +22,7 @@ class Store:
     def __init__(self) -> None:
         self.rows: list[tuple[str, Health]] = []
         self.down = False
+        self.fault: Exception = StoreUnavailable()
         self.called = asyncio.Event()
         self.written = asyncio.Condition()
         self.passing = asyncio.Event()
@@ -31,7 +32,7 @@ class Store:
         self.called.set()
         await self.passing.wait()
         if self.down:
-            raise StoreUnavailable
+            raise self.fault
         async with self.written:
             self.rows.append((deployment.id, health))
             self.written.notify_all()
@@ -71,10 +72,12 @@ async def test_of_many_changes_the_first_and_the_latest_are_written() -> None:
     await health_notes.close()
 
 
+@pytest.mark.parametrize("fault", [StoreUnavailable(), ValueError("odd")])
 async def test_a_failed_write_is_dropped_and_the_next_is_written(
-    caplog: pytest.LogCaptureFixture,
+    fault: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store()
+    store.fault = fault
     health_notes = notes(store)
     store.down = True
     health_notes.put(EAST, "429", 1)

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
+from shared.apis.quirks import Quirks
 from shared.core.errors import StoreUnavailable, UpstreamBusy, UpstreamError
-from shared.core.models import Deployment, FailureKind, Quirks
+from shared.core.models import CHAT, Credential, Deployment, FailureKind
 from shared.upstream.candidate import (
     COOL_DOWN_SECONDS,
     DEAD_AFTER,
     LONGEST_COOL_DOWN_SECONDS,
     REFUSED_SECONDS,
     Candidate,
+    Standing,
 )
 from shared.upstream.routing import BALANCE, QUIET, Routes, Routing
 
 USERS = [f"user-{number}" for number in range(2000)]
+
+
+def attendee(user: str) -> Credential:
+    return Credential("event", user)
+
+
+ANN, BOB = attendee("ann"), attendee("bob")
 
 
 class Pool:
@@ -29,6 +39,7 @@ class Pool:
         self.rows = list(deployments)
         self.reported: list[tuple[str, str, float]] = []
         self.down = False
+        self._numbers = count()
         self.routing = Routing(self, 30, lambda: self.now, self._report)
 
     async def deployments(self) -> list[Deployment]:
@@ -40,10 +51,10 @@ class Pool:
         self.reported.append((deployment.id, status, seconds))
 
     async def routes(self) -> Routes:
-        return await self.routing.routes()
+        return (await self.routing.routes()).of(CHAT)
 
     async def choose(self, user: str = "ann", tried: tuple[Candidate, ...] = ()) -> Candidate:
-        chosen = (await self.routes()).choose("m", user, tried)
+        chosen = (await self.routes()).choose("m", attendee(user), tried)
         assert chosen is not None
         return chosen
 
@@ -53,13 +64,16 @@ class Pool:
         return next(one for tier in routes.tiers("m") for one in tier.candidates if one.deployment.id == name)
 
     async def fail(
-        self, name: str, kind: FailureKind = FailureKind.FAILED, seconds: float | None = None
+        self, name: str, kind: FailureKind = FailureKind.FAILED, seconds: float | None = None, *users: str
     ) -> Candidate:
-        """A call of this deployment fails."""
-        candidate = await self.get(name)
-        candidate.begin()
-        candidate.note_failure(kind, kind.value, seconds, self.now)
-        candidate.end()
+        """Calls of these users fail at this deployment, at the same time. Without users, those of two others."""
+        candidate, number = await self.get(name), next(self._numbers)
+        began_at = self.now
+        for user in users or (f"first-{number}", f"second-{number}"):
+            candidate.begin()
+            candidate.note_failure(kind, kind.value, seconds, began_at, attendee(user))
+            candidate.end()
+            began_at = self.now - 1
         return candidate
 
     async def succeed(self, candidate: Candidate) -> None:
@@ -180,7 +194,7 @@ async def test_a_failure_cools_a_deployment_down(
     assert await pool.served_by() == {"d1": len(USERS)}
     pool.now += 0.01
     assert (await pool.served_by()).keys() == {"d0", "d1"}
-    assert pool.reported == [("d0", kind.value, seconds)]
+    assert pool.reported == [("d0", kind.value, seconds)] * 2
 
 
 async def test_repeated_failures_double_the_cool_down_up_to_a_minute() -> None:
@@ -197,10 +211,10 @@ async def test_overlapping_failures_count_as_one() -> None:
     pool = equals(2)
     candidate = await pool.get("d0")
     began_at, pool.now = pool.now, pool.now + 1
-    for _ in range(50):
-        candidate.note_failure(FailureKind.SILENT, "unreachable", None, began_at)
+    for user in USERS[:50]:
+        candidate.note_failure(FailureKind.SILENT, "unreachable", None, began_at, attendee(user))
     assert candidate.failures == 1
-    assert candidate.is_last_resort()
+    assert candidate.standing(ANN) is Standing.FAILED
 
 
 async def test_a_response_to_an_older_call_does_not_end_a_cool_down() -> None:
@@ -209,14 +223,14 @@ async def test_a_response_to_an_older_call_does_not_end_a_cool_down() -> None:
     began_at, pool.now = pool.now, pool.now + 1
     await pool.fail("d0", FailureKind.BUSY, 30)
     candidate.note_response(began_at)
-    assert not candidate.is_ready()
+    assert candidate.standing(ANN) is Standing.CLOSED
 
 
 async def test_a_failure_of_an_older_call_does_not_end_the_cool_down_of_a_429() -> None:
     pool = equals(1)
     candidate = await pool.fail("d0", FailureKind.BUSY, 30)
-    candidate.note_failure(FailureKind.FAILED, "500", None, pool.now - 5)
-    assert (await pool.routes()).choose("m", "ann") is None
+    candidate.note_failure(FailureKind.FAILED, "500", None, pool.now - 5, ANN)
+    assert (await pool.routes()).choose("m", ANN) is None
     assert candidate.cool_until == pool.now + 30
 
 
@@ -238,9 +252,9 @@ async def test_a_probe_whose_client_disconnects_is_replaced() -> None:
     pool.now += COOL_DOWN_SECONDS
     probe = await pool.get("d0")
     probe.begin()
-    assert not probe.is_ready()
+    assert probe.standing(ANN) is Standing.FAILED
     probe.note_no_result()
-    assert probe.is_ready()
+    assert probe.standing(ANN) is Standing.READY
 
 
 async def test_after_a_429_all_calls_return_at_once() -> None:
@@ -249,7 +263,7 @@ async def test_after_a_429_all_calls_return_at_once() -> None:
     pool.now += 1
     candidate = await pool.get("d0")
     for _ in range(3):
-        assert candidate.is_ready()
+        assert candidate.standing(ANN) is Standing.READY
         candidate.begin()
 
 
@@ -263,19 +277,103 @@ async def test_the_only_deployment_is_used_again_after_its_own_failures() -> Non
     assert (await pool.choose()).deployment.id == "d0"
 
 
-async def test_a_silent_deployment_is_not_chosen_after_some_tries_and_probed_later() -> None:
+async def test_a_silent_deployment_gets_a_single_call_at_a_time_after_some_failures() -> None:
     pool = equals(1)
     for _ in range(DEAD_AFTER):
-        assert (await pool.choose()).deployment.id == "d0"
+        probe = await pool.choose()
+        probe.begin()
+        assert (await pool.choose("bob")).deployment.id == "d0"
         await pool.fail("d0", FailureKind.SILENT)
     routes = await pool.routes()
-    assert routes.choose("m", "ann") is None
-    pool.now += LONGEST_COOL_DOWN_SECONDS
     probe = await pool.choose()
     probe.begin()
-    assert routes.choose("m", "bob") is None
+    assert routes.choose("m", BOB) is None
     await pool.succeed(probe)
     assert (await pool.choose("bob")).deployment.id == "d0"
+
+
+async def test_the_attendee_of_the_last_failure_of_a_silent_deployment_waits_until_it_has_cooled_down() -> (
+    None
+):
+    pool = equals(1)
+    for user in ("bob", "ann") * DEAD_AFTER:
+        await pool.fail("d0", FailureKind.SILENT, None, user)
+    routes = await pool.routes()
+    assert routes.choose("m", ANN) is None
+    assert (await pool.choose("bob")).deployment.id == "d0"
+    pool.now += LONGEST_COOL_DOWN_SECONDS
+    assert (await pool.choose("ann")).deployment.id == "d0"
+
+
+# ---- failures that only one attendee has met
+
+
+@pytest.mark.parametrize("kind", [FailureKind.FAILED, FailureKind.SILENT])
+async def test_failures_of_one_attendee_count_as_one(kind: FailureKind) -> None:
+    pool = equals(1)
+    for _ in range(20):
+        candidate = await pool.fail("d0", kind, None, "ann")
+        assert (candidate.failures, candidate.cool_until) == (1, pool.now + COOL_DOWN_SECONDS)
+        assert candidate.standing(ANN) is Standing.FAILED
+        assert candidate.standing(BOB) is Standing.SPARE
+        pool.now += COOL_DOWN_SECONDS
+
+
+async def test_a_429_counts_for_all_when_a_second_attendee_meets_it_with_the_time_of_the_second() -> None:
+    pool = equals(1)
+    candidate = await pool.fail("d0", FailureKind.BUSY, 60, "ann")
+    assert candidate.standing(ANN) is Standing.CLOSED
+    assert candidate.standing(BOB) is Standing.SPARE
+    await pool.fail("d0", FailureKind.BUSY, 5, "bob")
+    assert candidate.standing(attendee("cat")) is Standing.CLOSED
+    pool.now += 5
+    assert candidate.standing(ANN) is Standing.READY
+    await pool.fail("d0", FailureKind.BUSY, 60, "ann")
+    assert candidate.standing(BOB) is Standing.SPARE
+
+
+async def test_a_refusal_counts_for_its_attendee_until_a_second_one_meets_it() -> None:
+    pool = equals(1)
+    candidate = await pool.fail("d0", FailureKind.REFUSED, None, "ann")
+    assert candidate.standing(ANN) is Standing.REFUSED
+    assert candidate.standing(BOB) is Standing.READY
+    pool.now += REFUSED_SECONDS - 1
+    await pool.fail("d0", FailureKind.REFUSED, None, "bob")
+    assert candidate.standing(attendee("cat")) is Standing.REFUSED
+    pool.now += REFUSED_SECONDS
+    await pool.fail("d0", FailureKind.REFUSED, None, "eve")
+    assert candidate.standing(BOB) is Standing.READY
+
+
+async def test_a_single_refusal_replaces_no_failure_that_counts_for_all() -> None:
+    pool = equals(1)
+    candidate = await pool.fail("d0", FailureKind.FAILED)
+    await pool.fail("d0", FailureKind.REFUSED, None, "eve")
+    assert candidate.standing(BOB) is Standing.FAILED
+    assert candidate.cool_until == pool.now + COOL_DOWN_SECONDS
+
+
+async def test_a_deployment_that_only_another_attendee_saw_fail_comes_before_the_others_that_failed() -> None:
+    pool = equals(3)
+    await pool.fail("d0", FailureKind.FAILED)
+    await pool.fail("d1", FailureKind.BUSY, 60, "eve")
+    await pool.fail("d2", FailureKind.REFUSED)
+    assert await pool.served_by() == {"d1": len(USERS)}
+    order: tuple[Candidate, ...] = ()
+    for _ in range(3):
+        order += (await pool.choose("ann", order),)
+    assert [candidate.deployment.id for candidate in order] == ["d1", "d0", "d2"]
+
+
+async def test_the_last_resort_follows_weight_and_user() -> None:
+    pool = Pool(deployment("large", weight=3), deployment("small"))
+    before = [(await pool.choose(user)).deployment.id for user in USERS]
+    for name in ("large", "small"):
+        await pool.fail(name)
+    assert [(await pool.choose(user)).deployment.id for user in USERS] == before
+
+
+# ---- what is left when no deployment can be tried
 
 
 async def test_a_failed_deployment_is_used_only_if_no_other_is_left() -> None:
@@ -292,7 +390,7 @@ async def test_a_deployment_that_was_tried_is_not_chosen_again() -> None:
     for _ in range(3):
         tried += (await pool.choose("ann", tried),)
     assert len(set(tried)) == 3
-    assert (await pool.routes()).choose("m", "ann", tried) is None
+    assert (await pool.routes()).choose("m", ANN, tried) is None
 
 
 async def test_the_refusal_has_the_earliest_recovery_if_all_deployments_are_cooling_down() -> None:
@@ -339,12 +437,12 @@ async def test_a_429_that_is_over_does_not_hide_the_last_error() -> None:
 async def test_a_cool_down_survives_the_reload_of_the_table() -> None:
     pool = equals(2)
     candidate = await pool.fail("d0", FailureKind.BUSY, 60)
-    candidate.quirks = Quirks("max_tokens")
+    candidate.quirks.learn(Quirks("max_tokens"), ANN, is_plain=True)
     pool.now += 31
     pool.rows = [replace(row, weight=7) for row in pool.rows]
     assert await pool.served_by() == {"d1": len(USERS)}
     again = await pool.get("d0")
-    assert (again.quirks.output_field, again.deployment.weight) == ("max_tokens", 7)
+    assert (again.quirks.current.output_field, again.deployment.weight) == ("max_tokens", 7)
 
 
 @pytest.mark.parametrize(
@@ -363,7 +461,7 @@ async def test_cached_deployments_are_used_without_the_tables() -> None:
     await pool.fail("d0", FailureKind.BUSY, 60)
     pool.down = True
     pool.now += 31
-    assert (await pool.routes()).choose("m", "ann") is None
+    assert (await pool.routes()).choose("m", ANN) is None
     pool.now += 30
     assert (await pool.choose()).deployment.id == "d0"
 
@@ -377,12 +475,12 @@ async def test_a_change_is_reported_once_and_a_steady_deployment_at_most_once_a_
     pool.now += 5
     for _ in range(100):
         await pool.succeed(candidate)
-    assert pool.reported == [("d0", "busy", 5.0), ("d0", "ok", 0.0)]
+    assert pool.reported == [("d0", "busy", 5.0), ("d0", "busy", 5.0), ("d0", "ok", 0.0)]
     for _ in range(10):
         pool.now += 31  # each time, the table is read again
         await pool.succeed(await pool.choose())
-    assert 4 <= len(pool.reported) - 2 <= 5
-    assert set(pool.reported[2:]) == {("d0", "ok", 0.0)}
+    assert 4 <= len(pool.reported) - 3 <= 5
+    assert set(pool.reported[3:]) == {("d0", "ok", 0.0)}
 
 
 async def test_the_first_response_is_reported_at_once() -> None:
@@ -410,5 +508,32 @@ async def test_a_deployment_that_refuses_the_proxy_is_logged_by_name(
 ) -> None:
     pool = equals(2)
     await pool.fail("d1", FailureKind.REFUSED)
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert "d1" in caplog.text and "key, role and name" in caplog.text
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+    assert "d1" in caplog.text and "key, role, name and quota" in caplog.text
+
+
+async def test_each_api_has_the_deployments_that_serve_it() -> None:
+    pool = Pool(
+        deployment("d0", apis=("chat",)),
+        deployment("d1", apis=("chat", "responses"), priority=2),
+        replace(deployment("d2", apis=("embeddings",)), model="e"),
+        replace(deployment("d3", apis=("images",), active=False), model="i"),
+    )
+    routes = await pool.routing.routes()
+    assert routes.served == {"m": ("chat", "responses"), "e": ("embeddings",)}
+    chat, responses = (routes.of(api).choose("m", ANN) for api in ("chat", "responses"))
+    assert chat is not None and chat.deployment.id == "d0"
+    assert responses is not None and responses.deployment.id == "d1"
+    assert routes.of("embeddings").models == {"e"} and not routes.of("images").models
+    second = routes.of("chat").choose("m", ANN, (chat,))
+    assert second is not None and second.deployment.id == "d1"
+
+
+async def test_a_deployment_that_gets_another_api_keeps_its_health() -> None:
+    pool = Pool(deployment("d0"))
+    await pool.fail("d0")
+    pool.rows, pool.now = [deployment("d0", apis=("chat", "embeddings"))], pool.now + 60
+    routes = await pool.routing.routes()
+    chat, new = (routes.of(api).tiers("m")[0].candidates[0] for api in ("chat", "embeddings"))
+    assert (chat.failure, new.failure) == (FailureKind.FAILED, None)
+    assert not routes.of("responses").models

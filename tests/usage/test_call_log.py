@@ -8,18 +8,19 @@ import logging
 
 import pytest
 
+from shared.core.trace import Trace
 from shared.usage.call_log import LOG_SECONDS, CallLog, LoggedCall
 
 TRACE = {b"traceparent": b"00-%b-%b-01" % (b"a" * 32, b"b" * 16)}
 
 
-def log(calls: CallLog, request_id: str, status: int = 200) -> None:
+def log(calls: CallLog, request_id: str, status: int = 200, model: str = "m") -> None:
     call = LoggedCall(
         request_id=request_id,
         trace_id="a" * 32,
         event="e",
         user="u",
-        model="m",
+        model=model,
         deployment="d",
         status=status,
         ending="finished",
@@ -80,3 +81,34 @@ async def test_a_failed_call_is_logged_at_once_as_a_warning(caplog: pytest.LogCa
         (logging.INFO, ["fine"]),
         (logging.WARNING, ["failed"]),
     ]
+
+
+async def test_call_that_cannot_be_logged_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    calls = CallLog()
+    for request_id, model in (("one", "m"), ("odd", "\ud800"), ("two", "m")):
+        log(calls, request_id, model=model)
+    log(calls, "odd-failure", 502, "\ud800")
+    records = [record for record in caplog.records if record.getMessage().startswith("call {")]
+    assert [ids(record) for record in records] == [["one"], ["two"]]
+    assert "call odd cannot be logged" in caplog.text
+    assert "call odd-failure cannot be logged" in caplog.text
+
+
+async def test_observer_that_raises_does_not_fail_the_call(caplog: pytest.LogCaptureFixture) -> None:
+    def observe(_: LoggedCall, __: Trace) -> None:
+        raise RuntimeError("can't start new thread")
+
+    calls = CallLog(observe)
+    log(calls, "one")
+    calls.flush()
+    assert ids(caplog.records[-1]) == ["one"]
+
+
+async def test_refusals_are_counted_by_code_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    log = CallLog()
+    for code in ("rate_limited", "invalid_json", "rate_limited"):
+        log.count_refusal(code)
+    log.close()
+    log.close()
+    assert caplog.messages == ['refused {"rate_limited":2,"invalid_json":1}']

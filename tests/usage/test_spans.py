@@ -20,6 +20,7 @@ from shared.usage.call_log import LoggedCall
 from shared.usage.spans import MOST_WAITING, Telemetry
 from tests.conftest import Stage
 from tests.responses import response_of
+from tests.usage.polling import until
 from tools.simulator import Failure
 
 QUIET = (
@@ -163,6 +164,17 @@ async def test_spans_that_cannot_be_sent_are_dropped_without_an_error(
     await asyncio.to_thread(telemetry.close, 30)
     telemetry.put(LINE, trace(TRACE))
     assert "Application Insights gets no spans" in caplog.text
+
+
+async def test_call_that_cannot_be_sent_does_not_stop_the_others(
+    ingestion: Ingestion, caplog: pytest.LogCaptureFixture
+) -> None:
+    telemetry = Telemetry(ingestion.connection_string, "role", 0.05)
+    telemetry.put(LINE, {b"\xff": b""})
+    await until(lambda: "gets no spans of 1 calls" in caplog.text)
+    telemetry.put(LINE, trace(TRACE))
+    assert len(await ingestion.until(1)) == 1
+    await asyncio.to_thread(telemetry.close, 30)
 
 
 @pytest.mark.parametrize("setting", ["", "InstrumentationKey=x;IngestionEndpoint=http://127.0.0.1:1/"])

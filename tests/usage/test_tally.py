@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from itertools import count, pairwise
 
 import pytest
 
+from shared.core import errors, quota_errors
 from shared.core.errors import ProxyError, StoreUnavailable
-from shared.core.models import Counts, Credential, Usage, UsageRow
+from shared.core.models import Counts, Credential, Minute, Usage, UsageRow
 from shared.usage.tally import (
     AT_ONCE,
     DOUBT_SECONDS,
     KEPT,
     MOST_COUNTED,
     MOST_KEPT,
+    MOST_TOKENS,
     OTHERS,
     PAUSE_SECONDS,
     Tally,
@@ -107,12 +109,34 @@ async def test_a_forwarded_call_counts_with_its_tokens(store: FakeUsage, tally: 
     tally.count_call(AMY, MODEL, NOON, Usage(1, 2), is_cut=True)
     await tally.flush()
     (row,) = store.rows.values()
-    assert row == UsageRow("hackathon", NOON, "amy", MODEL, Counts(2, 11, 22, 0, 1))
+    minutes = {0: Minute(2, 33, 0, 0, 1)}
+    assert row == UsageRow("hackathon", NOON, "amy", MODEL, Counts(2, 11, 22, 0, 1), minutes)
+
+
+async def test_a_row_has_what_began_in_each_minute_and_the_last_refusal(
+    store: FakeUsage, tally: Tally
+) -> None:
+    for minute in (0, 59, 5, 59):
+        tally.count_call(AMY, MODEL, NOON + timedelta(minutes=minute, seconds=59), Usage(2, 3), cost=7)
+    for error in (quota_errors.RequestQuotaExceeded("No."), errors.StoreUnavailable()):
+        tally.count_failure(AMY, MODEL, NOON + timedelta(minutes=5), error)
+    await tally.flush()
+    (row,) = store.rows.values()
+    assert row.minutes == {0: Minute(1, 5, 7), 5: Minute(1, 5, 7, 1, 1), 59: Minute(2, 10, 14)}
+    assert row.refused_for == "store_unavailable"
 
 
 REFUSALS = {
+    "attendee_blocked",
+    "name_taken",
+    "no_seats_left",
+    "context_length_exceeded",
     "invalid_json",
     "invalid_request",
+    "tool_not_allowed",
+    "unsupported_encoding",
+    "unsupported_value",
+    "websocket_not_supported",
     "event_not_started",
     "event_ended",
     "event_inactive",
@@ -121,10 +145,26 @@ REFUSALS = {
     "request_quota_exceeded",
     "token_quota_exceeded",
     "event_quota_exceeded",
+    "budget_exceeded",
+    "event_budget_exceeded",
     "rate_limited",
 }
-ERRORS = {"upstream_busy", "upstream_error", "upstream_timeout", "internal_error", "store_unavailable"}
-UNCOUNTED = {"invalid_event_token", "not_found", "method_not_allowed"}
+ERRORS = {
+    "internal_error",
+    "model_not_priced",
+    "overloaded",
+    "store_unavailable",
+    "upstream_busy",
+    "upstream_error",
+    "upstream_timeout",
+}
+UNCOUNTED = {
+    "invalid_event_token",
+    "invalid_desk_key",
+    "changed_meanwhile",
+    "not_found",
+    "method_not_allowed",
+}
 
 
 def test_each_error_code_has_one_kind() -> None:
@@ -325,6 +365,37 @@ async def test_a_row_that_always_fails_does_not_stop_the_others(store: FakeUsage
     store.poison = None
     await tally.flush()
     assert store.total().requests == 6
+
+
+class OddUsage(FakeUsage):
+    """Raises an exception that no one expects for one user."""
+
+    async def write_usage(self, rows: Sequence[UsageRow], writer: str) -> None:
+        if any(row.user == "mallory" for row in rows):
+            raise ValueError("odd")
+        await super().write_usage(rows, writer)
+
+
+async def test_writing_goes_on_after_an_unexpected_exception(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = OddUsage()
+    tally = Tally(store, 0.01, clock.now, clock)
+    call(tally, Credential("odd-event", "mallory"))
+    await until(lambda: "some usage could not be written" in caplog.text)
+    call(tally, AMY)
+    await until(lambda: store.total("amy").requests == 1)
+    await tally.close()
+
+
+@pytest.mark.parametrize("tokens", [-5, 2**63, 10**30])
+async def test_absurd_usage_does_not_spoil_the_counts(store: FakeUsage, tally: Tally, tokens: int) -> None:
+    tally.count_call(AMY, MODEL, NOON, Usage(tokens, 3))
+    tally.count_call(AMY, MODEL, NOON, Usage(2, tokens))
+    await tally.flush()
+    assert store.total("amy").requests == 2
+    assert 2 <= store.total("amy").prompt_tokens <= MOST_TOKENS + 2
+    assert 3 <= store.total("amy").completion_tokens <= MOST_TOKENS + 3
 
 
 async def test_a_cancelled_flush_loses_nothing(store: FakeUsage, tally: Tally) -> None:

@@ -20,8 +20,9 @@ from tools import loops
 from tools.official_runtime.cloud_worker import Worker
 from tools.processes import ROOT
 
-_ROUTE: Final = "v1/chat/completions"
-_DATA: Final = {"http": {"method": "POST", "url": f"/{_ROUTE}", "params": {}}}
+_ROUTE: Final = "{*path}"
+_PATH: Final = "v1/chat/completions"
+_DATA: Final = {"http": {"method": "POST", "url": f"/{_PATH}", "params": {"path": _PATH}}}
 
 
 class _InvokingServer(WebServer):
@@ -52,12 +53,12 @@ async def main() -> None:
     index = await worker.index()  # it serves nothing yet: this does not yield to the event loop
     if "fault" in index:
         raise SystemExit(index["fault"])
-    _InvokingServer.invoke = staticmethod(worker.invoker(*_chat_function(index["functions"]), _DATA))
+    _InvokingServer.invoke = staticmethod(worker.invoker(*_function(index["functions"]), _DATA))
     await asyncio.Event().wait()
 
 
-def _chat_function(functions: list[tuple[str, str, list[str]]]) -> tuple[str, str]:
-    """The id and the parameter of the function with the benchmark's route."""
+def _function(functions: list[tuple[str, str, list[str]]]) -> tuple[str, str]:
+    """The id and the parameter of the function that serves every path."""
     for function_id, _, bindings in functions:
         for binding in map(json.loads, bindings):
             if binding.get("route") == _ROUTE:

@@ -10,7 +10,7 @@ from typing import Final, cast
 
 import httptools
 
-from .scenarios import PLAIN_1, Scenario, requests
+from .scenarios import PLAIN_1, Scenario
 from .upstream import TIME
 
 _TOLERATED_SHARE: Final = 0.001
@@ -104,9 +104,9 @@ class _Connection(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def running(port: int, scenario: Scenario, credential: str | None = None) -> AsyncIterator[Tally]:
-    """Load on 127.0.0.1 for the length of the block. Raises Failed."""
-    tally, sent, opened = Tally(), requests(scenario, credential), list[_Connection]()
+async def running(port: int, scenario: Scenario, sent: Iterator[bytes]) -> AsyncIterator[Tally]:
+    """Load on 127.0.0.1 for the length of the block: `sent` over the connections. Raises Failed."""
+    tally, opened = Tally(), list[_Connection]()
     try:
         for _ in range(scenario.connections):
             connection = _Connection(scenario, sent, tally)

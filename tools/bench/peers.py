@@ -1,6 +1,6 @@
 """Other proxies, for `--peers`: each as its makers would run it, in an environment of its own.
 
-docs/performance.md says how each is set up, and why.
+docs/performance-runs.md says how each is set up, and why.
 """
 
 import json
@@ -23,6 +23,9 @@ from .targets import Program
 NGINX_PATH: Final = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
 """Debian keeps nginx where only root looks."""
 LITELLM_REQUIREMENTS: Final = Path(__file__).with_name("litellm.txt")
+FERROGW_REQUIREMENTS: Final = Path(__file__).with_name("ferrogw.txt")
+COMPILED: Final = "ferrogw"
+"""The peer that our targets name: a compiled gateway for the same APIs."""
 
 _NGINX_CONFIG: Final = """\
 daemon off;
@@ -53,6 +56,13 @@ _LITELLM_ENV: Final = {
     "LITELLM_MODE": "PRODUCTION",  # reads no .env
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # does not fetch prices from the internet before it serves
 }
+_FERROGW_ENV: Final = {
+    "LOG_LEVEL": "error",
+    "FERRO_MODEL_CATALOG_TIMEOUT": "0",  # does not fetch its list of models from the internet
+    "RATE_LIMIT_RPS": "10000000",
+    "RATE_LIMIT_BURST": "10000000",
+    "GOMAXPROCS": "1",  # one core, as all others
+}
 
 
 class LeftOut(Exception):
@@ -79,13 +89,7 @@ def nginx(path: str = NGINX_PATH) -> Program:
 
 def litellm() -> Program:
     """LiteLLM's proxy, set up as https://docs.litellm.ai/docs/proxy/prod says. Raises LeftOut."""
-    if sys.platform == "win32":
-        raise LeftOut("its makers run it on Linux and macOS.")
-    try:
-        python = environments.beside("litellm", LITELLM_REQUIREMENTS)
-    except SetupError as error:
-        raise LeftOut(str(error)) from error
-    (version,) = re.findall(r"(?m)^litellm==(\S+)", LITELLM_REQUIREMENTS.read_text(encoding="utf-8"))
+    python, version = _installed("litellm", LITELLM_REQUIREMENTS)
     key = f"sk-{secrets.token_hex(32)}"
 
     def command(home: Path, port: int, upstream: int) -> list[str]:
@@ -102,16 +106,51 @@ def litellm() -> Program:
     return Program(f"LiteLLM {version}", command, environment(LITELLM_MASTER_KEY=key, **_LITELLM_ENV), key)
 
 
+def ferrogw() -> Program:
+    """Ferro Labs' AI Gateway, compiled from Go, with one target and no plugin. Raises LeftOut.
+
+    It serves on all addresses of the machine, and has no option for one. Its key is new in each run.
+    """
+    python, version = _installed(COMPILED, FERROGW_REQUIREMENTS)
+    key = f"fgw_{secrets.token_hex(32)}"
+
+    def command(home: Path, port: int, upstream: int) -> list[str]:
+        """It takes its addresses from the environment only."""
+        config = {"strategy": {"mode": "single"}, "targets": [{"virtual_key": "openai"}]}
+        (home / "config.yaml").write_text(json.dumps(config), encoding="ascii")
+        addresses = [f"PORT={port}", f"OPENAI_BASE_URL=http://127.0.0.1:{upstream}/v1"]
+        return ["env", *addresses, str(python.with_name(COMPILED)), "serve"]
+
+    settings = {"MASTER_KEY": key, "OPENAI_API_KEY": "key", "GATEWAY_CONFIG": "config.yaml", **_FERROGW_ENV}
+    return Program(f"{COMPILED} {version}", command, environment(**settings), key)
+
+
+def _installed(name: str, requirements: Path) -> tuple[Path, str]:
+    """The Python of its environment, and its version. Raises LeftOut."""
+    if sys.platform == "win32":
+        raise LeftOut("it takes part on Linux and macOS.")
+    try:
+        python = environments.beside(name, requirements)
+    except SetupError as error:
+        raise LeftOut(str(error)) from error
+    (version,) = re.findall(rf"(?m)^{name}==(\S+)", requirements.read_text(encoding="utf-8"))
+    return python, version
+
+
 def environment(**variables: str) -> dict[str, str]:
     """Nothing of ours but PATH, so no secret reaches a peer. It gets a HOME of its own."""
     return {"PATH": os.environ.get("PATH", os.defpath), **variables}
 
 
-ALL: Final[Mapping[str, Callable[[], Program]]] = {"nginx": nginx, "LiteLLM": litellm}
+ALL: Final[Mapping[str, Callable[[], Program]]] = {
+    "nginx": nginx,
+    COMPILED: ferrogw,
+    "LiteLLM": litellm,
+}
 
 
 def found(every: Mapping[str, Callable[[], Program]] = ALL) -> tuple[list[Program], dict[str, str]]:
-    """The peers that this machine can run, and why it cannot run the others. LiteLLM is installed first."""
+    """The peers that this machine can run, and why it cannot run the others. They are installed first."""
     peers, left_out = [], {}
     for name, find in every.items():
         try:

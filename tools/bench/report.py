@@ -4,52 +4,101 @@ import os
 import platform
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import product
+from operator import itemgetter
 from statistics import median
 
+from . import chart
+from .peers import COMPILED
 from .results import Results
 from .scenarios import PACED, PLAIN_16, SCENARIOS, SLOW_64, STREAMS, Scenario
 from .targets import LOCAL, PASSTHROUGH, UPSTREAM
 
-BEGIN = "<!-- The figures begin. `dev.py bench --write` replaces all lines up to their end. -->"
-END = "<!-- The figures end. -->"
 _SCENARIO_HEAD = (
     "| scenario | proxy | a second | ratio | CPU s for 1,000 | ratio | delay p50, ms | delay p99, ms "
     "| table calls | busy |"
 )
+_PROXY_HEAD = (
+    "| proxy | plain: requests a second | streams: chunks a second | plain: CPU | paced streams: delay p99 "
+    "| first response, s | memory at the end, MB |"
+)
 _MEGABYTE = 1_000_000
+_LONGEST_BAR = 2.0
+_COMPARED = {PLAIN_16: PLAIN_16.name, STREAMS: "streams at full speed"}
 
 
-def text(results: Results) -> str:
+def summary(results: Results) -> str:
+    """Against the targets, and beside the other proxies."""
     parts = [
         _head(results),
-        _table("|  | target | measured | single rounds |  |", _target_rows(results)),
-        _table(_SCENARIO_HEAD, _scenario_rows(results)),
-        _table("| process | first response, s | memory at the end, MB |", _process_rows(results)),
-        *_failures(results),
+        table("|  | target | measured | single rounds |  |", _target_rows(results)),
+        _baseline(results),
+        table(_PROXY_HEAD, _proxy_rows(results)),
     ]
     return "\n\n".join(parts)
 
 
-def inserted(figures: str, page: str) -> str:
-    """The page with the figures between its two markers, or at its end where it has none."""
-    before, _, rest = page.partition(BEGIN)
-    after = rest.partition(END)[2] or "\n"
-    return f"{before}{BEGIN}\n\n{figures}\n\n{END}{after}"
+def _baseline(results: Results) -> str:
+    rates = [results.values(scenario, PASSTHROUGH, "rate") for scenario in _COMPARED]
+    plain, streams = (f"{median(values):,.0f}" for values in rates)
+    done = f"{plain} requests and {streams} chunks a second"
+    return f"Each proxy as a multiple of the pass-through, which had {done}:"
 
 
-def _table(head: str, rows: Iterable[list[str]]) -> str:
+def details(results: Results) -> str:
+    parts = [_head(results), table(_SCENARIO_HEAD, _scenario_rows(results)), *_failures(results)]
+    return "\n\n".join(parts)
+
+
+def svg(results: Results) -> str:
+    """Two figures of all proxies, as bars."""
+    groups = [
+        (title, [chart.Bar(name, ratio, name == results.app) for name, ratio in _ranked(results, scenario)])
+        for scenario, title in _COMPARED.items()
+    ]
+    return chart.bars("Speed as a multiple of the pass-through's", groups, 1.0, _LONGEST_BAR)
+
+
+def _ranked(results: Results, scenario: Scenario) -> list[tuple[str, float]]:
+    ratios = {name: results.ratios(scenario, name, "rate") for name in results.proxies}
+    found = ((name, median(values)) for name, values in ratios.items() if values)
+    return sorted(found, key=itemgetter(1), reverse=True)
+
+
+def inserted(figures: str, page: str, name: str = "figures", option: str = "") -> str:
+    """The page with the figures between the two markers of that name, or at its end where it has none."""
+    begin, end = markers(name, option)
+    before, _, rest = page.partition(begin)
+    after = rest.partition(end)[2] or "\n"
+    return f"{before}{begin}\n\n{figures}\n\n{end}{after}"
+
+
+def markers(name: str = "figures", option: str = "") -> tuple[str, str]:
+    command = f"dev.py bench{option} --write"
+    begin = f"<!-- The {name} begin. `{command}` replaces all lines up to their end. -->"
+    return begin, f"<!-- The {name} end. -->"
+
+
+def table(head: str, rows: Iterable[list[str]]) -> str:
     dashes = ["---"] * (head.count("|") - 1)
     return "\n".join([head, *(f"| {' | '.join(line)} |" for line in (dashes, *rows))])
 
 
-def _head(results: Results) -> str:
-    options = " --peers" * bool(results.peers or results.faults) + " --local" * (results.app == LOCAL)
-    plan, python = results.plan, f"{platform.python_implementation()} {platform.python_version()}"
+def origin(options: str) -> str:
+    """Which command wrote the figures, when and where."""
+    python = f"{platform.python_implementation()} {platform.python_version()}"
     return (
         f"Written by `python3 dev.py bench{options} --write` on {datetime.now(UTC):%Y-%m-%d}: "
-        f"{os.cpu_count()} cores, {platform.system()} on {platform.machine()}, {python}, {plan.rounds} "
-        f"rounds of {plan.seconds:g} s for each figure, after {plan.warm_seconds:g} s that do not count. The "
-        f"targets are for `{results.app}`."
+        f"{os.cpu_count()} cores, {platform.system()} on {platform.machine()}, {python}"
+    )
+
+
+def _head(results: Results) -> str:
+    options = " --peers" * bool(results.peers or results.faults) + " --local" * (results.app == LOCAL)
+    plan = results.plan
+    return (
+        f"{origin(options)}, {plan.rounds} rounds of {plan.seconds:g} s for each figure, after "
+        f"{plan.warm_seconds:g} s that do not count. The targets are for `{results.app}`."
     )
 
 
@@ -71,6 +120,11 @@ def _target_rows(results: Results) -> Iterator[list[str]]:
         name = f"memory after {responses:,} requests, MB"
         yield _target(name, "at most 75", [last / _MEGABYTE], "{:.1f}")
         yield _target("its growth over the second half, MB", "at most 1", [(last - half) / _MEGABYTE])
+    for peer, scenario in product((one for one in results.peers if one.startswith(COMPILED)), _COMPARED):
+        beside = results.ratios(scenario, app, "rate", peer)
+        yield _target(
+            f"{_COMPARED[scenario]}: {scenario.unit} a second, ratio to {peer}", "at least 1", beside
+        )
     starts = results.first_response_seconds.get(app, [])
     yield _target("process start to first response, s", "at most 0.5", starts)
 
@@ -130,10 +184,13 @@ def _median(values: list[float], form: str) -> str:
     return form.format(median(values)) + (f" ({spread})" if spread else "") if values else "-"
 
 
-def _process_rows(results: Results) -> Iterator[list[str]]:
+def _proxy_rows(results: Results) -> Iterator[list[str]]:
     for name in results.proxies:
         starts, memory = results.first_response_seconds.get(name, []), results.resident.get(name)
-        yield [name, _median(starts, "{:.2f}"), f"{memory / _MEGABYTE:.0f}" if memory else "-"]
+        figures = [(PLAIN_16, "rate"), (STREAMS, "rate"), (PLAIN_16, "cpu"), (PACED, "p99")]
+        ratios = [results.ratios(scenario, name, figure) for scenario, figure in figures]
+        cells = [chart.short(median(values)) if values else "-" for values in ratios]
+        yield [name, *cells, _median(starts, "{:.2f}"), f"{memory / _MEGABYTE:.0f}" if memory else "-"]
 
 
 def _failures(results: Results) -> Iterator[str]:

@@ -67,13 +67,15 @@ class Results:
         """A figure is the name of a field of `Sample`. One value for each take that has it."""
         return [value for value in self._all(scenario, name, figure) if not isnan(value)]
 
-    def ratios(self, scenario: Scenario, name: str, figure: str) -> list[float]:
-        """To the pass-through, each within its take."""
-        return [one / other for one, other in self.pairs(scenario, name, figure) if one and other]
+    def ratios(self, scenario: Scenario, name: str, figure: str, to: str = PASSTHROUGH) -> list[float]:
+        """To the pass-through or another target, each within its take."""
+        return [one / other for one, other in self.pairs(scenario, name, figure, to) if one and other]
 
-    def pairs(self, scenario: Scenario, name: str, figure: str) -> list[tuple[float, float]]:
-        """The figure and that of the pass-through, for each take that has both."""
-        both = zip(self._all(scenario, name, figure), self._all(scenario, PASSTHROUGH, figure), strict=False)
+    def pairs(
+        self, scenario: Scenario, name: str, figure: str, to: str = PASSTHROUGH
+    ) -> list[tuple[float, float]]:
+        """The figure and that of the other target, for each take that has both."""
+        both = zip(self._all(scenario, name, figure), self._all(scenario, to, figure), strict=False)
         return [pair for pair in both if not isnan(sum(pair))]
 
     def _all(self, scenario: Scenario, name: str, figure: str) -> list[float]:

@@ -20,7 +20,7 @@ from tools.processes import ChildError, resident_bytes
 
 from .load import Failed, Tally, running
 from .results import Plan, Results, Sample
-from .scenarios import PLAIN_16, SCENARIOS, Scenario
+from .scenarios import PLAIN_16, SCENARIOS, Scenario, requests
 from .targets import PASSTHROUGH, UPSTREAM, Program, Target, last_lines, our_program, seed, started
 
 _QUIET: Final = 0.3
@@ -129,7 +129,7 @@ class _Rounds:
                 with self._keeping_fault(name, f'in "{scenario.name}": '):
                     sample = await self._measure(scenario, self.targets[name])
                     self.results.samples.setdefault((scenario, name), []).append(sample)
-                await _becomes_quiet(self.targets[name])
+                await becomes_quiet(self.targets[name])
 
     async def fill_memory(self) -> None:
         plan, until = self.results.plan, perf_counter() + self.results.plan.memory_seconds
@@ -154,7 +154,7 @@ class _Rounds:
 
     async def _measure(self, scenario: Scenario, target: Target) -> Sample:
         plan = self.results.plan
-        async with running(target.port, scenario, target.credential) as tally:
+        async with running(target.port, scenario, requests(scenario, target.key)) as tally:
             await asyncio.sleep(plan.warm_seconds)
             warm_responses = tally.responses
             tally.reset()
@@ -196,12 +196,17 @@ def _sample(before: _Reading, after: _Reading, tally: Tally) -> Sample:
     )
 
 
-async def _becomes_quiet(target: Target) -> None:
-    """Until it has ended its work for closed connections, which would disturb the next target."""
-    until, before = perf_counter() + _QUIET_SECONDS, target.cpu_seconds()
+async def becomes_quiet(
+    target: Target, seconds: float = _QUIET_SECONDS, *, share: float = _QUIET, within: float = 0.1
+) -> None:
+    """Until it has ended its work for closed connections, which would disturb the next target.
+
+    Then it takes less than `share` of a core `within` so many seconds. Waits at most for `seconds`.
+    """
+    until, before = perf_counter() + seconds, target.cpu_seconds()
     while perf_counter() < until:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(within)
         after = target.cpu_seconds()
-        if not after - before >= _QUIET * 0.1:  # true for nan too
+        if not after - before >= share * within:  # true for nan too
             return
         before = after

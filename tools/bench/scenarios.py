@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, repeat
 from typing import Final
 
 EVENT: Final = "bench"
 MODEL: Final = "gpt-4o-mini"
+LARGE_WINDOW: Final = "gpt-4.1-mini"
+"""A text of 1 MB fits into its context window."""
+MODELS: Final = (MODEL, LARGE_WINDOW)
 PACE_MS: Final = 20
 """50 chunks a second, about the speed of gpt-4o-mini."""
 SLOW_MS: Final = 50
@@ -57,13 +60,27 @@ _BODY: Final = (
 _REQUEST: Final = (
     "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: application/json\r\n"
     "user-agent: bench\r\naccept-encoding: gzip, deflate\r\nconnection: keep-alive\r\n"
-    "api-key: %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
+    "%s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
 )
 """With the headers that curl and the SDKs send."""
 
 
-def requests(scenario: Scenario, credential: str | None = None) -> Iterator[bytes]:
-    """For ever, one user after the other; or all with the one credential that is given."""
-    body = _BODY % (MODEL, scenario.pace, ',"stream":true' * scenario.stream)
-    credentials = [credential] if credential else [f"{EVENT}/user-{n}" for n in range(scenario.users)]
-    return cycle([(_REQUEST % (one, len(body), body)).encode() for one in credentials])
+def requests(scenario: Scenario, key: str | None = None) -> Iterator[bytes]:
+    """For ever, one user after the other; or all with the one key that another proxy takes."""
+    body = body_of(scenario)
+    if key:
+        return repeat(request(f"authorization: Bearer {key}", body))
+    return cycle([request(f"api-key: {EVENT}/user-{n}", body) for n in range(scenario.users)])
+
+
+def event_code(number: int) -> str:
+    return f"{EVENT}-{number}" if number else EVENT
+
+
+def body_of(scenario: Scenario) -> str:
+    return _BODY % (MODEL, scenario.pace, ',"stream":true' * scenario.stream)
+
+
+def request(credential: str, body: str) -> bytes:
+    """A chat completion. `credential` is a line of its head."""
+    return (_REQUEST % (credential, len(body), body)).encode()

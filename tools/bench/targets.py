@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import product
 from math import nan
 from pathlib import Path
 from time import perf_counter
@@ -22,7 +23,7 @@ from tools.demo import new_event
 from tools.processes import ROOT, ChildError, attached
 
 from .load import Failed, first_response
-from .scenarios import EVENT, MODEL, PLAIN_1, requests
+from .scenarios import MODELS, PLAIN_1, event_code, requests
 
 WORKER: Final = "app in the worker"
 """In the worker library of the cloud, which needs Python 3.13."""
@@ -48,8 +49,8 @@ class Program:
     """
     env: Mapping[str, str] = field(default_factory=dict)
     """All of it, but for a HOME of its own if it has none."""
-    credential: str | None = None
-    """The only `api-key` that it takes; None where any user of the event may call."""
+    key: str | None = None
+    """The only key that it takes, as a bearer token; None where any user of the event may call."""
 
 
 def our_program(name: str, tables: str = "") -> Program:
@@ -63,7 +64,8 @@ def our_program(name: str, tables: str = "") -> Program:
         return attached(python, "tools.functions_host", "--app", str(ROOT), "--port", str(port))
 
     settings = {"PYTHONPATH": str(ROOT), "PROXY_TABLES": tables, _KEY_SETTING: "key"}
-    return Program(name, command, {**os.environ, **settings})
+    compiled = {"PYTHONDONTWRITEBYTECODE": ""}  # as in the cloud, except for the first start
+    return Program(name, command, {**os.environ, **settings, **compiled})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Target:
     port: int
     pid: int
     log: Path
-    credential: str | None
+    key: str | None
     first_response_seconds: float
     """From the start of its process to its first chat completion."""
 
@@ -84,16 +86,18 @@ class Target:
         return nan
 
 
-async def seed(tables: str, upstream_port: int) -> None:
-    """Writes one event, whose limits are set but out of reach, and one deployment."""
-    demo = new_event(datetime.now(UTC))
-    event = replace(demo, code=EVENT, requests_per_day=10_000_000, tokens_per_day=10_000_000_000)
-    deployment = Deployment(MODEL, MODEL, f"http://127.0.0.1:{upstream_port}", MODEL, auth=_KEY_SETTING)
+async def seed(tables: str, upstream_port: int, *, events: int = 1, deployments: int = 1) -> None:
+    """Writes events, whose limits are set but out of reach, and deployments of each model."""
+    demo = replace(new_event(datetime.now(UTC)), models=MODELS)
+    event = replace(demo, requests_per_day=10_000_000, tokens_per_day=10_000_000_000)
     store = Tables(open_service(tables, None))
     try:
         await store.create_tables()
-        await store.add_event(event)
-        await store.add_deployment(deployment)
+        for number in range(events):
+            await store.add_event(replace(event, code=event_code(number)))
+        for model, number in product(MODELS, range(deployments)):
+            endpoint = f"http://127.0.0.1:{upstream_port}"
+            await store.add_deployment(Deployment(model, f"d-{number}", endpoint, model, auth=_KEY_SETTING))
     finally:
         await store.close()
 
@@ -112,12 +116,12 @@ async def started(program: Program, folder: Path, upstream_port: int = 0) -> Asy
     try:
         try:
             await _accepts(process, port)
-            await first_response(port, next(requests(PLAIN_1, program.credential)))
+            await first_response(port, next(requests(PLAIN_1, program.key)))
         except (OSError, TimeoutError, Failed) as error:
             text = f"{program.name} does not respond ({error!r}). Its last lines:\n{last_lines(log)}"
             raise ChildError(text) from error
         seconds = perf_counter() - began
-        yield Target(program.name, port, process.pid, log, program.credential, seconds)
+        yield Target(program.name, port, process.pid, log, program.key, seconds)
     finally:
         await _end(process)
 

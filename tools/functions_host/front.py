@@ -58,7 +58,8 @@ class Front:
         try:
             await self._serve(scope, receive, send)
         finally:
-            if exchange.response_started and not (exchange.response_complete or exchange.disconnected):
+            is_open = exchange.response_started and not (exchange.response_complete or exchange.disconnected)
+            if is_open or exchange.is_cut:
                 await _reset(exchange.transport)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

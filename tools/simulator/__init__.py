@@ -5,7 +5,8 @@ async with Simulator(keys={"sim-key"}) as simulator:
     ...  # send a request to simulator.url
     assert simulator.calls[-1].status == 429
 
-To add an API: write a module like chat.py, and add its path to `APIS` in server.py.
+It speaks chat completions, Responses, embeddings and images. To add an API: write a module like
+embeddings.py, and add its path to `APIS` in server.py and to gateway.py.
 """
 
 from .behaviours import Answer as Answer

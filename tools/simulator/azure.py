@@ -5,12 +5,13 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from .journal import Headers
+from .journal import NOTHING, Headers, Usage
 from .wire import Chunk, Response
 
 _JSON, STREAM = "application/json", "text/event-stream; charset=utf-8"
 _SAFE = {"filtered": False, "severity": "safe"}
 SAFE = {"hate": _SAFE, "self_harm": _SAFE, "sexual": _SAFE, "violence": _SAFE}
+NO_JAILBREAK = {"filtered": False, "detected": False}
 FILTERED = {**SAFE, "violence": {"filtered": True, "severity": "medium"}}
 
 _ERRORS: Mapping[int, tuple[str, str]] = {
@@ -47,7 +48,7 @@ _BAD_GATEWAY = (
     b"<hr><center>Microsoft-Azure-Application-Gateway/v2</center>\r\n</body>\r\n</html>\r\n"
 )
 
-_CONTENT_FILTER = (
+CONTENT_FILTER = (
     "The response was filtered due to the prompt triggering Azure OpenAI's content management policy. Please "
     "modify your prompt and retry. To learn more about our content filtering policies please read our "
     "documentation: https://go.microsoft.com/fwlink/?linkid=2198766"
@@ -71,13 +72,21 @@ def event(value: Any) -> bytes:
     return b"data: " + compact(value) + b"\n\n"
 
 
-def whole(status: int, chunk: Chunk, content_type: str = _JSON, headers: Headers = ()) -> Response:
+def typed_event(value: dict[str, Any]) -> bytes:
+    """With the `event:` line that Responses and images have."""
+    return f"event: {value['type']}\n".encode() + event(value)
+
+
+def whole(
+    status: int, chunk: Chunk, content_type: str = _JSON, headers: Headers = (), work: Usage = NOTHING
+) -> Response:
     every = (("content-type", content_type), *_common_headers(), *headers)
-    return Response(status, every, (chunk,), length=len(chunk.data))
+    return Response(status, every, (chunk,), length=len(chunk.data), work=work)
 
 
-def stream(chunks: tuple[Chunk, ...], headers: Headers = ()) -> Response:
-    return Response(200, (("content-type", STREAM), *_common_headers(), *headers), chunks)
+def stream(chunks: tuple[Chunk, ...], headers: Headers = (), work: Usage = NOTHING) -> Response:
+    """`work` is what is billed before the first chunk."""
+    return Response(200, (("content-type", STREAM), *_common_headers(), *headers), chunks, work=work)
 
 
 def _common_headers() -> Headers:
@@ -115,10 +124,21 @@ def gateway_error(status: int, code: str, message: str, headers: Headers = ()) -
     return whole(status, Chunk(compact({"error": {"code": code, "message": message}})), headers=headers)
 
 
-def invalid_request(message: str, param: str | None = None, code: str | None = None) -> Response:
+def invalid_request(
+    message: str, param: str | None = None, code: str | None = None, status: int = 400
+) -> Response:
     """An error in the form of the model itself, as OpenAI writes it."""
     body = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
-    return whole(400, Chunk(compact({"error": body})))
+    return whole(status, Chunk(compact({"error": body})))
+
+
+def not_supported(operation: str, model: str) -> Response:
+    message = (
+        f"The {operation} operation does not work with the specified model, {model}. Please choose different "
+        "model and try again. You can learn more about which models can be used with each operation here: "
+        "https://go.microsoft.com/fwlink/?linkid=2197993."
+    )
+    return gateway_error(400, "OperationNotSupported", message)
 
 
 def too_long(limit: int, tokens: int) -> Response:
@@ -130,9 +150,9 @@ def too_long(limit: int, tokens: int) -> Response:
 
 
 def filtered_prompt() -> Response:
-    result = {**FILTERED, "jailbreak": {"filtered": False, "detected": False}}
+    result = {**FILTERED, "jailbreak": NO_JAILBREAK}
     body = {
-        "message": _CONTENT_FILTER,
+        "message": CONTENT_FILTER,
         "type": None,
         "param": "prompt",
         "code": "content_filter",

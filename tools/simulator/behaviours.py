@@ -1,11 +1,14 @@
 """The behaviours that a test can choose for a deployment. Each is a frozen value that makes its response."""
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from . import azure
 from .gateway import Deployment
+from .journal import Usage
+from .turns import Turns
 from .wire import Chunk, Ending, Gate, Response
 
 _HTML = b"<!doctype html><html><title>Sign in</title><body>Please sign in to the network.</body></html>"
@@ -20,16 +23,37 @@ class Context:
     api_version: str  # empty on the v1 form
     created: int
     salt: bytes  # goes into the response's id
+    turns: Turns  # the stored responses
 
 
-class ApiRequest(Protocol):
-    """A request that passed the checks of its API."""
+class ApiRequest(ABC):
+    """A request that passed the checks of its API. Without an override, its errors are those of chat."""
 
-    @property
-    def prompt(self) -> str: ...
-    @property
-    def stream(self) -> bool: ...
+    __slots__ = ()
+    context: Context
+    prompt: str
+    stream: bool
+
+    @abstractmethod
     def respond(self, answer: "Answer") -> Response: ...
+
+    def filtered_prompt(self) -> Response:
+        return azure.filtered_prompt()
+
+    def too_long(self) -> Response:
+        return azure.too_long(8192, 8193)
+
+    def error_event(self, error: "StreamError", _number: int, _billed: Usage) -> Chunk:
+        body = {"message": error.message, "type": "server_error", "param": None, "code": error.code}
+        return Chunk(azure.event({"error": body}))
+
+    def whole(self, data: Any, work: Usage, reported: Usage | None, tokens: int = 0) -> Response:
+        headers = azure.model_headers(self.context.deployment)
+        return azure.whole(200, Chunk(azure.compact(data), tokens, reported), headers=headers, work=work)
+
+    def streamed(self, chunks: Iterable[Chunk], work: Usage) -> Response:
+        """`work` is what is billed before the first chunk."""
+        return azure.stream(tuple(chunks), azure.model_headers(self.context.deployment), work)
 
 
 class Behaviour(Protocol):
@@ -45,25 +69,37 @@ class Answer:
     completion_tokens: int | None = None
     report_usage: bool = True  # False: a stream without its usage event, a whole body with "usage": null
     filtered_after: int | None = None  # the content filter cuts the text after so many tokens
+    reasoning_tokens: int = 0  # billed, and produced before the first visible byte
+    cached_tokens: int = 0  # of the prompt
 
     def respond(self, request: ApiRequest) -> Response:
         return request.respond(self)
+
+    def reported(self, billed: Usage) -> Usage | None:
+        if not self.report_usage:
+            return None
+        prompt, completion = self.prompt_tokens, self.completion_tokens
+        return Usage(
+            billed.prompt_tokens if prompt is None else prompt,
+            billed.completion_tokens if completion is None else completion,
+            billed.cached_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class FilteredPrompt:
     """400 `content_filter`: the prompt is refused."""
 
-    def respond(self, _: ApiRequest) -> Response:
-        return azure.filtered_prompt()
+    def respond(self, request: ApiRequest) -> Response:
+        return request.filtered_prompt()
 
 
 @dataclass(frozen=True, slots=True)
 class TooLong:
     """400 `context_length_exceeded`."""
 
-    def respond(self, _: ApiRequest) -> Response:
-        return azure.too_long(8192, 8193)
+    def respond(self, request: ApiRequest) -> Response:
+        return request.too_long()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +169,25 @@ class CutStream:
 
 @dataclass(frozen=True, slots=True)
 class StreamError:
-    """A stream that sends an error event after so many events and ends in good order."""
+    """A stream that sends an error event after so many events and ends in good order.
+
+    `failed`: Responses has two such events; this one is `response.failed`, with usage if `report_usage`.
+    """
 
     after: int = 3
     message: str = "The server had an error while processing your request. Sorry about that!"
+    code: str = "server_error"
+    failed: bool = False
+    report_usage: bool = True
 
     def respond(self, request: ApiRequest) -> Response:
         if not request.stream:
             return azure.error(500)
         whole = request.respond(Answer())
-        error = {"message": self.message, "type": "server_error", "param": None, "code": "server_error"}
-        return replace(whole, chunks=(*whole.chunks[: self.after], Chunk(azure.event({"error": error}))))
+        sent = whole.chunks[: self.after]
+        written = whole.work.completion_tokens + sum(chunk.tokens for chunk in sent)
+        billed = replace(whole.work, completion_tokens=written)
+        return replace(whole, chunks=(*sent, request.error_event(self, len(sent), billed)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ def parse(data: bytes) -> dict[str, Any]:
         raise Refused(invalid_request("We could not parse the JSON body of your request.")) from None
     if isinstance(value, dict):
         return value
-    raise Refused(invalid_request(f"Invalid body: expected an object, but got {_name(value)} instead."))
+    raise Refused(invalid_request(f"Invalid body: expected an object, but got {name_of(value)} instead."))
 
 
 def model(body: dict[str, Any]) -> str:
@@ -24,6 +24,11 @@ def model(body: dict[str, Any]) -> str:
     if not name:
         raise Refused(invalid_request("you must provide a model parameter"))
     return name
+
+
+def missing(param: str) -> Refused:
+    message = f"Missing required parameter: '{param}'."
+    return Refused(invalid_request(message, param, "missing_required_parameter"))
 
 
 def optional(body: dict[str, Any], param: str, kind: type[_T]) -> _T | None:
@@ -34,17 +39,17 @@ def optional(body: dict[str, Any], param: str, kind: type[_T]) -> _T | None:
 def check_type(value: Any, param: str, kind: type[_T]) -> _T:
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
-    message = f"Invalid type for '{param}': expected {_NAMES[kind]}, but got {_name(value)} instead."
+    message = f"Invalid type for '{param}': expected {_NAMES[kind]}, but got {name_of(value)} instead."
     raise Refused(invalid_request(message, param, "invalid_type"))
 
 
-def positive(body: dict[str, Any], param: str, most: int | None = None) -> int | None:
+def positive(body: dict[str, Any], param: str, most: int | None = None, least: int = 1) -> int | None:
     value = optional(body, param, int)
     if value is not None and most is not None and value > most:
         expected = f"integer above maximum value. Expected a value <= {most}"
         raise _out_of_range(param, value, expected, "integer_above_max_value")
-    if value is not None and value < 1:
-        expected = "integer below minimum value. Expected a value >= 1"
+    if value is not None and value < least:
+        expected = f"integer below minimum value. Expected a value >= {least}"
         raise _out_of_range(param, value, expected, "integer_below_min_value")
     return value
 
@@ -53,5 +58,5 @@ def _out_of_range(param: str, value: int, expected: str, code: str) -> Refused:
     return Refused(invalid_request(f"Invalid '{param}': {expected}, but got {value} instead.", param, code))
 
 
-def _name(value: Any) -> str:
+def name_of(value: Any) -> str:
     return _NAMES.get(type(value), "null" if value is None else "a decimal")

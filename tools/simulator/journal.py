@@ -12,8 +12,18 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Usage:
+    """In the words of chat, for all APIs. The cached tokens are among those of the prompt."""
+
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+NOTHING = Usage(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +36,14 @@ class Call:
     headers: Headers
     body: bytes = b""
     deployment: str | None = None
-    form: str | None = None  # "v1" or "deployments"
+    form: str | None = None  # "v1", "deployments" or "resource"
+    api: str | None = None  # such as "chat/completions"
     behaviour: object = None  # None: the request was refused
     status: int | None = None  # None: not sent (yet)
     chunks: int = 0  # stream events sent, or 1 for a whole body
     tokens: int = 0  # completion tokens in those chunks
     usage: Usage | None = None  # the usage that the response reported
+    billed: Usage = NOTHING  # the work done so far, reported or not
     finished: bool = False  # everything that the behaviour sends was sent
     left: bool = False  # the client closed the connection before that
 
@@ -118,6 +130,13 @@ class Journal:
         self._entries.append(entry)
         self.bell.ring()
         return entry
+
+    def take_ended(self) -> list[Call]:
+        """Remove the calls that have ended, and return them. So a long run needs no memory for each."""
+        ended = [entry for entry in self._entries if entry.call.ended]
+        for entry in ended:
+            self._entries.remove(entry)
+        return [entry.call for entry in ended]
 
     def clear(self) -> None:
         self._entries.clear()

@@ -14,6 +14,7 @@ NAMED: dict[str, Behaviour] = {
     "reset": behaviours.ResetBeforeHeaders(),
     "cut": behaviours.CutStream(after=8),
     "stream-error": behaviours.StreamError(after=8),
+    "failed": behaviours.StreamError(after=8, failed=True),
     "garbage": behaviours.Garbage(),
 }
 HELP = f"A message with sim:NAME chooses a behaviour. NAME is {', '.join(NAMED)} or a status from 400 to 599."

@@ -7,15 +7,21 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from . import azure, body, chat, gateway
+from . import azure, body, chat, embeddings, gateway, images, responses, stored
 from .azure import Refused
 from .behaviours import Answer, ApiRequest, Behaviour, Context, Gated
-from .gateway import Deployment
+from .gateway import Deployment, Route
 from .journal import Call, Entry, Journal, Total
 from .orders import Orders
+from .turns import Turns
 from .wire import Gate, Response, send, strip_headers
 
-APIS: Mapping[str, Callable[[dict[str, Any], Context], ApiRequest]] = {"chat/completions": chat.parse}
+APIS: Mapping[str, Callable[[dict[str, Any], Context], ApiRequest]] = {
+    "chat/completions": chat.parse,
+    "responses": responses.parse,
+    "embeddings": embeddings.parse,
+    "images/generations": images.parse,
+}
 """By path: the function that checks a body and returns the request of that API."""
 
 _HOST = "127.0.0.1"
@@ -45,7 +51,7 @@ class Simulator:
         self._deployments = deployments
         self._tokens_per_second = tokens_per_second
         self._repeatable = repeatable
-        self._journal, self._orders = Journal(keep), Orders()
+        self._journal, self._orders, self._turns = Journal(keep), Orders(), Turns()
         app = web.Application(client_max_size=_MAX_BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._handle)
         app.on_response_prepare.append(strip_headers)
@@ -64,6 +70,10 @@ class Simulator:
     def calls(self) -> tuple[Call, ...]:
         """The last calls, oldest first."""
         return self._journal.calls
+
+    def take_ended(self) -> list[Call]:
+        """Remove the calls that have ended from the journal, and return them."""
+        return self._journal.take_ended()
 
     @property
     def totals(self) -> dict[str, Total]:
@@ -95,7 +105,7 @@ class Simulator:
         return gate
 
     def reset(self) -> None:
-        """Forget all behaviours and all calls."""
+        """Forget all behaviours and all calls. Stored responses stay."""
         self._orders.clear()
         self._journal.clear()
 
@@ -103,7 +113,7 @@ class Simulator:
         entry = self._journal.begin(_call(request))
         try:
             response = await self._response(request, entry)
-            return await send(request, response.at_pace(self._tokens_per_second), entry)
+            return await send(request, response, entry)
         finally:
             entry.note(left=not entry.call.finished)
 
@@ -118,18 +128,27 @@ class Simulator:
 
     def _respond(self, request: web.Request, entry: Entry) -> Response:
         """Check the path, the credential, the body and the deployment. Raises Refused."""
-        route = gateway.route(request.method, request.path, request.query.get("api-version", ""), APIS)
-        entry.note(form=route.form, deployment=route.deployment)
+        route = gateway.route(request.method, request.path, request.query.get("api-version", ""))
+        entry.note(form=route.form, api=route.api, deployment=route.deployment)
         gateway.check_credential(request.headers, route.form, self._keys, self._bearers)
-        fields = body.parse(entry.call.body)
-        name = route.deployment or body.model(fields)
+        if route.stored:
+            turn = self._turns.find(route.stored)
+            context = self._context(turn.deployment, route, entry)
+            parsed: ApiRequest = stored.parse(turn, route.action, request.query, context)
+        else:
+            fields = body.parse(entry.call.body)
+            context = self._context(route.deployment or body.model(fields), route, entry)
+            context.settings.check_api(route.api, context.deployment)
+            parsed = APIS[route.api](fields, context)
+        behaviour = self._orders.take(context.deployment, parsed.prompt)
+        entry.note(behaviour=behaviour)
+        pace = context.settings.tokens_per_second
+        return behaviour.respond(parsed).at_pace(self._tokens_per_second if pace is None else pace)
+
+    def _context(self, name: str, route: Route, entry: Entry) -> Context:
         entry.note(deployment=name)
         created, salt = (0, b"") if self._repeatable else (int(time.time()), secrets.token_bytes(16))
-        context = Context(name, self._deployment(name), route.api_version, created, salt)
-        parsed = APIS[route.api](fields, context)
-        behaviour = self._orders.take(name, parsed.prompt)
-        entry.note(behaviour=behaviour)
-        return behaviour.respond(parsed)
+        return Context(name, self._deployment(name), route.api_version, created, salt, self._turns)
 
     def _deployment(self, name: str) -> Deployment:
         if self._deployments is None:

@@ -5,16 +5,18 @@ import socket
 import struct
 import sys
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Literal
 
 from aiohttp import web
 
-from .journal import Bell, Entry, Headers, Usage
+from .journal import NOTHING, Bell, Entry, Headers, Usage
 
 Ending = Literal["clean", "close", "reset"]
 """How a response ends: in good order, or its connection is closed (FIN) or reset (TCP RST)."""
 
 _LINGER_ZERO = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # closing then sends RST, not FIN
+_STEP_SECONDS = 0.05
 _TYPED = web.ResponseKey("typed", bool)
 
 
@@ -66,7 +68,10 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """`status` None: no HTTP, the chunks go to the bare socket. `length` None: the response is a stream."""
+    """`status` None: no HTTP, the chunks go to the bare socket. `length` None: the response is a stream.
+
+    `work` is billed before the first chunk: of a stream, its prompt and its reasoning; else all of it.
+    """
 
     status: int | None
     headers: Headers = ()
@@ -76,21 +81,25 @@ class Response:
     headers_seconds: float = 0.0
     between_seconds: float = 0.0
     gate: Gate | None = None
+    work: Usage = NOTHING
+    reasoning_seconds: float = 0.0
 
     def at_pace(self, tokens_per_second: float) -> "Response":
         """The same, as slow as a model that writes so many tokens a second (0: full speed)."""
-        tokens = sum(chunk.tokens for chunk in self.chunks)
-        if not tokens or not tokens_per_second:
+        if not tokens_per_second or not any(chunk.tokens for chunk in self.chunks):
             return self
+        seconds = self.work.completion_tokens / tokens_per_second
         if self.length is None:
-            return replace(self, between_seconds=self.between_seconds or 1 / tokens_per_second)
-        return replace(self, headers_seconds=self.headers_seconds + tokens / tokens_per_second)
+            between = self.between_seconds or 1 / tokens_per_second
+            return replace(self, reasoning_seconds=seconds, between_seconds=between)
+        return replace(self, headers_seconds=self.headers_seconds + seconds)
 
 
 async def send(request: web.Request, response: Response, entry: Entry) -> web.StreamResponse:
     """Raises ConnectionError or CancelledError when the client has left."""
     if response.ending == "reset" and request.transport is not None:
         request.transport.set_write_buffer_limits(high=0)  # so that drain() waits for the last byte
+    await _work(response, entry)
     await asyncio.sleep(response.headers_seconds)
     if response.gate is not None:
         await response.gate.admit(entry, 0)
@@ -103,6 +112,15 @@ async def send(request: web.Request, response: Response, entry: Entry) -> web.St
         await _send_chunks(stream, response, entry)
     await _end(request, stream, response.ending, entry)
     return stream
+
+
+async def _work(response: Response, entry: Entry) -> None:
+    """Bill what precedes the first chunk. Work on a whole response goes on though its client leaves."""
+    work, seconds = response.work, response.reasoning_seconds
+    steps = max(1, ceil(seconds / _STEP_SECONDS))
+    for step in range(1, steps + 1):
+        entry.note(billed=replace(work, completion_tokens=work.completion_tokens * step // steps))
+        await asyncio.sleep(seconds / steps)
 
 
 async def strip_headers(_request: web.BaseRequest, stream: web.StreamResponse) -> None:
@@ -127,8 +145,10 @@ async def _send_chunks(stream: web.StreamResponse, response: Response, entry: En
         await asyncio.sleep(pause)  # even for 0 seconds, so that each event is sent by itself
         if response.gate is not None:
             await response.gate.admit(entry, number)
+        call, billed = entry.call, entry.call.billed
+        if response.length is None and chunk.tokens:  # a chunk is billed though it stays in a buffer
+            entry.note(billed=replace(billed, completion_tokens=billed.completion_tokens + chunk.tokens))
         await stream.write(chunk.data)
-        call = entry.call
         entry.note(chunks=number, tokens=call.tokens + chunk.tokens, usage=chunk.usage or call.usage)
 
 

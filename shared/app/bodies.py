@@ -1,0 +1,138 @@
+"""Reads the bodies of requests, and bounds the memory that all of them take together."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from ..core.errors import InvalidRequest, Overloaded, RequestTooLarge
+from ..core.turns import Turns
+from ..functions.http import Receive
+from .departure import ClientLeft
+
+_OVERLOADED = (
+    "The proxy has too many large requests at the moment. Try again in a few seconds, or send a smaller one."
+)
+
+
+class Body:
+    """The body of one request, as far as it has arrived. It counts until `free` is called."""
+
+    __slots__ = ("_bodies", "due", "is_refused", "parts", "size", "task")
+
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies = bodies
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.is_refused = False
+        """Whether it was dropped, to make room."""
+        self.task: asyncio.Task[object] | None = None
+        self.due = math.inf
+        """When it must have arrived, by the loop's clock; -inf after that."""
+
+    def free(self) -> None:
+        """Stop counting it. Later calls do nothing."""
+        if self.size:
+            self._bodies.drop(self)
+
+
+class Bodies:
+    """All bodies that this instance has in memory. Create it inside a running loop."""
+
+    def __init__(
+        self,
+        largest: int,
+        most: int,
+        seconds: float,
+        advice: str = "Send a smaller image or fewer messages.",
+    ) -> None:
+        """A body has at most `largest` bytes and arrives within `seconds`. All have at most `most` bytes.
+
+        `advice` is for the client whose body is larger.
+        """
+        self._advice = advice
+        self._largest = largest
+        self._most = most
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._total = 0
+        self.turns = Turns()
+        """For work on large bodies: see `LARGE_BYTES`."""
+        self._arriving: dict[Body, None] = {}
+        """In the order of their beginning, and so of `due`."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def new(self) -> Body:
+        return Body(self)
+
+    async def read(self, body: Body, receive: Receive) -> bytes:
+        """The whole body.
+
+        Raises:
+            InvalidRequest: it did not arrive in time.
+            RequestTooLarge: it is too long. The rest is not read.
+            Overloaded: all bodies together are too large, and this is the largest of those that arrive.
+            ClientLeft: the client left before the end.
+        """
+        self._begin(body)
+        more = True
+        try:
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientLeft
+                more = message["more_body"]
+                self._add(body, message["body"])
+            return body.parts[0] if len(body.parts) == 1 else b"".join(body.parts)
+        except asyncio.CancelledError:
+            if body.due > 0 or body.task is None:
+                raise
+            body.task.uncancel()
+            raise InvalidRequest(
+                f"The body did not arrive within {self._seconds:g} seconds. "
+                "Check your connection and try again."
+            ) from None
+        finally:
+            del self._arriving[body]
+            body.parts.clear()
+
+    def drop(self, body: Body) -> None:
+        self._total -= body.size
+        body.size = 0
+        body.parts.clear()
+
+    def _begin(self, body: Body) -> None:
+        """One timer serves all bodies: one for each would cost 3 % of a call."""
+        body.task = asyncio.current_task(self._loop)
+        body.due = self._loop.time() + self._seconds
+        self._arriving[body] = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(body.due, self._end_late)
+
+    def _end_late(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        for body in self._arriving:
+            if body.due > now:
+                self._timer = self._loop.call_at(body.due, self._end_late)
+                return
+            if body.task is not None and body.due > 0:
+                body.due = -math.inf
+                body.task.cancel()
+
+    def _add(self, body: Body, part: bytes) -> None:
+        size = len(part)
+        if not body.is_refused:
+            body.parts.append(part)
+            body.size += size
+            self._total += size
+        if body.size > self._largest:
+            raise RequestTooLarge(
+                f"The request is larger than {self._largest / 1_000_000:g} MB. {self._advice}"
+            )
+        if self._total > self._most:
+            largest = max(self._arriving, key=lambda one: one.size)
+            largest.is_refused = True
+            self.drop(largest)
+        if body.is_refused:
+            raise Overloaded(_OVERLOADED, 2)

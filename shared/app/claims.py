@@ -1,0 +1,122 @@
+"""`POST /v1/event/claim`: an attendee takes a name, and gets its pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from ..core.errors import (
+    InvalidEventToken,
+    InvalidJson,
+    InvalidRequest,
+    NameTaken,
+    NoSeatsLeft,
+    RateLimited,
+    StoreUnavailable,
+)
+from ..core.models import CLAIM, ROSTER, Event
+from ..events.admission import admit
+from ..events.credentials import is_event_code, name_problem
+from ..events.lookup import Events
+from ..events.passes import pass_of
+from ..events.rate_limit import RateLimits
+from ..functions.http import Response
+from ..tables.attendees import Attendees, Claimed
+from .responses import json_response
+
+AT_ONCE = 100
+PER_SECOND = 10
+"""Claims of one event on each instance: so many at once, and so many in each second after that."""
+
+_EXAMPLE = '{"event_code": "hackathon", "user": "anna"}'
+_NO_CLAIM = "This event has no passes. Use {}/{} as your API key."
+_ROSTER = "At this event, the organiser gives everyone a pass. Ask {} for yours."
+
+
+class _Wanted(msgspec.Struct, frozen=True):
+    event_code: str
+    user: str
+
+
+class Claims:
+    """Gives out names. `clock` returns seconds and never goes back; `now` the time in UTC."""
+
+    def __init__(
+        self,
+        events: Events,
+        attendees: Attendees,
+        now: Callable[[], datetime],
+        clock: Callable[[], float],
+    ) -> None:
+        self._events = events
+        self._attendees = attendees
+        self._now = now
+        self._limits = RateLimits(PER_SECOND, AT_ONCE, clock)
+
+    async def serve(self, body: bytes) -> Response:
+        """The pass of a name that was free. No one can get it again. Raises ProxyError if there is none."""
+        wanted = _parse(body)
+        code, user = wanted.event_code.strip().lower(), wanted.user.strip().lower()
+        if not is_event_code(code):
+            raise InvalidEventToken
+        if problem := name_problem(user):
+            raise InvalidRequest(problem, param="user")
+        now = self._now()
+        self._check(await self._events.find(code), user, now)
+        if not self._limits.of(code).take():
+            raise RateLimited("Too many people take a name at this moment. Try again in a second.", 1)
+        event = await self._events.read(code)  # with its latest secret, seats and released names
+        self._check(event, user, now)
+        outcome = await self._attendees.claim(event.ledger_code, user, event.seats, now)
+        if outcome is Claimed.NAME_TAKEN:
+            raise NameTaken(_taken(event, user), param="user")
+        if outcome is Claimed.NO_SEATS_LEFT:
+            raise NoSeatsLeft(f"All {event.seats:,} seats of this event are taken. Ask {_organiser(event)}.")
+        return _response(await self._latest(event), user)
+
+    async def _latest(self, event: Event) -> Event:
+        """The event after the name was taken: its earlier pass may have been made void a moment before."""
+        try:
+            return await self._events.read(event.code)
+        except StoreUnavailable:
+            return event
+
+    def _check(self, event: Event, user: str, now: datetime) -> None:
+        """A name can be taken before the event starts."""
+        admit(event, user, max(now, event.starts_at))
+        if event.access == ROSTER:
+            raise InvalidRequest(_ROSTER.format(_organiser(event)))
+        if event.access != CLAIM:
+            raise InvalidRequest(_NO_CLAIM.format(event.code, user))
+
+
+def _parse(body: bytes) -> _Wanted:
+    try:
+        return msgspec.json.decode(body, type=_Wanted)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"The body must be an object such as {_EXAMPLE}.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidJson(f"The body is not valid JSON. Send an object such as {_EXAMPLE}.") from error
+
+
+def _response(event: Event, user: str) -> Response:
+    fields = {
+        "object": "event.claim",
+        "event_code": event.code,
+        "user": user,
+        "api_key": f"{event.code}/{pass_of(event, user)}",
+    }
+    return json_response(fields, {b"cache-control": b"no-store"})
+
+
+def _taken(event: Event, user: str) -> str:
+    organiser = _organiser(event)
+    return (
+        f"The name '{user}' is taken. If it is yours, ask {organiser} to release it. Otherwise, take another."
+    )
+
+
+def _organiser(event: Event) -> str:
+    return f"your organiser ({event.organizer})" if event.organizer else "your organiser"

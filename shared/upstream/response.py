@@ -1,0 +1,147 @@
+"""An upstream's response, read from its connection."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+
+import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.http_exceptions import HttpProcessingError
+
+from .decoding import CannotDecode, Decoder, decoder
+
+LINGER_SECONDS = 1.0
+"""How long the end of a response may take to arrive after the last byte of interest."""
+
+FAILURES = (aiohttp.ClientError, HttpProcessingError, aiohttp.EofStream, OSError)
+"""What aiohttp raises if a connection fails, or has no valid HTTP."""
+
+
+class ConnectionFailed(Exception):
+    """No connection, a connection that was closed, a response that was cut, or no valid HTTP.
+
+    The text names the kind of failure, but never an address or the content of a request.
+    """
+
+
+class NotDecoded(ConnectionFailed):
+    """The response is compressed in a way that the proxy cannot decode."""
+
+
+class _Closed(aiohttp.ClientConnectionError):
+    """`Response.close` was called."""
+
+
+class Response:
+    """An upstream's response. Its status and headers have arrived; the body is read from it."""
+
+    __slots__ = ("_connection", "_content", "_decoder", "_timer", "_writing", "at_end", "headers", "status")
+
+    def __init__(
+        self,
+        connection: Connection,
+        writing: asyncio.Task[None] | None,
+        status: int,
+        headers: Mapping[str, str],
+        content: aiohttp.StreamReader,
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        """Upper and lower case of a name do not matter."""
+        self.at_end = False
+        """Whether the whole body was read."""
+        self._connection = connection
+        self._writing = writing
+        self._content = content
+        self._decoder: Decoder | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def decode(self) -> None:
+        """Decompress the body, if it is compressed. Call it before the body is read.
+
+        Raises:
+            NotDecoded: the encoding is not known.
+        """
+        encoding = self.headers.get("content-encoding")
+        if encoding is not None:
+            try:
+                self._decoder = decoder(encoding)
+            except CannotDecode as error:
+                raise NotDecoded("unknown content-encoding") from error
+
+    async def read(self) -> bytes:
+        """The bytes that have arrived since the last call; empty at the end.
+
+        Raises:
+            ConnectionFailed: the response was cut, cannot be decoded, or `close` was called.
+        """
+        if self._decoder is None:
+            data = await self._read()
+            self.at_end = self._content.at_eof()
+            return data
+        try:
+            data = self._decoder.feed(b"")
+            while not data and (received := await self._read()):
+                data = self._decoder.feed(received)
+            if not data:
+                self._decoder.end()
+        except CannotDecode as error:
+            self.close()
+            raise NotDecoded("invalid content-encoding") from error
+        self.at_end = not data
+        return data
+
+    async def read_all(self, most_bytes: int = sys.maxsize) -> bytes:
+        """The rest of the body. If it is longer than `most_bytes`, a part of it: `at_end` is false then.
+
+        Raises:
+            ConnectionFailed: the response was cut, cannot be decoded, or `close` was called.
+        """
+        pieces, size = [], 0
+        while not self.at_end and size <= most_bytes:
+            data = await self.read()
+            pieces.append(data)
+            size += len(data)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def release(self) -> None:
+        """End the response before its last byte. The connection is kept if that byte comes soon."""
+        if self._content.is_eof() or self._content.exception() is not None:
+            self._release()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self.close)
+            self._content.on_eof(self._release)
+
+    def close(self) -> None:
+        """End the response. A waiting `read` fails. The connection is kept if the whole response came."""
+        if not self._content.is_eof():
+            self._content.set_exception(_Closed("closed"))
+        self._release()
+
+    async def _read(self) -> bytes:
+        content = self._content
+        error = content.exception()
+        try:
+            if error is None or isinstance(error, _Closed):
+                data = await content.readany()
+            else:
+                data = content._read_nowait(-1)  # what came before the connection failed
+                if not data:
+                    raise error
+        except FAILURES as failure:
+            self.close()
+            raise ConnectionFailed(f"the response was cut: {type(failure).__name__}") from failure
+        if content.at_eof():
+            self._release()
+        return data
+
+    def _release(self) -> None:
+        """Keep the connection for the next request, if this one is sent and its response is read."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._writing is not None and not self._writing.done():
+            self._writing.cancel()
+            self._connection.close()
+        self._connection.release()

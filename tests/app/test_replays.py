@@ -1,0 +1,124 @@
+"""A call that its client sends again gets the response that is already being paid for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+
+import aiohttp
+import pytest
+
+from shared.app import replays
+from tests.conftest import QUESTION, Stage
+from tests.quota.helpers import row_key, sweep
+from tests.responses import WireResponse, response_of
+from tools.simulator import Answer, CutBody, Failure
+
+BODY = json.dumps(QUESTION).encode()
+
+
+def send(stage: Stage, key: str, model: str, body: bytes = BODY) -> aiohttp.client._RequestContextManager:
+    path = f"/v1/openai/deployments/{model}/chat/completions"
+    return stage.post(path, headers={"api-key": key, "content-type": "application/json"}, data=body)
+
+
+async def leave(stage: Stage, key: str, model: str, body: bytes = BODY) -> None:
+    """Send a call, and close the connection when the upstream has it and the proxy watches the client."""
+    before = len(stage.simulator.calls)
+    call = asyncio.ensure_future(response_of(send(stage, key, model, body)))
+    await stage.simulator.until(lambda calls: len(calls) > before and calls[-1].behaviour is not None)
+    await asyncio.sleep(0.3)
+    call.cancel()
+    with suppress(asyncio.CancelledError):
+        await call
+    await asyncio.sleep(0.2)
+
+
+def is_replayed(response: WireResponse) -> bool:
+    return response.headers.get("x-event-replayed") == "true"
+
+
+def calls_of(stage: Stage, model: str) -> int:
+    return sum(call.deployment == model for call in stage.simulator.calls)
+
+
+async def test_two_repeated_calls_wait_for_the_running_one_and_are_charged_once(stage: Stage) -> None:
+    model = await stage.add_deployment()
+    code = await stage.add_event(models=(model,), requests_per_day=10)
+    gate = stage.simulator.gate(model)
+    await leave(stage, f"{code}/amy", model)
+    again = [asyncio.ensure_future(response_of(send(stage, f"{code}/amy", model))) for _ in range(2)]
+    await asyncio.sleep(0.3)
+    gate.open_all()
+    first, second = await asyncio.gather(*again)
+    assert (first.status, first.body) == (200, second.body)
+    assert is_replayed(first) and is_replayed(second)
+    assert first.headers["x-ratelimit-remaining-requests"] == "9"
+    assert calls_of(stage, model) == 1
+    await sweep(stage)
+    assert (await stage.tables.read(row_key(code, "amy"))).used.requests == 1
+
+
+async def test_a_call_repeated_after_the_end_is_replayed_for_a_time(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replays, "KEPT_SECONDS", 2)
+    model = await stage.add_deployment()
+    code = await stage.add_event(models=(model,))
+    gate = stage.simulator.gate(model)
+    await leave(stage, f"{code}/amy", model)
+    gate.open_all()
+    await stage.simulator.until(lambda calls: calls[-1].finished)
+    assert is_replayed(await response_of(send(stage, f"{code}/amy", model)))
+    await asyncio.sleep(2.1)
+    assert not is_replayed(await response_of(send(stage, f"{code}/amy", model)))
+
+
+@pytest.mark.parametrize("change", ["user", "event", "path", "byte", "finished"])
+async def test_no_other_call_is_replayed(stage: Stage, change: str) -> None:
+    model = await stage.add_deployment()
+    other = await stage.add_deployment()
+    codes = [await stage.add_event(models=(model, other)) for _ in range(2)]
+    gate = stage.simulator.gate(model)
+    if change == "finished":  # a client that has its response gets a new one
+        gate.open_all()
+        assert (await response_of(send(stage, f"{codes[0]}/amy", model))).status == 200
+    else:
+        await leave(stage, f"{codes[0]}/amy", model)
+        gate.open_all()
+    code, user = codes[change == "event"], "bob" if change == "user" else "amy"
+    body = BODY + b" " if change == "byte" else BODY
+    response = await response_of(send(stage, f"{code}/{user}", other if change == "path" else model, body))
+    assert response.status == 200 and not is_replayed(response)
+
+
+@pytest.mark.parametrize("fault", [Failure(500), CutBody(), Failure(400)])
+async def test_a_failed_call_is_made_anew(stage: Stage, fault: Failure | CutBody) -> None:
+    model = await stage.add_deployment()
+    code = await stage.add_event(models=(model,))
+    gate = stage.simulator.gate(model, fault)
+    await leave(stage, f"{code}/amy", model)
+    again = asyncio.ensure_future(response_of(send(stage, f"{code}/amy", model)))
+    await asyncio.sleep(0.3)
+    gate.open_all()
+    await stage.end_cool_downs()
+    response = await again
+    assert not is_replayed(response) and calls_of(stage, model) == 2 - (response.status == 502)
+
+
+async def test_responses_are_kept_within_bounds(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replays, "MOST_FOR_USER", 2)
+    monkeypatch.setattr(replays, "MOST_BYTES", 5000)
+    model = await stage.add_deployment()
+    code = await stage.add_event(models=(model,))
+    gate = stage.simulator.gate(model, Answer("x" * 3000), calls=3)
+    for number in range(3):
+        await leave(stage, f"{code}/amy", model, BODY + b" " * number)
+    gate.open_all()
+    await stage.simulator.until(lambda calls: sum(call.finished for call in calls) >= 3)
+    await asyncio.sleep(0.3)
+    responses = [
+        await response_of(send(stage, f"{code}/amy", model, BODY + b" " * number)) for number in range(3)
+    ]
+    assert sum(map(is_replayed, responses)) == 1 and not is_replayed(responses[2])

@@ -1,0 +1,105 @@
+"""Tables that accept requests and never answer: new attendees get a quick 503, known ones are served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from shared.events.guesses import READS_PER_SECOND
+from shared.quota.amounts import Amount
+from shared.quota.ledger_row import Row
+from shared.tables.service import open_service
+from tests.conftest import EVENT, MODEL, Stage, TableTap, serve
+from tests.quota.helpers import row_key
+from tests.seeded_tables import Tables
+from tools.azurite import Azurite
+
+LONGEST_WAIT_SECONDS = 5.0
+
+
+@asynccontextmanager
+async def stage_with_tap(stage: Stage, azurite: Azurite) -> AsyncIterator[tuple[Stage, TableTap]]:
+    """An instance whose cached rows are always stale."""
+    tap = TableTap(target=azurite.port)
+    async with tap.open(), stage.instance(PROXY_TABLES=tap.connection_string) as own:
+        yield own, tap
+        tap.passing.set()
+
+
+@pytest.mark.parametrize("user", ["amy", "bob"])
+async def test_only_attendees_who_need_the_tables_wait_for_them_and_never_long(
+    stage: Stage, azurite: Azurite, user: str
+) -> None:
+    code = await stage.add_event(requests_per_day=1000)
+    async with stage_with_tap(stage, azurite) as (own, tap):
+        assert (await own.chat(code, "amy")).status == 200
+        tap.passing.clear()
+        async with asyncio.timeout(LONGEST_WAIT_SECONDS):
+            response = await own.chat(code, user)
+        if user == "amy":
+            assert response.status == 200, "served from what this instance has in hand"
+        else:
+            assert (response.status, response.error["code"]) == (503, "store_unavailable")
+            assert int(response.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("path", ["/v1/event", "/v1/models", f"/v1/models/{MODEL}"])
+async def test_the_other_routes_answer_in_time_too(stage: Stage, azurite: Azurite, path: str) -> None:
+    code = await stage.add_event(requests_per_day=1000)
+    async with stage_with_tap(stage, azurite) as (own, tap):
+        assert (await own.chat(code, "amy")).status == 200
+        tap.passing.clear()
+        async with asyncio.timeout(LONGEST_WAIT_SECONDS):
+            response = await own.get(path, code, "bob")
+        assert response.status == (503 if path == "/v1/event" else 200)
+
+
+async def test_attendee_of_an_event_that_is_new_to_the_instance_waits_no_longer(
+    stage: Stage, azurite: Azurite
+) -> None:
+    """Even among guesses, which wait for a scan."""
+    code = await stage.add_event()
+    async with stage_with_tap(stage, azurite) as (own, tap):
+        tap.passing.clear()
+        async with asyncio.timeout(LONGEST_WAIT_SECONDS):
+            guesses = [own.chat(f"guess-{number}") for number in range(2 * READS_PER_SECOND)]
+            responses = await asyncio.gather(*guesses, own.chat(code))
+        assert {response.status for response in responses} == {503}
+
+
+async def test_new_attendee_waits_for_a_grant_while_the_cached_rows_are_fresh(
+    stage: Stage, azurite: Azurite
+) -> None:
+    code = await stage.add_event(requests_per_day=1000, requests_total=1000)
+    async with TableTap(target=azurite.port).open() as tap:
+        settings = {"PROXY_TABLES": tap.connection_string, "PROXY_CACHE_SECONDS": "600"}
+        async with stage.instance(**settings) as own:
+            assert (await own.chat(code, "amy")).status == 200
+            tap.passing.clear()
+            async with asyncio.timeout(LONGEST_WAIT_SECONDS):
+                assert (await own.chat(code, "bob")).status == 503
+                assert (await own.chat(code, "amy")).status == 200
+            tap.passing.set()
+
+
+async def test_attendees_who_wait_for_the_same_failing_read_get_their_own_figures(stage: Stage) -> None:
+    with Azurite(None) as azurite:
+        tables = Tables(open_service(azurite.connection_string, None))
+        await tables.create_tables()
+        await tables.put_event(replace(EVENT, requests_per_day=10))
+        for user, used in (("amy", 3), ("bob", 7)):
+            row = Row(Amount(used, 0), Amount(used, 0))
+            await tables.write(row_key(EVENT.code, user), row)
+        await tables._service.delete_table("deployments")
+        environment = stage.environment | {"PROXY_TABLES": azurite.connection_string}
+        async with serve(tables, stage.simulator, environment) as own:
+            users = ["amy", "bob"] * 5
+            responses = await asyncio.gather(*(own.get("/v1/models", user=user) for user in users))
+        await tables.close()
+    assert {response.status for response in responses} == {503}
+    remaining = [response.headers["x-ratelimit-remaining-requests"] for response in responses]
+    assert remaining == ["7", "3"] * 5

@@ -1,0 +1,1 @@
+"""`bench --overspend`: which part of a limit do many clients get over several instances?"""
