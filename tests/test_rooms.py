@@ -56,6 +56,7 @@ def imported(tree: ast.AST, module: str) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
+@cache
 def imports(module: str) -> list[str]:
     return list(imported(source(module), module))
 

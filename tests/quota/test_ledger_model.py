@@ -3,11 +3,14 @@
 At all times the row's `granted` covers what the row says was used, and what all instances have in hand. So
 nothing is given away. Anything that is missing at the end was lost to a crash, or to a write whose outcome
 cannot be known.
+
+To try more orders: LEDGER_EXAMPLES=5000 python3 dev.py test tests/quota/test_ledger_model.py
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -229,7 +232,7 @@ async def _cancel_all() -> None:
 
 TestLedger = Machine.TestCase
 TestLedger.settings = settings(
-    max_examples=700,
+    max_examples=int(os.environ.get("LEDGER_EXAMPLES", "300")),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -251,7 +251,7 @@ async def test_a_call_fails_over_from_a_deployment_that_accepts_no_connection(
         assert (await health_of(stage, model, model)).status == "unreachable"
 
 
-async def test_a_thousand_calls_succeed_with_one_of_three_deployments_dead_and_one_often_busy(
+async def test_four_hundred_calls_succeed_with_one_of_three_deployments_dead_and_one_often_busy(
     stage: Stage,
 ) -> None:
     model = await model_with(stage, ResetBeforeHeaders())
@@ -263,18 +263,18 @@ async def test_a_thousand_calls_succeed_with_one_of_three_deployments_dead_and_o
     statuses: Counter[int] = Counter()
 
     async def attendee(number: int) -> None:
-        for turn in range(50):
+        for turn in range(20):
             response = await chat(stage, model, f"user-{number}", stream=bool(turn % 2))
             statuses[response.status] += 1
 
     await asyncio.gather(*(attendee(number) for number in range(20)))
     seconds = asyncio.get_running_loop().time() - started
-    assert statuses == {200: 1000}
+    assert statuses == {200: 400}
     totals = {name: total.calls for name, total in stage.simulator.totals.items()}
     # The first 20 calls run at the same time. Then single calls probe it, after 10 seconds, 20 seconds and so on.
     assert 1 <= totals[model] <= 20 + seconds / 10
     assert totals[f"{model}-half"] > 10
-    assert totals[f"{model}-half"] + totals[f"{model}-healthy"] >= 1000
+    assert totals[f"{model}-half"] + totals[f"{model}-healthy"] >= 400
 
 
 async def test_a_429_has_the_earliest_recovery_if_all_deployments_are_at_their_limit(
