@@ -254,9 +254,11 @@ async def _stop(tables: Tables, code: str) -> Event:
 async def _update(tables: Tables, code: str, options: dict[str, Any]) -> Event:
     deployments = await tables.deployments()
     deployed = {deployment.model for deployment in deployments}
+    spent = 0 if options["currency"] is None else await _spent(tables, code)
 
     def change(event: Event) -> Event:
         changed = rules.change_event(event, options)
+        rules.check_currency(event, changed, options, spent)
         if any(options[name] is not None for name in (*BUDGETS, "models", "currency", "tools")):
             rules.check_budget(changed, deployments)
         rules.check_models(set(changed.models) - set(event.models), deployed)
@@ -266,6 +268,11 @@ async def _update(tables: Tables, code: str, options: dict[str, Any]) -> Event:
         return changed
 
     return await _change(tables, code, change, rules.replaced_columns(options))
+
+
+async def _spent(tables: Tables, code: str) -> int:
+    ledger_code = codes.ledger_code(await codes.find_event(tables, code), code)
+    return sum(row.counts.cost for row in (await tables.read_usage(ledger_code))[0])
 
 
 async def _change(

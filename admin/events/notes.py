@@ -28,6 +28,8 @@ def for_changed_event(event: Event, options: Mapping[str, Any], now: datetime) -
     notes = []
     if options["starts"] or options["ends"] or options["extend"] or options["time_zone"]:
         notes.append(f"The dates are now {event_text.period(event)}.")
+    if options["currency"] is not None:
+        notes.append(f"What the event has spent before keeps its number, in {event.currency}.")
     if not event.active:
         notes.append(f"The event is stopped. To reopen it, use `events update {event.code} --resume`.")
     notes += _on_end(event, now)

@@ -13,7 +13,7 @@ from admin.errors import CommandError
 from admin.options import BUDGETS, option_name, split_names
 from shared.core.ids import new_secret
 from shared.core.models import PASS_NUMBER, Deployment, Event
-from shared.core.money import millionths, prices_of
+from shared.core.money import millionths, money_text, prices_of
 from shared.core.times import local_and_utc
 
 LONGEST_NAME = 200
@@ -177,6 +177,27 @@ def check_default_model(event: Event) -> None:
             f"The default model {event.default_model!r} is not one of {', '.join(event.models)}. "
             "Choose one of them with --default-model."
         )
+
+
+def check_currency(event: Event, changed: Event, options: dict[str, Any], spent: int) -> None:
+    """Raises CommandError if a change of the currency would keep an amount: $200 is not 200 yen.
+
+    `spent` is in millionths, and stays as it is.
+    """
+    if changed.currency == event.currency:
+        return
+    given = {name for name in BUDGETS if options[name] is not None}
+    kept = {name: getattr(changed, column) for name, column in BUDGETS.items() if name not in given}
+    amounts = {name: amount for name, amount in kept.items() if amount is not None}
+    if not amounts and (given or not spent):
+        return
+    new = " ".join(f"{option_name(name)} AMOUNT" for name in amounts or ("budget",))
+    has = [f"{option_name(name)} {money_text(amount, event.currency)}" for name, amount in amounts.items()]
+    has += [f"spent {money_text(spent, event.currency)}"] if spent else []
+    raise CommandError(
+        f"--currency does not convert what the event has: {', '.join(has)}. Give the new amount in the same "
+        f"command: {new}. What is spent keeps its number, in {changed.currency}."
+    )
 
 
 def check_budget(event: Event, deployments: Iterable[Deployment]) -> None:
