@@ -23,9 +23,16 @@ def for_new_event(event: Event, url: str | None, deployments: Collection[Deploym
     return notes
 
 
-def for_changed_event(event: Event, options: Mapping[str, Any], now: datetime) -> list[str]:
+def for_changed_event(
+    event: Event, options: Mapping[str, Any], now: datetime, *, has_void_passes: bool
+) -> list[str]:
     """`event` is the event after the change. Its limits are checked only if `options` has one."""
     notes = []
+    if has_void_passes:
+        notes.append(
+            "The exceptions could not be read, so every pass is void now. To print the new ones, use "
+            f"`attendees passes {event.code}`."
+        )
     if options["starts"] or options["ends"] or options["extend"] or options["time_zone"]:
         notes.append(f"The dates are now {event_text.period(event)}.")
     if options["currency"] is not None:
