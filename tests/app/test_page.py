@@ -212,13 +212,18 @@ async def test_attendee_takes_a_name_and_gets_its_pass_once(stage: Stage, opened
     assert not await opened.get("pass", "hidden")
     assert f'api_key="{key}"' in await opened.get("sample", "textContent")
     assert await opened.run("location.hash") == f"#{key}"
-    assert await opened.run("JSON.stringify(localStorage)") == '{"name":"amy.lee"}'
+    assert json.loads(await opened.run("JSON.stringify(localStorage)")) == {
+        "name": "amy.lee",
+        "claimed": f"{event_code}/amy.lee",
+    }
     assert (await stage.chat(event_code, key.partition("/")[2])).status == 200
     await opened.sign_in(event_code, "amy.lee")
     await opened.text("claim-name", "amy.lee")
     await opened.click("take")
     await opened.text("problem", "is taken. If it is yours, ask your organiser (Dave) to release it.")
-    assert await opened.get("pass", "hidden")
+    assert await opened.get("pass", "hidden") and await opened.get("claim-earlier", "hidden")
+    await opened.sign_in(event_code.upper(), "bob")
+    await opened.text("claim-earlier", "has already taken the name \u201camy.lee\u201d at this event.")
 
 
 async def test_browser_remembers_the_name_and_the_key_only_if_the_attendee_wants_it(
