@@ -148,19 +148,40 @@ def delete_event(code: str, yes: bool, as_json: bool) -> None:
     if isinstance(event, Event):
         name, fields = f"{event.name!r} ({event.code})", event_text.to_fields(event)
         key: tuple[str, ...] = (event.code,)
-        ledger_code = event.ledger_code
     else:
         name, fields, key = repr(event.key[0]), event.fields, event.key
-        ledger_code = event.key[0]
     confirm(f"Delete event {name}? This cannot be undone.", yes)
-    run(target, lambda tables: tables.delete_event(*key))
-    text = (
-        f"Deleted event {key[0]!r}. Requests are refused within 30 seconds.\n"
-        f"Usage data is kept for 90 days: `manage.py usage {ledger_code}` shows it. "
+    ledger_code = codes.ledger_code(event, key[0])
+    kept = run(target, lambda tables: _delete(tables, key, ledger_code))
+    text = f"Deleted event {key[0]!r}. Requests are refused within 30 seconds.\n{_kept(ledger_code, kept)}"
+    print_result(fields, as_json, lambda: text)
+
+
+async def _delete(tables: Tables, key: tuple[str, ...], ledger_code: str) -> set[str]:
+    """The tables that still have rows of the event."""
+    from shared.tables.service import ATTENDEES, QUOTAS, USAGE
+
+    await tables.delete_event(*key)
+    found = set()
+    for table in (ATTENDEES, QUOTAS, USAGE):
+        async for page in tables.row_keys.pages(table, ledger_code):
+            if page:
+                found.add(table)
+                break
+    return found
+
+
+def _kept(ledger_code: str, kept: set[str]) -> str:
+    from shared.tables.service import USAGE
+
+    if not kept:
+        return "It has no usage and no attendees, so nothing of it is kept."
+    usage = f"Usage data is kept for 90 days: `manage.py usage {ledger_code}` shows it."
+    return (
+        f"{usage if USAGE in kept else 'Data of its attendees is kept.'} "
         f"`manage.py events purge {ledger_code}` deletes it.\n"
         "If you reuse this code, today's usage and the event's total still count, and names stay taken."
     )
-    print_result(fields, as_json, lambda: text)
 
 
 @click.command("purge", short_help="Delete an event with everything about its attendees.")

@@ -112,6 +112,19 @@ async def test_purge_leaves_no_row_of_an_event(stage: Stage, azurite: Azurite, t
             assert [page async for page in tables.row_keys.pages(table, code) if page] == []
 
 
+@pytest.mark.parametrize(
+    ("names", "hint"),
+    [((), "no usage and no attendees"), (("amy",), "attendees is kept. `manage.py events purge")],
+)
+async def test_delete_points_to_usage_only_where_there_is_some(
+    azurite: Azurite, tables: Tables, names: tuple[str, ...], hint: str
+) -> None:
+    event = await new_event(azurite, tables, "--access", "claim")
+    await tables.attendees.add(event.code, {name: {"source": "claim"} for name in names})
+    deleted = (await run(azurite, "delete", event.code, "--yes")).output
+    assert hint in deleted and "manage.py usage" not in deleted
+
+
 async def test_extended_event_ends_later(azurite: Azurite, tables: Tables) -> None:
     event = await new_event(azurite, tables)
     assert "The dates are now" in (await run(azurite, "update", event.code, "--extend", "90m")).output
