@@ -14,7 +14,6 @@ from admin.options import BUDGETS, option_name, split_names
 from shared.core.ids import new_secret
 from shared.core.models import PASS_NUMBER, Deployment, Event
 from shared.core.money import millionths, money_text, prices_of
-from shared.core.times import local_and_utc
 
 LONGEST_NAME = 200
 
@@ -83,7 +82,9 @@ def change_event(event: Event, options: dict[str, Any]) -> Event:
         voided = {user: own[PASS_NUMBER] for user, own in event.exceptions.items() if PASS_NUMBER in own}
         given["exceptions"] = {user: {PASS_NUMBER: number} for user, number in voided.items()}
     if (extend := given.pop("extend", None)) is not None:
-        given["ends_at"] = max(event.ends_at, datetime.now(UTC)) + times.parse_duration(extend)
+        given["ends_at"] = ends_at = max(event.ends_at, datetime.now(UTC)) + times.parse_duration(extend)
+        if ends_at.year not in times.YEARS:
+            raise CommandError(f"The event would end in the year {ends_at.year}. Use a shorter --extend.")
     if given.pop("no_default_model"):
         given["default_model"] = None
     if models is not None:
@@ -166,8 +167,8 @@ def check(event: Event) -> None:
 def check_not_over(event: Event, now: datetime) -> None:
     """Raises CommandError if the event has ended."""
     if event.ends_at <= now:
-        ended = local_and_utc(event.ends_at, event.time_zone)
-        raise CommandError(f"The event is over: it ends on {ended}. Change --ends.")
+        ended = f"{times.format_end(event.ends_at, event.time_zone)} ({event.time_zone.key})"
+        raise CommandError(f"The event has been over since {ended}. Change --ends.")
 
 
 def check_default_model(event: Event) -> None:
