@@ -76,7 +76,8 @@ class BadRow(NamedTuple):
             return f"Correct it with `deployments enable {self.name}` or `deployments disable {self.name}`."
         if any(option is None for option in options):
             return f"Delete it with `{command} delete {self.name}`."
-        return f"Correct it with `{command} update {self.name} {' '.join(map(str, options))}`."
+        advice = f"Correct it with `{command} update {self.name} {' '.join(map(str, options))}`."
+        return f"{advice} This makes every pass void." if "exceptions" in self.problems else advice
 
     @property
     def fields(self) -> dict[str, Any]:

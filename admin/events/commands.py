@@ -207,9 +207,9 @@ def update_event(code: str, as_json: bool, **options: Any) -> None:
         raise CommandError("Use --ends or --extend, not both.")
     if options["default_model"] is not None and options["no_default_model"]:
         raise CommandError("Use --default-model or --no-default-model, not both.")
-    event = run(find_target(), lambda tables: _update(tables, code, options))
+    event, has_void_passes = run(find_target(), lambda tables: _update(tables, code, options))
     text = f"Updated event {event.code!r}. {TAKES_EFFECT}"
-    found = notes.for_changed_event(event, options, datetime.now(UTC))
+    found = notes.for_changed_event(event, options, datetime.now(UTC), has_void_passes=has_void_passes)
     print_result(event_text.to_fields(event), as_json, lambda: text, found)
 
 
@@ -251,12 +251,19 @@ async def _stop(tables: Tables, code: str) -> Event:
     return await _change(tables, code, lambda event: replace(event, active=False), {"active"})
 
 
-async def _update(tables: Tables, code: str, options: dict[str, Any]) -> Event:
+async def _update(tables: Tables, code: str, options: dict[str, Any]) -> tuple[Event, bool]:
+    """The event, and whether every pass is void now, because it is not known which ones were."""
     deployments = await tables.deployments()
     deployed = {deployment.model for deployment in deployments}
+    found = await codes.find_event(tables, code)
+    is_unknown = not isinstance(found, Event) and "exceptions" in found.problems
+    spent = 0 if options["currency"] is None else await _spent(tables, codes.ledger_code(found, code))
 
     def change(event: Event) -> Event:
         changed = rules.change_event(event, options)
+        if is_unknown:
+            changed = replace(changed, pass_secret=new_secret())
+        rules.check_currency(event, changed, options, spent)
         if any(options[name] is not None for name in (*BUDGETS, "models", "currency", "tools")):
             rules.check_budget(changed, deployments)
         rules.check_models(set(changed.models) - set(event.models), deployed)
@@ -265,7 +272,11 @@ async def _update(tables: Tables, code: str, options: dict[str, Any]) -> Event:
         rules.check_default_model(changed)
         return changed
 
-    return await _change(tables, code, change, rules.replaced_columns(options))
+    return await _change(tables, code, change, rules.replaced_columns(options)), is_unknown
+
+
+async def _spent(tables: Tables, ledger_code: str) -> int:
+    return sum(row.counts.cost for row in (await tables.read_usage(ledger_code))[0])
 
 
 async def _change(

@@ -21,6 +21,7 @@ from shared.core.ids import new_secret
 from shared.core.models import OPEN, PASS_NUMBER, Deployment, Event
 
 if TYPE_CHECKING:
+    from admin.rows import BadRow
     from admin.tables import Tables
 
 
@@ -33,8 +34,10 @@ def rotate_event(code: str, yes: bool, as_json: bool) -> None:
 
     Names stay taken. `attendees passes CODE` prints the new passes.
     """
-    confirm(f"Make every pass of event {code!r} void? Attendees need new ones.", yes)
-    event, count = run(find_target(), lambda tables: _rotate(tables, code))
+    target = find_target()
+    event = run(target, lambda tables: _with_passes(tables, code))
+    confirm(f"Make every pass of event {event.name!r} ({event.code}) void? Attendees need new ones.", yes)
+    event, count = run(target, lambda tables: _rotate(tables, code))
     text = (
         f"Every pass of event {event.code!r} is void. Names that are taken: {count:,}. {TAKES_EFFECT}\n"
         f"To print the new passes, use `manage.py attendees passes {event.code}`."
@@ -42,10 +45,15 @@ def rotate_event(code: str, yes: bool, as_json: bool) -> None:
     print_result(event_text.to_fields(event) | {"void_passes": count}, as_json, lambda: text)
 
 
+async def _with_passes(tables: Tables, code: str) -> Event:
+    event = await codes.readable_event(tables, code)
+    if event.access == OPEN:
+        raise CommandError(f"The event {event.code!r} has no passes. See `events update --access`.")
+    return event
+
+
 async def _rotate(tables: Tables, code: str) -> tuple[Event, int]:
     def change(event: Event) -> Event:
-        if event.access == OPEN:
-            raise CommandError(f"The event {event.code!r} has no passes. See `events update --access`.")
         kept = {
             user: {name: value for name, value in own.items() if name != PASS_NUMBER}
             for user, own in event.exceptions.items()
@@ -53,7 +61,7 @@ async def _rotate(tables: Tables, code: str) -> tuple[Event, int]:
         exceptions = {user: own for user, own in kept.items() if own}
         return replace(event, pass_secret=new_secret(), exceptions=exceptions)
 
-    found = await codes.readable_event(tables, code)
+    found = await _with_passes(tables, code)
     event = await tables.change_event(found.code, change)
     if event is None:
         raise codes.unknown_event(code)
@@ -148,19 +156,40 @@ def delete_event(code: str, yes: bool, as_json: bool) -> None:
     if isinstance(event, Event):
         name, fields = f"{event.name!r} ({event.code})", event_text.to_fields(event)
         key: tuple[str, ...] = (event.code,)
-        ledger_code = event.ledger_code
     else:
         name, fields, key = repr(event.key[0]), event.fields, event.key
-        ledger_code = event.key[0]
     confirm(f"Delete event {name}? This cannot be undone.", yes)
-    run(target, lambda tables: tables.delete_event(*key))
-    text = (
-        f"Deleted event {key[0]!r}. Requests are refused within 30 seconds.\n"
-        f"Usage data is kept for 90 days: `manage.py usage {ledger_code}` shows it. "
+    ledger_code = codes.ledger_code(event, key[0])
+    kept = run(target, lambda tables: _delete(tables, key, ledger_code))
+    text = f"Deleted event {key[0]!r}. Requests are refused within 30 seconds.\n{_kept(ledger_code, kept)}"
+    print_result(fields, as_json, lambda: text)
+
+
+async def _delete(tables: Tables, key: tuple[str, ...], ledger_code: str) -> set[str]:
+    """The tables that still have rows of the event."""
+    from shared.tables.service import ATTENDEES, QUOTAS, USAGE
+
+    await tables.delete_event(*key)
+    found = set()
+    for table in (ATTENDEES, QUOTAS, USAGE):
+        async for page in tables.row_keys.pages(table, ledger_code):
+            if page:
+                found.add(table)
+                break
+    return found
+
+
+def _kept(ledger_code: str, kept: set[str]) -> str:
+    from shared.tables.service import USAGE
+
+    if not kept:
+        return "It has no usage and no attendees, so nothing of it is kept."
+    usage = f"Usage data is kept for 90 days: `manage.py usage {ledger_code}` shows it."
+    return (
+        f"{usage if USAGE in kept else 'Data of its attendees is kept.'} "
         f"`manage.py events purge {ledger_code}` deletes it.\n"
         "If you reuse this code, today's usage and the event's total still count, and names stay taken."
     )
-    print_result(fields, as_json, lambda: text)
 
 
 @click.command("purge", short_help="Delete an event with everything about its attendees.")
@@ -173,28 +202,33 @@ def purge_event(code: str, yes: bool, as_json: bool) -> None:
     It also works after `events delete`. The log has only hashes of the names and of the code, for 30 days.
     """
     target = find_target()
-    confirm(f"Delete event {code!r} with all its usage and attendees? This cannot be undone.", yes)
+    event, _ = run(target, lambda tables: _find_over(tables, code))
+    name = f"{event.name!r} ({event.code})" if isinstance(event, Event) else repr(code)
+    confirm(f"Delete event {name} with all its usage and attendees? This cannot be undone.", yes)
     removed = run(target, lambda tables: _purge(tables, code))
     fields = {"code": codes.parse_code(code), "removed": removed}
     print_result(fields, as_json, lambda: deleted_rows(f"event {code!r}", removed))
+
+
+async def _find_over(tables: Tables, code: str) -> tuple[Event | BadRow | None, str]:
+    """The event, if it still exists, and its ledger code. Raises CommandError if it is not over."""
+    found = await tables.find_event(code.strip())
+    ledger_code = codes.ledger_code(found, codes.parse_code(code))
+    if isinstance(found, Event) and found.active and found.ends_at > datetime.now(UTC):
+        raise CommandError(
+            f"The event {found.code!r} is not over. Stop it with `events stop {found.code}`, wait a minute "
+            "for running requests, and purge it then."
+        )
+    if found is None and (present := await codes.present_code(tables, ledger_code)):
+        raise CommandError(f"{codes.kept_under(present, ledger_code)} Use `events purge {present}`.")
+    return found, ledger_code
 
 
 async def _purge(tables: Tables, code: str) -> dict[str, int]:
     from shared.tables.attendees import SEATS_ROW
     from shared.tables.service import ATTENDEES, EVENTS, QUOTAS, USAGE
 
-    found = await tables.find_event(code.strip())
-    event, ledger_code = (
-        found if isinstance(found, Event) else None,
-        codes.ledger_code(found, codes.parse_code(code)),
-    )
-    if event and event.active and event.ends_at > datetime.now(UTC):
-        raise CommandError(
-            f"The event {event.code!r} is not over. Stop it with `events stop {event.code}`, wait a minute "
-            "for running requests, and purge it then."
-        )
-    if found is None and (present := await codes.present_code(tables, ledger_code)):
-        raise CommandError(f"{codes.kept_under(present, ledger_code)} Use `events purge {present}`.")
+    found, ledger_code = await _find_over(tables, code)
     removed: Counter[str] = Counter(dict.fromkeys((EVENTS, ATTENDEES, QUOTAS, USAGE), 0))
     for table in (ATTENDEES, QUOTAS, USAGE):
         async for page in tables.row_keys.pages(table, ledger_code):

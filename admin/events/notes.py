@@ -23,18 +23,29 @@ def for_new_event(event: Event, url: str | None, deployments: Collection[Deploym
     return notes
 
 
-def for_changed_event(event: Event, options: Mapping[str, Any], now: datetime) -> list[str]:
+def for_changed_event(
+    event: Event, options: Mapping[str, Any], now: datetime, *, has_void_passes: bool
+) -> list[str]:
     """`event` is the event after the change. Its limits are checked only if `options` has one."""
     notes = []
+    if has_void_passes:
+        notes.append(
+            "The exceptions could not be read, so every pass is void now. To print the new ones, use "
+            f"`attendees passes {event.code}`."
+        )
     if options["starts"] or options["ends"] or options["extend"] or options["time_zone"]:
         notes.append(f"The dates are now {event_text.period(event)}.")
+    if options["currency"] is not None:
+        notes.append(f"What the event has spent before keeps its number, in {event.currency}.")
     if not event.active:
         notes.append(f"The event is stopped. To reopen it, use `events update {event.code} --resume`.")
     notes += _on_end(event, now)
     if options["no_limit"] or any(options[name] is not None for name in (*BUDGETS, *LIMITS)):
         notes += _on_limits(event)
+    if options["access"]:
+        notes += _on_access(event)
     if options["access"] or options["seats"] is not None:
-        notes += _on_access(event) + _on_seats(event)
+        notes += _on_seats(event)
     return notes
 
 

@@ -13,8 +13,7 @@ from admin.errors import CommandError
 from admin.options import BUDGETS, option_name, split_names
 from shared.core.ids import new_secret
 from shared.core.models import PASS_NUMBER, Deployment, Event
-from shared.core.money import millionths, prices_of
-from shared.core.times import local_and_utc
+from shared.core.money import millionths, money_text, prices_of
 
 LONGEST_NAME = 200
 
@@ -83,7 +82,9 @@ def change_event(event: Event, options: dict[str, Any]) -> Event:
         voided = {user: own[PASS_NUMBER] for user, own in event.exceptions.items() if PASS_NUMBER in own}
         given["exceptions"] = {user: {PASS_NUMBER: number} for user, number in voided.items()}
     if (extend := given.pop("extend", None)) is not None:
-        given["ends_at"] = max(event.ends_at, datetime.now(UTC)) + times.parse_duration(extend)
+        given["ends_at"] = ends_at = max(event.ends_at, datetime.now(UTC)) + times.parse_duration(extend)
+        if ends_at.year not in times.YEARS:
+            raise CommandError(f"The event would end in the year {ends_at.year}. Use a shorter --extend.")
     if given.pop("no_default_model"):
         given["default_model"] = None
     if models is not None:
@@ -166,8 +167,8 @@ def check(event: Event) -> None:
 def check_not_over(event: Event, now: datetime) -> None:
     """Raises CommandError if the event has ended."""
     if event.ends_at <= now:
-        ended = local_and_utc(event.ends_at, event.time_zone)
-        raise CommandError(f"The event is over: it ends on {ended}. Change --ends.")
+        ended = f"{times.format_end(event.ends_at, event.time_zone)} ({event.time_zone.key})"
+        raise CommandError(f"The event has been over since {ended}. Change --ends.")
 
 
 def check_default_model(event: Event) -> None:
@@ -177,6 +178,27 @@ def check_default_model(event: Event) -> None:
             f"The default model {event.default_model!r} is not one of {', '.join(event.models)}. "
             "Choose one of them with --default-model."
         )
+
+
+def check_currency(event: Event, changed: Event, options: dict[str, Any], spent: int) -> None:
+    """Raises CommandError if a change of the currency would keep an amount: $200 is not 200 yen.
+
+    `spent` is in millionths, and stays as it is.
+    """
+    if changed.currency == event.currency:
+        return
+    given = {name for name in BUDGETS if options[name] is not None}
+    kept = {name: getattr(changed, column) for name, column in BUDGETS.items() if name not in given}
+    amounts = {name: amount for name, amount in kept.items() if amount is not None}
+    if not amounts and (given or not spent):
+        return
+    new = " ".join(f"{option_name(name)} AMOUNT" for name in amounts or ("budget",))
+    has = [f"{option_name(name)} {money_text(amount, event.currency)}" for name, amount in amounts.items()]
+    has += [f"spent {money_text(spent, event.currency)}"] if spent else []
+    raise CommandError(
+        f"--currency does not convert what the event has: {', '.join(has)}. Give the new amount in the same "
+        f"command: {new}. What is spent keeps its number, in {changed.currency}."
+    )
 
 
 def check_budget(event: Event, deployments: Iterable[Deployment]) -> None:

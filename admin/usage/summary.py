@@ -14,8 +14,8 @@ from shared.core.money import prices_of
 
 By = Literal["user", "model", "hour"]
 BYS: tuple[By, ...] = ("user", "model", "hour")
-Sort = Literal["requests", "tokens", "refused", "errors"]
-SORTS: tuple[Sort, ...] = ("requests", "tokens", "refused", "errors")
+Sort = Literal["cost", "requests", "tokens", "refused", "errors"]
+SORTS: tuple[Sort, ...] = ("cost", "requests", "tokens", "refused", "errors")
 NO_MODEL = "(no model)"
 OTHER_USERS = "(other users)"
 _MILLION = Decimal(1_000_000)
@@ -94,7 +94,7 @@ def summarize(
     if by != "hour":
         found.sort(key=lambda row: _rank(row, is_charged=is_charged))
     if sort is not None:
-        found.sort(key=lambda row: -_SORTED[sort](row.counts))
+        found.sort(key=lambda row: -_SORTED[sort](row))
     used = {model for model, counts in everything.items() if _tokens(counts)}
     return Summary(
         by,
@@ -106,11 +106,12 @@ def summarize(
     )
 
 
-_SORTED: Mapping[Sort, Callable[[Counts], int]] = {
-    "requests": lambda counts: counts.requests,
-    "tokens": lambda counts: counts.prompt_tokens + counts.completion_tokens,
-    "refused": lambda counts: counts.refusals,
-    "errors": lambda counts: counts.errors,
+_SORTED: Mapping[Sort, Callable[[SummaryRow], Decimal | int]] = {
+    "cost": lambda row: row.cost or 0,
+    "requests": lambda row: row.counts.requests,
+    "tokens": lambda row: row.tokens,
+    "refused": lambda row: row.counts.refusals,
+    "errors": lambda row: row.counts.errors,
 }
 
 

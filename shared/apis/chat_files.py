@@ -1,4 +1,7 @@
-"""Refuses uploaded files in chat messages: all attendees share the resource that holds them."""
+"""Refuses the ids of uploaded files and of earlier spoken answers in chat messages.
+
+All attendees share the resource that holds them.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,21 @@ from ..core.errors import UnsupportedValue
 
 _NULL = msgspec.Raw(b"null")
 _EMPTY = (b"null", b'""')
-_NAME, _ESCAPE = b"file_id", b"\\u00"
-"""The escape of a letter may hide the name."""
+_FILE, _SOUND, _ESCAPE = b"file_id", b'"audio"', b"\\u00"
+"""The escape of a letter may hide a name."""
 
-_REFUSAL = (
+_NO_FILES = (
     "The proxy does not serve uploaded files, because all attendees would share them. Send the file in the "
     "request, as 'file_data', without 'file_id'."
 )
+_NO_SOUNDS = (
+    "The proxy does not serve earlier spoken answers by their id, because all attendees would share them. "
+    "Leave 'audio' out of the message. Send its transcript, as 'content'."
+)
+
+
+class _Sound(msgspec.Struct):
+    id: msgspec.Raw = _NULL
 
 
 class _File(msgspec.Struct):
@@ -27,6 +38,7 @@ class _Part(msgspec.Struct):
 
 class _Message(msgspec.Struct):
     content: msgspec.Raw = _NULL
+    audio: msgspec.Raw = _NULL
 
 
 class _Body(msgspec.Struct):
@@ -36,28 +48,37 @@ class _Body(msgspec.Struct):
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_parts = msgspec.json.Decoder(list[_Part]).decode
 _decode_file = msgspec.json.Decoder(_File).decode
+_decode_sound = msgspec.json.Decoder(_Sound).decode
 
 
 def check_files(body: bytes) -> None:
-    """Raises UnsupportedValue: a message names a file. `body` is a JSON object."""
-    if not _may_name_file(body):
+    """Raises UnsupportedValue: a message names a file or an earlier sound. `body` is a JSON object."""
+    if not _may_name(_FILE, body) and _SOUND not in body:
         return
     try:
-        names = [_file_id(part) for message in _decode_body(body).messages for part in _parts(message)]
+        messages = _decode_body(body).messages
+        files = [_file_id(part) for message in messages for part in _parts(message)]
+        sounds = [_sound_id(message) for message in messages]
     except (msgspec.MsgspecError, RecursionError):
         return  # the upstream refuses messages of another form
-    if any(bytes(name) not in _EMPTY for name in names):
-        raise UnsupportedValue(_REFUSAL, "messages")
+    if any(bytes(name) not in _EMPTY for name in files):
+        raise UnsupportedValue(_NO_FILES, "messages")
+    if any(bytes(name) not in _EMPTY for name in sounds):
+        raise UnsupportedValue(_NO_SOUNDS, "messages")
 
 
-def _may_name_file(data: bytes) -> bool:
-    return _NAME in data or _ESCAPE in data
+def _may_name(name: bytes, data: bytes) -> bool:
+    return name in data or _ESCAPE in data
 
 
 def _parts(message: _Message) -> list[_Part]:
     content = bytes(message.content)
-    return _decode_parts(content) if content.startswith(b"[") and _may_name_file(content) else []
+    return _decode_parts(content) if content.startswith(b"[") and _may_name(_FILE, content) else []
 
 
 def _file_id(part: _Part) -> msgspec.Raw:
     return _decode_file(part.file).file_id if bytes(part.file).startswith(b"{") else _NULL
+
+
+def _sound_id(message: _Message) -> msgspec.Raw:
+    return _decode_sound(message.audio).id if bytes(message.audio).startswith(b"{") else _NULL

@@ -126,8 +126,10 @@ class StoredResponses:
         body, headers = received.body, {**standing, **returned_headers(sent)}
         if sent.status >= 400:
             return Response(sent.status, headers, hide_ids(body))
+        # As when it was made, so that its items have the same ids. Those of a stream hold a bound instead.
+        output = received.usage.completion_tokens if received.usage else None
         try:
-            body = Sealer(owner, opened.place, opened.tokens).body(body)
+            body = Sealer(owner, opened.place, opened.tokens, output).body(body)
         except ValueError as error:
             raise UpstreamError(INVALID) from error
         return Response(sent.status, headers, body)

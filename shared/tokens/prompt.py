@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -20,8 +21,10 @@ MAX_OBJECTS_ON_LOOP = 10_000
 MAX_MEDIA_ON_LOOP = 32
 """The most objects, and the most media, of a body that are read on the event loop."""
 
-SAMPLES = 16
-SAMPLE_BYTES = 512
+SAMPLES = 64
+SAMPLE_BYTES = 128
+"""Each sample is at a random place of its own part of the body, so that no text can avoid them all."""
+
 FAR_BELOW = 0.75
 """A body whose samples show less than this part of the context window is not counted to the end."""
 
@@ -101,8 +104,9 @@ class Prompt:
 
     def _sampled(self) -> float:
         """About how many tokens the body has. To count all takes 5 times as long as to pass it on."""
-        step = len(self._body) // SAMPLES
-        sample = b"".join(self._body[n * step : n * step + SAMPLE_BYTES] for n in range(SAMPLES))
+        part = len(self._body) // SAMPLES
+        places = [n * part + random.randrange(part - SAMPLE_BYTES) for n in range(SAMPLES)]  # noqa: S311
+        sample = b"".join(self._body[place : place + SAMPLE_BYTES] for place in places)
         counted = tokenizer.count(sample.decode(errors="ignore"), self._family.encodings)[1]
         return counted * len(self._body) / len(sample)
 

@@ -82,6 +82,19 @@ async def test_a_bad_event_is_named_shown_and_corrected(
     assert event is not None and (event.name, event.organizer) == ("Spoilt", "Ann")
 
 
+async def test_exceptions_that_cannot_be_read_are_removed_with_every_pass(
+    tables: Tables, azurite: Azurite, write: Write
+) -> None:
+    """They may say which passes are void. Without them, those would be valid again."""
+    await write(EVENTS, event_row("lost", access="claim", pass_secret="p" * 64, exceptions='{"amy":'))
+    refused = await manage(azurite, "events", "show", "lost")
+    assert "--no-exceptions`. This makes every pass void." in refused.output
+    corrected = await manage(azurite, "events", "update", "lost", "--no-exceptions")
+    event = await tables.event("lost")
+    assert event is not None and event.exceptions == {} and event.pass_secret != "p" * 64
+    assert "every pass is void" in corrected.output and "attendees passes lost" in corrected.output
+
+
 async def test_several_bad_columns_are_all_named_and_corrected_together(
     tables: Tables, azurite: Azurite, write: Write
 ) -> None:

@@ -87,6 +87,7 @@ async def test_the_app_follows_update_stop_resume_and_delete(stage: Stage, azuri
     assert await status() == 200
     await update("--ends", "2026-01-02")
     assert await status() == 403
+    await stage.web._open().tally.flush()
     result = await manage(azurite, "events", "delete", "changing", "--yes")
     assert "Usage data is kept" in result.output and "reuse this code" in result.output
     assert await status() == 401

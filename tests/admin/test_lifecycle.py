@@ -87,6 +87,15 @@ async def test_the_slide_of_an_event_without_a_list_names_models_that_work(azuri
     assert MODEL in models and used in models and "MODEL" not in used
 
 
+@pytest.mark.parametrize(("command", "error"), [("rotate", "has no passes"), ("purge", "is not over")])
+async def test_what_cannot_be_done_is_refused_before_it_is_confirmed(
+    azurite: Azurite, tables: Tables, command: str, error: str
+) -> None:
+    event = await new_event(azurite, tables)
+    refused = await manage(azurite, "events", command, event.code, typed="y\n")
+    assert refused.status == 2 and error in refused.error and "[y/N]" not in refused.output + refused.errors
+
+
 async def test_purge_leaves_no_row_of_an_event(stage: Stage, azurite: Azurite, tables: Tables) -> None:
     """Not of one that is open."""
     event = await new_event(azurite, tables, "--access", "claim", "--requests-total", "5")
@@ -112,13 +121,27 @@ async def test_purge_leaves_no_row_of_an_event(stage: Stage, azurite: Azurite, t
             assert [page async for page in tables.row_keys.pages(table, code) if page] == []
 
 
+@pytest.mark.parametrize(
+    ("names", "hint"),
+    [((), "no usage and no attendees"), (("amy",), "attendees is kept. `manage.py events purge")],
+)
+async def test_delete_points_to_usage_only_where_there_is_some(
+    azurite: Azurite, tables: Tables, names: tuple[str, ...], hint: str
+) -> None:
+    event = await new_event(azurite, tables, "--access", "claim")
+    await tables.attendees.add(event.code, {name: {"source": "claim"} for name in names})
+    deleted = (await run(azurite, "delete", event.code, "--yes")).output
+    assert hint in deleted and "manage.py usage" not in deleted
+
+
 async def test_extended_event_ends_later(azurite: Azurite, tables: Tables) -> None:
     event = await new_event(azurite, tables)
     assert "The dates are now" in (await run(azurite, "update", event.code, "--extend", "90m")).output
     changed = await tables.event(event.code)
     assert changed is not None and (changed.ends_at - event.ends_at).total_seconds() == 5400
-    wrong = await manage(azurite, "events", "update", event.code, "--extend", "soon")
-    assert wrong.status == 2 and "Use one such as 30m, 2h or 1d." in wrong.errors
+    for text, message in (("soon", "Use one such as 30m, 2h or 1d."), ("99999d", "Use a shorter --extend.")):
+        wrong = await manage(azurite, "events", "update", event.code, "--extend", text)
+        assert wrong.status == 2 and message in wrong.errors
 
 
 @pytest.mark.parametrize("access", ["open", "claim", "roster"])
@@ -149,6 +172,8 @@ async def test_notes_say_what_a_change_of_the_access_means(azurite: Azurite, tab
     assert (
         "Keys without a pass stop working" in changed and "With --seats 0, no one can take a name" in changed
     )
+    seats = (await run(azurite, "update", event.code, "--seats", "0")).output
+    assert "With --seats 0" in seats and "stop working" not in seats
     opened = (await run(azurite, "update", event.code, "--access", "open", "--seats", "5")).output
     assert "can use any name" in opened and "--seats has no effect" in opened
     shown = (await run(azurite, "show", event.code)).output

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import count
+from typing import Any
 
 import pytest
 
-from shared.core.models import Deployment, LongPrices
+from shared.core.models import Counts, Deployment, LongPrices, UsageRow
 from tests.admin.manage import DATES, manage
-from tests.conftest import MODEL
+from tests.conftest import EVENT, MODEL
 from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 
@@ -167,3 +170,38 @@ async def test_an_event_with_a_budget_needs_all_prices_in_its_currency(
     assert refused.status == 2 and "has no price" in refused.error
     assert (await manage(azurite, "events", "update", model, "--name", "Other")).status == 0
     await tables.delete_event(model)
+
+
+YEN = ("--currency", "JPY")
+BUDGETS = {"cost_total": 200_000_000, "cost_per_day": 2_000_000}
+
+
+@pytest.mark.parametrize(
+    ("columns", "spent", "options", "refused"),
+    [
+        (BUDGETS, 0, (), "has: --budget $200.00, --budget-per-day $2.00. Give the new amount in the same"),
+        (BUDGETS, 5, ("--budget", "30000"), "same command: --budget-per-day AMOUNT. What is spent keeps"),
+        ({}, 7_000_000, (), "has: spent $7.00. Give the new amount in the same command: --budget AMOUNT."),
+        (BUDGETS, 5, ("--budget", "30000", "--budget-per-day", "300"), ""),
+        (BUDGETS, 0, ("--no-limit", "budget", "--no-limit", "budget-per-day"), ""),
+        (BUDGETS | {"currency": "JPY"}, 5, (), ""),
+    ],
+)
+async def test_another_currency_needs_new_amounts(
+    tables: Tables,
+    azurite: Azurite,
+    columns: dict[str, Any],
+    spent: int,
+    options: tuple[str, ...],
+    refused: str,
+) -> None:
+    code = f"yen-{next(_numbers)}"
+    await tables.put_event(replace(EVENT, code=code, models=("none",), default_model=None, **columns))
+    row = UsageRow(code, datetime(2026, 12, 1, tzinfo=UTC), "amy", "none", Counts(1, cost=spent))
+    await tables.write_usage([row], "w")
+    result = await manage(azurite, "events", "update", code, *YEN, *options)
+    event = await tables.event(code)
+    assert event is not None and event.currency == ("USD" if refused else "JPY")
+    assert result.status == (2 if refused else 0) and refused in result.errors, result.errors
+    assert refused or "keeps its number, in JPY" in result.output
+    await tables.delete_event(code)

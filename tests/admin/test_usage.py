@@ -16,7 +16,7 @@ import pytest
 
 from admin.usage import live, watch
 from admin.usage.event_usage import read_usage
-from admin.usage.summary import summarize
+from admin.usage.summary import Sort, summarize
 from shared.core.models import Counts, Deployment, Minute, UsageRow
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Row as LedgerRow
@@ -212,8 +212,28 @@ async def test_watch_shows_what_is_left_when_it_runs_out_and_who_is_stuck() -> N
         "2 attendees active; 7 refused and 0 errors in 10 minutes.",
         "Refused again and again: bob (7, token_quota_exceeded).",
     ]
-    first = summarize(rows, "user", KOLKATA, [], sort="refused").rows[0]
-    assert first.key == "bob"
+
+
+@pytest.mark.parametrize(
+    ("sort", "is_charged", "order"),
+    [
+        (None, False, ["many", "dear", "late"]),
+        ("cost", False, ["dear", "many", "late"]),
+        ("cost", True, ["late", "many", "dear"]),
+        ("refused", False, ["late", "many", "dear"]),
+        ("requests", False, ["dear", "many", "late"]),
+    ],
+)
+def test_those_with_the_most_of_it_come_first(sort: Sort | None, is_charged: bool, order: list[str]) -> None:
+    rows = [
+        row("many", "free", Counts(2, 9000, cost=2)),
+        row("late", "none", Counts(1, 20, refusals=7, cost=3)),
+        row("dear", "cheap", Counts(3, 1000, cost=1)),
+    ]
+    priced = Deployment("cheap", "a", "https://a.openai.azure.com", "a", prompt_price=Decimal(9))
+    priced = replace(priced, completion_price=Decimal(9))
+    found = summarize(rows, "user", KOLKATA, [priced], is_charged=is_charged, sort=sort)
+    assert [one.key for one in found.rows] == order
 
 
 async def test_watch_continues_when_the_tables_fail_for_a_while(tables: Tables) -> None:

@@ -33,7 +33,7 @@ EVENTS = {
     "empty date": ((*NEW, "--starts", "", "--ends", "2026-02-01"), "A date is empty"),
     "event that is over": (
         (*NEW, "--starts", "2025-02-01", "--ends", "2025-02-02"),
-        "The event is over: it ends on 3 Feb 2025, 00:00 UTC. Change --ends.",
+        "The event has been over since the end of 2 Feb 2025 (UTC). Change --ends.",
     ),
     "ambiguous date": (
         (*NEW, "--starts", "01/02/2026", "--ends", "2026-03-01"),

@@ -569,6 +569,15 @@ def test_a_message_that_names_an_uploaded_file_is_refused(name: str) -> None:
     assert refused.value.param == "messages"
 
 
+@pytest.mark.parametrize("name", ['"audio"', '"a\\u0075dio"'])
+def test_a_message_that_names_an_earlier_spoken_answer_is_refused(name: str) -> None:
+    """All attendees share the resource that holds it."""
+    body = f'{{"messages":[{{"role":"assistant",{name} : {{"id":"audio_1"}}}},{{"role":"user","content":"Hi"}}]}}'
+    with pytest.raises(UnsupportedValue, match=r"Send its transcript, as 'content'\.") as refused:
+        CHAT.check(body.encode())
+    assert refused.value.param == "messages"
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -577,6 +586,9 @@ def test_a_message_that_names_an_uploaded_file_is_refused(name: str) -> None:
         '[{"type":"file","file":{"file_data":"data:text/plain;base64,SGk=","file_id":null}}]',
         '[{"type":"file","file":"file_id"}]',
         '["file_id"]',
+        '[{"type":"text","text":"\\"audio\\""},{"type":"input_audio","audio":{"id":"1"}}],"audio":null',
+        '"Hi","audio":{"id":null}',
+        '"Hi","audio":"audio_1"',
     ],
 )
 def test_a_message_without_an_uploaded_file_passes(content: str) -> None:

@@ -180,7 +180,13 @@ RESPONSES = {
 async def test_page_explains_every_failure_in_plain_words(stage: Stage, opened: AttendeePage) -> None:
     await opened.page.open(stage.url)
     await opened.sign_in("no-such-event")
-    await opened.text("problem", "Check it with your organiser.")
+    await opened.text("problem", "No event has the code no-such-event. Check it with your organiser.")
+    await opened.text("key-hint", "No event has the code no-such-event. Check it with your organiser.")
+    assert await opened.get("key", "textContent") == "EVENT-CODE/amy"
+    await opened.enter("code", "other-event")
+    await opened.text("key-hint", "Enter your event code")
+    assert await opened.get("key-hint", "hidden")
+    assert await opened.get("key", "textContent") == "other-event/amy"
     await opened.sign_in(await stage.add_event(access="claim", pass_secret="5ec2e7"), "amy." + "a" * 12)
     await opened.text("problem", "has no valid pass")
     await opened.sign_in(await stage.add_event(access="roster", pass_secret="5ec2e7"))
@@ -206,13 +212,18 @@ async def test_attendee_takes_a_name_and_gets_its_pass_once(stage: Stage, opened
     assert not await opened.get("pass", "hidden")
     assert f'api_key="{key}"' in await opened.get("sample", "textContent")
     assert await opened.run("location.hash") == f"#{key}"
-    assert await opened.run("JSON.stringify(localStorage)") == '{"name":"amy.lee"}'
+    assert json.loads(await opened.run("JSON.stringify(localStorage)")) == {
+        "name": "amy.lee",
+        "claimed": f"{event_code}/amy.lee",
+    }
     assert (await stage.chat(event_code, key.partition("/")[2])).status == 200
     await opened.sign_in(event_code, "amy.lee")
     await opened.text("claim-name", "amy.lee")
     await opened.click("take")
     await opened.text("problem", "is taken. If it is yours, ask your organiser (Dave) to release it.")
-    assert await opened.get("pass", "hidden")
+    assert await opened.get("pass", "hidden") and await opened.get("claim-earlier", "hidden")
+    await opened.sign_in(event_code.upper(), "bob")
+    await opened.text("claim-earlier", "has already taken the name \u201camy.lee\u201d at this event.")
 
 
 async def test_browser_remembers_the_name_and_the_key_only_if_the_attendee_wants_it(
@@ -230,8 +241,9 @@ async def test_browser_remembers_the_name_and_the_key_only_if_the_attendee_wants
     await opened.page.open(stage.url)
     await opened.text("state", "Open now.")
     await opened.page.open("about:blank")
-    await opened.page.open(f"{stage.url}/#other-event/bob")
-    assert await opened.text("key", "bob") == "other-event/bob"
+    other = await stage.add_event()
+    await opened.page.open(f"{stage.url}/#{other}/bob")
+    assert await opened.text("key", "bob") == f"{other}/bob"
     await opened.click("keep")
     assert code not in await opened.run("JSON.stringify(localStorage)")
 

@@ -83,7 +83,7 @@ async def test_the_sdk_asks_streams_reads_and_deletes(event: Event) -> None:
         assert "".join(texts) == final.output_text == response.output_text
         assert final.previous_response_id == response.id
         again = await sdk.responses.retrieve(response.id)
-        assert (again.id, again.output_text) == (response.id, response.output_text)
+        assert (again.id, again.output) == (response.id, response.output)
         items: Any = await sdk.responses.input_items.list(final.id, order="asc", limit=2)
         assert len([item async for item in items]) == 3
         await sdk.responses.delete(response.id)
