@@ -22,8 +22,8 @@ WHOLE_LIMIT = 2**62
 
 REASONING_SECONDS = 5.0
 STREAM_SECONDS = 3.0
-"""How long the proxy waits for the usage of a stream whose client has left before its first byte, or of a
-model that may reason. Without the usage, such a stream is charged as if it used its whole output limit."""
+"""How long the proxy waits for the usage of a stream whose client has left before its first byte or was slow
+to read, or of a model that may reason. Without the usage, such a stream is charged as if it used its whole output limit."""
 
 
 def seconds_without_client(call: Call) -> float:
@@ -40,7 +40,8 @@ def drain_seconds(call: Call, progress: Progress) -> float:
     """How long a response is read on when its client leaves, until its usage comes.
 
     A stream of a model that does not reason is closed at once: what it has sent is all that it can charge
-    for. A whole response is read on, because the model has made all of it.
+    for. (After a client that was slow to read, `Relay` reads it on too.) A whole response is read on, because
+    the model has made all of it.
     """
     is_closed = call.request.stream and not call.family.may_reason and not progress.is_left
     return 0.0 if is_closed else seconds_without_client(call)

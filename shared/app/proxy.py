@@ -201,6 +201,7 @@ class Proxy:
             self._stream_limits,
             on_end=end,
             drain_seconds=drain_seconds(call, charge.progress),
+            slow_drain_seconds=seconds_without_client(call),
             begun=forwarded.begun,
         )
 

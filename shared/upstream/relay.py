@@ -19,9 +19,14 @@ Send = Callable[[bytes], Awaitable[None]]
 
 MOST_DRAINS = 64
 """The most streams in this process that are read on after their clients left."""
-
 MOST_DRAINED_BYTES = 4 * 1024 * 1024
 """The most that is read of one stream after its client left."""
+SLOW_SECONDS = 1.0
+"""A client that keeps a stream waiting for longer, in all, is slow: all buffers up to it are full."""
+LEAST_WAIT = 0.05
+"""A shorter wait does not count, because sending takes time as well."""
+UNKNOWN_BYTES = 2**62
+"""The size of an output of which any part may wait at the upstream, because the client is slow."""
 
 _CUT = "The answer was cut off and is incomplete. Ask again."
 
@@ -54,7 +59,7 @@ class Relayed:
     usage: Usage | None
     """As the upstream reported it; None if it did not."""
     output_bytes: int
-    """At least the size of the output that came from the upstream, so also at least its number of tokens."""
+    """At least the size of the output that the upstream made, so also at least its number of tokens."""
 
 
 class ClientNotReading(Exception):
@@ -81,8 +86,8 @@ class Relay:
     """Relays one response. `on_end` is called exactly once, however it ends.
 
     `reader` reads the response. `begun` is the first part of a whole response that is too long to be kept;
-    without it, the response is a stream. With `drain_seconds`, a response whose client left is read on for so
-    long, until its usage comes. It is never read on for longer than the upstream may be silent.
+    without it, the response is a stream. If the client leaves, the response is read on until its usage comes, for
+    `drain_seconds` or, after a slow client, `slow_drain_seconds`, but never for longer than it may be silent.
     """
 
     drains: ClassVar[int] = 0
@@ -96,6 +101,7 @@ class Relay:
         *,
         on_end: Callable[[Relayed], None],
         drain_seconds: float = 0.0,
+        slow_drain_seconds: float = 0.0,
         begun: bytes | None = None,
     ) -> None:
         self._source = source
@@ -104,6 +110,8 @@ class Relay:
         self._begun = begun
         self._limits = limits
         self._drain_seconds = drain_seconds
+        self._slow_drain_seconds = slow_drain_seconds
+        self._client_seconds = 0.0  # in which the client kept the stream waiting
         self._on_end: Callable[[Relayed], None] | None = on_end
         self._ending = Ending.ABANDONED
         """The ending, if the client leaves now."""
@@ -112,7 +120,7 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
         """When the last data came from the upstream. Infinite while the client is slow to read."""
-        self._heartbeat: asyncio.Task[None] | None = None
+        self._heartbeat: asyncio.Future[None] | None = None
 
     async def pump(self, send: Send) -> Ending:
         """Relay until the end. A failure becomes a stream event, because the status is sent already.
@@ -148,7 +156,7 @@ class Relay:
             if self._may_drain():
                 Relay.drains += 1
                 try:
-                    async with asyncio.timeout(min(self._drain_seconds, self._limits.idle_seconds)):
+                    async with asyncio.timeout(min(self._seconds_to_drain, self._limits.idle_seconds)):
                         await self._drain()
                 finally:
                     Relay.drains -= 1
@@ -168,12 +176,21 @@ class Relay:
                 else:
                     self._source.close()
             finally:
-                on_end(Relayed(self._ending, reader.usage, reader.output_bytes))
+                size = UNKNOWN_BYTES if self._is_behind and not reader.done else reader.output_bytes
+                on_end(Relayed(self._ending, reader.usage, size))
+
+    @property
+    def _is_behind(self) -> bool:
+        return self._client_seconds > SLOW_SECONDS
+
+    @property
+    def _seconds_to_drain(self) -> float:
+        return max(self._drain_seconds, self._slow_drain_seconds if self._is_behind else 0.0)
 
     def _may_drain(self) -> bool:
         """Whether the client left or does not read, and the usage may still come."""
         return (
-            self._drain_seconds > 0
+            self._seconds_to_drain > 0
             and self._on_end is not None
             and (self._ending is Ending.ABANDONED or self._heard_at == math.inf)
             and not (self._reader.usage or self._reader.done or self._reader.failed)
@@ -208,11 +225,15 @@ class Relay:
         reader = self._reader
         data = await self._source.read() if self._begun is None else self._begun
         while data:
-            self._heard_at = self._loop.time()
+            self._heard_at = came_at = self._loop.time()
             if out := reader.feed(data):
                 self._heard_at = math.inf
-                await send(out)
-                self._heard_at = self._loop.time()
+                try:
+                    await send(out)
+                finally:
+                    if (waited := self._loop.time() - came_at) > LEAST_WAIT:
+                        self._client_seconds += waited
+                self._heard_at = came_at + waited
             if reader.done:
                 return
             data = await self._source.read()
@@ -253,7 +274,7 @@ class Relay:
             self._source.close()
             return
         if silent_seconds >= self._limits.heartbeat_seconds and self._may_send_heartbeat():
-            self._heartbeat = self._loop.create_task(_send_heartbeat(send))
+            self._heartbeat = asyncio.ensure_future(send(sse.HEARTBEAT))
             self._heartbeat.add_done_callback(_ignore_failure)
         self._watch(send)
 
@@ -273,11 +294,7 @@ class Relay:
         return error if isinstance(error, UpstreamError | UpstreamTimeout) else UpstreamError(_CUT)
 
 
-async def _send_heartbeat(send: Send) -> None:
-    await send(sse.HEARTBEAT)
-
-
-def _ignore_failure(heartbeat: asyncio.Task[None]) -> None:
+def _ignore_failure(heartbeat: asyncio.Future[None]) -> None:
     """If a heartbeat cannot be sent, the stream itself fails as well."""
     if not heartbeat.cancelled():
         heartbeat.exception()

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.conftest import EVENT, MODEL, Stage, calls_in_log
+from tests.conftest import EVENT, MODEL, QUESTION, Stage, calls_in_log
 from tests.quota.helpers import get_event, post, post_many, row_key, sweep
-from tools.simulator import CutStream, Failure, Raw
+from tools.simulator import Answer, CutStream, Failure, Raw
 
 
 async def test_failed_call_is_not_charged(stage: Stage) -> None:
@@ -56,6 +56,24 @@ async def test_cut_stream_is_charged_for_what_was_relayed(stage: Stage) -> None:
     await sweep(stage)
     used = (await stage.tables.read(row_key(code))).used
     assert used.requests == 1 and 0 < used.tokens < 200
+
+
+async def test_stream_of_a_client_that_reads_nothing_and_leaves_is_charged_for_what_the_model_may_have_made(
+    stage: Stage,
+) -> None:
+    """The buffers between the model and the client hold megabytes, of which little has been relayed."""
+    code = await stage.add_event(tokens_per_day=1_000_000)
+    stage.simulator.behave(MODEL, Answer("1 0 0 1 " * 4000))
+    headers = {"api-key": f"{code}/amy"}
+    async with stage.post(headers=headers, json=QUESTION | {"stream": True, "max_tokens": 16_000, "n": 8}):
+        sent = -1
+        while sent != (sent := stage.simulator.calls[-1].tokens):
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(1.5)  # more than relay.SLOW_SECONDS, with full buffers
+    async with asyncio.timeout(30):
+        while (used := (await get_event(stage, code))["tokens"]["used"]) == 0:
+            await asyncio.sleep(0.1)
+    assert used > 8 * 16_000
 
 
 async def test_response_with_an_invalid_header_is_charged_and_loses_the_header(stage: Stage) -> None:

@@ -17,6 +17,7 @@ from shared.upstream.long_response import MOST_PASSED_BYTES, LongResponse
 from shared.upstream.relay import (
     MOST_DRAINED_BYTES,
     MOST_DRAINS,
+    UNKNOWN_BYTES,
     ClientNotReading,
     Ending,
     Relay,
@@ -614,6 +615,39 @@ async def test_a_stream_whose_client_does_not_read_is_read_until_its_usage() -> 
         await relaying.pump(client.send)
     await relaying.drain()
     assert record.only == ended(Ending.CUT, Usage(7, 5), 1)
+
+
+@pytest.fixture
+def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each client is slow to read."""
+    monkeypatch.setattr("shared.upstream.relay.SLOW_SECONDS", -1.0)
+
+
+@pytest.mark.parametrize(
+    ("more", "usage", "size"),
+    [
+        ([USAGE, DONE], Usage(7, 5), 0),
+        ([DONE], None, 2 * OUTPUT_BYTES),
+        ([], None, UNKNOWN_BYTES),
+    ],
+    ids=["usage", "done", "silent"],
+)
+@pytest.mark.usefixtures("_no_patience")
+async def test_the_output_of_a_client_that_is_slow_to_read_is_unknown_until_all_of_it_came(
+    more: list[bytes], usage: Usage | None, size: int
+) -> None:
+    source, client, record = Source(HELLO, HELLO, *more, silent=True), Client(stops_at=1), Record()
+    limits = StreamLimits(NEVER, NEVER, NEVER)
+    relaying = Relay(source, ChatStream(hide=True), limits, on_end=record, slow_drain_seconds=OFTEN)
+    pump = asyncio.create_task(relaying.pump(client.send))
+    await client.stopped.wait()
+    pump.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pump
+    assert not record.calls
+    await relaying.drain()
+    assert record.only.usage == usage
+    assert usage or record.only.output_bytes == size
 
 
 # ---- whole responses that are too long to be kept
