@@ -29,7 +29,7 @@ def quota_refusal(
     response: Response, error: ProxyError, headers: Mapping[bytes, bytes], now: datetime
 ) -> Response:
     """The refusal of a used-up quota for the client that sent `headers`. Others are unchanged."""
-    if not isinstance(error, QuotaExceeded) or error.running or not is_codex(headers):
+    if not isinstance(error, QuotaExceeded) or error.temporary or not is_codex(headers):
         return response
     changes: dict[str, object] = {"type": USAGE_LIMIT_REACHED}
     if error.renews_in_seconds is not None:

@@ -11,19 +11,19 @@ MOST_RETRY_AFTER_SECONDS = 60
 class QuotaExceeded(ProxyError):
     """A quota is used up. `x-should-retry: false` stops the SDKs from retrying.
 
-    `running` means that running requests hold the rest of the quota, so a retry may succeed soon. Leave out
-    `retry_after_seconds` where waiting does not help. A long wait gives no `retry-after`: many clients would
-    sleep until then and show nothing. The message says when to come back.
+    `temporary` means that running requests or other instances hold the rest of the quota, so a retry may
+    succeed soon. Leave out `retry_after_seconds` where waiting does not help. A long wait gives no
+    `retry-after`: many clients would sleep until then and show nothing. The message says when to come back.
     """
 
     status, type = 429, "insufficient_quota"
 
     def __init__(
-        self, message: str, retry_after_seconds: float | None = None, *, running: bool = False
+        self, message: str, retry_after_seconds: float | None = None, *, temporary: bool = False
     ) -> None:
-        headers = {b"x-should-retry": b"true" if running else b"false"}
-        self.running = running
-        self.renews_in_seconds = None if running else retry_after_seconds
+        headers = {b"x-should-retry": b"true" if temporary else b"false"}
+        self.temporary = temporary
+        self.renews_in_seconds = None if temporary else retry_after_seconds
         """When the quota comes back by itself."""
         if retry_after_seconds is not None and retry_after_seconds <= MOST_RETRY_AFTER_SECONDS:
             headers[b"retry-after"] = whole_seconds(retry_after_seconds)

@@ -45,6 +45,10 @@ class Account:
     gone: Amount = NOTHING
     """What the row no longer has: what it granted, or what was used if that is more."""
     seen_at: float = -inf
+    changed_at: float = -inf
+    """When this instance last saw that another one had written the row."""
+    refused_at: float = -inf
+    """When this instance last refused a call for want of what it and the row have."""
     is_stale: bool = False
     """Whether another instance has written since the row was seen."""
     spare: Amount = NOTHING
@@ -57,6 +61,8 @@ class Account:
     """What the latest call wanted to hold."""
     wanted: Amount = NOTHING
     """The sum for all calls that wait for a grant."""
+    least: Amount = NOTHING
+    """With less than this, none of them can be served."""
     granted_under: Amount = NO_LIMIT
     """The limit under which the spare amount was granted."""
     doubt: Change | None = None
@@ -78,6 +84,14 @@ class Account:
         self.spare = spare.minus(drawn)
         self.held = self.held.plus(wanted)
         return Claim(wanted, drawn)
+
+    def wait(self, wanted: Amount, least: Amount) -> None:
+        """A call that wants `wanted`, or else at least `least`, waits for a grant."""
+        self.least = least if self.wanted == NOTHING else self.least.at_most(least)
+        self.wanted = self.wanted.plus(wanted)
+
+    def stop_waiting(self, wanted: Amount) -> None:
+        self.wanted = self.wanted.minus(wanted)
 
     def take_rest(self, wanted: Amount, least: Amount, now: float) -> Claim | None:
         """Hold what is spare of `wanted`, if it covers `least`. Units without a limit are never scarce."""
@@ -107,12 +121,21 @@ class Account:
     def is_fresh(self, now: float) -> bool:
         return now - self.seen_at < REMEMBERED_SECONDS
 
-    def is_out_of(self, wanted: Amount, now: float) -> bool:
-        """Whether the row, which was seen a moment ago, cannot supply the missing units."""
+    def changed_within(self, seconds: float, now: float) -> bool:
+        """Whether another instance has written the row lately, as far as this one has seen."""
+        return now - self.changed_at < seconds
+
+    def is_out_of(self, wanted: Amount, least: Amount, now: float) -> bool:
+        """Whether a write cannot help.
+
+        The row, which was seen a moment ago, has too little for `least`, or none of the missing units.
+        """
         if not (self.limit.covers(self.granted_under) and self.is_fresh(now)):
             return False
-        missing = wanted.minus(self.spare).in_limited_units(self.limit)
         free = self.limit.minus(self.gone).at_least(NOTHING)
+        if not free.covers(least.minus(self.spare).in_limited_units(self.limit)):
+            return True
+        missing = wanted.minus(self.spare).in_limited_units(self.limit)
         return (
             (missing.requests <= 0 or free.requests <= 0)
             and (missing.tokens <= 0 or free.tokens <= 0)
@@ -122,7 +145,7 @@ class Account:
     def is_too_empty_for(self, least: Amount, now: float) -> bool:
         """Whether neither this instance nor the row, which was seen a moment ago, has `least`."""
         least = least.in_limited_units(self.limit)
-        return not self.spare.in_limited_units(self.limit).covers(least) and self.is_out_of(least, now)
+        return not self.spare.in_limited_units(self.limit).covers(least) and self.is_out_of(least, least, now)
 
     def has_plenty_for(self, wanted: Amount, held: Amount = NOTHING) -> bool:
         """Whether the row, as last seen, has so much that it does not matter how much a call holds.
@@ -193,9 +216,12 @@ class Account:
 
     def plan(self, purpose: Purpose, writer: str, now: float) -> Change:
         """The next write to the row. `writer` is a name that no other write has."""
+        used = self.row.used.plus(self.spent)
+        if purpose is Purpose.TAKE and not self._can_serve_one(used):
+            # What is spare here helps no call here, but may help another instance.
+            purpose = Purpose.GIVE_BACK
         keeps = purpose is not Purpose.GIVE_BACK and self.limit.covers(self.granted_under)
         returned = self.spare.at_most(NOTHING) if keeps else self.spare
-        used = self.row.used.plus(self.spent)
         # Never below what was used, even if the row was edited by hand.
         granted = self.row.granted.minus(returned).at_least(used)
         free = self.limit.minus(granted).at_least(NOTHING).in_limited_units(self.limit)
@@ -203,6 +229,11 @@ class Account:
         taken = self._next_block(free, kept, now) if purpose is Purpose.TAKE else NOTHING
         row = Row(granted.plus(taken), used, writer, self.row.version)
         return Change(row, returned, taken, self.spent, self.limit)
+
+    def _can_serve_one(self, used: Amount) -> bool:
+        """Whether what is spare and what the row has left cover the least that a waiting call needs."""
+        granted = self.row.granted.minus(self.spare).at_least(used)
+        return self.limit.minus(granted).covers(self.least.in_limited_units(self.limit))
 
     def _next_block(self, free: Amount, kept: Amount, now: float) -> Amount:
         """Enough for the waiting calls, and for later calls at the pace of the last ones.
@@ -236,6 +267,8 @@ class Account:
 
     def after_read(self, row: Row, now: float) -> None:
         """`row` is in the table. It may show whether the write in `doubt` arrived."""
+        if row.version != self.row.version:
+            self.changed_at = now
         self._see(row, now)
         change = self.doubt
         if change is None or row.version == change.row.version:

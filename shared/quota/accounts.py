@@ -73,7 +73,10 @@ class Accounts:
         unused_seconds = now - account.used_at
         if unused_seconds >= self._idle_seconds or account.has_surplus(now):
             return True
-        return unused_seconds >= self._idle_seconds / URGENT_DIVISOR and account.is_urgent
+        urgent_seconds = self._idle_seconds / URGENT_DIVISOR
+        if now - account.refused_at < urgent_seconds:
+            return True  # what is too little here may be enough with what other instances have
+        return unused_seconds >= urgent_seconds and account.is_urgent
 
 
 async def _give_back(exchange: Exchange) -> None:

@@ -61,13 +61,13 @@ class Exchange:
         account, now = self.account, self._clock()
         if claim := account.take(wanted, now):
             return claim
-        if account.is_out_of(wanted, now):
+        if account.is_out_of(wanted, least, now):
             return account.take_rest(wanted, least, now)
-        account.wanted = account.wanted.plus(wanted)
+        account.wait(wanted, least)
         try:
             return await self._hold_after_grant(wanted, least)
         finally:
-            account.wanted = account.wanted.minus(wanted)
+            account.stop_waiting(wanted)
 
     def hold_in_hand(self, wanted: Amount, least: Amount) -> Claim | None:
         """Hold `wanted`, or else what this instance has in hand if that covers `least`. No table call."""
@@ -116,7 +116,7 @@ class Exchange:
                 now = self._clock()
                 if claim := account.take(wanted, now):
                     return claim
-                if account.is_out_of(wanted, now):
+                if account.is_out_of(wanted, least, now):
                     return account.take_rest(wanted, least, now)
         except StoreUnavailable:
             if rest := self.hold_in_hand(wanted, least):

@@ -18,6 +18,7 @@ from .exchange import Exchange
 from .hold import Count, Hold, Need
 from .ledger_row import LedgerStore
 from .minutes import Minutes
+from .pace import WINDOW_SECONDS
 from .refusals import refusal, running_refusal
 from .running import Running, RunningCalls
 from .slowdown import Slowdown
@@ -38,6 +39,8 @@ class Quota:
 
     def __init__(self, store: LedgerStore, idle_seconds: float, clock: Callable[[], float]) -> None:
         self._idle_seconds = idle_seconds
+        self._returned_seconds = WINDOW_SECONDS + idle_seconds * 4 / 3
+        """Within this time, other instances use a block, or find it idle and return it."""
         self._clock = clock
         self._accounts = Accounts(store, idle_seconds, clock)
         self._days: dict[ZoneInfo, Day] = {}
@@ -148,7 +151,9 @@ class Quota:
         account = exchange.account
         claim = account.take(hold.amount, self._clock()) or await self._claim_scarce(exchange, hold)
         if claim is None:
-            raise refusal(account, hold.least, hold.need.choices, event, day, now)
+            account.refused_at = self._clock()
+            may_return = account.changed_within(self._returned_seconds, account.refused_at)
+            raise refusal(account, hold.least, hold.need.choices, event, day, now, may_return=may_return)
         hold.add(exchange, claim)
 
     async def _claim_scarce(self, exchange: Exchange, hold: Hold) -> Claim | None:
@@ -186,7 +191,7 @@ class Quota:
             await _count_prompts(total, hold)
             share, least = _share(total.account, running), hold.need.least_with(USEFUL_OUTPUT_TOKENS)
             if running.held.requests and not share.covers(least):
-                raise running_refusal(total.account, is_money=share.tokens >= least.tokens)
+                raise running_refusal(total.account, "budget" if share.tokens >= least.tokens else "tokens")
             hold.lower_to(share.at_least(least))
 
     async def _see(self, total: Exchange, hold: Hold) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from ..core.models import Event
 from ..core.money import money_text
@@ -20,34 +21,45 @@ from .amounts import Amount
 from .standing import LEAST_CALL, TOTAL_ROW, Day
 
 RUNNING_RETRY_SECONDS = 2
+OTHERS_RETRY_SECONDS = 4
+"""The SDKs try again twice. Within 8 seconds, others return what is left of an almost used limit."""
+
+Unit = Literal["requests", "tokens", "budget"]
 
 
 def refusal(
-    account: Account, least: Amount, choices: int, event: Event, day: Day, now: datetime
+    account: Account, least: Amount, choices: int, event: Event, day: Day, now: datetime, *, may_return: bool
 ) -> QuotaExceeded:
-    """The refusal of a call that needs at least `least`, which `account` does not have."""
+    """The refusal of a call that needs at least `least`, which `account` does not have.
+
+    `may_return` says whether other instances may still return what they hold.
+    """
     left = account.remaining
-    is_money = left.tokens >= least.tokens and left.cost < least.cost
-    if left.requests >= 1:
-        if left.covers(LEAST_CALL) and (too_long := _too_long(account, least, choices, event)):
-            return too_long
-        if left.plus(account.held).covers(least):
-            return running_refusal(account, is_money=is_money)
+    unit = _scarce_unit(left, least)
+    if left.covers(LEAST_CALL) and (too_long := _too_long(account, least, choices, event)):
+        return too_long
+    if left.plus(account.held).covers(least):
+        return running_refusal(account, unit)
+    if may_return and account.limit.minus(account.charged).covers(least):
+        return _others_refusal(account, unit)
+    is_money = unit == "budget"
     if _is_total(account):
         return _total_is_used(account, event, is_money=is_money)
     return _day_is_used(account, event, day, now, is_money=is_money)
 
 
-def running_refusal(account: Account, *, is_money: bool) -> QuotaExceeded:
-    """The refusal of a call while running calls hold the money or the tokens that it needs."""
-    unit = "budget" if is_money else "tokens"
-    text = (
-        f"Requests that are still running hold the rest of this event's {unit}."
-        if _is_total(account)
-        else f"Your requests that are still running hold the rest of your {unit}."
-    )
-    kind = _kind(account, is_money=is_money)
-    return kind(f"{text} Try again when they finish.", RUNNING_RETRY_SECONDS, running=True)
+def running_refusal(account: Account, unit: Unit) -> QuotaExceeded:
+    """The refusal of a call while running calls on this instance hold what it needs of `unit`."""
+    whose, owner = ("Requests", "this event's") if _is_total(account) else ("Your requests", "your")
+    text = f"{whose} that are still running hold the rest of {owner} {unit}. Try again when they finish."
+    return _kind(account, unit)(text, RUNNING_RETRY_SECONDS, temporary=True)
+
+
+def _others_refusal(account: Account, unit: Unit) -> QuotaExceeded:
+    """The refusal of a call while other instances hold what it needs, for running calls or for later ones."""
+    owner = "this event's" if _is_total(account) else "your"
+    text = f"Other servers hold the rest of {owner} {unit}. Try again in a few seconds."
+    return _kind(account, unit)(text, OTHERS_RETRY_SECONDS, temporary=True)
 
 
 def plural(number: int, noun: str) -> str:
@@ -58,10 +70,18 @@ def _is_total(account: Account) -> bool:
     return account.key.row == TOTAL_ROW
 
 
-def _kind(account: Account, *, is_money: bool) -> type[QuotaExceeded]:
+def _scarce_unit(left: Amount, least: Amount) -> Unit:
+    if left.requests < least.requests:
+        return "requests"
+    return "budget" if left.tokens >= least.tokens and left.cost < least.cost else "tokens"
+
+
+def _kind(account: Account, unit: Unit) -> type[QuotaExceeded]:
     if _is_total(account):
-        return EventBudgetExceeded if is_money else EventQuotaExceeded
-    return BudgetExceeded if is_money else TokenQuotaExceeded
+        return EventBudgetExceeded if unit == "budget" else EventQuotaExceeded
+    if unit == "requests":
+        return RequestQuotaExceeded
+    return BudgetExceeded if unit == "budget" else TokenQuotaExceeded
 
 
 def _too_long(account: Account, least: Amount, choices: int, event: Event) -> QuotaExceeded | None:
@@ -72,17 +92,17 @@ def _too_long(account: Account, least: Amount, choices: int, event: Event) -> Qu
     if least.tokens > limit.tokens:
         needs = f"it needs about {least.tokens:,} tokens, and {owner} limit is {limit.tokens:,}"
         text = f"Your message is too long: {needs}. Send a shorter one{fewer}."
-        return _kind(account, is_money=False)(text)
+        return _kind(account, "tokens")(text)
     if least.cost > limit.cost:
         budget = "budget" if is_total else f"budget of {money_text(limit.cost, event.currency)}"
         needs = f"it can cost {money_text(least.cost, event.currency)}, more than {owner} {budget}"
         text = f"Your message is too long: {needs}. Send a shorter one{fewer}, or use a cheaper model."
-        return _kind(account, is_money=True)(text)
+        return _kind(account, "budget")(text)
     return None
 
 
 def _total_is_used(account: Account, event: Event, *, is_money: bool) -> QuotaExceeded:
-    kind = _kind(account, is_money=is_money)
+    kind = _kind(account, "budget" if is_money else "tokens")
     organiser = _organiser(event)
     if not account.remaining.covers(LEAST_CALL):
         whole = "budget" if is_money else "quota"

@@ -133,8 +133,8 @@ def test_quota_that_comes_back_much_later_sends_no_retry_after(
 
 
 @pytest.mark.parametrize("kind", [k for k in every_refusal() if issubclass(k, quota_errors.QuotaExceeded)])
-def test_quota_held_by_running_requests_lets_the_sdks_retry(kind: type[quota_errors.QuotaExceeded]) -> None:
-    assert kind("No.", 2, running=True).headers == {b"retry-after": b"2", b"x-should-retry": b"true"}
+def test_quota_that_others_still_hold_lets_the_sdks_retry(kind: type[quota_errors.QuotaExceeded]) -> None:
+    assert kind("No.", 2, temporary=True).headers == {b"retry-after": b"2", b"x-should-retry": b"true"}
 
 
 @pytest.mark.parametrize("kind", [errors.RateLimited, errors.UpstreamBusy])

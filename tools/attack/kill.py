@@ -13,6 +13,8 @@ from .flood import Attack, Note, Plan, chat
 from .stage import DAY, USER, Stage
 
 _KILLS = 10
+_SETTLE_SECONDS = 15.0
+"""For so long, a refusal says that the killed instances may return what they hold (docs/quota.md)."""
 _ANSWER = Answer("A glove box keeps what is inside apart from the air of the room around it. " * 20)
 _ATTACK = Attack("", chat("Hi", max_tokens=400), 0, _ANSWER, tokens_per_second=4000)
 
@@ -29,7 +31,8 @@ async def kill(stage: Stage, plan: Plan, *, clients: int, pause: float, limit: i
                 await asyncio.sleep(1)
                 child.kill()
     used = stage.billed
-    outcome = await flood.use_up(stage, plan, attack, DAY, code)
+    longer = replace(plan, seconds=plan.seconds + _SETTLE_SECONDS)
+    outcome = await flood.use_up(stage, longer, attack, DAY, code)
     lost = (limit - outcome.billed) / limit / _KILLS
     rest = "" if outcome.reached else "; the rest was not used up in time"
     return Note(f"{lost:.2%} of {limit:,} tokens lost for each kill; the killed used {used:,}{rest}")
