@@ -23,7 +23,8 @@ WHOLE_LIMIT = 2**62
 REASONING_SECONDS = 5.0
 STREAM_SECONDS = 3.0
 """How long the proxy waits for the usage of a stream whose client has left before its first byte or was slow
-to read, or of a model that may reason. Without the usage, such a stream is charged as if it used its whole output limit."""
+to read, or of a model that may reason. Without the usage, such a stream is charged as if it used its whole
+output limit."""
 
 
 def seconds_without_client(call: Call) -> float:

@@ -86,8 +86,8 @@ class Relay:
     """Relays one response. `on_end` is called exactly once, however it ends.
 
     `reader` reads the response. `begun` is the first part of a whole response that is too long to be kept;
-    without it, the response is a stream. If the client leaves, the response is read on until its usage comes, for
-    `drain_seconds` or, after a slow client, `slow_drain_seconds`, but never for longer than it may be silent.
+    without it, the response is a stream. If the client leaves, the response is read on until its usage comes,
+    for `drain_seconds`, or `slow_drain_seconds` after a slow client, but no longer than it may be silent.
     """
 
     drains: ClassVar[int] = 0

@@ -67,11 +67,11 @@ async def test_stream_of_a_client_that_reads_nothing_and_leaves_is_charged_for_w
     headers = {"api-key": f"{code}/amy"}
     async with stage.post(headers=headers, json=QUESTION | {"stream": True, "max_tokens": 16_000, "n": 8}):
         sent = -1
-        while sent != (sent := stage.simulator.calls[-1].tokens):
+        while sent != (sent := stage.simulator.calls[-1].tokens):  # noqa: ASYNC110 - full buffers send no notice
             await asyncio.sleep(0.5)
         await asyncio.sleep(1.5)  # more than relay.SLOW_SECONDS, with full buffers
     async with asyncio.timeout(30):
-        while (used := (await get_event(stage, code))["tokens"]["used"]) == 0:
+        while (used := (await get_event(stage, code))["tokens"]["used"]) == 0:  # noqa: ASYNC110 - it is charged in the background
             await asyncio.sleep(0.1)
     assert used > 8 * 16_000
 
