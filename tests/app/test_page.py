@@ -110,6 +110,14 @@ async def test_page_says_what_is_true_and_what_to_do_whatever_the_clock_of_the_p
         assert await opened.get("reset", "hidden") is not ("_per_day" in str(changes))
 
 
+async def test_page_opens_by_itself_when_the_event_starts(stage: Stage, opened: AttendeePage) -> None:
+    await opened.page.open(stage.url)
+    await opened.run("Math.random = () => 0; 0")
+    await opened.sign_in(await stage.add_event(starts_at=datetime.now(UTC) + timedelta(seconds=3)))
+    await opened.text("state", "Open now.")
+    await opened.until("!document.getElementById('play').hidden")
+
+
 async def test_quota_resets_at_midnight_in_the_events_time_zone_even_if_the_browser_does_not_know_it(
     stage: Stage, opened: AttendeePage
 ) -> None:
@@ -139,6 +147,7 @@ INVALID = [
     ("h\u00e4ckathon", "amy", "The event code cannot contain \u201c\u00e4\u201d."),
     (" ", "amy", "The event code is missing."),
     ("hackathon", "a" * 65, "Your GitHub name is too long."),
+    ("hackathon", "YOUR-GITHUB-NAME", "YOUR-GITHUB-NAME is a placeholder."),
 ]
 
 
@@ -181,8 +190,15 @@ async def test_page_explains_every_failure_in_plain_words(stage: Stage, opened: 
     await opened.page.open(stage.url)
     await opened.sign_in("no-such-event")
     await opened.text("problem", "Check it with your organiser.")
-    await opened.sign_in(await stage.add_event(access="claim", pass_secret="5ec2e7"), "amy." + "a" * 12)
-    await opened.text("problem", "has no valid pass")
+    claim = await stage.add_event(access="claim", pass_secret="5ec2e7")
+    for user, is_offered in [
+        ("amy.a0" + "a" * 10, False),
+        ("amy.2" + "a" * 10, False),
+        ("a." + "b" * 12, True),
+    ]:
+        await opened.sign_in(claim, user)
+        await opened.text("problem", f"\u201c{user}\u201d is not a valid pass.")
+        assert await opened.get("claim", "hidden") is not is_offered
     await opened.sign_in(await stage.add_event(access="roster", pass_secret="5ec2e7"))
     await opened.text("problem", "Ask your organiser for your pass.")
     assert await opened.get("claim", "hidden")
@@ -206,6 +222,7 @@ async def test_attendee_takes_a_name_and_gets_its_pass_once(stage: Stage, opened
     assert not await opened.get("pass", "hidden")
     assert f'api_key="{key}"' in await opened.get("sample", "textContent")
     assert await opened.run("location.hash") == f"#{key}"
+    assert await opened.run("document.activeElement.dataset.copy") == "key"
     assert await opened.run("JSON.stringify(localStorage)") == '{"name":"amy.lee"}'
     assert (await stage.chat(event_code, key.partition("/")[2])).status == 200
     await opened.sign_in(event_code, "amy.lee")
@@ -213,6 +230,9 @@ async def test_attendee_takes_a_name_and_gets_its_pass_once(stage: Stage, opened
     await opened.click("take")
     await opened.text("problem", "is taken. If it is yours, ask your organiser (Dave) to release it.")
     assert await opened.get("pass", "hidden")
+    assert await opened.run("location.hash") == f"#{event_code}"
+    await opened.enter("user", f" {key} ", "change")
+    assert (await opened.get("code", "value"), await opened.get("key", "textContent")) == (event_code, key)
 
 
 async def test_browser_remembers_the_name_and_the_key_only_if_the_attendee_wants_it(
@@ -310,6 +330,8 @@ async def test_copy_selects_the_text_where_the_browser_refuses_the_clipboard(
     await opened.run(f"Object.defineProperty(navigator, 'clipboard', {{value: {clipboard}, writable: true}})")
     await opened.run("document.querySelector('[data-copy=endpoint]').click()")
     await opened.text("announcer", "Copied")
+    await opened.run("document.querySelector('[data-copy=endpoint]').click()")
+    await opened.until("document.querySelector('[data-copy=endpoint]').textContent === 'Copy'")
     assert await opened.run("window.copied") == f"{stage.url}/v1"
     await opened.run("navigator.clipboard = undefined; document.querySelector('[data-copy=sample]').click()")
     await opened.text("announcer", "Selected")
