@@ -29,9 +29,9 @@ _OWN_LIMITS = ("quota_exceeded", "budget_exceeded", "rate_limited")
 def plan_text(plan: Plan, event: Event) -> str:
     """What will happen, before it happens."""
     sizes = ", ".join(f"{weight} of 10 have about {tokens:,} tokens" for weight, tokens in PROMPTS)
-    minutes = f"{plan.seconds / 60:g}"
+    minutes = "1 minute" if plan.seconds == 60 else f"{plan.seconds / 60:g} minutes"
     return (
-        f"{len(plan.keys)} attendees ask {plan.model} at {plan.url} for {minutes} minutes. They arrive in "
+        f"{len(plan.keys)} attendees ask {plan.model} at {plan.url} for {minutes}. They arrive in "
         f"the first half, and pause for about {PAUSE_SECONDS:g} seconds between two requests.\n"
         f"Prompts: {sizes}. Answers have at most {MOST_OUTPUT_TOKENS} tokens.\n"
         f"It costs at most {money_text(plan.budget, event.currency)}, which counts toward the event's limits."
