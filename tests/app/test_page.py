@@ -243,6 +243,8 @@ async def test_browser_remembers_the_name_and_the_key_only_if_the_attendee_wants
     await opened.page.open("about:blank")
     await opened.page.open(stage.url)
     assert (await opened.get("code", "value"), await opened.get("user", "value")) == ("", "amy")
+    await opened.sign_in(code, "john.featherstone")  # in the form of a pass
+    await opened.until("localStorage.getItem('name') === 'john.featherstone'")
     await opened.sign_in(code)
     await opened.text("state", "Open now.")
     await opened.click("keep")
