@@ -33,8 +33,10 @@ def for_changed_event(event: Event, options: Mapping[str, Any], now: datetime) -
     notes += _on_end(event, now)
     if options["no_limit"] or any(options[name] is not None for name in (*BUDGETS, *LIMITS)):
         notes += _on_limits(event)
+    if options["access"]:
+        notes += _on_access(event)
     if options["access"] or options["seats"] is not None:
-        notes += _on_access(event) + _on_seats(event)
+        notes += _on_seats(event)
     return notes
 
 

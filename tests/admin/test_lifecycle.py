@@ -149,6 +149,7 @@ async def test_notes_say_what_a_change_of_the_access_means(azurite: Azurite, tab
     assert (
         "Keys without a pass stop working" in changed and "With --seats 0, no one can take a name" in changed
     )
+    assert "Keys" not in (await run(azurite, "update", event.code, "--seats", "9")).output
     opened = (await run(azurite, "update", event.code, "--access", "open", "--seats", "5")).output
     assert "can use any name" in opened and "--seats has no effect" in opened
     shown = (await run(azurite, "show", event.code)).output
