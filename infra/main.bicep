@@ -9,10 +9,12 @@ import {
   checkBytes
   checkDeployments
   checkEmail
+  checkModel
   checkMonth
   checkRegion
   checkTags
   listOf
+  textOr
 } from 'app/checks.bicep'
 import { accountKind, appSettings, modelDeployment, tagSet } from 'app/types.bicep'
 
@@ -169,12 +171,13 @@ var givenRegions = [for region in listOf(OPENAI_LOCATIONS): checkRegion(region)]
 var openAiRegions = empty(givenRegions) ? defaultRegions : givenRegions
 var openAiAccountNames = [for region in openAiRegions: 'cog-${resourceToken}-${region}']
 
+var defaultModel = checkModel(textOr(OPENAI_MODEL, 'gpt-5.4'))
 var defaultDeployments = [
   {
-    name: trim(OPENAI_MODEL)
-    model: trim(OPENAI_MODEL)
+    name: defaultModel
+    model: defaultModel
     version: trim(OPENAI_MODEL_VERSION)
-    sku: trim(OPENAI_MODEL_SKU)
+    sku: textOr(OPENAI_MODEL_SKU, 'GlobalStandard')
     capacity: OPENAI_MODEL_CAPACITY
   }
 ]
@@ -185,6 +188,10 @@ var checkedDeployments = OPENAI_KIND == 'OpenAI' && !empty(openAiRegions) && !em
   ? fail('MODEL_DEPLOYMENTS: ${otherModelNames}: an account for OpenAI models does not take this format. Set OPENAI_KIND to AIServices, or use the format OpenAI')
   : givenDeployments
 var deployments = empty(checkedDeployments) ? defaultDeployments : checkedDeployments
+
+var warmInstances = ALWAYS_READY_INSTANCES > MAXIMUM_INSTANCES
+  ? fail('ALWAYS_READY_INSTANCES=${ALWAYS_READY_INSTANCES} is more than MAXIMUM_INSTANCES=${MAXIMUM_INSTANCES}. Lower the first, or raise the second')
+  : ALWAYS_READY_INSTANCES
 
 var budgetStartDate = empty(BUDGET_START) ? firstOfMonth : checkMonth(BUDGET_START)
 var mailAddress = checkEmail(trim(ALERT_EMAIL))
@@ -370,7 +377,7 @@ module api 'app/api.bicep' = {
     instanceMemoryMB: INSTANCE_MEMORY_MB
     perInstanceConcurrency: PER_INSTANCE_CONCURRENCY
     maximumInstanceCount: MAXIMUM_INSTANCES
-    alwaysReadyInstances: ALWAYS_READY_INSTANCES
+    alwaysReadyInstances: warmInstances
     updateStrategy: UPDATE_STRATEGY
     zoneRedundant: ZONE_REDUNDANT
     subnetId: VNET_ENABLED ? network!.outputs.appSubnetId : ''
@@ -406,7 +413,7 @@ module budget 'app/budget.bicep' = if (BUDGET_AMOUNT > 0) {
   name: 'budget'
   scope: rg
   params: {
-    name: 'budget-${environmentName}'
+    name: 'budget-${resourceToken}' // an environment's name can be too long for it, and have dots
     amount: BUDGET_AMOUNT
     email: budgetEmail
     startDate: budgetStartDate

@@ -58,6 +58,8 @@ def import_roster(code: str, file: Path, as_json: bool) -> None:
     event, added = run(find_target(), lambda tables: actions.add(tables, code, roster.people))
     known = len(roster.people) - added
     notes = []
+    if roster.column:
+        notes.append(f"The user names are those of the column {roster.column!r}.")
     if roster.repeated:
         shown = ", ".join(map(str, roster.repeated[:_MOST_LINES]))
         more = ", ..." if len(roster.repeated) > _MOST_LINES else ""

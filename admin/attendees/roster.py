@@ -24,7 +24,8 @@ _USER_COLUMNS = (
     "login",
 )
 _OTHER_USER_COLUMNS = ("email", "emailaddress", "name")
-"""In this order, the first column with one of these titles has the names."""
+"""In this order, the first column with one of these titles has the names. A form's question that contains
+`GitHub` comes before the other columns."""
 _TEXT_COLUMNS = {"team": ("team", "group"), "note": ("note", "notes", "comment")}
 _GITHUB = ("https://github.com/", "http://github.com/", "github.com/", "@")
 
@@ -40,12 +41,16 @@ class Roster(NamedTuple):
     """Each name once, in the order of the file."""
     repeated: list[int]
     """The lines whose name was there before."""
+    column: str
+    """The title of the column with the names, if it is not one for user names. Otherwise empty."""
 
 
 class _Columns(NamedTuple):
     user: int
     team: int | None
     note: int | None
+    other_title: str = ""
+    """As `Roster.column`."""
 
 
 def read_roster(file: Path) -> Roster:
@@ -64,7 +69,7 @@ def read_roster(file: Path) -> Roster:
     problems: list[str] = []
     for number, cells in rows:
         user = _user(_cell(cells, columns.user))
-        texts = [_cell(cells, column) for column in columns[1:]]
+        texts = [_cell(cells, column) for column in (columns.team, columns.note)]
         if problem := name_problem(user) or _text_problem(texts):
             problems.append(f"line {number}, {_cell(cells, columns.user)[:80]!r}: {problem}")
         elif user in people:
@@ -72,7 +77,7 @@ def read_roster(file: Path) -> Roster:
         else:
             people[user] = Person(user, *texts)
     _check(file, problems, len(people))
-    return Roster(list(people.values()), repeated)
+    return Roster(list(people.values()), repeated, columns.other_title)
 
 
 def _check(file: Path, problems: list[str], names: int) -> None:
@@ -117,7 +122,8 @@ def _text(file: Path) -> str:
 def _columns(rows: list[tuple[int, list[str]]]) -> tuple[_Columns, list[tuple[int, list[str]]]]:
     """Where the names are, and the rows below the titles."""
     titles = ["".join(filter(str.isalnum, cell.lower())) for cell in rows[0][1]] if rows else []
-    wanted = (*_USER_COLUMNS, *_OTHER_USER_COLUMNS)
+    questions = (title for title in titles if "github" in title)
+    wanted = (*_USER_COLUMNS, *questions, *_OTHER_USER_COLUMNS)
     user = next((titles.index(title) for title in wanted if title in titles), None)
     if user is None:
         return _Columns(0, 1, 2), rows
@@ -125,7 +131,8 @@ def _columns(rows: list[tuple[int, list[str]]]) -> tuple[_Columns, list[tuple[in
         next((titles.index(title) for title in known if title in titles), None)
         for known in _TEXT_COLUMNS.values()
     )
-    return _Columns(user, team, note), rows[1:]
+    other_title = rows[0][1][user] if titles[user] in _OTHER_USER_COLUMNS else ""
+    return _Columns(user, team, note, other_title), rows[1:]
 
 
 def _cell(cells: list[str], column: int | None) -> str:

@@ -31,7 +31,8 @@ def backup(file: Path) -> None:
     counts = run(find_target(), lambda tables: back_up(tables, file))
     click.echo("".join(f"{table:<12}{rows:>10,}\n" for table, rows in counts.items()), nl=False)
     click.echo(
-        f"Saved {sum(counts.values()):,} rows to {file}. It has event codes and user names: keep it safe."
+        f"Saved {sum(counts.values()):,} rows to {file}. Keep it like a password: it has event codes, user "
+        "names and the secrets of passes."
     )
 
 

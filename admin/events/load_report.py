@@ -16,6 +16,7 @@ from admin.events.load import (
 )
 from shared.core.models import Event
 from shared.core.money import money_text
+from shared.quota.refusals import plural
 
 BUSY = "upstream_busy"
 _ENDINGS = {
@@ -29,9 +30,9 @@ _OWN_LIMITS = ("quota_exceeded", "budget_exceeded", "rate_limited")
 def plan_text(plan: Plan, event: Event) -> str:
     """What will happen, before it happens."""
     sizes = ", ".join(f"{weight} of 10 have about {tokens:,} tokens" for weight, tokens in PROMPTS)
-    minutes = f"{plan.seconds / 60:g}"
+    minutes = "1 minute" if plan.seconds == 60 else f"{plan.seconds / 60:g} minutes"
     return (
-        f"{len(plan.keys)} attendees ask {plan.model} at {plan.url} for {minutes} minutes. They arrive in "
+        f"{len(plan.keys)} attendees ask {plan.model} at {plan.url} for {minutes}. They arrive in "
         f"the first half, and pause for about {PAUSE_SECONDS:g} seconds between two requests.\n"
         f"Prompts: {sizes}. Answers have at most {MOST_OUTPUT_TOKENS} tokens.\n"
         f"It costs at most {money_text(plan.budget, event.currency)}, which counts toward the event's limits."
@@ -42,7 +43,8 @@ def progress(load: Load, seconds: float, currency: str) -> str:
     minutes, rest = divmod(round(seconds), 60)
     failed = sum(bool(one.code) for one in load.seen)
     return (
-        f"{minutes}:{rest:02}  {load.attending} attendees, {len(load.seen)} requests, {failed} not served, "
+        f"{minutes}:{rest:02}  {plural(load.attending, 'attendee')}, {plural(len(load.seen), 'request')}, "
+        f"{failed} not served, "
         f"{money_text(load.spent, currency)}"
     )
 
@@ -98,7 +100,7 @@ def text(load: Load, event: Event, limits: Mapping[str, str]) -> str:
 
 def _capacity(found: Mapping[str, Any]) -> str:
     if not found["requests"]:
-        return "Enough for    nothing was seen"
+        return "Enough for    unknown: no request was sent"
     number = found["enough_for_attendees"]
     if found["is_lower_bound"]:
         return f"Enough for    at least {number} attendees at the same time"

@@ -108,10 +108,12 @@ async def _read(tables: Tables, code: str) -> tuple[Event, list[Deployment]]:
     event = await find_event(tables, code)
     if not isinstance(event, Event):
         raise CommandError(event.message)
-    if not (event.active and event.starts_at <= datetime.now(UTC) < event.ends_at):
+    now = datetime.now(UTC)
+    if not (event.active and event.starts_at <= now < event.ends_at):
+        option = "--ends +2h" if now >= event.ends_at else "--starts now" if event.active else "--resume"
         raise CommandError(
-            "The event is closed. Open it for the rehearsal with `events update CODE --starts now`, and wait "
-            "30 seconds. If it is stopped, use --resume."
+            f"The event is closed. Open it for the rehearsal with `events update {event.code} {option}`, and "
+            "wait 30 seconds."
         )
     deployments = await tables.deployments()
     return event, [one for one in deployments if one.active and CHAT in one.apis]

@@ -88,12 +88,14 @@ func isAddress(address string) bool =>
   length(split(address, '.')) == 4 && empty(filter(split(address, '.'), part => !isNumber(part, 255)))
 func isRange(parts string[]) bool =>
   isAddress(parts[0]) && (length(parts) == 1 || (length(parts) == 2 && isNumber(parts[1], 30)))
-// The addresses of local networks (RFC 1918).
+// A larger range is a slip that opens the tables to the internet.
+func isNarrow(parts string[]) bool => length(parts) == 1 || int(parts[1]) >= 16
+// The addresses of local networks (RFC 1918), and of the machine itself.
 func isLocal(address string) bool =>
-  startsWith(address, '10.') || startsWith(address, '192.168.') || (startsWith(address, '172.') && contains(
-    range(16, 16),
-    int(split(address, '.')[1])
-  ))
+  startsWith(address, '10.') || startsWith(address, '127.') || startsWith(address, '192.168.') || (startsWith(
+    address,
+    '172.'
+  ) && contains(range(16, 16), int(split(address, '.')[1])))
 
 @export()
 func checkAddress(address string) string =>
@@ -101,26 +103,31 @@ func checkAddress(address string) string =>
     ? fail('ADMIN_IP_ADDRESSES: "${address}" is not an IPv4 address or range. Example: 203.0.113.7,198.51.100.0/28')
     : isLocal(address)
         ? fail('ADMIN_IP_ADDRESSES: "${address}" is an address in a local network. Use the public address that Azure sees. Example: 203.0.113.7')
-        : address
+        : !isNarrow(split(address, '/'))
+            ? fail('ADMIN_IP_ADDRESSES: "${address}" has too many addresses. Use /16 or a smaller range. Example: 198.51.100.0/28')
+            : address
 
 @export()
 @description('Empty, or one mail address.')
 func checkEmail(email string) string =>
-  empty(email) || (length(split(email, '@')) == 2 && contains(last(split(email, '@')), '.') && empty(filter(
-      [' ', ',', ';', '<'],
-      mark => contains(email, mark)
-    )))
+  empty(email) || (length(split(email, '@')) == 2 && contains(last(split(email, '@')), '.') && !contains(
+      split(replace(email, '@', '.'), '.'),
+      ''
+    ) && empty(filter([' ', ',', ';', '<'], mark => contains(email, mark))))
     ? email
     : fail('ALERT_EMAIL: "${email}" is not one mail address. Example: organiser@example.com')
 
 func isMonth(date string) bool =>
-  length(date) == 10 && endsWith(date, '-01') && isDigits(replace(date, '-', '')) && length(split(date, '-')) == 3
+  length(date) == 10 && isDigits(replace(date, '-', '')) && contains(
+    map(range(101, 12), month => '-${substring(string(month), 1, 2)}-01'),
+    substring(padLeft(date, 10), 4, 6)
+  ) && !contains(take(date, 4), '-')
 @export()
 func checkMonth(date string) string =>
   isMonth(date) ? date : fail('BUDGET_START: "${date}" is not the first day of a month. Example: 2027-03-01')
 
 func isTag(tag { key: string, value: string }) bool =>
-  !startsWith(toLower(tag.key), 'azd-') && length(tag.key) <= 128 && length(tag.value) <= 256 && empty(filter(
+  !empty(tag.key) && !startsWith(toLower(tag.key), 'azd-') && length(tag.key) <= 128 && length(tag.value) <= 256 && empty(filter(
     ['<', '>', '%', '&', '\\', '?', '/'],
     mark => contains(tag.key, mark)
   ))
@@ -133,8 +140,26 @@ func checkTags(tags { *: string }) { *: string } =>
 
 func isName(name string) bool => empty(filter([' ', '/', '"', ',', ':'], mark => contains(name, mark)))
 func areNames(names string[]) bool => length(union(names, [])) == length(names) && empty(filter(names, name => !isName(name)))
+func isModel(name string) bool => !empty(name) && isName(name)
+func isPrice(text string) bool =>
+  empty(text) || (length(split(text, '.')) <= 2 && !startsWith(text, '.') && !endsWith(text, '.') && isDigits(replace(
+    text,
+    '.',
+    ''
+  )))
+func isDeployment(item modelDeployment) bool =>
+  isModel(item.model) && isPrice(item.?promptPrice ?? '') && isPrice(item.?completionPrice ?? '')
+
+@export()
+@description('A space counts as no value.')
+func textOr(text string, missing string) string => empty(trim(text)) ? missing : trim(text)
+@export()
+func checkModel(name string) string =>
+  isModel(name) ? name : fail('OPENAI_MODEL: "${name}" is not the name of a model. Example: gpt-5.4')
 @export()
 func checkDeployments(list modelDeployment[]) modelDeployment[] =>
   areNames(map(list, item => toLower(item.name)))
-    ? list
+    ? empty(filter(list, item => !isDeployment(item)))
+        ? list
+        : fail('MODEL_DEPLOYMENTS: ${join(map(filter(list, item => !isDeployment(item)), item => item.name), ', ')}: a model is a name without spaces, and a price is a number. Example: [{"name": "chat", "model": "gpt-5.4", "promptPrice": "2.5"}]')
     : fail('MODEL_DEPLOYMENTS: every name must be unique, without spaces or punctuation. Names: ${join(map(list, item => '"${item.name}"'), ', ')}. Example: [{"name": "chat", "model": "gpt-5.4"}]')

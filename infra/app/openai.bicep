@@ -33,7 +33,7 @@ resource modelDeployments 'Microsoft.CognitiveServices/accounts/deployments@2025
     name: item.name
     tags: tags
     sku: {
-      name: item.?sku ?? 'GlobalStandard'
+      name: empty(item.?sku) ? 'GlobalStandard' : item.?sku!
       capacity: item.?capacity ?? 30
     }
     properties: {
@@ -42,7 +42,7 @@ resource modelDeployments 'Microsoft.CognitiveServices/accounts/deployments@2025
         name: item.model
         version: empty(item.?version) ? null : item.?version
       }
-      raiPolicyName: item.?raiPolicyName
+      raiPolicyName: empty(item.?raiPolicyName) ? null : item.?raiPolicyName
       versionUpgradeOption: 'OnceCurrentVersionExpired'
     }
   }

@@ -11,6 +11,15 @@ from waiting import Attempt
 
 _USER = "azd-check"
 _RESPONSE_SECONDS = 120
+_NOT_CALLED = {
+    "event_not_started": "is not open",
+    "event_ended": "is not open",
+    "event_inactive": "is not open",
+    "event_quota_exceeded": "has used its quota",
+    "event_budget_exceeded": "has spent its budget",
+    "pass": "has passes",
+}
+"""Refusals of an event that the organiser has set up so: they say nothing about the deployment."""
 
 
 def is_ready(url: str) -> Attempt:
@@ -33,8 +42,8 @@ def call(url: str, code: str, model: str | None, results: list[str]) -> Attempt:
         results.append(f"The model answered: {answer}")
         return Attempt(True, "")
     error, message = _error(content)
-    if status == 403 and error.startswith("event_"):
-        results.append(f"The model was not called, because the event is not open: {message}")
+    if error in _NOT_CALLED:
+        results.append(f"The model was not called, because the event {_NOT_CALLED[error]}: {message}")
         return Attempt(True, "")
     # The app needs its cache time to see a new event (401 or 404), and minutes to use a new role (502).
     return Attempt(False, f"{status or 'No response:'} {message}", final=status == 400)
@@ -53,8 +62,10 @@ def _send(request: urllib.request.Request, seconds: float) -> tuple[int, str]:
 
 
 def _error(body: str) -> tuple[str, str]:
+    """The code and the message. The code `pass` is ours: the event wants a key with a pass."""
     try:
         error = json.loads(body)["error"]
-        return str(error["code"]), str(error["message"])
+        code = "pass" if error.get("param") in {"claim", "roster"} else str(error["code"])
+        return code, str(error["message"])
     except (ValueError, KeyError, TypeError):
         return "", body[:200].strip()

@@ -10,7 +10,7 @@ from typing import Any
 from ..core.errors import InvalidDeskKey, InvalidEventToken
 from ..core.hashing import hashed
 from ..core.models import OPEN, Event
-from ..desk.actions import Done, Order, find_action, read_order, read_user
+from ..desk.actions import Done, Order, find_action, read_order, read_user, with_name
 from ..desk.figures import figures, state
 from ..desk.keys import check_desk_key, read_desk_key
 from ..desk.readings import Readings
@@ -69,7 +69,7 @@ class Desk:
         key, code = await self._admit(incoming.headers)
         cached = await self._events.find(code)
         action = find_action(name)
-        order = read_order(await incoming.read_body())
+        order = with_name(read_order(await incoming.read_body()), cached)
         latest: list[Done] = []
 
         def change(event: Event) -> Event:

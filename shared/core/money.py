@@ -130,6 +130,7 @@ def amount_text(cost: int) -> str:
 
 
 def money_text(cost: int, currency: str) -> str:
-    """The amount for people: `$2.00`, or `2.00 EUR`."""
-    text = amount_text(cost)
+    """The amount for people: `$2.00`, or `1,250.00 EUR`."""
+    whole, _, rest = amount_text(cost).partition(".")
+    text = f"{int(whole):,}.{rest}"
     return f"${text}" if currency == DEFAULT_CURRENCY else f"{text} {currency}"

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..core.errors import ChangedMeanwhile, InvalidJson, InvalidRequest, NotFound
-from ..core.models import BLOCKED, MOST_EXCEPTIONS, OPEN, PASS_NUMBER, Event, Own
+from ..core.models import BLOCKED, MOST_EXCEPTIONS, OPEN, PASS_NUMBER, Credential, Event, Own
 from ..core.money import HIGHEST_BUDGET, MILLION, amount_text, money_text
 from ..core.times import with_date
 from ..events.credentials import is_user
+from ..events.passes import without_pass
 from .figures import LIMIT_NAMES, MONEY
 
 LONGEST_EXTENSION = timedelta(days=31)
@@ -60,6 +61,14 @@ def read_order(body: bytes) -> Order:
         raise InvalidRequest(f"The body of an action cannot be read: {error}.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJson("The body is not valid JSON. Send an object, or nothing.") from error
+
+
+def with_name(order: Order, event: Event) -> Order:
+    """An organiser may copy the pass of an attendee in place of the name."""
+    if not order.user:
+        return order
+    named = without_pass(Credential(event.code, order.user.strip().lower()), event)
+    return msgspec.structs.replace(order, user=named.user)
 
 
 def find_action(name: str) -> Action:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -71,3 +72,13 @@ async def test_a_model_without_a_price_is_not_rehearsed(stage: Stage, azurite: A
     model = await stage.add_deployment()
     code = await stage.add_event(models=(model,), default_model=model)
     assert f"{model} has no price in USD." in (await rehearse(stage, azurite, code)).error
+
+
+async def test_a_closed_event_is_not_rehearsed(stage: Stage, azurite: Azurite) -> None:
+    now, hour = datetime.now(UTC), timedelta(hours=1)
+    closed = {"--ends +2h": {"ends_at": now - hour}, "--starts now": {"starts_at": now + hour}}
+    for option, times in closed.items():
+        code = await stage.add_event(**times)
+        assert f"`events update {code} {option}`" in (await rehearse(stage, azurite, code)).error
+    code = await stage.add_event(active=False)
+    assert f"`events update {code} --resume`" in (await rehearse(stage, azurite, code)).error

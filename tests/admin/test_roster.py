@@ -27,6 +27,7 @@ AMY, BOB = Person("amy", "red", "vegan"), Person("bob.lee", "", "")
         "\ufeffTeam;GitHub name;Notes\r\nred;@Amy;vegan\r\n;https://github.com/Bob.Lee/;\r\n",
         "sep=;\nuser;team;note\namy;red;vegan\n\n ; ;\nbob.lee;;\n",
         "Name\tEmail\tGitHub\tTeam\tNote\nAmy L\ta@b.c\tamy\tred\tvegan\nBob\tb@b.c\tbob.lee\t\t\n",
+        'Time,Email,"What is your GitHub user name?",Team,Note\n1,a@b.c,amy,red,vegan\n2,b@b.c,bob.lee,,\n',
         "user, team, note\n amy , red , vegan\n\n\nbob.lee\n",
         'user,team,note\n"amy","red","vegan"\nbob.lee\nAMY,blue,twice\n',
     ],
@@ -38,6 +39,12 @@ def test_names_are_read_from_every_form_of_list(tmp_path: Path, content: str) ->
 
 def test_lines_that_repeat_a_name_are_named(tmp_path: Path) -> None:
     assert read_roster(write(tmp_path, "amy\nbob\nAmy\n\n@bob\n")).repeated == [3, 5]
+
+
+def test_column_that_is_not_for_user_names_is_named(tmp_path: Path) -> None:
+    roster = read_roster(write(tmp_path, "Team,Email Address\nred,amy@x.org\n"))
+    assert roster == ([Person("amy@x.org", "red", "")], [], "Email Address")
+    assert read_roster(write(tmp_path, "Email,User\na@b.c,amy\n")).column == ""
 
 
 def test_every_invalid_line_is_named(tmp_path: Path) -> None:

@@ -213,7 +213,9 @@ async def test_a_released_name_is_free_and_its_pass_is_void(stage: Stage) -> Non
     await stage.tables.attendees.claim(code, "amy", None, datetime.now(UTC))
     user = pass_of(await row_of(stage, code), "amy")
     assert (await stage.chat(code, user)).status == 200
-    assert (await act(stage, key, "release", user="amy")).json["changed"]
+    assert (await act(stage, key, "block", user=f" {user.upper()} ")).json["undo"]["user"] == "amy"
+    assert (await act(stage, key, "unblock", user="amy")).json["changed"]
+    assert (await act(stage, key, "release", user=user)).json["changed"]
     assert await stage.tables.attendees.list(code) == []
     assert (await stage.chat(code, user)).status == 401
     again = await act(stage, key, "release", user="amy")

@@ -127,19 +127,28 @@ async def test_organiser_raises_a_limit_extends_and_blocks(stage: Stage, opened:
     code, key = await add_event(stage)
     await opened.open(f"{stage.url}/desk#{key}")
 
-    async def do(button: str, question: str, within: str = "actions") -> None:
+    async def do(button: str, question: str, within: str = "actions", slips: tuple[str, ...] = ()) -> None:
         buttons = f"[...document.getElementById('{within}').querySelectorAll('button')]"
         await text_when(opened, within, button)
         await opened.evaluate(f"{buttons}.find((one) => one.textContent === '{button}').click()")
         await text_when(opened, "ask", question)
+        for value in slips:
+            field = f"Object.assign(document.getElementById('to'), {{value: '{value}'}})"
+            await opened.evaluate(f"{field}.dispatchEvent(new Event('input'))")
+            await opened.evaluate("document.getElementById('yes').click()")
+            assert await opened.evaluate("document.getElementById('ask').open")
+        await opened.evaluate("document.querySelectorAll('#quick button')[1].click()")
         await opened.evaluate("document.getElementById('yes').click()")
 
-    await do("Raise", "Now: 9,000.")
+    await do("Raise", "Now: 9,000.", slips=("10.000", "9,5", "9000", "-1", "1e9", ""))
     await text_when(opened, "done", "The limit 'tokens total' is now 11,250.")
-    await do("+30 min", "The event then ends at")
+    await do("+30 min", "The event then ends ")
     await text_when(opened, "done", "The event ends on")
+    await opened.evaluate("document.querySelector('#stuck button').focus()")
+    assert await opened.evaluate("document.activeElement.ariaLabel") == "Block user-0"
     await do("Block", "Block user-0?", "stuck")
     await text_when(opened, "blocked", "user-0")
+    await until(opened, "document.activeElement.ariaLabel === 'Unblock user-0'")
     event = await stage.tables.event(code)
     assert event is not None and event.exceptions == {"user-0": {"blocked": True}}
     assert (event.tokens_total, event.ends_at) == (11_250, EVENT.ends_at + timedelta(minutes=30))
@@ -190,6 +199,13 @@ async def test_a_wrong_link_is_refused_and_another_can_be_entered(
         "document.querySelector('#enter button').click()"
     )
     await text_when(opened, "tiles", "Tokens left")
+
+
+async def test_an_end_at_midnight_is_shown_as_that_day(stage: Stage, opened: browser.Page) -> None:
+    ends_at = datetime(2099, 1, 1, tzinfo=EVENT.time_zone)
+    _, key = await add_event(stage, tokens_total=None, ends_at=ends_at)
+    await opened.open(f"{stage.url}/desk#{key}")
+    await text_when(opened, "because", "The event ends at the end of Wed, Dec 31.")
 
 
 @pytest.mark.parametrize(("width", "view"), [(390, ""), (768, ""), (1280, ""), (1920, "projector/")])

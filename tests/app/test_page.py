@@ -110,6 +110,14 @@ async def test_page_says_what_is_true_and_what_to_do_whatever_the_clock_of_the_p
         assert await opened.get("reset", "hidden") is not ("_per_day" in str(changes))
 
 
+async def test_page_opens_by_itself_when_the_event_starts(stage: Stage, opened: AttendeePage) -> None:
+    await opened.page.open(stage.url)
+    await opened.run("Math.random = () => 0; 0")
+    await opened.sign_in(await stage.add_event(starts_at=datetime.now(UTC) + timedelta(seconds=3)))
+    await opened.text("state", "Open now.")
+    await opened.until("!document.getElementById('play').hidden")
+
+
 async def test_quota_resets_at_midnight_in_the_events_time_zone_even_if_the_browser_does_not_know_it(
     stage: Stage, opened: AttendeePage
 ) -> None:
@@ -139,6 +147,7 @@ INVALID = [
     ("h\u00e4ckathon", "amy", "The event code cannot contain \u201c\u00e4\u201d."),
     (" ", "amy", "The event code is missing."),
     ("hackathon", "a" * 65, "Your GitHub name is too long."),
+    ("hackathon", "YOUR-GITHUB-NAME", "YOUR-GITHUB-NAME is a placeholder."),
 ]
 
 
@@ -187,8 +196,15 @@ async def test_page_explains_every_failure_in_plain_words(stage: Stage, opened: 
     await opened.text("key-hint", "Enter your event code")
     assert await opened.get("key-hint", "hidden")
     assert await opened.get("key", "textContent") == "other-event/amy"
-    await opened.sign_in(await stage.add_event(access="claim", pass_secret="5ec2e7"), "amy." + "a" * 12)
-    await opened.text("problem", "has no valid pass")
+    claim = await stage.add_event(access="claim", pass_secret="5ec2e7")
+    for user, is_offered in [
+        ("amy.a0" + "a" * 10, False),
+        ("amy.2" + "a" * 10, False),
+        ("a." + "b" * 12, True),
+    ]:
+        await opened.sign_in(claim, user)
+        await opened.text("problem", f"\u201c{user}\u201d is not a valid pass.")
+        assert await opened.get("claim", "hidden") is not is_offered
     await opened.sign_in(await stage.add_event(access="roster", pass_secret="5ec2e7"))
     await opened.text("problem", "Ask your organiser for your pass.")
     assert await opened.get("claim", "hidden")
@@ -212,6 +228,7 @@ async def test_attendee_takes_a_name_and_gets_its_pass_once(stage: Stage, opened
     assert not await opened.get("pass", "hidden")
     assert f'api_key="{key}"' in await opened.get("sample", "textContent")
     assert await opened.run("location.hash") == f"#{key}"
+    assert await opened.run("document.activeElement.dataset.copy") == "key"
     assert json.loads(await opened.run("JSON.stringify(localStorage)")) == {
         "name": "amy.lee",
         "claimed": f"{event_code}/amy.lee",
@@ -221,6 +238,9 @@ async def test_attendee_takes_a_name_and_gets_its_pass_once(stage: Stage, opened
     await opened.text("claim-name", "amy.lee")
     await opened.click("take")
     await opened.text("problem", "is taken. If it is yours, ask your organiser (Dave) to release it.")
+    assert await opened.run("location.hash") == f"#{event_code}"
+    await opened.enter("user", f" {key} ", "change")
+    assert (await opened.get("code", "value"), await opened.get("key", "textContent")) == (event_code, key)
     assert await opened.get("pass", "hidden") and await opened.get("claim-earlier", "hidden")
     await opened.sign_in(event_code.upper(), "bob")
     await opened.text("claim-earlier", "has already taken the name \u201camy.lee\u201d at this event.")
@@ -234,6 +254,8 @@ async def test_browser_remembers_the_name_and_the_key_only_if_the_attendee_wants
     await opened.page.open("about:blank")
     await opened.page.open(stage.url)
     assert (await opened.get("code", "value"), await opened.get("user", "value")) == ("", "amy")
+    await opened.sign_in(code, "john.featherstone")  # in the form of a pass
+    await opened.until("localStorage.getItem('name') === 'john.featherstone'")
     await opened.sign_in(code)
     await opened.text("state", "Open now.")
     await opened.click("keep")
@@ -322,6 +344,8 @@ async def test_copy_selects_the_text_where_the_browser_refuses_the_clipboard(
     await opened.run(f"Object.defineProperty(navigator, 'clipboard', {{value: {clipboard}, writable: true}})")
     await opened.run("document.querySelector('[data-copy=endpoint]').click()")
     await opened.text("announcer", "Copied")
+    await opened.run("document.querySelector('[data-copy=endpoint]').click()")
+    await opened.until("document.querySelector('[data-copy=endpoint]').textContent === 'Copy'")
     assert await opened.run("window.copied") == f"{stage.url}/v1"
     await opened.run("navigator.clipboard = undefined; document.querySelector('[data-copy=sample]').click()")
     await opened.text("announcer", "Selected")

@@ -105,3 +105,4 @@ def test_the_highest_prices_are_those_of_all_deployments_and_of_one_currency() -
 def test_an_amount_is_written_exactly(cost: int, text: str) -> None:
     assert amount_text(cost) == text and millionths(Decimal(text)) == cost
     assert (money_text(cost, "USD"), money_text(cost, "EUR")) == (f"${text}", f"{text} EUR")
+    assert money_text(1_234_000_000, "EUR") == "1,234.00 EUR"

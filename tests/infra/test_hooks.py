@@ -18,7 +18,6 @@ import pytest
 from tests.infra.conftest import ROOT, run_hook
 
 ANSWER = {"choices": [{"message": {"role": "assistant", "content": "ready"}}]}
-NOT_STARTED = {"error": {"code": "event_not_started", "message": "It opens on 1 March."}}
 MADE_UP = "amber-otter-mango-thud"
 ROLE_IS_MISSING = "403: the role is missing"
 NO_ROLE = {"error": {"code": "upstream_error", "message": "The proxy may not call this model yet."}}
@@ -184,10 +183,20 @@ def test_failed_registration_creates_no_event_and_can_be_repeated(project: Proje
     assert project.run("after_deploy.py")[0] == 0
 
 
-def test_event_that_is_not_open_yet_is_no_failure(project: Project) -> None:
-    project.responses = repeat((403, NOT_STARTED))
-    status, output = project.run("after_deploy.py")
-    assert status == 0 and "It opens on 1 March." in output
+REFUSALS = [
+    (403, {"code": "event_not_started"}, "is not open: Why."),
+    (401, {"code": "invalid_event_token", "param": "claim"}, "has passes: Why."),
+    (429, {"code": "event_budget_exceeded"}, "has spent its budget: Why."),
+]
+
+
+@pytest.mark.parametrize(("status", "error", "expected"), REFUSALS)
+def test_event_that_refuses_the_hook_is_no_failure(
+    project: Project, status: int, error: dict[str, str], expected: str
+) -> None:
+    project.responses = repeat((status, {"error": {"message": "Why.", **error}}))
+    exit_status, output = project.run("after_deploy.py")
+    assert exit_status == 0 and f"The model was not called, because the event {expected}" in output
 
 
 def test_provisioning_waits_until_the_role_works(project: Project) -> None:
