@@ -124,10 +124,10 @@ def _added_tokens(body: bytes, family: Family) -> tuple[int, int]:
     read = parts.decode(body) if objects <= MAX_OBJECTS_ON_LOOP else None
     if read is None:
         may_have_media = any(map(body.__contains__, _MEDIA))
-        return parts.TOOLS_TOKENS, may_have_media * (objects + 1) * family.document_tokens
+        return parts.TOOLS_TOKENS, may_have_media * (objects + 1) * family.file_tokens
     hidden, found = parts.hidden_tokens(read, family), parts.media_parts(read)
     if len(found) > MAX_MEDIA_ON_LOOP:
-        return hidden, len(found) * family.document_tokens
+        return hidden, len(found) * family.file_tokens
     media = parts.Media(hidden, found, family, exactly=False)
     media_bytes = sum(map(len, media.strings))
     return media.tokens - media.picture_tokens - media_bytes, media.picture_tokens

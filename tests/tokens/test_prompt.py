@@ -297,6 +297,13 @@ def test_a_pdf_is_bounded_by_the_context_window_and_counted_by_its_pages() -> No
     assert 2 * LARGEST < count - FRAMING_TOKENS < 2 * LARGEST + 100
 
 
+def test_the_pages_of_a_pdf_may_cost_more_than_the_context_window() -> None:
+    data = encoded(b"%PDF-1.7\n" + b"/Page " * 20)
+    bound, count = costs(chat([{"type": "file", "file": {"file_data": data}}]), "gpt-4o-mini")
+    page = family_of("gpt-4o-mini").picture_tokens((2480, 3508), "high")
+    assert 20 * page <= count <= bound
+
+
 @pytest.mark.parametrize("name", ["data_sources", "dataSources", "data\\u005fsources"])
 def test_documents_of_a_data_source_count_as_the_context_window(name: str) -> None:
     body = chat("hello", NAME=[{"type": "azure_search"}]).replace(b"NAME", name.encode())
