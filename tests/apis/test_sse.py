@@ -71,6 +71,15 @@ def test_an_event_is_passed_on_with_its_last_byte(line_end: bytes) -> None:
     assert splitter.take() == b""
 
 
+@pytest.mark.parametrize("line_end", LINE_ENDS)
+def test_a_long_event_is_read_in_proportion_to_its_length(line_end: bytes) -> None:
+    """To search the whole event after each of its pieces would take hours, and stop the event loop."""
+    event = b"event: x" + line_end + b"data: " + b"x" * 16_000_000 + line_end * 2
+    splitter = EventSplitter(len(event))
+    pieces = [splitter.feed(event[at : at + 1000]) for at in range(0, len(event), 1000)]
+    assert b"".join(pieces) + splitter.take() == event
+
+
 def test_an_incomplete_event_is_held_back() -> None:
     splitter = EventSplitter()
     assert splitter.feed(b"data: a\n\ndata: b\n") == b"data: a\n\n"
