@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from ..core.errors import UnsupportedValue
+from ..core.errors import InvalidRequest, UnsupportedValue
+
+MOST_FILES = 1000
+"""Reading more would stop the event loop."""
 
 _NULL = msgspec.Raw(b"null")
 _EMPTY = (b"null", b'""')
@@ -17,15 +20,15 @@ _REFUSAL = (
 )
 
 
-class _File(msgspec.Struct):
+class _File(msgspec.Struct, gc=False):
     file_id: msgspec.Raw = _NULL
 
 
-class _Part(msgspec.Struct):
+class _Part(msgspec.Struct, gc=False):
     file: msgspec.Raw = _NULL
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     content: msgspec.Raw = _NULL
 
 
@@ -39,11 +42,20 @@ _decode_file = msgspec.json.Decoder(_File).decode
 
 
 def check_files(body: bytes) -> None:
-    """Raises UnsupportedValue: a message names a file. `body` is a JSON object."""
+    """Check a JSON object.
+
+    Raises:
+        UnsupportedValue: a message names a file.
+        InvalidRequest: there are too many files.
+    """
     if not _may_name_file(body):
         return
     try:
-        names = [_file_id(part) for message in _decode_body(body).messages for part in _parts(message)]
+        files = [file for message in _decode_body(body).messages for file in _files(message)]
+        if len(files) > MOST_FILES:
+            text = f"'messages' has more than {MOST_FILES:,} files. Send fewer."
+            raise InvalidRequest(text, param="messages")
+        names = [_decode_file(file).file_id for file in files]
     except (msgspec.MsgspecError, RecursionError):
         return  # the upstream refuses messages of another form
     if any(bytes(name) not in _EMPTY for name in names):
@@ -54,10 +66,8 @@ def _may_name_file(data: bytes) -> bool:
     return _NAME in data or _ESCAPE in data
 
 
-def _parts(message: _Message) -> list[_Part]:
+def _files(message: _Message) -> list[msgspec.Raw]:
     content = bytes(message.content)
-    return _decode_parts(content) if content.startswith(b"[") and _may_name_file(content) else []
-
-
-def _file_id(part: _Part) -> msgspec.Raw:
-    return _decode_file(part.file).file_id if bytes(part.file).startswith(b"{") else _NULL
+    if not content.startswith(b"[") or not _may_name_file(content):
+        return []
+    return [part.file for part in _decode_parts(content) if bytes(part.file).startswith(b"{")]
