@@ -297,6 +297,11 @@ async def test_reading_a_missing_table_is_an_outage(bare: Tables) -> None:
             await read
 
 
+def test_a_deployment_row_whose_key_is_no_text_cannot_be_read() -> None:
+    with pytest.raises(TypeError, match="PartitionKey"):
+        deployment_from_row({**deployment_to_row(full_deployment()), "PartitionKey": 5})
+
+
 @pytest.mark.parametrize("setting", ["PROXY_TABLES", "AzureWebJobsStorage", "AZURE_CLIENT_SECRET"])
 def test_a_deployment_cannot_use_the_apps_own_settings_as_its_key(setting: str) -> None:
     row = deployment_to_row(replace(full_deployment(), auth=setting))
