@@ -16,6 +16,9 @@ FRAMING_TOKENS = 16
 SHORT = 4096
 """Bytes. The tokens of a shorter text are counted on the event loop, in less than a millisecond."""
 
+LONG = 65_536
+"""Bytes. Longer text waits in a line of its own: one of 7 MB may take 9 seconds."""
+
 MAX_OBJECTS_ON_LOOP = 10_000
 MAX_MEDIA_ON_LOOP = 32
 """The most objects, and the most media, of a body that are read on the event loop."""
@@ -59,7 +62,7 @@ class Prompt:
                 self._count = loop.create_future()
                 self._count.set_result(self._counted())
             else:
-                self._count = loop.run_in_executor(_thread(), self._counted)
+                self._count = loop.run_in_executor(thread(self._is_long), self._counted)
         return await asyncio.shield(self._count)
 
     async def is_too_long(self) -> bool:
@@ -71,7 +74,12 @@ class Prompt:
         limit = self._family.context_tokens
         if limit is None or len(self._body) <= limit:
             return False
-        return await asyncio.get_running_loop().run_in_executor(_thread(), self._exceeds, limit)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(thread(self._is_long), self._exceeds, limit)
+
+    @property
+    def _is_long(self) -> bool:
+        return len(self._body) > LONG
 
     def _counted(self) -> int:
         read = self._read()
@@ -108,8 +116,9 @@ class Prompt:
 
 
 @cache
-def _thread() -> ThreadPoolExecutor:
-    """One thread, because the tokenizer holds the interpreter's lock: several would stop the event loop."""
+def thread(is_long: bool) -> ThreadPoolExecutor:
+    """One thread for long texts and one for all others. The tokenizer holds the interpreter's lock, so more
+    would stop the event loop."""
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokens")
 
 

@@ -8,6 +8,7 @@ import json
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,14 @@ from hypothesis import strategies as st
 
 from shared.tokens.families import LARGEST_CONTEXT, family_of
 from shared.tokens.parts import EARLIER_SOUND_TOKENS
-from shared.tokens.prompt import FRAMING_TOKENS, MAX_MEDIA_ON_LOOP, MAX_OBJECTS_ON_LOOP, SAMPLES, Prompt
+from shared.tokens.prompt import (
+    FRAMING_TOKENS,
+    MAX_MEDIA_ON_LOOP,
+    MAX_OBJECTS_ON_LOOP,
+    SAMPLES,
+    Prompt,
+    thread,
+)
 
 from . import images
 from .reference import prompt_tokens, text_tokens
@@ -321,6 +329,16 @@ def test_a_body_of_very_many_parts_is_bounded_without_reading_them() -> None:
     assert count < bound < LARGEST_CONTEXT
     pictures = chat([*parts, picture("https://example.com/a.png")])
     assert LARGEST <= costs(pictures, "gpt-4.1")[1] <= costs(pictures, "gpt-4.1")[0]
+
+
+def test_a_prompt_does_not_wait_for_the_count_of_a_long_one() -> None:
+    is_done = threading.Event()
+    counting = thread(True).submit(is_done.wait, 60)
+    try:
+        assert costs(chat("hello " * 5000))[1] < 6000
+        assert not counting.done()
+    finally:
+        is_done.set()
 
 
 def test_without_the_tokenizer_a_prompt_has_its_bound() -> None:
