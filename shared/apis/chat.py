@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ..core.errors import InvalidJson, InvalidRequest
-from ..core.models import API_V1, OUTPUT_FIELDS, Deployment, Usage
+from ..core.models import API_V1, OUTPUT_FIELDS, Deployment
 from .api import Api
 from .chat_files import check_files
 from .chat_stream import ChatStream
@@ -29,7 +29,6 @@ _unknown_member = re.compile(
     r"Unrecognized request argument supplied: (\w+)"
     r"|Validation error at #/(\w+): Extra inputs are not permitted.*"
 ).fullmatch
-_has_text = re.compile(rb'"(?:content|refusal|arguments)"\s*:\s*"[^"]').search
 _Tokens = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -130,13 +129,6 @@ class Chat(Api):
             other = OUTPUT_FIELDS[param == OUTPUT_FIELDS[0]]
             return quirks._replace(output_field=other)
         return None
-
-    def usage_of(self, body: bytes) -> Usage | None:
-        """An answer with text and no tokens is not plausible."""
-        usage = super().usage_of(body)
-        if usage is not None and not usage.completion_tokens and _has_text(body):
-            return None
-        return usage
 
     def is_plain(self, body: bytes, request: ChatRequest) -> bool:
         """Other members restrict each other: for example, a model that accepts an output field may refuse it

@@ -35,9 +35,6 @@ _NO_LOGPROBS = b'"logprobs":null,'
 _NO_LOGPROBS_BYTES = len(_NO_LOGPROBS)
 _LEAST_AROUND_TEXT = len(b'"delta":{"content":""},')
 
-MOST_AROUND_TEXT = 200
-"""Bytes of a stream without output that may count as output: the role, and names of members."""
-
 _HELD_BYTES = 64
 """Of a long event. Longer than the text that may have to be hidden."""
 
@@ -75,10 +72,10 @@ class ChatStream:
 
     @property
     def usage(self) -> Usage | None:
-        """As reported, and a token for each byte of output after it. None if it is not plausible."""
-        usage, later_bytes = self._usage, self.output_bytes - self._usage_at
-        if usage is None or (not usage.completion_tokens and self._usage_at > MOST_AROUND_TEXT):
+        """As reported, and a token for each byte of output after it. None if it is not reported."""
+        if (usage := self._usage) is None:
             return None
+        later_bytes = self.output_bytes - self._usage_at
         return usage._replace(completion_tokens=usage.completion_tokens + later_bytes)
 
     @property

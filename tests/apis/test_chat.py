@@ -18,7 +18,7 @@ from shared.apis.chat import CHAT, MAX_CHOICES, ChatRequest
 from shared.apis.chat_files import MOST_FILES
 from shared.apis.quirks import NO_QUIRKS, Quirks
 from shared.core.errors import InvalidJson, InvalidRequest, UnsupportedEncoding, UnsupportedValue
-from shared.core.models import Deployment, Usage
+from shared.core.models import Deployment
 
 V1 = Deployment("gpt", "one", "https://one.example", "gpt-deployed")
 DATED = replace(V1, api_version="2024-10-21")
@@ -589,18 +589,3 @@ def test_a_message_of_very_many_files_is_refused_without_reading_them() -> None:
 def test_a_message_without_an_uploaded_file_passes(content: str) -> None:
     body = f'{{"messages":[{{"role":"user","content":{content}}}],"metadata":{{"file_id":"1"}}}}'
     CHAT.check(body.encode())
-
-
-@pytest.mark.parametrize(
-    ("message", "is_known"),
-    [
-        ('"content":"Hi"', False),
-        ('"content": null, "tool_calls":[{"function":{"arguments" : "{}"}}]', False),
-        ('"content":""', True),
-        ('"content":null,"refusal":null', True),
-    ],
-)
-def test_no_tokens_are_plausible_only_for_an_answer_without_text(message: str, is_known: bool) -> None:
-    usage = '"usage":{"prompt_tokens":7,"completion_tokens":0}'
-    body = f'{{"choices":[{{"message":{{{message}}}}}],{usage}}}'.encode()
-    assert CHAT.usage_of(body) == (Usage(7, 0) if is_known else None)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.apis.chat_stream import MOST_AROUND_TEXT, ChatStream
+from shared.apis.chat_stream import ChatStream
 from shared.apis.sse import MAX_EVENT_BYTES
 from shared.core.models import Usage
 from tests.apis.test_usage import ODD
@@ -92,17 +92,6 @@ def test_output_after_the_usage_is_added_to_it(is_one_piece: bool) -> None:
         reader.feed(piece)
     assert reader.usage is not None
     assert 5 + 1000 <= reader.usage.completion_tokens <= 5 + 1010
-
-
-def test_a_usage_without_tokens_for_a_text_counts_as_missing() -> None:
-    reader = ChatStream(hide=True)
-    zero = USAGE_CHUNK.replace(b":5", b":0") + b"\n\n"
-    reader.feed(b'data: {"choices":[{"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n')
-    reader.feed(zero)
-    assert reader.usage == Usage(7, 0)
-    text = b"x" * (MOST_AROUND_TEXT + 1)
-    reader.feed(b'data: {"choices":[{"delta":{"content":"%b"},"finish_reason":null}]}\n\n' % text + zero)
-    assert reader.usage is None
 
 
 @pytest.mark.parametrize("value", [value for value in ODD if value != b"null"])
