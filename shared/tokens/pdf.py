@@ -47,16 +47,17 @@ class _Unbounded(Exception):
 
 def pdf_tokens(data: bytes, page_tokens: int) -> int | None:
     """The tokens, from above; None if the text may be longer than what is found in the document."""
-    found = _Found(len(data) + MAX_INFLATED)
+    found, longest = _Found(len(data) + MAX_INFLATED), 0
     try:
         for part in chain([_pieces(data)], _inflated(data)):
+            before = found.size
             found.read(part)
+            longest = max(longest, found.size - before)
     except _Unbounded:
         return None
-    if len(set(found.contents)) < len(found.contents):
-        return None  # several pages show the same text
-    # The tree of pages may name one page several times.
-    return found.size + max(1, found.pages, found.kids) * page_tokens
+    # Several pages may show the same text, and the tree of pages may name one page several times.
+    repeated = len(found.contents) - len(set(found.contents))
+    return found.size + repeated * longest + max(1, found.pages, found.kids) * page_tokens
 
 
 class _Found:

@@ -120,6 +120,15 @@ def test_a_pdf_costs_its_inflated_text_and_a_picture_of_each_page() -> None:
     assert document_limit(encoded(data), UNKNOWN) == UNKNOWN
 
 
+@pytest.mark.parametrize(
+    "contents",
+    [b"/Contents 7 0 R " * 3, b"/Contents [7 0 R 8 0 R\n7 0 R 7 0 R]", b"/#43ontents[7 0 R 7 0 R 7 0 R]"],
+)
+def test_a_text_that_several_pages_show_costs_each_time(contents: bytes) -> None:
+    text = b"BT (hello) Tj ET " * 1000
+    assert 3 * len(text) <= cost(pdf(text, raw=contents)) < 4 * len(text)
+
+
 @pytest.mark.parametrize("end", [b"stream\n", b"stream\r", b"stream \r\n", b"stream\t\n", b"stream"])
 def test_a_stream_is_inflated_however_its_line_ends(end: bytes) -> None:
     text = b"BT (hello) Tj ET " * 1000
@@ -146,8 +155,6 @@ def test_pages_are_found_in_compressed_objects_and_under_any_name() -> None:
         pdf(b"[/ASCIIHexDecode /FlateDecode]"),
         pdf(bytes(pdfs.PIECE - 9) + b"[/ASCIIHexDecode /FlateDecode]"),
         pdf(zlib.compress(b"BT (hello) Tj ET " * 1000)),
-        pdf(raw=b"/Contents 7 0 R " * 2),
-        pdf(raw=b"/Contents [7 0 R 8 0 R\n7 0 R]"),
         b"PK\x03\x04 a document of Word",
         b"\x1f\x8b\x08",
     ],
