@@ -68,8 +68,9 @@ class EventSplitter:
     def _last_end(self, searched: int) -> int:
         if not self._has_cr:
             return self._tail.rfind(b"\n\n", searched) + 2 if b"\n\n" in self._tail[searched:] else 0
-        # A CR at the end may be half of a CRLF, so wait for the next byte.
-        ready = self._tail[:-1] if self._tail.endswith(b"\r") else self._tail
+        # A CR at the end may be half of a CRLF, so wait for the next byte. After a CR, it ends the event.
+        is_half = self._tail.endswith(b"\r") and not self._tail.endswith(b"\r\r")
+        ready = self._tail[:-1] if is_half else self._tail
         end = 0
         for match in _blank_line.finditer(ready, searched):
             self._blank_line, end = match[0], match.end()
