@@ -19,6 +19,7 @@ MP3_BYTES_PER_SECOND = 500
 
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 _data_uri = re.compile(r"\s*+data:[^,]{0,500};\s*+base64\s*+,", re.IGNORECASE).match
+_PDF = b"%PDF"
 _COMPRESSED = (b"PK", b"\x1f\x8b", b"BZh", b"7z\xbc\xaf", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"Rar!")
 
 
@@ -65,6 +66,12 @@ def _wav_rate(head: bytes) -> int | None:
     return rate * block
 
 
+def may_be_pdf(base64: str) -> bool:
+    """By its first bytes. True for data that cannot be read."""
+    head = decoded(base64[:SHORT_HEAD])
+    return head is None or _PDF in head[:1024]
+
+
 def document_tokens(base64: str, page_tokens: int, unknown: int) -> int:
     """The tokens of a document: one for each byte, and for a PDF also a picture of each page.
 
@@ -73,7 +80,7 @@ def document_tokens(base64: str, page_tokens: int, unknown: int) -> int:
     data = decoded(base64)
     if data is None or data.startswith(_COMPRESSED):
         return unknown
-    if b"%PDF" not in data[:1024]:
+    if _PDF not in data[:1024]:
         return len(data)
     tokens = pdf_tokens(data, page_tokens)
     return unknown if tokens is None else tokens
@@ -82,6 +89,6 @@ def document_tokens(base64: str, page_tokens: int, unknown: int) -> int:
 def document_limit(base64: str, unknown: int) -> int:
     """What `document_tokens` cannot exceed, from the first bytes alone."""
     head = decoded(base64[:SHORT_HEAD])
-    if head is None or head.startswith(_COMPRESSED) or b"%PDF" in head[:1024]:
+    if head is None or head.startswith(_COMPRESSED) or _PDF in head[:1024]:
         return unknown
     return len(base64) * 3 // 4 + 1

@@ -11,7 +11,16 @@ from collections.abc import Iterator
 import msgspec
 
 from .families import Family
-from .inlined import LONG_HEAD, SHORT_HEAD, decoded, document_limit, document_tokens, payload, sound_tokens
+from .inlined import (
+    LONG_HEAD,
+    SHORT_HEAD,
+    decoded,
+    document_limit,
+    document_tokens,
+    may_be_pdf,
+    payload,
+    sound_tokens,
+)
 from .pictures import Cut, Size, size_of
 
 PICTURES = frozenset({"image_url", "input_image", "computer_screenshot"})
@@ -149,8 +158,10 @@ class Media:
             return tokens
         if part.type == SOUND:
             return self._sound(part.input_audio)
-        tokens = self._file(part.file if part.type == "file" else part)
-        self.picture_tokens += tokens if self._family.picture_factor > 1 else 0
+        file = part.file if part.type == "file" else part
+        tokens = self._file(file)
+        if self._family.picture_factor > 1 and _may_have_pages(file):
+            self.picture_tokens += tokens
         return tokens
 
     def _picture(self, part: Part) -> int:
@@ -186,6 +197,12 @@ class Media:
         if not self._exactly or self._documents > MOST_DOCUMENTS:
             return document_limit(base64, unknown) + earlier
         return document_tokens(base64, self._family.picture_tokens(None, "high"), unknown) + earlier
+
+
+def _may_have_pages(file: _File | None) -> bool:
+    if file is None or file.file_data is None or file.file_id is not None or file.file_url is not None:
+        return True
+    return may_be_pdf(payload(file.file_data) or file.file_data)
 
 
 def decode(body: bytes) -> Body | None:

@@ -310,6 +310,8 @@ def test_the_pages_of_a_pdf_may_cost_more_than_the_context_window() -> None:
     bound, count = costs(chat([{"type": "file", "file": {"file_data": data}}]), "gpt-4o-mini")
     page = family_of("gpt-4o-mini").picture_tokens((2480, 3508), "high")
     assert 20 * page <= count <= bound
+    text = encoded(b"word " * 100_000)
+    assert costs(chat([{"type": "file", "file": {"file_data": text}}]), "gpt-4o-mini") == (128_000, 128_000)
 
 
 @pytest.mark.parametrize("name", ["data_sources", "dataSources", "data\\u005fsources"])
