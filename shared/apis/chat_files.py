@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
-from ..core.errors import UnsupportedValue
+from ..core.errors import InvalidRequest, UnsupportedValue
+
+MOST_FILES = 1000
+"""Reading more would stop the event loop."""
 
 _NULL = msgspec.Raw(b"null")
 _EMPTY = (b"null", b'""')
@@ -24,19 +27,19 @@ _NO_SOUNDS = (
 )
 
 
-class _Sound(msgspec.Struct):
+class _Sound(msgspec.Struct, gc=False):
     id: msgspec.Raw = _NULL
 
 
-class _File(msgspec.Struct):
+class _File(msgspec.Struct, gc=False):
     file_id: msgspec.Raw = _NULL
 
 
-class _Part(msgspec.Struct):
+class _Part(msgspec.Struct, gc=False):
     file: msgspec.Raw = _NULL
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     content: msgspec.Raw = _NULL
     audio: msgspec.Raw = _NULL
 
@@ -52,16 +55,25 @@ _decode_sound = msgspec.json.Decoder(_Sound).decode
 
 
 def check_files(body: bytes) -> None:
-    """Raises UnsupportedValue: a message names a file or an earlier sound. `body` is a JSON object."""
+    """Check a JSON object.
+
+    Raises:
+        UnsupportedValue: a message names a file or an earlier sound.
+        InvalidRequest: there are too many files.
+    """
     if not _may_name(_FILE, body) and _SOUND not in body:
         return
     try:
         messages = _decode_body(body).messages
-        files = [_file_id(part) for message in messages for part in _parts(message)]
+        files = [file for message in messages for file in _files(message)]
+        if len(files) > MOST_FILES:
+            text = f"'messages' has more than {MOST_FILES:,} files. Send fewer."
+            raise InvalidRequest(text, param="messages")
+        names = [_decode_file(file).file_id for file in files]
         sounds = [_sound_id(message) for message in messages]
     except (msgspec.MsgspecError, RecursionError):
         return  # the upstream refuses messages of another form
-    if any(bytes(name) not in _EMPTY for name in files):
+    if any(bytes(name) not in _EMPTY for name in names):
         raise UnsupportedValue(_NO_FILES, "messages")
     if any(bytes(name) not in _EMPTY for name in sounds):
         raise UnsupportedValue(_NO_SOUNDS, "messages")
@@ -71,13 +83,11 @@ def _may_name(name: bytes, data: bytes) -> bool:
     return name in data or _ESCAPE in data
 
 
-def _parts(message: _Message) -> list[_Part]:
+def _files(message: _Message) -> list[msgspec.Raw]:
     content = bytes(message.content)
-    return _decode_parts(content) if content.startswith(b"[") and _may_name(_FILE, content) else []
-
-
-def _file_id(part: _Part) -> msgspec.Raw:
-    return _decode_file(part.file).file_id if bytes(part.file).startswith(b"{") else _NULL
+    if not content.startswith(b"[") or not _may_name(_FILE, content):
+        return []
+    return [part.file for part in _decode_parts(content) if bytes(part.file).startswith(b"{")]
 
 
 def _sound_id(message: _Message) -> msgspec.Raw:

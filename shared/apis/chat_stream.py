@@ -58,7 +58,10 @@ class ChatStream:
         """The event that is passed on in pieces, because it is too long to be kept."""
         self._has_part = False
         """Whether the last piece ended within an event."""
-        self.usage: Usage | None = None
+        self._usage: Usage | None = None
+        """The last one that the upstream reported."""
+        self._usage_at = 0
+        """`output_bytes` when it came."""
         self.output_bytes = 0
         """An upper bound of the output of all choices (text, tool calls, refusals), in bytes of JSON. It is
         not below their tokens. For the chunks that Azure writes, it is the length of the text."""
@@ -66,6 +69,14 @@ class ChatStream:
         """`[DONE]` came. What follows it is ignored."""
         self.failed = False
         """The upstream sent an error event."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """As reported, and a token for each byte of output after it. None if it is not reported."""
+        if (usage := self._usage) is None:
+            return None
+        later_bytes = self.output_bytes - self._usage_at
+        return usage._replace(completion_tokens=usage.completion_tokens + later_bytes)
 
     @property
     def in_event(self) -> bool:
@@ -104,7 +115,7 @@ class ChatStream:
         if events.find(b'"error"') >= 0:
             self.failed = self.failed or any(map(_is_error, sse.split(events)))
         if (at := events.find(_DELTA)) >= 0:
-            self._count_output(events, at)
+            self.output_bytes += _output_bytes(events, at)
         plain = events.replace(_USAGE_NULL, b"")
         at = plain.find(b'"usage"')
         if at < 0:
@@ -112,7 +123,19 @@ class ChatStream:
         if self._hide:
             events = plain
         begin = _event_begin(events, at)
-        return events[:begin] + b"".join([self._read_one(event) for event in sse.split(events[begin:])])
+        return events[:begin] + self._read_each(sse.split(events[begin:]))
+
+    def _read_each(self, events: list[bytes]) -> bytes:
+        """Read the usage in events whose output is counted."""
+        out, latest = [], None
+        for number, event in enumerate(events):
+            seen = self._usage
+            out.append(self._read_one(event))
+            latest = latest if self._usage is seen else number
+        if latest is not None:
+            later = b"".join(events[latest + 1 :])
+            self._usage_at = self.output_bytes - _output_bytes(later, later.find(_DELTA))
+        return b"".join(out)
 
     def _until_done(self, events: bytes, at: int) -> bytes:
         line = _done_line.search(events, max(0, at - 7))
@@ -121,30 +144,13 @@ class ChatStream:
         self.done = True
         return events[: sse.first_end(events, line.end()) or len(events)]
 
-    def _count_output(self, events: bytes, at: int) -> None:
-        """Count the bytes from each `delta` to the `finish_reason` after it. Text cannot contain these names:
-        a quote within JSON text has a backslash before it."""
-        after = _AFTER_DELTA
-        while at >= 0:
-            end = events.find(after, at)
-            if end < 0:  # not Azure's form: from here on, count up to the ends of the events
-                after = b"\n\n"
-                end = events.find(after, at)
-                end = len(events) if end < 0 else end
-            size = end - at - _LEAST_AROUND_TEXT
-            if size >= _NO_LOGPROBS_BYTES and events.endswith(_NO_LOGPROBS, at, end):
-                size -= _NO_LOGPROBS_BYTES
-            if size > 0:
-                self.output_bytes += size
-            at = events.find(_DELTA, end)
-
     def _read_one(self, event: bytes) -> bytes:
         is_only_usage = False
         if _usage_value.search(event):
             chunk = _chunk(event)
             is_only_usage = _seems_only_usage(event) if chunk is None else _is_only_usage(chunk)
             if chunk is not None and (usage := read_usage(chunk.usage)) is not None:
-                self.usage = usage
+                self._usage = usage
         if not self._hide:
             return event
         if is_only_usage or _only_usage_null.fullmatch(sse.data(event)):
@@ -163,7 +169,8 @@ class ChatStream:
         if rest is None:
             return piece
         self._long, self._has_part = None, False
-        self.usage = event.usage or self.usage
+        if event.usage is not None:
+            self._usage, self._usage_at = event.usage, self.output_bytes
         return piece + self.feed(rest)
 
 
@@ -191,6 +198,27 @@ class _LongEvent:
         if rest is None:
             piece, self._held = piece[:-_HELD_BYTES], piece[-_HELD_BYTES:]
         return b"" if self._is_hidden else piece, rest
+
+
+def _output_bytes(events: bytes, at: int) -> int:
+    """The bytes from each `delta` to the `finish_reason` after it. The first is at `at`; -1: there is none.
+
+    Text cannot contain these names: a quote within JSON text has a backslash before it.
+    """
+    found, after = 0, _AFTER_DELTA
+    while at >= 0:
+        end = events.find(after, at)
+        if end < 0:  # not Azure's form: from here on, count up to the ends of the events
+            after = b"\n\n"
+            end = events.find(after, at)
+            end = len(events) if end < 0 else end
+        size = end - at - _LEAST_AROUND_TEXT
+        if size >= _NO_LOGPROBS_BYTES and events.endswith(_NO_LOGPROBS, at, end):
+            size -= _NO_LOGPROBS_BYTES
+        if size > 0:
+            found += size
+        at = events.find(_DELTA, end)
+    return found
 
 
 def _event_begin(events: bytes, at: int) -> int:

@@ -109,7 +109,7 @@ class ImageStream:
         held = event.kept[-3:]
         text = held + data
         end = sse.first_end(text)
-        if end == len(text) and text.endswith(b"\r"):
+        if end == len(text) and text.endswith(b"\n\r"):
             end = 0  # it may be half of a CRLF
         piece = data[: end - len(held)] if end else data
         event.feed(piece)

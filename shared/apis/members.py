@@ -27,7 +27,7 @@ TOKENS_PER_TURN = 10_000
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 encode = msgspec.json.Encoder().encode
 
-_token = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],]', re.DOTALL)
+_token = re.compile(rb'"[^"\\]*+(?:(?:\\.)++[^"\\]*+)*+"|[{}\[\],]', re.DOTALL)
 
 
 async def check_members(body: bytes, most_parts: int | None = None) -> None:

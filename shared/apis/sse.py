@@ -30,6 +30,8 @@ class EventSplitter:
         self._tail = bytearray()
         self._blank_line = b"\n\n"
         """The last one, in the line ends of this stream."""
+        self._has_cr = False
+        """Whether a CR has come."""
 
     def feed(self, data: bytes) -> bytes:
         """All events that `data` completes, as one piece; empty if it completes none.
@@ -41,6 +43,7 @@ class EventSplitter:
         """
         searched = max(0, len(self._tail) - 3)
         self._tail += data
+        self._has_cr = self._has_cr or b"\r" in data
         end = self._last_end(searched)
         if not end and len(self._tail) > self._most_bytes:
             raise EventTooLong
@@ -63,12 +66,13 @@ class EventSplitter:
         return rest
 
     def _last_end(self, searched: int) -> int:
-        if b"\r" not in self._tail:
+        if not self._has_cr:
             return self._tail.rfind(b"\n\n", searched) + 2 if b"\n\n" in self._tail[searched:] else 0
-        # A CR at the end may be half of a CRLF, so wait for the next byte.
-        ready = self._tail[:-1] if self._tail.endswith(b"\r") else self._tail
+        # A CR at the end may be half of a CRLF, so wait for the next byte. After a CR, it ends the event.
+        is_half = self._tail.endswith(b"\r") and not self._tail.endswith(b"\r\r")
+        ready = self._tail[:-1] if is_half else self._tail
         end = 0
-        for match in _blank_line.finditer(ready):
+        for match in _blank_line.finditer(ready, searched):
             self._blank_line, end = match[0], match.end()
         return end
 

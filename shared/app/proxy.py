@@ -176,6 +176,8 @@ class Proxy:
         headers.setdefault(b"x-request-id", request_id.encode())
         if limit is not None:
             headers[b"x-event-max-output-tokens"] = b"%d" % limit
+        if status < 400:
+            headers.setdefault(b"content-type", b"application/json")  # the SDKs take anything else for text
         if body is not None:
             return Response(status, headers, body)
         headers[b"cache-control"] = b"no-cache"

@@ -121,6 +121,11 @@ class Hold:
             self._deadline = asyncio.get_running_loop().time() + seconds
         return self._deadline
 
+    def wait_longer(self, seconds: float) -> None:
+        """Move that time: the call has waited for something else."""
+        if self._deadline is not None:
+            self._deadline += seconds
+
     def add(self, exchange: Exchange, claim: Claim) -> None:
         """Add a claim. If it is smaller than the need, the output limit is lowered to it.
 

@@ -27,6 +27,9 @@ from .standing import TOTAL_ROW, Day, Standing, day_of
 GRANT_SECONDS = 3.5
 """How long a call waits for all its grants, so that it waits at most five seconds for the tables."""
 
+OTHERS_SECONDS = 2.0
+"""How long a call waits for the counts of prompts of other calls. Their bounds count until then."""
+
 USER_SHARE = 4
 """The running calls of one user hold at most this fraction of what is then left of the event's totals."""
 
@@ -161,8 +164,8 @@ class Quota:
         if exchange.account.is_too_empty_for(hold.need.shortest, self._clock()) and not exchange.uncounted:
             return None  # however short the prompt is
         try:
-            async with asyncio.timeout_at(hold.waits_until(GRANT_SECONDS)):
-                return await self._claim_from_row(exchange, hold)
+            async with asyncio.timeout_at(hold.waits_until(GRANT_SECONDS)) as waiting:
+                return await self._claim_from_row(exchange, hold, waiting)
         except (StoreUnavailable, TimeoutError) as error:
             await _count_prompts(exchange, hold)
             if claim := exchange.hold_in_hand(hold.amount, hold.need.least):
@@ -171,12 +174,17 @@ class Quota:
                 raise StoreUnavailable from error
             raise
 
-    async def _claim_from_row(self, exchange: Exchange, hold: Hold) -> Claim | None:
-        """Claim the bound if the row has plenty, else what the counted prompt needs."""
+    async def _claim_from_row(self, exchange: Exchange, hold: Hold, waiting: asyncio.Timeout) -> Claim | None:
+        """Claim the bound if the row has plenty, else what the counted prompt needs.
+
+        `waiting` is for the tables: the time to count a long prompt is not theirs.
+        """
         wanted = hold.amount
         if exchange.account.has_plenty_for(wanted) and (claim := await exchange.hold(wanted, wanted)):
             return claim
+        waiting.reschedule(None)
         await _count_prompts(exchange, hold)
+        waiting.reschedule(hold.waits_until(GRANT_SECONDS))
         return await exchange.hold(hold.amount, hold.need.least)
 
     async def _keep_to_share(self, total: Exchange, hold: Hold, running: Running) -> None:
@@ -244,7 +252,13 @@ class Quota:
 
 async def _count_prompts(exchange: Exchange, hold: Hold) -> None:
     """Count the prompt of a call, and those of the running calls that hold only a bound."""
-    await asyncio.gather(*(one.count_prompt() for one in {hold, *exchange.uncounted}))
+    loop = asyncio.get_running_loop()
+    began_at = loop.time()
+    others = [loop.create_task(one.count_prompt()) for one in exchange.uncounted if one is not hold]
+    await hold.count_prompt()
+    if others:
+        await asyncio.wait(others, timeout=OTHERS_SECONDS)
+    hold.wait_longer(loop.time() - began_at)
 
 
 def _share(total: Account, running: Running) -> Amount:

@@ -24,7 +24,7 @@ Reader = Callable[[Row, str], Any]
 
 HIGHEST_NUMBER = 2**31 - 1
 
-UNREADABLE = (KeyError, ValueError, TypeError, ArithmeticError)
+UNREADABLE = (KeyError, ValueError, TypeError, ArithmeticError, RecursionError)
 """The errors of a row that cannot be read."""
 
 
@@ -84,10 +84,7 @@ def flag(row: Row, name: str) -> bool:
 
 def number(row: Row, name: str) -> int:
     """A whole number. 1 if the column is missing. A huge one would fail when it becomes a float."""
-    value = int(plain(row.get(name, 1)))
-    if abs(value) > HIGHEST_NUMBER:
-        raise ValueError(f"{name} is too large")
-    return value
+    return _whole(plain(row.get(name, 1)), name, HIGHEST_NUMBER)
 
 
 def limit(row: Row, name: str) -> int | None:
@@ -95,9 +92,19 @@ def limit(row: Row, name: str) -> int | None:
     value = plain(row.get(name))
     if value is None or value == "":
         return None
-    if isinstance(value, bool) or int(value) < 0:
+    if (found := _whole(value, name, LARGEST)) < 0:
         raise ValueError(f"{name} is not a number from 0 up")
-    return int(value)
+    return found
+
+
+def _whole(value: Any, name: str, largest: int) -> int:
+    """Raises an error for a fraction: a limit of 0.5 must not become 0."""
+    if not isinstance(value, int | float | str) or isinstance(value, bool):
+        raise TypeError(f"{name} is not a number")
+    whole = int(value)
+    if (isinstance(value, float) and whole != value) or abs(whole) > largest:
+        raise ValueError(f"{name} is not a whole number, or too large")
+    return whole
 
 
 def count(row: Row, name: str) -> int:

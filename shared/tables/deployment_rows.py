@@ -51,7 +51,7 @@ _HEALTH = ("health_seen_at", "health_status", "health_cooling_until")
 def deployment_from_row(row: Row) -> Deployment:
     """The deployment in this row. Raises one of `UNREADABLE` if it cannot be read."""
     fields = {name: read(row, name) for name, read in COLUMNS.items()}
-    return Deployment(model=row["PartitionKey"], id=row["RowKey"], **fields)
+    return Deployment(model=required_text(row, "PartitionKey"), id=required_text(row, "RowKey"), **fields)
 
 
 def deployment_to_row(deployment: Deployment) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ..core.models import (
     Own,
 )
 from ..core.times import find_zone
-from .columns import Reader, Row, currency, flag, int64, limit, names, text, time
+from .columns import LARGEST, Reader, Row, currency, flag, int64, limit, names, text, time
 
 EVENT_ROW = "event"
 """The row key of every event. The partition key is its code."""
@@ -83,7 +83,8 @@ def _exceptions(row: Row, name: str) -> dict[str, Own]:
     )  # its error is a ValueError
     for own in found.values():
         numbers = [own[member] for member in (*OWN_LIMITS, PASS_NUMBER) if member in own]
-        if type(own.get(BLOCKED, False)) is not bool or any(type(n) is not int or n < 0 for n in numbers):
+        are_wrong = any(type(one) is not int or not 0 <= one <= LARGEST for one in numbers)
+        if are_wrong or type(own.get(BLOCKED, False)) is not bool:
             raise ValueError(f"{name} has a wrong value")
     return found
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ..core.models import Counts, Minute, UsageRow
-from .columns import LARGEST, Reader, Row, count, int64, new_count, plain
+from .columns import LARGEST, Reader, Row, count, int64, new_count, plain, text
 
 _HOUR = "%Y-%m-%dT%H"
 
@@ -32,7 +32,7 @@ COLUMNS: dict[str, Reader] = {
 
 def usage_from_row(row: Row) -> UsageRow:
     """The usage in this row. Raises one of `UNREADABLE` if it cannot be read."""
-    hour, user, rest = row["RowKey"].split(":", 2)
+    hour, user, rest = text(row, "RowKey").split(":", 2)
     return UsageRow(
         event_code=row["PartitionKey"],
         hour=datetime.strptime(hour, _HOUR).replace(tzinfo=UTC),
@@ -62,10 +62,10 @@ def _minutes_text(minutes: Mapping[int, Minute]) -> str:
     return msgspec.json.encode(bounded).decode() if bounded else ""
 
 
-def _minutes(text: Any) -> dict[int, Minute]:
+def _minutes(value: Any) -> dict[int, Minute]:
     """Empty if they are missing or cannot be read: no sum depends on them."""
     try:
-        found = _decode_minutes(text) if text else {}
+        found = _decode_minutes(value) if value else {}
         return {minute: Minute(*counts) for minute, counts in found.items()}
     except (msgspec.MsgspecError, TypeError):
         return {}

@@ -29,11 +29,18 @@ class Family(msgspec.Struct, frozen=True):
     """The rules for pictures. If there are several, the dearest is valid."""
     preamble_tokens: int = 0
     """Text that the model's own template adds to every prompt, beyond the framing of messages."""
+    picture_factor: int = 1
+    """How many times the tokens that a picture takes of the context window it costs, at most."""
 
     @property
     def document_tokens(self) -> int:
         """The tokens of a document whose length is unknown."""
         return self.context_tokens or LARGEST_CONTEXT
+
+    @property
+    def file_tokens(self) -> int:
+        """The same for a file, whose pages count as pictures as well."""
+        return self.document_tokens * self.picture_factor
 
     def picture_tokens(self, size: tuple[int, int] | None, detail: str) -> int:
         """The tokens of a picture of `size` (width, height); None means any size."""
@@ -67,7 +74,7 @@ _FAMILIES = {
     "text-embedding": _family(None, _FOUR, reasons=False, old=True),
     "gpt-4o": _family(128_000, _FOUR, reasons=False),
     "chatgpt-4o": _family(128_000, _FOUR, reasons=False),
-    "gpt-4o-mini": _family(128_000, _FOUR_MINI, reasons=False),
+    "gpt-4o-mini": Family(_O200K, 128_000, False, (_FOUR_MINI,), picture_factor=34),
     "gpt-audio": _family(128_000, _FOUR, _FOUR_MINI, reasons=False),
     "gpt-4.1": _family(1_047_576, _FOUR, reasons=False),
     "gpt-4.1-mini": _family(1_047_576, _MINI, reasons=False),

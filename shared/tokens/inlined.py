@@ -5,8 +5,8 @@ from __future__ import annotations
 import binascii
 import re
 import struct
-import zlib
-from collections.abc import Iterator
+
+from .pdf import pdf_tokens
 
 SHORT_HEAD, LONG_HEAD = 2048, 65_536
 """Characters of base64. Headers are read in the short head, or else in the long one."""
@@ -17,15 +17,9 @@ SOUND_TOKENS_PER_SECOND = 20
 MP3_BYTES_PER_SECOND = 500
 """Half of the lowest bit rate of MP3."""
 
-MAX_INFLATED = 4 * 1024 * 1024
-"""The most bytes of one document that are decompressed."""
-
-_CHUNK = 262_144
 _STANDARD = bytes.maketrans(b"-_", b"+/")
-_data_uri = re.compile(r"\s*data:[^,]{0,500};\s*base64\s*,", re.IGNORECASE).match
-_page = re.compile(rb"/(?:P|#50)(?:a|#61)(?:g|#67)(?:e|#65)").findall
-_kids = re.compile(rb"/Kids\s*\[([^\]]*)\]").findall
-_stream = re.compile(rb"stream\r?\n").finditer
+_data_uri = re.compile(r"\s*+data:[^,]{0,500};\s*+base64\s*+,", re.IGNORECASE).match
+_PDF = b"%PDF"
 _COMPRESSED = (b"PK", b"\x1f\x8b", b"BZh", b"7z\xbc\xaf", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"Rar!")
 
 
@@ -72,52 +66,29 @@ def _wav_rate(head: bytes) -> int | None:
     return rate * block
 
 
+def may_be_pdf(base64: str) -> bool:
+    """By its first bytes. True for data that cannot be read."""
+    head = decoded(base64[:SHORT_HEAD])
+    return head is None or _PDF in head[:1024]
+
+
 def document_tokens(base64: str, page_tokens: int, unknown: int) -> int:
     """The tokens of a document: one for each byte, and for a PDF also a picture of each page.
 
-    `unknown` is the result for data that cannot be read. Decompresses and counts: not for the event loop.
+    `unknown` is the result for data that cannot be bounded. Decompresses and counts: not for the event loop.
     """
     data = decoded(base64)
     if data is None or data.startswith(_COMPRESSED):
         return unknown
-    if b"%PDF" not in data[:1024]:
+    if _PDF not in data[:1024]:
         return len(data)
-    return _pdf_tokens(data, page_tokens, unknown)
+    tokens = pdf_tokens(data, page_tokens)
+    return unknown if tokens is None else tokens
 
 
 def document_limit(base64: str, unknown: int) -> int:
     """What `document_tokens` cannot exceed, from the first bytes alone."""
     head = decoded(base64[:SHORT_HEAD])
-    if head is None or head.startswith(_COMPRESSED) or b"%PDF" in head[:1024]:
+    if head is None or head.startswith(_COMPRESSED) or _PDF in head[:1024]:
         return unknown
     return len(base64) * 3 // 4 + 1
-
-
-def _pdf_tokens(data: bytes, page_tokens: int, unknown: int) -> int:
-    if b"/Encrypt" in data or b"LZW" in data:
-        return unknown
-    size, pages, kids = len(data), len(_page(data)), _references(data)
-    for chunk in _inflated(data):
-        size += len(chunk)
-        if size > len(data) + MAX_INFLATED:
-            return unknown
-        pages += len(_page(chunk))
-        kids += _references(chunk)
-    return size + max(1, pages, kids) * page_tokens
-
-
-def _references(data: bytes) -> int:
-    """The pages that the tree of pages refers to: it may name one page several times."""
-    return sum(kids.count(b"R") for kids in _kids(data))
-
-
-def _inflated(data: bytes) -> Iterator[bytes]:
-    """The contents of the compressed streams, in chunks."""
-    for found in _stream(data):
-        inflater, rest = zlib.decompressobj(), memoryview(data)[found.end() :]
-        try:
-            while chunk := inflater.decompress(rest, _CHUNK):
-                yield chunk
-                rest = memoryview(inflater.unconsumed_tail)
-        except zlib.error:
-            continue

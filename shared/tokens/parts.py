@@ -11,7 +11,16 @@ from collections.abc import Iterator
 import msgspec
 
 from .families import Family
-from .inlined import LONG_HEAD, SHORT_HEAD, decoded, document_limit, document_tokens, payload, sound_tokens
+from .inlined import (
+    LONG_HEAD,
+    SHORT_HEAD,
+    decoded,
+    document_limit,
+    document_tokens,
+    may_be_pdf,
+    payload,
+    sound_tokens,
+)
 from .pictures import Cut, Size, size_of
 
 PICTURES = frozenset({"image_url", "input_image", "computer_screenshot"})
@@ -24,6 +33,9 @@ OWN_TOOLS = frozenset({"function", "custom", "namespace"})
 
 EARLIER_SOUND_TOKENS = 16_384
 """The longest answer of the audio models. A message may refer to an earlier spoken answer by its id."""
+
+MOST_DOCUMENTS = 32
+"""The most documents of a body that are read. Each may take 50 ms, and other calls wait for their counts."""
 
 TOOLS_TOKENS = 128
 """The hidden text that tools or a response format add, beyond their own."""
@@ -135,6 +147,7 @@ class Media:
         self.strings: list[str] = []
         self._family = family
         self._exactly = exactly
+        self._documents = 0
         for part in parts:
             self.tokens += self._of_part(part)
 
@@ -145,7 +158,11 @@ class Media:
             return tokens
         if part.type == SOUND:
             return self._sound(part.input_audio)
-        return self._file(part.file if part.type == "file" else part)
+        file = part.file if part.type == "file" else part
+        tokens = self._file(file)
+        if self._family.picture_factor > 1 and _may_have_pages(file):
+            self.picture_tokens += tokens
+        return tokens
 
     def _picture(self, part: Part) -> int:
         """One or two pictures: an inlined or linked one, and one that was uploaded before."""
@@ -170,15 +187,22 @@ class Media:
 
     def _file(self, file: _File | None) -> int:
         """A file's own bytes, and one that was uploaded or is linked."""
-        unknown = self._family.document_tokens
+        unknown = self._family.file_tokens
         if file is None or file.file_data is None:
             return unknown
         self.strings.append(file.file_data)
         base64 = payload(file.file_data) or file.file_data
         earlier = unknown if file.file_id is not None or file.file_url is not None else 0
-        if not self._exactly:
+        self._documents += 1
+        if not self._exactly or self._documents > MOST_DOCUMENTS:
             return document_limit(base64, unknown) + earlier
         return document_tokens(base64, self._family.picture_tokens(None, "high"), unknown) + earlier
+
+
+def _may_have_pages(file: _File | None) -> bool:
+    if file is None or file.file_data is None or file.file_id is not None or file.file_url is not None:
+        return True
+    return may_be_pdf(payload(file.file_data) or file.file_data)
 
 
 def decode(body: bytes) -> Body | None:

@@ -17,6 +17,9 @@ FRAMING_TOKENS = 16
 SHORT = 4096
 """Bytes. The tokens of a shorter text are counted on the event loop, in less than a millisecond."""
 
+LONG = 65_536
+"""Bytes. Longer text waits in a line of its own: one of 7 MB may take 9 seconds."""
+
 MAX_OBJECTS_ON_LOOP = 10_000
 MAX_MEDIA_ON_LOOP = 32
 """The most objects, and the most media, of a body that are read on the event loop."""
@@ -62,7 +65,7 @@ class Prompt:
                 self._count = loop.create_future()
                 self._count.set_result(self._counted())
             else:
-                self._count = loop.run_in_executor(_thread(), self._counted)
+                self._count = loop.run_in_executor(thread(self._is_long), self._counted)
         return await asyncio.shield(self._count)
 
     async def is_too_long(self) -> bool:
@@ -74,7 +77,12 @@ class Prompt:
         limit = self._family.context_tokens
         if limit is None or len(self._body) <= limit:
             return False
-        return await asyncio.get_running_loop().run_in_executor(_thread(), self._exceeds, limit)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(thread(self._is_long), self._exceeds, limit)
+
+    @property
+    def _is_long(self) -> bool:
+        return len(self._body) > LONG
 
     def _counted(self) -> int:
         read = self._read()
@@ -112,8 +120,9 @@ class Prompt:
 
 
 @cache
-def _thread() -> ThreadPoolExecutor:
-    """One thread, because the tokenizer holds the interpreter's lock: several would stop the event loop."""
+def thread(is_long: bool) -> ThreadPoolExecutor:
+    """One thread for long texts and one for all others. The tokenizer holds the interpreter's lock, so more
+    would stop the event loop."""
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokens")
 
 
@@ -128,10 +137,10 @@ def _added_tokens(body: bytes, family: Family) -> tuple[int, int]:
     read = parts.decode(body) if objects <= MAX_OBJECTS_ON_LOOP else None
     if read is None:
         may_have_media = any(map(body.__contains__, _MEDIA))
-        return parts.TOOLS_TOKENS, may_have_media * (objects + 1) * family.document_tokens
+        return parts.TOOLS_TOKENS, may_have_media * (objects + 1) * family.file_tokens
     hidden, found = parts.hidden_tokens(read, family), parts.media_parts(read)
     if len(found) > MAX_MEDIA_ON_LOOP:
-        return hidden, len(found) * family.document_tokens
+        return hidden, len(found) * family.file_tokens
     media = parts.Media(hidden, found, family, exactly=False)
     media_bytes = sum(map(len, media.strings))
     return media.tokens - media.picture_tokens - media_bytes, media.picture_tokens

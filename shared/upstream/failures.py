@@ -30,7 +30,7 @@ BUSY = "The model is busy. Try again in a few seconds."
 BODY_SECONDS, BODY_BYTES = 1.0, 64 * 1024
 """What is read of the body of a 429 at most. It says whether waiting helps."""
 
-COOL_DOWN_HEADERS = (("retry-after-ms", 0.001), ("retry-after", 1.0))
+COOL_DOWN_HEADERS = (("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001), ("retry-after", 1.0))
 AT_ONCE_SECONDS = 1.0
 """The cool-down if they name 0 or a date in the past."""
 RESET_HEADERS = ("x-ratelimit-reset-requests", "x-ratelimit-reset-tokens")

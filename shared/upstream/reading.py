@@ -55,7 +55,7 @@ async def read(response: Response, api: Api, request: bytes) -> Received:
 
 def _is_event_stream(response: Response) -> bool:
     content_type = response.headers.get("content-type", "")
-    return content_type.startswith("text/event-stream") and content_type.isascii()
+    return content_type[:17].lower() == "text/event-stream" and content_type.isascii()
 
 
 def _long(response: Response, api: Api, begun: bytes) -> Received:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.apis.chat import CHAT, MAX_CHOICES, ChatRequest
+from shared.apis.chat_files import MOST_FILES
 from shared.apis.quirks import NO_QUIRKS, Quirks
 from shared.core.errors import InvalidJson, InvalidRequest, UnsupportedEncoding, UnsupportedValue
 from shared.core.models import Deployment
@@ -576,6 +577,12 @@ def test_a_message_that_names_an_earlier_spoken_answer_is_refused(name: str) -> 
     with pytest.raises(UnsupportedValue, match=r"Send its transcript, as 'content'\.") as refused:
         CHAT.check(body.encode())
     assert refused.value.param == "messages"
+
+
+def test_a_message_of_very_many_files_is_refused_without_reading_them() -> None:
+    parts = ",".join(['{"type":"file","file":{"file_id":""}}'] * (MOST_FILES + 1))
+    with pytest.raises(InvalidRequest, match="more than 1,000 files"):
+        CHAT.check(f'{{"messages":[{{"role":"user","content":[{parts}]}}]}}'.encode())
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,18 @@ def test_the_last_usage_counts() -> None:
     assert reader.usage == Usage(7, 5)
 
 
+@pytest.mark.parametrize("is_one_piece", [True, False])
+def test_output_after_the_usage_is_added_to_it(is_one_piece: bool) -> None:
+    usage = b'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":null}],"usage":USAGE}\n\n'
+    usage = usage.replace(b"USAGE", b'{"prompt_tokens":7,"completion_tokens":5}')
+    later = b'data: {"choices":[{"delta":{"content":"' + b"x" * 1000 + b'"},"finish_reason":null}]}\n\n'
+    reader = ChatStream(hide=True)
+    for piece in [usage + later] if is_one_piece else [usage, later]:
+        reader.feed(piece)
+    assert reader.usage is not None
+    assert 5 + 1000 <= reader.usage.completion_tokens <= 5 + 1010
+
+
 @pytest.mark.parametrize("value", [value for value in ODD if value != b"null"])
 @pytest.mark.parametrize("form", [b'{"choices":[],"usage":%b}', b'{"id":"1", "usage" : %b , "choices": [ ]}'])
 @pytest.mark.parametrize("line_end", LINE_ENDS)

@@ -26,7 +26,7 @@ USAGE = {
     "output_tokens": 4160,
     "input_tokens_details": {"text_tokens": 50, "image_tokens": 0},
 }
-LINE_ENDS = [b"\n", b"\r\n"]
+LINE_ENDS = [b"\n", b"\r\n", b"\r"]
 ANY_SIZE = most_tokens("gpt-image-2", "high", None)
 
 

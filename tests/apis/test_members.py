@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 
 import pytest
 
@@ -57,3 +58,14 @@ async def test_counting_lets_other_tasks_run() -> None:
     await check_members(b'{"a":[' + b",".join([b'{"b":1}'] * 100_000) + b"]}")
     counting.cancel()
     assert turns >= 300_000 // TOKENS_PER_TURN
+
+
+async def test_a_long_text_of_escapes_takes_no_memory_to_pass_over() -> None:
+    """An expression that can go back notes each escape: 200 MB and half a second on the event loop."""
+    body = body_of('"a":[' + ",".join(['{"b":1}'] * MANY) + "]", '"c":"' + "\\n" * 1_000_000 + '"')
+    tracemalloc.start()
+    try:
+        await check_members(body)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()

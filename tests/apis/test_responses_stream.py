@@ -126,7 +126,7 @@ def test_every_id_is_sealed_in_every_event() -> None:
     assert {ANNA.open_content(sealed) for sealed in texts(events, "encrypted_content")} == {("gAAAA", PLACE)}
 
 
-@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("size", [1, 7, 100, 10_000])
 def test_the_cuts_and_line_ends_of_a_stream_do_not_matter(size: int, line_end: bytes) -> None:
     stream = STREAM.replace(b"\n", line_end)

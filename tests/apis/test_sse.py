@@ -62,13 +62,22 @@ def test_any_pieces_give_the_same_bytes(stream: bytes, draw: st.DataObject) -> N
     assert b"".join(split(fed)) == fed
 
 
-@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("line_end", LINE_ENDS)
 def test_an_event_is_passed_on_with_its_last_byte(line_end: bytes) -> None:
     event = b"data: x" + line_end * 2
     splitter = EventSplitter()
     assert splitter.feed(event[:-1]) == b""
     assert splitter.feed(event[-1:]) == event
     assert splitter.take() == b""
+
+
+@pytest.mark.parametrize("line_end", LINE_ENDS)
+def test_a_long_event_is_read_in_proportion_to_its_length(line_end: bytes) -> None:
+    """To search the whole event after each of its pieces would take hours, and stop the event loop."""
+    event = b"event: x" + line_end + b"data: " + b"x" * 16_000_000 + line_end * 2
+    splitter = EventSplitter(len(event))
+    pieces = [splitter.feed(event[at : at + 1000]) for at in range(0, len(event), 1000)]
+    assert b"".join(pieces) == event
 
 
 def test_an_incomplete_event_is_held_back() -> None:

@@ -121,6 +121,20 @@ async def test_the_connection_of_a_stream_is_kept_if_its_last_chunk_comes_later(
         assert wire.connections == 1
 
 
+# ---- the type of a response
+
+
+async def test_a_response_without_a_type_is_json(stage: Stage) -> None:
+    response = await response_to(stage, whole(BODY, headers=b""))
+    assert (response.headers["content-type"], response.body) == ("application/json", BODY)
+
+
+async def test_the_type_of_a_stream_is_found_in_any_case(stage: Stage) -> None:
+    data = OK + STREAM.replace(b"text/event", b"Text/Event") + CHUNKED + chunk(HELLO + DONE)
+    response = await response_to(stage, data, stream=True)
+    assert (response.status, response.body) == (200, HELLO + DONE)
+
+
 # ---- compressed responses
 
 

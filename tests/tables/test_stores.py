@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -112,6 +113,8 @@ INVALID_EDITS: list[tuple[str, Any]] = [
     ("exceptions", '{"amy": {"blocked": "yes"}}'),
     ("exceptions", '{"amy": {"tokens_per_day": -1}}'),
     ("exceptions", '{"amy": {"pass_number": true}}'),
+    ("exceptions", '{"amy": {"tokens_per_day": 5000000000000000000}}'),
+    ("exceptions", '{"amy": {"note": ' + "[" * 9000 + "]" * 9000 + "}}"),
     ("starts_at", "soon"),
     ("starts_at", 5),
     ("starts_at", True),
@@ -138,6 +141,10 @@ INVALID_EDITS: list[tuple[str, Any]] = [
     ("requests_per_day", True),
     ("requests_per_day", float("inf")),
     ("requests_per_day", float("nan")),
+    ("requests_per_day", 0.5),
+    ("requests_per_day", UUID(int=5)),
+    ("tokens_total", 1e300),
+    ("tokens_total", "9" * 20),
     ("tokens_total", EntityProperty(-(2**40), EdmType.INT64)),
     ("max_output_tokens", START),
     ("parallel", 0),
@@ -233,6 +240,7 @@ async def test_a_valid_edit_of_a_deployment_is_accepted(
         ("auth", True),
         ("priority", "first"),
         ("priority", float("inf")),
+        ("weight", 1.5),
         ("weight", ""),
         ("prompt_price", "dear"),
         ("prompt_price", "1,5"),
@@ -287,6 +295,11 @@ async def test_reading_a_missing_table_is_an_outage(bare: Tables) -> None:
     for read in (bare.event("demo"), bare.deployments(), bare.check()):
         with pytest.raises(StoreUnavailable):
             await read
+
+
+def test_a_deployment_row_whose_key_is_no_text_cannot_be_read() -> None:
+    with pytest.raises(TypeError, match="PartitionKey"):
+        deployment_from_row({**deployment_to_row(full_deployment()), "PartitionKey": 5})
 
 
 @pytest.mark.parametrize("setting", ["PROXY_TABLES", "AzureWebJobsStorage", "AZURE_CLIENT_SECRET"])

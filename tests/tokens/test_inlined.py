@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.tokens import inlined
+from shared.tokens import pdf as pdfs
 from shared.tokens.inlined import decoded, document_limit, document_tokens, payload, sound_tokens
 
 UNKNOWN = 999_999
@@ -119,6 +120,21 @@ def test_a_pdf_costs_its_inflated_text_and_a_picture_of_each_page() -> None:
     assert document_limit(encoded(data), UNKNOWN) == UNKNOWN
 
 
+@pytest.mark.parametrize(
+    "contents",
+    [b"/Contents 7 0 R " * 3, b"/Contents [7 0 R 8 0 R\n7 0 R 7 0 R]", b"/#43ontents[7 0 R 7 0 R 7 0 R]"],
+)
+def test_a_text_that_several_pages_show_costs_each_time(contents: bytes) -> None:
+    text = b"BT (hello) Tj ET " * 1000
+    assert 3 * len(text) <= cost(pdf(text, raw=contents)) < 4 * len(text)
+
+
+@pytest.mark.parametrize("end", [b"stream\n", b"stream\r", b"stream \r\n", b"stream\t\n", b"stream"])
+def test_a_stream_is_inflated_however_its_line_ends(end: bytes) -> None:
+    text = b"BT (hello) Tj ET " * 1000
+    assert cost(pdf(text).replace(b"stream\r\n", end, 1)) > len(text)
+
+
 def test_pages_are_found_in_compressed_objects_and_under_any_name() -> None:
     assert cost(pdf(b"/Page " * 7)) >= 7 * PAGE
     assert cost(pdf(raw=b"/P#61ge /#50a#67e /Page")) >= 3 * PAGE
@@ -128,16 +144,29 @@ def test_pages_are_found_in_compressed_objects_and_under_any_name() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        pdf(bytes(inlined.MAX_INFLATED + 1)),
+        pdf(bytes(pdfs.MAX_INFLATED + 1)),
         pdf(*[bytes(1_000_000)] * 5),
         pdf(raw=b"/Encrypt 5 0 R"),
         pdf(raw=b"/Filter /LZWDecode"),
+        pdf(raw=b"/Filter /#4cZ#57Decode"),
+        pdf(raw=b"/Filter [/ASCII85Decode /FlateDecode]"),
+        pdf(raw=b"/Filter [/A#48x/Fl]"),
+        pdf(raw=b"/Filter [/RunLengthDecode]"),
+        pdf(b"[/ASCIIHexDecode /FlateDecode]"),
+        pdf(bytes(pdfs.PIECE - 9) + b"[/ASCIIHexDecode /FlateDecode]"),
+        pdf(zlib.compress(b"BT (hello) Tj ET " * 1000)),
         b"PK\x03\x04 a document of Word",
         b"\x1f\x8b\x08",
     ],
 )
 def test_a_document_that_cannot_be_bounded_has_the_unknown_cost(data: bytes) -> None:
     assert cost(data) == UNKNOWN
+
+
+@pytest.mark.parametrize("part", [b"/Kids [", b"/Contents [1 ", b"stream\n", b"stream\n\x78\x9c", b"/Page["])
+def test_a_document_of_many_beginnings_is_read_in_proportion_to_its_length(part: bytes) -> None:
+    """A step that reads to the end for each of them would take hours, and hold the interpreter's lock."""
+    assert cost(b"%PDF" + part * 300_000) > 0
 
 
 def test_what_is_no_base64_has_the_unknown_cost() -> None:

@@ -8,6 +8,7 @@ import json
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,14 @@ from hypothesis import strategies as st
 
 from shared.tokens.families import LARGEST_CONTEXT, family_of
 from shared.tokens.parts import EARLIER_SOUND_TOKENS
-from shared.tokens.prompt import FRAMING_TOKENS, MAX_MEDIA_ON_LOOP, MAX_OBJECTS_ON_LOOP, SAMPLES, Prompt
+from shared.tokens.prompt import (
+    FRAMING_TOKENS,
+    MAX_MEDIA_ON_LOOP,
+    MAX_OBJECTS_ON_LOOP,
+    SAMPLES,
+    Prompt,
+    thread,
+)
 
 from . import images
 from .reference import prompt_tokens, text_tokens
@@ -297,6 +305,15 @@ def test_a_pdf_is_bounded_by_the_context_window_and_counted_by_its_pages() -> No
     assert 2 * LARGEST < count - FRAMING_TOKENS < 2 * LARGEST + 100
 
 
+def test_the_pages_of_a_pdf_may_cost_more_than_the_context_window() -> None:
+    data = encoded(b"%PDF-1.7\n" + b"/Page " * 20)
+    bound, count = costs(chat([{"type": "file", "file": {"file_data": data}}]), "gpt-4o-mini")
+    page = family_of("gpt-4o-mini").picture_tokens((2480, 3508), "high")
+    assert 20 * page <= count <= bound
+    text = encoded(b"word " * 100_000)
+    assert costs(chat([{"type": "file", "file": {"file_data": text}}]), "gpt-4o-mini") == (128_000, 128_000)
+
+
 @pytest.mark.parametrize("name", ["data_sources", "dataSources", "data\\u005fsources"])
 def test_documents_of_a_data_source_count_as_the_context_window(name: str) -> None:
     body = chat("hello", NAME=[{"type": "azure_search"}]).replace(b"NAME", name.encode())
@@ -314,6 +331,16 @@ def test_a_body_of_very_many_parts_is_bounded_without_reading_them() -> None:
     assert count < bound < LARGEST_CONTEXT
     pictures = chat([*parts, picture("https://example.com/a.png")])
     assert LARGEST <= costs(pictures, "gpt-4.1")[1] <= costs(pictures, "gpt-4.1")[0]
+
+
+def test_a_prompt_does_not_wait_for_the_count_of_a_long_one() -> None:
+    is_done = threading.Event()
+    counting = thread(True).submit(is_done.wait, 60)
+    try:
+        assert costs(chat("hello " * 5000))[1] < 6000
+        assert not counting.done()
+    finally:
+        is_done.set()
 
 
 def test_without_the_tokenizer_a_prompt_has_its_bound() -> None:

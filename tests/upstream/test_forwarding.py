@@ -398,9 +398,12 @@ async def test_a_deployment_without_its_key_is_an_upstream_error_and_is_not_call
         (RateLimited(retry_after="9" * 5000), 60_000),
         (RateLimited(retry_after="nan"), 10_000),
         (RateLimited(retry_after="inf"), 60_000),
+        (Failure(429, headers={"x-ms-retry-after-ms": "1500"}), 1_500),
     ],
 )
-async def test_a_busy_upstream_gives_a_retry_time(stage: Stage, busy: RateLimited, milliseconds: int) -> None:
+async def test_a_busy_upstream_gives_a_retry_time(
+    stage: Stage, busy: RateLimited | Failure, milliseconds: int
+) -> None:
     for stream in (False, True):
         stage.simulator.behave(MODEL, busy)
         started = monotonic()
