@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
-
+from ..core.deadlines import Deadlines, TimeLimit
 from ..core.errors import InvalidRequest, Overloaded, RequestTooLarge
 from ..core.turns import Turns
 from ..functions.http import Receive
@@ -18,7 +16,7 @@ _OVERLOADED = (
 class Body:
     """The body of one request, as far as it has arrived. It counts until `free` is called."""
 
-    __slots__ = ("_bodies", "due", "is_refused", "parts", "size", "task")
+    __slots__ = ("_bodies", "is_refused", "parts", "size")
 
     def __init__(self, bodies: Bodies) -> None:
         self._bodies = bodies
@@ -26,9 +24,6 @@ class Body:
         self.size = 0
         self.is_refused = False
         """Whether it was dropped, to make room."""
-        self.task: asyncio.Task[object] | None = None
-        self.due = math.inf
-        """When it must have arrived, by the loop's clock; -inf after that."""
 
     def free(self) -> None:
         """Stop counting it. Later calls do nothing."""
@@ -54,13 +49,11 @@ class Bodies:
         self._largest = largest
         self._most = most
         self._seconds = seconds
-        self._loop = asyncio.get_running_loop()
         self._total = 0
         self.turns = Turns()
         """For work on large bodies: see `LARGE_BYTES`."""
         self._arriving: dict[Body, None] = {}
-        """In the order of their beginning, and so of `due`."""
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadlines = Deadlines()
 
     def new(self) -> Body:
         return Body(self)
@@ -74,20 +67,18 @@ class Bodies:
             Overloaded: all bodies together are too large, and this is the largest of those that arrive.
             ClientLeft: the client left before the end.
         """
-        self._begin(body)
+        self._arriving[body] = None
         more = True
         try:
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientLeft
-                more = message["more_body"]
-                self._add(body, message["body"])
+            with TimeLimit(self._deadlines, self._seconds):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientLeft
+                    more = message["more_body"]
+                    self._add(body, message["body"])
             return body.parts[0] if len(body.parts) == 1 else b"".join(body.parts)
-        except asyncio.CancelledError:
-            if body.due > 0 or body.task is None:
-                raise
-            body.task.uncancel()
+        except TimeoutError:
             raise InvalidRequest(
                 f"The body did not arrive within {self._seconds:g} seconds. "
                 "Check your connection and try again."
@@ -100,25 +91,6 @@ class Bodies:
         self._total -= body.size
         body.size = 0
         body.parts.clear()
-
-    def _begin(self, body: Body) -> None:
-        """One timer serves all bodies: one for each would cost 3 % of a call."""
-        body.task = asyncio.current_task(self._loop)
-        body.due = self._loop.time() + self._seconds
-        self._arriving[body] = None
-        if self._timer is None:
-            self._timer = self._loop.call_at(body.due, self._end_late)
-
-    def _end_late(self) -> None:
-        self._timer = None
-        now = self._loop.time()
-        for body in self._arriving:
-            if body.due > now:
-                self._timer = self._loop.call_at(body.due, self._end_late)
-                return
-            if body.task is not None and body.due > 0:
-                body.due = -math.inf
-                body.task.cancel()
 
     def _add(self, body: Body, part: bytes) -> None:
         size = len(part)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
+from ..core.deadlines import Deadlines
 from ..functions.http import Request
 from .bodies import Bodies
-from .departure import Departure, Watch
+from .departure import Departure
 
 Headers = Mapping[bytes, bytes]
 """A client's headers: names in lower case, values unchanged."""
@@ -15,21 +16,21 @@ Headers = Mapping[bytes, bytes]
 class Incoming:
     """One call. Only one place may read its body or watch its client at a time."""
 
-    __slots__ = ("_bodies", "_body", "_receive", "_watch", "clock_at_arrival", "deployment", "headers")
+    __slots__ = ("_bodies", "_body", "_deadlines", "_receive", "clock_at_arrival", "deployment", "headers")
 
-    def __init__(self, req: Request, bodies: Bodies, watch: Watch, clock_at_arrival: float) -> None:
+    def __init__(self, req: Request, bodies: Bodies, deadlines: Deadlines, clock_at_arrival: float) -> None:
         self.headers: Headers = req.headers
         self.deployment: str | None = req.path_params.get("deployment")
         """The model, if the path names it."""
         self.clock_at_arrival = clock_at_arrival
         self._receive = req.receive
         self._bodies = bodies
-        self._watch = watch
+        self._deadlines = deadlines
         self._body = bodies.new()
 
-    async def read_body(self) -> bytes:
+    def read_body(self) -> Awaitable[bytes]:
         """The whole body. See `Bodies.read` for the errors."""
-        return await self._bodies.read(self._body, self._receive)
+        return self._bodies.read(self._body, self._receive)
 
     async def turn(self) -> None:
         """Wait before the next work on the body. Only if it has more than `LARGE_BYTES`."""
@@ -37,7 +38,7 @@ class Incoming:
 
     def departure(self) -> Departure:
         """Watches the client while the call is served."""
-        return Departure(self._receive, self._watch)
+        return Departure(self._receive, self._deadlines)
 
     def free(self) -> None:
         """The body is not needed any more."""

@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
+from ..core.deadlines import Deadlines
 from ..core.errors import ProxyError
 from ..core.ids import new_id
 from ..functions.http import CUT, Receive, Response, Send
 from ..upstream.relay import ClientNotReading, Ending, Relay
-from .departure import ClientLeft, Departure, Watch
+from .departure import ClientLeft, Departure
 
 JSON = {b"content-type": b"application/json"}
 _NO_HEADERS: Mapping[bytes, bytes] = {}
@@ -49,7 +50,7 @@ class StreamResponse(Response):
 
     async def send_to(self, receive: Receive, send: Send) -> None:
         try:
-            with Departure(receive, Watch()):
+            with Departure(receive, Deadlines()):
                 await self._pump(send)
         except ClientLeft:
             await self._relay.drain()

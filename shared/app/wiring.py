@@ -9,6 +9,7 @@ from functools import partial
 
 import aiohttp
 
+from ..core.deadlines import Deadlines
 from ..core.settings import Settings
 from ..desk.readings import Readings
 from ..events.lookup import Events
@@ -29,7 +30,6 @@ from ..usage.tally import Tally
 from .bodies import Bodies
 from .calls import Calls
 from .claims import Claims
-from .departure import Watch
 from .desk import Desk
 from .listings import Listings
 from .proxy import Proxy
@@ -67,7 +67,7 @@ class Wiring:
         now = partial(datetime.now, UTC)
         self.retention = Retention(self.tables, settings.keep_usage_days, settings.keep_quota_days, now)
         self.tally = Tally(self.tables, settings.usage_flush_seconds, now, time.monotonic)
-        self.watch = Watch()
+        self.deadlines = Deadlines()
         self.bodies = Bodies(
             settings.max_body_bytes, settings.max_bodies_bytes, settings.longest_body_seconds
         )

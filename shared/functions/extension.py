@@ -10,7 +10,6 @@ This module uses only names of base 1.0, which a specialized worker of Python 3.
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -26,7 +25,9 @@ _log = logging.getLogger(__name__)
 
 _ID_AS_TEXT = INVOCATION_ID.decode()
 
-_is_guid = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
+_GUID = b"00000000-0000-0000-0000-000000000000"
+_DIGITS = bytes.maketrans(b"123456789abcdefABCDEF", b"0" * 21)
+"""Makes `_GUID` of each GUID: a regular expression takes three times as long."""
 
 _BAD_ID = error_response(InvalidRequest("The header x-ms-invocation-id is not valid. Remove it."))
 _FAILED = error_response(InternalError())
@@ -65,9 +66,11 @@ class WebApp(base.WebApp):  # type: ignore[misc] # base has no types
         request = Request(scope, receive)
         if has_origin := ORIGIN in request.headers:
             send = with_cors(send)
-        invocation_id = request.headers.get(INVOCATION_ID, b"").decode("latin-1")
+        raw_id = request.headers.get(INVOCATION_ID, b"")
+        invocation_id = raw_id.decode("latin-1")
+        is_guid = raw_id.translate(_DIGITS) == _GUID
         is_repeated = len(request.headers) < len(scope["headers"]) and _count_ids(scope) > 1
-        if is_repeated or not _is_guid(invocation_id) or not self.invocations.begin(invocation_id):
+        if is_repeated or not is_guid or not self.invocations.begin(invocation_id):
             await _BAD_ID.send_to(receive, send)
             return
         request.headers[_ID_AS_TEXT] = invocation_id  # the worker looks it up as text, not bytes

@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 COVER_SECONDS = 2.0
 """How long a call waits for what another try can cost."""
 
+_NOTHING_SLOW = Usage(), 0
+
 Count = Callable[[], Awaitable[int]]
 """Counts the tokens of a prompt exactly. It never returns more than the bound that the need began with."""
 
@@ -104,7 +106,7 @@ class Hold:
         self._claims: list[tuple[Exchange, Claim]] = []
         self._further: list[list[tuple[Exchange, Claim]]] = []
         """The same again for each further try that may be billed."""
-        self.slow = Usage(), 0
+        self.slow = _NOTHING_SLOW
         """What was charged for earlier tries, and its cost. In no usage that a method returns."""
         self._deadline: float | None = None
         self._running: Running | None = None

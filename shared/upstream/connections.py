@@ -14,7 +14,7 @@ import asyncio
 import select
 import sys
 from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -58,6 +58,15 @@ class _Request(aiohttp.ClientRequest):
         return super().connection_key
 
 
+class _Handler(ResponseHandler):
+    """One connection."""
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """aiohttp calls it for each piece of a body, paused or not: a seventh of the cost of a chunk."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+
 class Target:
     """Where requests go: the key of their connections, and the lines with which each request begins."""
 
@@ -94,6 +103,7 @@ class Connections:
         self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=keep_alive_seconds)
         self._timeout = aiohttp.ClientTimeout(sock_connect=connect_seconds)
         self._loop = asyncio.get_running_loop()
+        self._connector._factory = partial(_Handler, loop=self._loop)  # type: ignore[assignment] # private
         self._waiting: list[tuple[asyncio.WriteTransport, bytes, Body]] = []
         """Short requests, to be written together."""
         self._reading: dict[ResponseHandler, aiohttp.StreamReader] = {}
@@ -126,7 +136,9 @@ class Connections:
         try:
             protocol = _prepared(connection)
             writing = self._write(protocol, head, body)
-            status, fields, content = await _response(protocol)
+            message, content = await protocol.read()
+            while 100 <= message.code < 200 and message.code != 101:  # informational
+                message, content = await protocol.read()
             if not content.is_eof():
                 self._watch(protocol, content)
         except BaseException:
@@ -134,7 +146,7 @@ class Connections:
                 writing.cancel()
             connection.close()
             raise
-        return Response(connection, writing, status, fields, content)
+        return Response(connection, writing, message.code, message.headers, content)
 
     async def close(self) -> None:
         await self._connector.close()
@@ -210,9 +222,15 @@ def _has_input(transport: asyncio.Transport | None) -> bool:
     number = transport.get_extra_info("socket").fileno()
     if sys.platform == "win32":
         return bool(select.select([number], [], [], 0)[0])
+    return bool(_input_of(number).poll(0))
+
+
+@lru_cache(maxsize=4096)
+def _input_of(number: int) -> select.poll:
+    """Polls a socket for input. Kept by its number, which later sockets use again."""
     poll = select.poll()
     poll.register(number, select.POLLIN)
-    return bool(poll.poll(0))
+    return poll
 
 
 def _prepared(connection: Connection) -> ResponseHandler:
@@ -243,11 +261,3 @@ async def _write_pieces(protocol: ResponseHandler, head: bytes, body: Body) -> N
             await writer.drain()
     except (aiohttp.ClientError, OSError):
         return
-
-
-async def _response(protocol: ResponseHandler) -> tuple[int, Mapping[str, str], aiohttp.StreamReader]:
-    """The status, the headers and the unread body. Informational responses (1xx) are skipped."""
-    while True:
-        message, content = await protocol.read()
-        if not 100 <= message.code < 200 or message.code == 101:
-            return message.code, message.headers, content

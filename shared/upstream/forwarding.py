@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 
 from ..apis.quirks import Quirks
+from ..core.deadlines import Deadlines, TimeLimit
 from ..core.errors import ProxyError, UpstreamError, UpstreamTimeout
 from ..core.models import FailureKind, Usage
 from ..core.turns import LARGE_BYTES, Turns
@@ -53,7 +53,7 @@ class Forwarded(msgspec.Struct, frozen=True):
 
 
 class Forwarding:
-    """Sends calls. It is shared by all of them and keeps nothing of any."""
+    """Sends calls. It is shared by all of them and keeps nothing of any. Create it inside a running loop."""
 
     def __init__(
         self, upstream: Upstream, timeouts: Timeouts, clock: Callable[[], float], turns: Turns
@@ -63,6 +63,7 @@ class Forwarding:
         self._upstream = upstream
         self._timeouts = timeouts
         self._clock = clock
+        self._deadlines = Deadlines()
 
     async def send(
         self, call: Call, routes: Routes, output_limit: int | None, progress: Progress
@@ -103,7 +104,7 @@ class Forwarding:
         progress.tried = (*progress.tried, candidate)
         candidate.begin()
         try:
-            async with asyncio.timeout(seconds):
+            with TimeLimit(self._deadlines, seconds):
                 quirks = candidate.quirks.current
                 forwarded = await self._send(call, candidate, output_limit, quirks, progress)
                 if forwarded.response.status == 400:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from typing import Any
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -71,27 +72,13 @@ class Response:
             except CannotDecode as error:
                 raise NotDecoded("unknown content-encoding") from error
 
-    async def read(self) -> bytes:
+    def read(self) -> Coroutine[Any, Any, bytes]:
         """The bytes that have arrived since the last call; empty at the end.
 
         Raises:
             ConnectionFailed: the response was cut, cannot be decoded, or `close` was called.
         """
-        if self._decoder is None:
-            data = await self._read()
-            self.at_end = self._content.at_eof()
-            return data
-        try:
-            data = self._decoder.feed(b"")
-            while not data and (received := await self._read()):
-                data = self._decoder.feed(received)
-            if not data:
-                self._decoder.end()
-        except CannotDecode as error:
-            self.close()
-            raise NotDecoded("invalid content-encoding") from error
-        self.at_end = not data
-        return data
+        return self._read() if self._decoder is None else self._read_decoded(self._decoder)
 
     async def read_all(self, most_bytes: int = sys.maxsize) -> bytes:
         """The rest of the body. If it is longer than `most_bytes`, a part of it: `at_end` is false then.
@@ -99,6 +86,12 @@ class Response:
         Raises:
             ConnectionFailed: the response was cut, cannot be decoded, or `close` was called.
         """
+        content = self._content
+        if self._decoder is None and content.is_eof() and content.exception() is None:
+            self.at_end = True  # as after most short responses: all of it came at once
+            data = content.read_nowait()
+            self._release()
+            return data
         pieces, size = [], 0
         while not self.at_end and size <= most_bytes:
             data = await self.read()
@@ -120,6 +113,19 @@ class Response:
             self._content.set_exception(_Closed("closed"))
         self._release()
 
+    async def _read_decoded(self, decoder: Decoder) -> bytes:
+        try:
+            data = decoder.feed(b"")
+            while not data and (received := await self._read()):
+                data = decoder.feed(received)
+            if not data:
+                decoder.end()
+        except CannotDecode as error:
+            self.close()
+            raise NotDecoded("invalid content-encoding") from error
+        self.at_end = not data
+        return data
+
     async def _read(self) -> bytes:
         content = self._content
         error = content.exception()
@@ -133,7 +139,8 @@ class Response:
         except FAILURES as failure:
             self.close()
             raise ConnectionFailed(f"the response was cut: {type(failure).__name__}") from failure
-        if content.at_eof():
+        self.at_end = content.at_eof()
+        if self.at_end:
             self._release()
         return data
 

@@ -675,4 +675,8 @@ async def test_the_parts_of_aiohttp_that_we_use_exist() -> None:
         ),
     }.items():
         assert [name for name in names if not hasattr(owner, name)] == []
-    assert ResponseHandler(asyncio.get_running_loop())._parser is None
+    handler = ResponseHandler(asyncio.get_running_loop())
+    assert handler._parser is None
+    assert not handler._reading_paused
+    async with aiohttp.TCPConnector() as connector:
+        assert connector._factory.keywords.keys() == {"loop"}
