@@ -175,7 +175,14 @@ async def test_parts_of_an_event_are_joined() -> None:
 
 
 @pytest.mark.parametrize(
-    "last", [b"data: [DONE]", b"data: [DONE]\n", b"data: [DONE]\r\r", b"data: [DONE]\r\n\r", DONE]
+    ("last", "sent"),
+    [
+        (b"data: [DONE]", DONE),
+        (b"data: [DONE]\n", DONE),
+        (b"data: [DONE]\r\r", b"data: [DONE]\r\r"),  # a whole event
+        (b"data: [DONE]\r\n\r", DONE),
+        (DONE, DONE),
+    ],
 )
 @pytest.mark.parametrize(
     "after",
@@ -189,11 +196,11 @@ async def test_parts_of_an_event_are_joined() -> None:
 )
 @pytest.mark.parametrize("silent", [False, True])
 async def test_a_stream_ends_with_done_whatever_follows(
-    last: bytes, after: list[bytes | Exception], silent: bool
+    last: bytes, sent: bytes, after: list[bytes | Exception], silent: bool
 ) -> None:
     source = Source(HELLO, last, *after, silent=silent)
     pieces, relayed = await pump_all(source, heartbeat=OFTEN)
-    assert pieces == [HELLO_PLAIN, DONE]
+    assert pieces == [HELLO_PLAIN, sent]
     assert relayed == ended(Ending.FINISHED, None, 1)
     assert (source.releases, source.waiting.is_set()) == (1, False)
 
