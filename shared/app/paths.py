@@ -36,7 +36,8 @@ API_PATHS = (
     *_forms(DEPLOYMENT_FORMS, "chat/completions", POST="chat"),
     *_forms(DEPLOYMENT_FORMS, "embeddings", POST="embeddings"),
     *_forms(DEPLOYMENT_FORMS, "images/generations", POST="images"),
-    Path("models/chat/completions", {"POST": "chat"}),  # the form of Azure AI Foundry
+    Path("models/chat/completions", {"POST": "chat"}),  # this and the next: the form of Azure AI Foundry
+    Path("models/embeddings", {"POST": "embeddings"}),
     *_forms(RESOURCE_FORMS, "responses", POST="responses"),
     *_forms(RESOURCE_FORMS, "responses/{response_id}", GET="stored_response", DELETE="stored_response"),
     *_forms(RESOURCE_FORMS, "responses/{response_id}/cancel", POST="cancel_response"),

@@ -342,6 +342,19 @@ async def test_an_unknown_path_is_a_404_that_says_what_to_use_for_every_method(
     assert not stage.simulator.calls
 
 
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        ("/v1/responses/compact", "Send the part of the conversation that matters in 'input'."),
+        ("/openai/v1/responses/input_tokens", "'usage' in the response has its tokens."),
+    ],
+)
+async def test_a_call_that_looks_like_a_response_id_is_a_404(stage: Stage, path: str, advice: str) -> None:
+    response = await response_of(stage.post(path, headers=HEADERS, json={"input": "a"}))
+    assert (response.status, response.json["error"]["code"]) == (404, "not_found")
+    assert advice in response.json["error"]["message"]
+
+
 def test_every_path_has_its_handlers_and_no_path_hides_another() -> None:
     for template, handlers in PATHS:
         assert all(callable(getattr(Web, name)) for name in handlers.values())
