@@ -19,7 +19,8 @@ class Expected:
     others: Mapping[str, str] = field(default_factory=dict)
     """Cells of the table that differ. A comment gives the reason."""
     quota_seconds: float = 30
-    """Until it shows that the quota is used up, with its own start."""
+    """Until it shows that the quota is used up. The start of a Python or Node.js program does not count: some
+    import for half a minute on a slow machine."""
 
     def cells(self, steps: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
         works = {name: "-" if steps.get(name) == {} else "yes" for name in STEPS}

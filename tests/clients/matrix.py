@@ -49,6 +49,7 @@ def client(request: pytest.FixtureRequest, uv: Path, stage: Stage, tmp_path: Pat
     except SetupError as error:
         TABLE[program.stem] = {"API": "not installed"}
         pytest.skip(f"Cannot install {program.stem}. {error}")
+    TABLE[program.stem] = {"packages": ", ".join(clients.packages(program))}
     variables = {
         "EVENT_ENDPOINT": f"{stage.url}/v1",
         "EVENT_MODEL": MODEL,

@@ -1,4 +1,4 @@
-// npm: ai@6.0.326 @ai-sdk/openai@3.0.141 @ai-sdk/azure@3.0.128 zod@4.6.7
+// npm: ai@7.0.173 @ai-sdk/openai@4.0.118 @ai-sdk/azure@4.0.85 zod@4.6.7
 import { createAzure } from '@ai-sdk/azure';
 import { createOpenAI } from '@ai-sdk/openai';
 import { Output, embed, generateText, stepCountIs, streamText, tool } from 'ai';
