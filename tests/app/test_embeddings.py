@@ -21,7 +21,7 @@ async def tokens_left(stage: Stage, event: str) -> int:
     return int(response.json["tokens"]["remaining"])
 
 
-@pytest.mark.parametrize("path", ["/v1/embeddings", "/models/embeddings"])
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/openai/embeddings", "/models/embeddings"])
 async def test_a_list_of_tokens_needs_one_token_of_the_quota_for_each_number(stage: Stage, path: str) -> None:
     model = await stage.add_deployment("text-embedding-3-small", apis=("embeddings",))
     event = await stage.add_event(models=(model,), default_model=None, tokens_per_day=1000)

@@ -27,5 +27,8 @@ await run({
   structured: async () =>
     (await generateText({ model, prompt: QUESTION, output: Output.object({ schema: City }) })).output.city,
   embeddings: async () => (await embed({ model: openai.embedding(EMBEDDING_MODEL), value: 'a' })).embedding.length,
-  other: () => join(parts(azure(MODEL))),
+  other: async () => {
+    const { embedding } = await embed({ model: azure.embedding(EMBEDDING_MODEL), value: 'a' });
+    return [await join(parts(azure(MODEL))), await join(parts(azure.chat(MODEL))), embedding.length];
+  },
 });
