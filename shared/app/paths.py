@@ -9,8 +9,8 @@ from typing import NamedTuple
 PREFIXES = ("", "v1/", "api/v1/")
 """Each path of an API exists with each of them."""
 RESOURCE_FORMS = ("", "openai/", "openai/v1/")
-"""An API whose path never names the model: OpenAI's form, that of `AzureOpenAI` and of the AI SDK's Azure provider,
-and Azure's v1 form."""
+"""An API whose path never names the model: OpenAI's form, that of `AzureOpenAI` and of the AI SDK's Azure
+provider, and Azure's v1 form."""
 DEPLOYMENT_FORMS = (*RESOURCE_FORMS, "openai/deployments/{deployment}/", "deployments/{deployment}/")
 """An API whose path may name the model: also the forms of `AzureOpenAI` with `azure_endpoint` and with
 `base_url`."""
