@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tools import clients
+
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")])
 _links = re.compile(r"\]\((?![a-z]+:)([^)#\s]+)").findall
@@ -33,6 +35,13 @@ def test_headings_that_links_name_exist(document: Path) -> None:
 def anchor(heading: str) -> str:
     """The name that GitHub gives to a heading."""
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("program", clients.programs(), ids=lambda path: path.name)
+def test_table_of_the_clients_has_the_versions_that_run(program: Path) -> None:
+    lines = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8").splitlines()
+    row = next(line for line in lines if line.startswith(f"| {program.stem} "))
+    assert ", ".join(clients.packages(program)) in row
 
 
 def test_decisions_that_the_code_cites_exist() -> None:

@@ -4,6 +4,7 @@ A program names its packages in its first lines: a Python program as inline scri
 JavaScript program, or one that runs a command from npm, in a line such as `// npm: openai@6.49.0`.
 """
 
+import json
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ PROGRAMS = TESTS / "programs"
 _SHARED = ("city.py", "steps.py", "steps.mjs")
 _FOLDER = ROOT / ".clients"
 _NPM = re.compile(r"^(?://|#) npm: (.+)$", re.MULTILINE)
+_PYTHON = re.compile(r"^# dependencies = (\[.+\])$", re.MULTILINE)
 _NPM_INSTALL = (
     "install",
     "--ignore-scripts",
@@ -33,6 +35,15 @@ _NPM_INSTALL = (
 def programs() -> list[Path]:
     found = (path for path in PROGRAMS.iterdir() if path.suffix in {".py", ".mjs"})
     return sorted(path for path in found if path.name not in _SHARED)
+
+
+def packages(program: Path) -> list[str]:
+    """The packages that a program names, with their versions."""
+    text = program.read_text(encoding="utf-8")
+    if npm := _NPM.search(text):
+        return npm[1].split()
+    python = _PYTHON.search(text)
+    return [str(package) for package in json.loads(python[1])] if python else []
 
 
 def prepare() -> Path:

@@ -95,7 +95,8 @@ def split(events: bytes) -> list[bytes]:
 
 def data(event: bytes) -> bytes:
     """The payload of one event: its `data:` lines, joined by LF."""
-    lines = re.split(rb"\r\n|\r|\n", event)
+    # The expression takes five times as long.
+    lines = re.split(rb"\r\n|\r|\n", event) if b"\r" in event else event.split(b"\n")
     return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
 
 

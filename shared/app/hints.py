@@ -29,6 +29,11 @@ _INSTEAD = {
     "fine_tuning": "No model can be trained here. Put instructions and examples into your messages.",
 }
 """By the first segment of a path, after its prefix and its deployment."""
+_NOT_IDS = {
+    "compact": "Send the part of the conversation that matters in 'input'.",
+    "input_tokens": "Send the request: 'usage' in the response has its tokens.",
+}
+"""Calls of the Responses API whose path looks like that of a stored response."""
 _PREFIXES = {"", "api", "v1", "openai"}
 _SHOWN = 200
 """The most characters of a path in a message: some clients hide a longer one."""
@@ -41,6 +46,8 @@ def refusal(req: Request) -> ProxyError:
     topic = _topic(segments)
     if topic == "responses" and req.headers.get(b"upgrade", b"").lower() == b"websocket":
         return WebSocketNotSupported(f"{path!r} does not accept WebSockets. Use HTTP.")
+    if topic == "responses" and (advice := _NOT_IDS.get(segments[-1].lower())):
+        return NotFound(f"{path!r} is not available here. {advice}")
     if found := find(req.path):
         allowed = ", ".join(found.handlers)
         return MethodNotAllowed(f"{path!r} does not accept {req.method}. Use {allowed}.", allowed)

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 PREFIXES = ("", "v1/", "api/v1/")
 """Each path of an API exists with each of them."""
-DEPLOYMENT_FORMS = ("", "openai/v1/", "openai/deployments/{deployment}/", "deployments/{deployment}/")
-"""An API whose path may name the model: OpenAI's form, Azure's v1 form, and those of `AzureOpenAI` with
-`azure_endpoint` and with `base_url`."""
 RESOURCE_FORMS = ("", "openai/", "openai/v1/")
-"""An API whose path never names the model: OpenAI's form, that of `AzureOpenAI`, and Azure's v1 form."""
+"""An API whose path never names the model: OpenAI's form, that of `AzureOpenAI` and of the AI SDK's Azure
+provider, and Azure's v1 form."""
+DEPLOYMENT_FORMS = (*RESOURCE_FORMS, "openai/deployments/{deployment}/", "deployments/{deployment}/")
+"""An API whose path may name the model: also the forms of `AzureOpenAI` with `azure_endpoint` and with
+`base_url`."""
 
 
 class Path(NamedTuple):
@@ -36,7 +37,8 @@ API_PATHS = (
     *_forms(DEPLOYMENT_FORMS, "chat/completions", POST="chat"),
     *_forms(DEPLOYMENT_FORMS, "embeddings", POST="embeddings"),
     *_forms(DEPLOYMENT_FORMS, "images/generations", POST="images"),
-    Path("models/chat/completions", {"POST": "chat"}),  # the form of Azure AI Foundry
+    Path("models/chat/completions", {"POST": "chat"}),  # this and the next: the form of Azure AI Foundry
+    Path("models/embeddings", {"POST": "embeddings"}),
     *_forms(RESOURCE_FORMS, "responses", POST="responses"),
     *_forms(RESOURCE_FORMS, "responses/{response_id}", GET="stored_response", DELETE="stored_response"),
     *_forms(RESOURCE_FORMS, "responses/{response_id}/cancel", POST="cancel_response"),

@@ -21,13 +21,14 @@ async def tokens_left(stage: Stage, event: str) -> int:
     return int(response.json["tokens"]["remaining"])
 
 
-async def test_a_list_of_tokens_needs_one_token_of_the_quota_for_each_number(stage: Stage) -> None:
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/openai/embeddings", "/models/embeddings"])
+async def test_a_list_of_tokens_needs_one_token_of_the_quota_for_each_number(stage: Stage, path: str) -> None:
     model = await stage.add_deployment("text-embedding-3-small", apis=("embeddings",))
     event = await stage.add_event(models=(model,), default_model=None, tokens_per_day=1000)
-    response = await call(stage, "/v1/embeddings", event, input=[list(range(90_000, 90_900))])
+    response = await call(stage, path, event, input=[list(range(90_000, 90_900))])
     assert (response.status, response.json["usage"]["total_tokens"]) == (200, 900)
     assert await tokens_left(stage, event) == 100
-    response = await call(stage, "/v1/embeddings", event, input=[1] * 101)
+    response = await call(stage, path, event, input=[1] * 101)
     assert (response.status, response.json["error"]["code"]) == (429, "token_quota_exceeded")
     assert stage.simulator.total(model).prompt_tokens == 900
 

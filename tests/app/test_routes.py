@@ -20,7 +20,7 @@ from tools.azurite import Azurite
 OTHER = "gpt-4o"
 PREFIXES = ("", "/v1", "/api/v1")
 NAMED = ("/openai/deployments/{}/chat/completions", "/deployments/{}/chat/completions")
-UNNAMED = ("/chat/completions", "/openai/v1/chat/completions", "/models/chat/completions")
+UNNAMED = tuple(f"{form}/chat/completions" for form in ("", "/openai", "/openai/v1", "/models"))
 CHATS = [prefix + path.format(OTHER) for prefix in PREFIXES for path in (*NAMED, *UNNAMED)]
 MODELS = [prefix + path for prefix in PREFIXES for path in ("/models", "/openai/models", "/openai/v1/models")]
 ONE_MODEL = [f"{path}/{OTHER}" for path in MODELS]
@@ -282,7 +282,6 @@ UNKNOWN = {
     **dict.fromkeys(
         [
             "/api",
-            "/openai",
             "/v1/chat",
             "/v1/chat/completions/more",
             "/docs",
@@ -300,12 +299,14 @@ UNKNOWN = {
         ],
         SERVED,
     ),
-    **dict.fromkeys(["/v1", "/v1/", "/API/v1", "/openai/v1", "/v1/openai/deployments/gpt-4o"], BASE),
+    **dict.fromkeys(
+        ["/v1", "/v1/", "/API/v1", "/openai", "/openai/v1", "/v1/openai/deployments/gpt-4o"], BASE
+    ),
     "/v1/v1/chat/completions": f"Use '/v1/chat/completions'. {SDK}",
     "/api/v2/Chat/completions/": f"Use '/v1/Chat/completions'. {SDK}",
     "/v1/chat/completions/chat/completions": f"Use '/v1/chat/completions'. {SDK}",
     "/chat/completions/models": f"Use '/v1/models'. {SDK}",
-    "/v1/openai/chat/completions": f"Use '/v1/chat/completions'. {SDK}",
+    "/v1/openai/openai/chat/completions": f"Use '/v1/openai/chat/completions'. {SDK}",
     "/x/openai/v1/models/gpt-4o": f"Use '/v1/openai/v1/models/gpt-4o'. {SDK}",
     "/v1/openai/openai/deployments/GPT/chat/completions": (
         f"Use '/v1/openai/deployments/GPT/chat/completions'. {AZURE}"
@@ -340,6 +341,19 @@ async def test_an_unknown_path_is_a_404_that_says_what_to_use_for_every_method(
             assert UNKNOWN[path] in response.error["message"]
             assert len(response.body) < 1000
     assert not stage.simulator.calls
+
+
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        ("/v1/responses/compact", "Send the part of the conversation that matters in 'input'."),
+        ("/openai/v1/responses/input_tokens", "'usage' in the response has its tokens."),
+    ],
+)
+async def test_a_call_that_looks_like_a_response_id_is_a_404(stage: Stage, path: str, advice: str) -> None:
+    response = await response_of(stage.post(path, headers=HEADERS, json={"input": "a"}))
+    assert (response.status, response.json["error"]["code"]) == (404, "not_found")
+    assert advice in response.json["error"]["message"]
 
 
 def test_every_path_has_its_handlers_and_no_path_hides_another() -> None:

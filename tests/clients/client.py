@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 STEPS = ("chat", "stream", "tools", "structured", "embeddings", "other")
-COLUMNS = ("API", *STEPS, "quota", "cut", "seconds")
+COLUMNS = ("API", *STEPS, "quota", "cut", "seconds", "packages")
 TABLE: dict[str, dict[str, str]] = {}
 """The cells of each client, for the summary of the tests."""
 
@@ -42,6 +42,7 @@ class Run:
     steps: dict[str, dict[str, str]]
     output: str
     seconds: float
+    """That the steps took, without the start of the program; all of its time if it does not end."""
     ended: bool
 
     def cell(self, step: str) -> str:
@@ -85,7 +86,9 @@ class Client:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         text = (await output)[0].decode(errors="replace")
-        return Run(dict(_results(text)), text, monotonic() - started, bool(ended))
+        results = dict(_results(text))
+        of_steps = sum(float(result.pop("seconds", 0)) for result in results.values())
+        return Run(results, text, of_steps if ended else monotonic() - started, bool(ended))
 
 
 def _results(output: str) -> Iterator[tuple[str, dict[str, str]]]:

@@ -10,15 +10,17 @@ from typing import Final, cast
 
 import httptools
 
-from .scenarios import PLAIN_1, Scenario
-from .upstream import TIME
+from .scenarios import CHAT, PLAIN_1, RESPONSES, Scenario
+from .upstream import TIME, USAGE_AT_END
 
 _TOLERATED_SHARE: Final = 0.001
 """Of responses that are wrong: they are reported, and the figures stay valid."""
 _DRAIN_SECONDS: Final = 0.5
 _FIRST_SECONDS: Final = 30
-_CHUNK: Final = b'"delta":{"content"'
+_CHUNK: Final = {CHAT: b'"delta":{"content"', RESPONSES: b'"type":"response.output_text.delta"'}
 """In each chunk of the upstream's. A proxy may add some without content."""
+_END: Final = {CHAT: b"data: [DONE]\n\n", RESPONSES: USAGE_AT_END}
+"""Of a whole stream."""
 
 
 class Failed(Exception):
@@ -70,7 +72,8 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         if self._scenario.stream:  # the marker of a chunk may come in two parts
-            self._tally.chunks += (self._body[1 - len(_CHUNK) :] + data).count(_CHUNK)
+            chunk = _CHUNK[self._scenario.api]
+            self._tally.chunks += (self._body[1 - len(chunk) :] + data).count(chunk)
         if self._scenario.paced:
             now = perf_counter()
             self._tally.delays.extend(now - float(at) for at in TIME.findall(data))
@@ -82,7 +85,7 @@ class _Connection(asyncio.Protocol):
             tally.failures[f"status {status}: {self._body[:200].decode(errors='replace')}"] += 1
         elif not self._scenario.stream:
             tally.delays.append(perf_counter() - self._sent_at)
-        elif not self._body.endswith(b"data: [DONE]\n\n"):
+        elif not self._body.endswith(_END[self._scenario.api]):
             tally.failures["stream cut"] += 1
         self._body.clear()
         tally.responses += 1

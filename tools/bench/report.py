@@ -11,7 +11,7 @@ from statistics import median
 from . import chart
 from .peers import COMPILED
 from .results import Results
-from .scenarios import PACED, PLAIN_16, SCENARIOS, SLOW_64, STREAMS, Scenario
+from .scenarios import PACED, PLAIN_16, RESPONSES_STREAMS, SCENARIOS, SLOW_64, STREAMS, Scenario
 from .targets import LOCAL, PASSTHROUGH, UPSTREAM
 
 _SCENARIO_HEAD = (
@@ -109,6 +109,9 @@ def _target_rows(results: Results) -> Iterator[list[str]]:
     yield _target(f"{plain}: requests a second, ratio", "at least 0.85", rate)
     yield _target(f"{plain}: CPU for a request, ratio", "at most 1.2", ratios(PLAIN_16, app, "cpu"))
     yield _target("streams at full speed: chunks a second, ratio", "at least 1", streams)
+    rates = (results.values(one, app, "rate") for one in (RESPONSES_STREAMS, STREAMS))
+    beside_chat = [one / other for one, other in zip(*rates, strict=False) if other]
+    yield _target(f"{RESPONSES_STREAMS.name}: ratio to those of chat", "at least 0.9", beside_chat)
     yield _target("50 paced streams: delay p99, ratio", "at most 1.5", ratios(PACED, app, "p99"))
     above = [one - other for one, other in results.pairs(SLOW_64, app, "p50")]
     yield _target(f"{slow}: p50 above the pass-through's, ms", "at most 3", above)

@@ -1,4 +1,4 @@
-// npm: ai@6.0.326 @ai-sdk/openai@3.0.141 @ai-sdk/azure@3.0.128 zod@4.6.7
+// npm: ai@7.0.173 @ai-sdk/openai@4.0.118 @ai-sdk/azure@4.0.85 zod@4.6.7
 import { createAzure } from '@ai-sdk/azure';
 import { createOpenAI } from '@ai-sdk/openai';
 import { Output, embed, generateText, stepCountIs, streamText, tool } from 'ai';
@@ -27,5 +27,8 @@ await run({
   structured: async () =>
     (await generateText({ model, prompt: QUESTION, output: Output.object({ schema: City }) })).output.city,
   embeddings: async () => (await embed({ model: openai.embedding(EMBEDDING_MODEL), value: 'a' })).embedding.length,
-  other: () => join(parts(azure(MODEL))),
+  other: async () => {
+    const { embedding } = await embed({ model: azure.embedding(EMBEDDING_MODEL), value: 'a' });
+    return [await join(parts(azure(MODEL))), await join(parts(azure.chat(MODEL))), embedding.length];
+  },
 });

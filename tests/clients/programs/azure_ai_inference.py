@@ -46,15 +46,16 @@ def structured():
     return json.loads(answer)["city"]
 
 
-def embeddings():
-    embedder = EmbeddingsClient(URL, AzureKeyCredential(KEY), model=EMBEDDING_MODEL)
+def embeddings(url=URL):
+    embedder = EmbeddingsClient(url, AzureKeyCredential(KEY), model=EMBEDDING_MODEL)
     return len(embedder.embed(input=["a"]).data[0].embedding)
 
 
 def other():
     """The address of the host, as with Azure."""
-    azure = ChatCompletionsClient(f"{URL.removesuffix('/v1')}/models", AzureKeyCredential(KEY), model=MODEL)
-    return azure.complete(messages=MESSAGES).choices[0].message.content
+    url = f"{URL.removesuffix('/v1')}/models"
+    azure = ChatCompletionsClient(url, AzureKeyCredential(KEY), model=MODEL)
+    return azure.complete(messages=MESSAGES).choices[0].message.content, embeddings(url)
 
 
 run(chat, stream, tools, structured, embeddings, other)

@@ -1,4 +1,4 @@
-// npm: @langchain/openai@1.5.8 @langchain/core@1.4.0 zod@4.6.7
+// npm: @langchain/openai@1.6.0 @langchain/core@1.4.0 zod@4.6.7
 import { HumanMessage, ToolMessage } from '@langchain/core/messages';
 import { ChatOpenAI, OpenAIEmbeddings } from '@langchain/openai';
 import { z } from 'zod';

@@ -1,4 +1,4 @@
-// npm: openai@6.49.0
+// npm: openai@7.59.0
 import OpenAI from 'openai';
 import { EMBEDDING_MODEL, KEY, MODEL, QUESTION, TOOL, TOOL_QUESTION, URL, join, run, temperature } from './steps.mjs';
 

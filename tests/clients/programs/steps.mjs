@@ -24,11 +24,13 @@ export async function join(parts) {
 export async function run(steps) {
   for (const step of process.argv.slice(2)) {
     const result = { step };
+    const began = performance.now();
     try {
       if (step in steps) result.text = String(await steps[step]());
     } catch (error) {
       result.error = `${error.name}: ${error.message}`;
     }
+    if (step in steps) result.seconds = ((performance.now() - began) / 1000).toFixed(1);
     console.log(`\n${JSON.stringify(result)}`);
   }
   process.exit(0);

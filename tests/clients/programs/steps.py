@@ -1,4 +1,4 @@
-"""Runs the steps that the command line names, and prints one line of JSON for each: its text or its error.
+"""Runs the steps that the command line names. Prints a line of JSON for each: its text or error, and its seconds.
 
 The programs beside this file run in environments of their own, so it uses the standard library only.
 """
@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 URL, KEY, MODEL = (os.environ[name] for name in ("EVENT_ENDPOINT", "EVENT_KEY", "EVENT_MODEL"))
@@ -48,11 +49,13 @@ def run(*steps: Callable[[], Any], **others: Callable[[], Any]) -> None:
 
 
 def _result(runner: asyncio.Runner, step: Callable[[], Any]) -> dict[str, str]:
+    began = monotonic()
     try:
         text = step()
-        return {"text": str(runner.run(text) if inspect.isawaitable(text) else text)}
+        result = {"text": str(runner.run(text) if inspect.isawaitable(text) else text)}
     except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}"}
+        result = {"error": f"{type(error).__name__}: {error}"}
+    return {**result, "seconds": f"{monotonic() - began:.1f}"}
 
 
 def command(*words: str, folder: str | None = None, **variables: str) -> str:
