@@ -7,10 +7,10 @@ like `bicep snapshot`, which azd runs before it deploys.
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 # The folders of azd and of `az bicep install`.
@@ -32,8 +32,7 @@ class Compiler:
 
     def _start(self) -> None:
         assert PROGRAM, MISSING
-        command = [PROGRAM, "jsonrpc", "--stdio"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = Popen([PROGRAM, "jsonrpc", "--stdio"], stdin=PIPE, stdout=PIPE)
 
     def close(self) -> None:
         self._process.kill()

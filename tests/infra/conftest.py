@@ -3,8 +3,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-
 
 def run_hook(project: Path, hook: str, variables: dict[str, str]) -> tuple[int, str]:
     """Run a hook like azd does, with `variables` as azd's environment; returns exit status and output."""

@@ -5,15 +5,14 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from tests.infra.compiler import MISSING, PROGRAM, BicepError, Compiler
-from tests.infra.conftest import ROOT
 from tests.infra.rules import TABLE, Snapshot, difference, faults
+from tools.processes import ROOT
 
 if not PROGRAM and not os.environ.get("TESTS_NEED_BICEP"):
     pytest.skip(MISSING, allow_module_level=True)
@@ -39,19 +38,19 @@ def copy_infra(folder: Path) -> Path:
     return Path(shutil.copytree(ROOT / "infra", folder / "infra", ignore=shutil.ignore_patterns("hooks")))
 
 
-@cache
+@pytest.fixture(scope="session")
+def main(compiler: Compiler) -> tuple[list[str], Any]:
+    """The warnings and the template of main.bicep."""
+    return compiler.compile(ROOT / "infra" / "main.bicep")
+
+
 def evaluate(compiler: Compiler, infra: Path, name: str) -> Snapshot:
     return Snapshot(compiler.snapshot(infra, REQUIRED | CASES[name]["parameters"]), CASES[name])
 
 
-@cache
-def compile_main(compiler: Compiler) -> tuple[list[str], Any]:
-    return compiler.compile(ROOT / "infra" / "main.bicep")
-
-
-def test_every_file_compiles_without_warnings_and_is_formatted(compiler: Compiler) -> None:
+def test_every_file_compiles_without_warnings_and_is_formatted(compiler: Compiler, main: Any) -> None:
+    assert main[0] == []
     files = sorted((ROOT / "infra").rglob("*.bicep"))
-    assert compile_main(compiler)[0] == []
     assert [path.name for path in files if compiler.format(path) != path.read_text(encoding="utf-8")] == []
 
 
@@ -83,13 +82,8 @@ def test_proxy_settings_cannot_replace_a_fixed_setting(compiler: Compiler, infra
     assert [name for name in names if name not in str(caught.value)] == []
 
 
-def test_largest_values_of_the_messages_fit(compiler: Compiler, infra: Path) -> None:
-    for parameters in TABLE["largest"]:
-        compiler.snapshot(infra, REQUIRED | parameters)
-
-
-def test_roles_come_before_the_app_and_models_one_by_one(compiler: Compiler) -> None:
-    assert list(order_faults(compile_main(compiler)[1])) == []
+def test_roles_come_before_the_app_and_models_one_by_one(main: Any) -> None:
+    assert list(order_faults(main[1])) == []
 
 
 def order_faults(main: Any) -> Iterator[str]:
@@ -101,8 +95,8 @@ def order_faults(main: Any) -> Iterator[str]:
     yield from difference("models", models["copy"].get("batchSize"), 1)
 
 
-def test_defaults_for_azd_are_those_of_the_template(compiler: Compiler) -> None:
-    declared = compile_main(compiler)[1]["parameters"]
+def test_defaults_for_azd_are_those_of_the_template(main: Any) -> None:
+    declared = main[1]["parameters"]
     given = json.loads((ROOT / "infra" / "main.parameters.json").read_text(encoding="utf-8"))["parameters"]
     assert given.keys() == declared.keys() - {"firstOfMonth"}
     for name in given.keys() - REQUIRED.keys():

@@ -14,14 +14,12 @@ import pytest
 import yaml
 from pathspec import GitIgnoreSpec
 
-from tests.infra.conftest import ROOT
+from tools.processes import ROOT
 
 STARTER = Path(__file__).with_name("first_response.py")
 # Keyless, like in Azure. No server listens at the address: these requests need no table.
-SETTINGS = {
-    "PROXY_TABLES__tableServiceUri": "https://127.0.0.1:9",
-    "PROXY_TABLES__clientId": "an-identity",
-}
+SETTINGS = {"PROXY_TABLES__tableServiceUri": "https://127.0.0.1:9", "PROXY_TABLES__clientId": "an-identity"}
+SUFFIXES = {".py", ".pyc", ".json", ".txt", ".html", ".css", ".js", ".typed"}
 NEVER_UPLOADED = [".azure/", ".funcignore", "local.settings.json"]
 LOCAL_FILES = """
     .env .env.local prod.env local.settings.json local.settings.sample.json .azure/dev/.env .git/config
@@ -83,16 +81,7 @@ def run(*command: str, cwd: Path | None = None) -> str:
 def test_only_the_app_is_uploaded(package: Path) -> None:
     paths = [path.relative_to(package) for path in package.rglob("*") if path.is_file()]
     assert {path.parts[0] for path in paths} == {"function_app.py", "host.json", "requirements.txt", "shared"}
-    assert {path.suffix for path in paths} <= {
-        ".py",
-        ".pyc",
-        ".json",
-        ".txt",
-        ".html",
-        ".css",
-        ".js",
-        ".typed",
-    }
+    assert {path.suffix for path in paths} <= SUFFIXES
     assert [path for path in paths if "test" in str(path)] == []
 
 

@@ -15,7 +15,7 @@ from admin.environment import digest
 from admin.steps import make
 from shared.usage.call_log import CallLog
 from tests.conftest import Stage, TableTap, calls_in_log
-from tests.infra.conftest import ROOT
+from tools.processes import ROOT
 from tools.simulator import Failure, RateLimited
 
 TABLES: Final = {  # from the documents of Azure Monitor

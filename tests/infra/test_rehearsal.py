@@ -14,14 +14,15 @@ from aiohttp import web as http
 from aiohttp.test_utils import TestServer
 
 from shared.tables.service import open_service
-from tests.conftest import Stage, serve
-from tests.infra.conftest import ROOT, run_hook
+from tests.admin.manage import UNREACHABLE
+from tests.conftest import MODEL, Stage, serve
+from tests.infra.conftest import run_hook
 from tests.seeded_tables import Tables
 from tools.azurite import Azurite
+from tools.processes import ROOT
 from tools.simulator import Simulator
 
 TOKEN, IDENTITY = "identity-token", "11111111-2222-3333-4444-555555555555"
-MODEL = "gpt-4o-mini"
 PRICES = {"promptPrice": "0.58", "completionPrice": "1.68"}
 DEPLOYMENTS = [
     {"name": "search", "model": "text-embedding-3-small"},
@@ -31,13 +32,12 @@ DEPLOYMENTS = [
 
 
 @pytest.fixture
-async def token_requests(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[dict[str, str]]]:
-    """Issues tokens like App Service; yields the requests."""
-    requests: list[dict[str, str]] = []
+async def identity(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """Issues tokens for Azure OpenAI to the app's identity, like App Service."""
 
     async def issue(request: http.Request) -> http.Response:
-        requests.append(dict(request.query))
-        if request.headers.get("X-IDENTITY-HEADER") != "secret":
+        is_app = request.headers["X-IDENTITY-HEADER"] == "secret" and request.query["client_id"] == IDENTITY
+        if not is_app or request.query["resource"] != "https://cognitiveservices.azure.com":
             return http.Response(status=401)
         token = {"access_token": TOKEN, "expires_on": str(int(time.time()) + 3600), "token_type": "Bearer"}
         return http.json_response(token | {"resource": request.query["resource"]})
@@ -47,11 +47,11 @@ async def token_requests(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[
     async with TestServer(app) as server:
         monkeypatch.setenv("IDENTITY_ENDPOINT", str(server.make_url("/token")))
         monkeypatch.setenv("IDENTITY_HEADER", "secret")
-        yield requests
+        yield
 
 
 @pytest.fixture
-async def deployed(token_requests: list[dict[str, str]]) -> AsyncIterator[Stage]:
+async def deployed(identity: None) -> AsyncIterator[Stage]:
     """The app as `azd deploy` leaves it: running, with empty tables."""
     with Azurite(None) as azurite:
         tables = Tables(open_service(azurite.connection_string, None))
@@ -63,7 +63,7 @@ async def deployed(token_requests: list[dict[str, str]]) -> AsyncIterator[Stage]
         await tables.close()
 
 
-async def test_azd_up_creates_a_working_event(deployed: Stage, token_requests: list[dict[str, str]]) -> None:
+async def test_azd_up_creates_a_working_event(deployed: Stage) -> None:
     variables = {
         "PROXY_TABLES": deployed.environment["PROXY_TABLES"],
         "SERVICE_API_URI": deployed.url,
@@ -83,8 +83,6 @@ async def test_azd_up_creates_a_working_event(deployed: Stage, token_requests: l
         assert line in output
     made_up = output.partition("event code  ")[2].split()[0]
     assert "is already registered" in again and "already exists and is unchanged" in again
-    assert token_requests[0]["client_id"] == IDENTITY
-    assert token_requests[0]["resource"] == "https://cognitiveservices.azure.com"
     for code, status in ((made_up, 200), ("hackathon", 401)):
         (body,) = re.findall(r"-d '(.*)'", output)
         key = {"api-key": f"{code}/gloveboxes"}
@@ -97,8 +95,7 @@ async def test_azd_up_creates_a_working_event(deployed: Stage, token_requests: l
 
 
 async def test_tables_that_cannot_be_read_are_retried() -> None:
-    closed = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;TableEndpoint=http://127.0.0.1:9/a;"
-    output = await run("after_provision.py", {"PROXY_TABLES": closed, "HOOK_SECONDS": "1"}, status=1)
+    output = await run("after_provision.py", {"PROXY_TABLES": UNREACHABLE, "HOOK_SECONDS": "1"}, status=1)
     assert "did not succeed within 1 s" in output
 
 
