@@ -37,7 +37,7 @@ See how much of the quota is used:
 The key is hackathon/ANY-NAME: each name has its own quota.
 """
 _EMPTY = """\
-There is no event and no deployment yet. Add them with `python3 manage.py deployments add`
+The demo is left out. The events and deployments are those in the tables. Add some with `python3 manage.py deployments add`
 and `python3 manage.py events create` (`--help` shows the options).
 """
 
