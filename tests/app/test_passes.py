@@ -243,3 +243,8 @@ async def test_malformed_claim_is_refused(
 ) -> None:
     response = await claim(stage, "", "", **options)
     assert (response.status, response.json["error"]["param"]) == (status, param)
+
+
+async def test_claim_that_is_too_long_names_its_limit_in_bytes(stage: Stage) -> None:
+    refused = await claim(stage, "", "", data=b"x" * 5000)
+    assert "larger than 4,096 bytes" in refused.error["message"]
