@@ -37,8 +37,8 @@ See how much of the quota is used:
 The key is hackathon/ANY-NAME: each name has its own quota.
 """
 _EMPTY = """\
-There is no event and no deployment yet. Add them with `python3 manage.py deployments add`
-and `python3 manage.py events create` (`--help` shows the options).
+The demo is left out. The events and deployments are those in the tables. To add some, use
+`python3 manage.py deployments add` and `python3 manage.py events create` (`--help` shows the options).
 """
 
 

@@ -99,9 +99,9 @@ class Bodies:
             body.size += size
             self._total += size
         if body.size > self._largest:
-            raise RequestTooLarge(
-                f"The request is larger than {self._largest / 1_000_000:g} MB. {self._advice}"
-            )
+            most = self._largest
+            shown = f"{most / 1_000_000:g} MB" if most >= 1_000_000 else f"{most:,} bytes"
+            raise RequestTooLarge(f"The request is larger than {shown}. {self._advice}")
         if self._total > self._most:
             largest = max(self._arriving, key=lambda one: one.size)
             largest.is_refused = True

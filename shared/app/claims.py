@@ -15,6 +15,7 @@ from ..core.errors import (
     NoSeatsLeft,
     RateLimited,
     StoreUnavailable,
+    wrong_member,
 )
 from ..core.models import CLAIM, ROSTER, Event
 from ..events.admission import admit
@@ -96,7 +97,8 @@ def _parse(body: bytes) -> _Wanted:
     try:
         return msgspec.json.decode(body, type=_Wanted)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"The body must be an object such as {_EXAMPLE}.") from error
+        text = f"The body must be an object such as {_EXAMPLE}."
+        raise InvalidRequest(text, param=wrong_member(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJson(f"The body is not valid JSON. Send an object such as {_EXAMPLE}.") from error
 

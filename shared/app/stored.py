@@ -18,6 +18,7 @@ from ..core.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from ..core.ids import new_id
 from ..core.models import Credential, Event
 from ..core.trace import trace_headers
 from ..events.admission import admit
@@ -123,7 +124,10 @@ class StoredResponses:
         if received.body is None:
             sent.close()
             raise UpstreamError(INVALID)
-        body, headers = received.body, {**standing, **returned_headers(sent)}
+        body, headers = (
+            received.body,
+            {b"x-request-id": new_id().encode(), **standing, **returned_headers(sent)},
+        )
         if sent.status >= 400:
             return Response(sent.status, headers, hide_ids(body))
         # As when it was made, so that its items have the same ids. Those of a stream hold a bound instead.

@@ -41,6 +41,7 @@ A client sees only texts written here or passed to these classes, never a foreig
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from math import ceil
 from types import MappingProxyType
@@ -265,6 +266,12 @@ class Overloaded(_Retry):
 
 class UpstreamTimeout(ProxyError):
     status, code, type = 504, "upstream_timeout", "server_error"
+
+
+def wrong_member(error: msgspec.ValidationError) -> str | None:
+    """The member of a body that is wrong, missing or unknown. None if the body itself is not an object."""
+    named = re.search(r"(?:field `|at `\$\.)(\w+)`$", str(error))
+    return named and named[1]
 
 
 def whole_seconds(seconds: float) -> bytes:

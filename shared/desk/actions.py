@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ..core.errors import ChangedMeanwhile, InvalidJson, InvalidRequest, NotFound
+from ..core.errors import ChangedMeanwhile, InvalidJson, InvalidRequest, NotFound, wrong_member
 from ..core.models import BLOCKED, MOST_EXCEPTIONS, OPEN, PASS_NUMBER, Credential, Event, Own
 from ..core.money import HIGHEST_BUDGET, MILLION, amount_text, money_text
 from ..core.times import with_date
@@ -58,7 +58,8 @@ def read_order(body: bytes) -> Order:
     try:
         return msgspec.json.decode(body or b"{}", type=Order)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"The body of an action cannot be read: {error}.") from error
+        text = f"The body of an action cannot be read: {error}."
+        raise InvalidRequest(text, param=wrong_member(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJson("The body is not valid JSON. Send an object, or nothing.") from error
 

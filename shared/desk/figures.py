@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
 
 from msgspec import Raw
@@ -58,7 +58,7 @@ def figures(reading: Reading, takes_effect_seconds: float) -> dict[str, Any]:
         "recent": _recent(sums),
         "attendees": _attendees(event, sums),
         "models": _models(sums),
-        "deployments": [_deployment(*one) for one in used],
+        "deployments": [_deployment(*one, event.time_zone) for one in used],
         "chart": _chart(sums, now, event),
     }
 
@@ -202,15 +202,16 @@ def _is_used(event: Event, deployment: Deployment) -> bool:
     return not event.models or deployment.model in event.models
 
 
-def _deployment(deployment: Deployment, health: Health | None) -> dict[str, Any]:
+def _deployment(deployment: Deployment, health: Health | None, zone: tzinfo) -> dict[str, Any]:
     """Without its address: an event's organiser need not know it."""
+    seen_at, cooling_until = health and health.seen_at, health and health.cooling_until
     return {
         "model": deployment.model,
         "id": deployment.id,
         "active": deployment.active,
         "status": health and health.status,
-        "seen_at": health and health.seen_at,
-        "cooling_until": health and health.cooling_until,
+        "seen_at": seen_at and seen_at.astimezone(zone),
+        "cooling_until": cooling_until and cooling_until.astimezone(zone),
     }
 
 

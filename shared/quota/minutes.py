@@ -12,6 +12,7 @@ from ..core.models import Credential
 from .refusals import plural
 
 MINUTE = 60.0
+_NONE = "This event's limit is 0 requests per minute. Ask your organiser to raise it."
 
 
 class Minutes:
@@ -35,7 +36,9 @@ class Minutes:
         while calls and now - calls[0] >= MINUTE:
             calls.popleft()
         if len(calls) >= limit:
-            wait = MINUTE - (now - calls[-limit]) if limit else MINUTE
+            if not limit:
+                raise RateLimited(_NONE, MINUTE)
+            wait = MINUTE - (now - calls[-limit])
             again = f"Try again in {plural(ceil(wait), 'second')}."
             raise RateLimited(f"Too many requests: the limit is {limit:,} per minute. {again}", wait)
         calls.append(now)

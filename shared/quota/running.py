@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..core.errors import RateLimited
 from ..core.models import DEFAULT_PARALLEL, Credential, Event
 from .amounts import NOTHING
+from .refusals import plural
 
 RETRY_SECONDS = 1
 
@@ -39,7 +40,7 @@ class RunningCalls:
         limit = DEFAULT_PARALLEL if event.parallel is None else event.parallel
         if user.calls >= limit:
             raise RateLimited(
-                f"You have {limit:,} requests running, the most at the same time in this event. "
+                f"You have {plural(limit, 'request')} running, the most at the same time in this event. "
                 "Wait until one of them ends, then try again.",
                 RETRY_SECONDS,
             )

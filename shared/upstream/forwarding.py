@@ -114,7 +114,7 @@ class Forwarding:
         except (Failure, UpstreamError, TimeoutError) as error:
             candidate.end()
             progress.sent = None
-            failure = _failure(error, progress, seconds)
+            failure = _failure(error, progress, seconds, bool(call.request.stream))
             is_timeout = isinstance(error, TimeoutError)
             progress.slow_tries += is_timeout and progress.is_sent
             if is_timeout and self._is_slow_call(candidate, began_at, seconds):
@@ -216,15 +216,16 @@ class Forwarding:
         return min(left, self._timeouts.first_byte) if call.request.stream else left
 
 
-def _failure(error: Failure | UpstreamError | TimeoutError, progress: Progress, seconds: float) -> Failure:
+def _failure(
+    error: Failure | UpstreamError | TimeoutError, progress: Progress, seconds: float, is_stream: bool
+) -> Failure:
     match error:
         case Failure():
             return error
         case TimeoutError():
-            text = (
-                f"The model did not respond within {round(seconds, 1):g} seconds. "
-                'Use "stream": true, or ask for a shorter answer.'
-            )
+            shorter = "Try again, or send a shorter request."
+            advice = shorter if is_stream else 'Use "stream": true, or ask for a shorter answer.'
+            text = f"The model did not respond within {round(seconds, 1):g} seconds. {advice}"
             return Failure(UpstreamTimeout(text), FailureKind.SILENT, "timeout")
         case NoKey():
             return Failure(error, FailureKind.REFUSED, "no key")

@@ -382,6 +382,7 @@ async def test_no_stored_response_shows_an_id_of_the_upstream(turn: Turn) -> Non
     responses.append(await owner.ask(previous_response_id=second["id"]))
     assert responses[-1].status == 400
     for response in responses:
+        assert response.headers["x-request-id"]
         assert_shows_no_upstream_id(response)
 
 

@@ -221,21 +221,30 @@ async def test_name_can_be_claimed_before_the_event_starts(stage: Stage) -> None
 
 
 @pytest.mark.parametrize(
-    ("options", "status"),
+    ("options", "status", "param"),
     [
-        ({"json": {"event_code": "no-such-event", "user": "amy"}}, 401),
-        ({"json": {"event_code": "no such event", "user": "amy"}}, 401),
-        ({"json": {"event_code": "hackathon", "user": ""}}, 400),
-        ({"json": {"event_code": "hackathon", "user": "jörg"}}, 400),
-        ({"json": {"event_code": "hackathon", "user": "u" * 65}}, 400),
-        ({"json": {"event_code": "hackathon", "user": "your-github-name"}}, 400),
-        ({"json": {"event_code": "hackathon", "user": 5}}, 400),
-        ({"json": ["hackathon", "amy"]}, 400),
-        ({"data": b"{"}, 400),
-        ({"data": b"\xff"}, 400),
-        ({"data": b'{"event_code": "hackathon", "user": "' + b"x" * 5000}, 413),
-        ({"data": b"[" * 4000}, 400),
+        ({"json": {"event_code": "no-such-event", "user": "amy"}}, 401, None),
+        ({"json": {"event_code": "no such event", "user": "amy"}}, 401, None),
+        ({"json": {"event_code": "hackathon", "user": ""}}, 400, "user"),
+        ({"json": {"event_code": "hackathon", "user": "jörg"}}, 400, "user"),
+        ({"json": {"event_code": "hackathon", "user": "u" * 65}}, 400, "user"),
+        ({"json": {"event_code": "hackathon", "user": "your-github-name"}}, 400, "user"),
+        ({"json": {"event_code": "hackathon", "user": 5}}, 400, "user"),
+        ({"json": {"event_code": "hackathon"}}, 400, "user"),
+        ({"json": ["hackathon", "amy"]}, 400, None),
+        ({"data": b"{"}, 400, None),
+        ({"data": b"\xff"}, 400, None),
+        ({"data": b'{"event_code": "hackathon", "user": "' + b"x" * 5000}, 413, None),
+        ({"data": b"[" * 4000}, 400, None),
     ],
 )
-async def test_malformed_claim_is_refused(stage: Stage, options: dict[str, object], status: int) -> None:
-    assert (await claim(stage, "", "", **options)).status == status
+async def test_malformed_claim_is_refused(
+    stage: Stage, options: dict[str, object], status: int, param: str | None
+) -> None:
+    response = await claim(stage, "", "", **options)
+    assert (response.status, response.json["error"]["param"]) == (status, param)
+
+
+async def test_claim_that_is_too_long_names_its_limit_in_bytes(stage: Stage) -> None:
+    refused = await claim(stage, "", "", data=b"x" * 5000)
+    assert "larger than 4,096 bytes" in refused.error["message"]

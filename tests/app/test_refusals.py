@@ -146,9 +146,12 @@ async def longer_than_the_context(stages: Stages) -> WireResponse:
     return await stages.usual.chat(messages=messages)
 
 
-async def silent_upstream(stages: Stages) -> WireResponse:
-    stages.hasty.simulator.gate(MODEL)
-    return await stages.hasty.chat()
+def silent_upstream(stream: bool) -> Scene:
+    def scene(stages: Stages) -> Awaitable[WireResponse]:
+        stages.hasty.simulator.gate(MODEL)
+        return stages.hasty.chat(stream=stream)
+
+    return scene
 
 
 ROWS = {
@@ -223,7 +226,18 @@ ROWS = {
         "server_error",
     ),
     "silent-upstream": Row(
-        504, "upstream_timeout", silent_upstream, ("0.5 seconds", '"stream": true'), type="server_error"
+        504,
+        "upstream_timeout",
+        silent_upstream(False),
+        ("0.5 seconds", '"stream": true'),
+        type="server_error",
+    ),
+    "silent-upstream-of-a-stream": Row(
+        504,
+        "upstream_timeout",
+        silent_upstream(True),
+        ("0.5 seconds. Try again, or send a shorter request.",),
+        type="server_error",
     ),
 }
 

@@ -131,8 +131,8 @@ def test_an_event_that_has_ended_is_extended_from_now_on() -> None:
         ("raise", {"limit": "budget", "to": 3, "was": "-1e999999"}, "was"),
         ("block", {}, "user"),
         ("block", {"user": "<b>"}, "user"),
-        ("stop", {"reason": "no such member"}, None),
-        ("extend", {"minutes": "5"}, None),
+        ("stop", {"reason": "no such member"}, "reason"),
+        ("extend", {"minutes": "5"}, "minutes"),
     ],
 )
 def test_a_wrong_order_is_refused(action: str, order: dict[str, Any], param: str | None) -> None:

@@ -294,10 +294,12 @@ async def test_single_call_may_use_the_last_tokens_of_the_total(quota: Quota) ->
 
 def test_user_runs_at_most_as_many_calls_as_the_event_allows() -> None:
     running = RunningCalls()
-    for event, limit in ((event_with(parallel=None), DEFAULT_PARALLEL), (event_with(parallel=3), 3)):
+    cases = ((None, DEFAULT_PARALLEL, "16 requests"), (3, 3, "3 requests"), (1, 1, "1 request"))
+    for parallel, limit, shown in cases:
+        event = event_with(parallel=parallel)
         for _ in range(limit):
             running.enter(AMY, event)
-        with pytest.raises(RateLimited, match=f"{limit} requests running"):
+        with pytest.raises(RateLimited, match=f"You have {shown} running"):
             running.enter(AMY, event)
         running.enter(BOB, event)
         for _ in range(limit):

@@ -111,6 +111,14 @@ async def test_requests_per_minute_have_a_true_retry_after(stage: Stage) -> None
     }
 
 
+async def test_limit_of_0_requests_per_minute_does_not_promise_that_waiting_helps(stage: Stage) -> None:
+    refused = await post(stage, await stage.add_event(requests_per_minute=0))
+    assert refused.error["message"] == (
+        "This event's limit is 0 requests per minute. Ask your organiser to raise it."
+    )
+    assert (refused.error["code"], refused.headers["retry-after"]) == ("rate_limited", "60")
+
+
 async def test_event_page_and_headers_show_the_same_figures(stage: Stage) -> None:
     code = await stage.add_event(requests_per_day=10, tokens_per_day=50_000)
     response = await post(stage, code)

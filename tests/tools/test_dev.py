@@ -167,6 +167,11 @@ def test_windows_gets_commands_for_its_own_shells() -> None:
     assert text.isascii()
 
 
+def test_without_the_demo_the_text_says_nothing_about_events_in_the_tables() -> None:
+    text = welcome.text(Run(1, "http://127.0.0.1:7071", "", None, None, ""), seconds=1)
+    assert "no event" not in text and "`python3 manage.py deployments add`" in text
+
+
 def create(folder: Path, code: str, **env: str) -> str:
     """Creates an open event with `manage.py`, and returns what it prints to standard error."""
     options = ["--name", code, "--starts", "2020-01-01", "--ends", "2040-01-02", "--requests-per-day", "1"]
