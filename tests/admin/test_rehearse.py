@@ -42,7 +42,7 @@ async def test_attendees_ask_and_the_report_has_times_and_money(stage: Stage, az
 
 
 async def test_a_rehearsal_never_costs_more_than_its_budget(stage: Stage, azurite: Azurite) -> None:
-    code, _ = await event_with_price(stage, price=100)
+    code, _ = await event_with_price(stage, price=400)
     found = (await rehearse(stage, azurite, code, "--budget", "0.5", "--json")).json
     assert found["ended_by"] == "budget" and found["spent"] <= 500_000
 

@@ -39,6 +39,11 @@ def ids(record: logging.LogRecord) -> list[str]:
     return [json.loads(line)["request_id"] for line in lines]
 
 
+def records_of_calls(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Without the refusals, which an app of an earlier test may still write."""
+    return [record for record in caplog.records if record.getMessage().startswith("call {")]
+
+
 @pytest.fixture(autouse=True)
 def every_level(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="shared.usage.call_log")
@@ -48,14 +53,14 @@ async def test_calls_that_end_together_share_a_record(caplog: pytest.LogCaptureF
     calls = CallLog()
     for number in range(3):
         log(calls, f"id-{number}")
-    assert caplog.records == []
+    assert records_of_calls(caplog) == []
     await asyncio.sleep(LOG_SECONDS * 2)
-    (record,) = caplog.records
+    (record,) = records_of_calls(caplog)
     assert record.levelno == logging.INFO
     assert ids(record) == ["id-0", "id-1", "id-2"]
     log(calls, "id-3")
     await asyncio.sleep(LOG_SECONDS * 2)
-    assert caplog.messages[1] == (
+    assert records_of_calls(caplog)[1].getMessage() == (
         f'call {{"request_id":"id-3","trace_id":"{"a" * 32}",'
         f'"event":"e","user":"u","model":"m","deployment":"d","status":200,'
         '"ending":"finished","attempts":1,"first_byte_ms":2,"total_ms":4,"prompt_tokens":1,"completion_tokens":2}'
@@ -67,7 +72,7 @@ async def test_no_record_is_longer_than_application_insights_takes(caplog: pytes
     for number in range(150):
         log(calls, f"{number:064}")
     calls.flush()
-    assert [one for record in caplog.records for one in ids(record)] == [
+    assert [one for record in records_of_calls(caplog) for one in ids(record)] == [
         f"{number:064}" for number in range(150)
     ]
     assert max(len(message) for message in caplog.messages) < 32_768
@@ -77,7 +82,7 @@ async def test_a_failed_call_is_logged_at_once_as_a_warning(caplog: pytest.LogCa
     calls = CallLog()
     log(calls, "fine")
     log(calls, "failed", status=502)
-    assert [(record.levelno, ids(record)) for record in caplog.records] == [
+    assert [(record.levelno, ids(record)) for record in records_of_calls(caplog)] == [
         (logging.INFO, ["fine"]),
         (logging.WARNING, ["failed"]),
     ]
@@ -88,7 +93,7 @@ async def test_call_that_cannot_be_logged_hides_no_other(caplog: pytest.LogCaptu
     for request_id, model in (("one", "m"), ("odd", "\ud800"), ("two", "m")):
         log(calls, request_id, model=model)
     log(calls, "odd-failure", 502, "\ud800")
-    records = [record for record in caplog.records if record.getMessage().startswith("call {")]
+    records = records_of_calls(caplog)
     assert [ids(record) for record in records] == [["one"], ["two"]]
     assert "call odd cannot be logged" in caplog.text
     assert "call odd-failure cannot be logged" in caplog.text
@@ -101,7 +106,7 @@ async def test_observer_that_raises_does_not_fail_the_call(caplog: pytest.LogCap
     calls = CallLog(observe)
     log(calls, "one")
     calls.flush()
-    assert ids(caplog.records[-1]) == ["one"]
+    assert ids(records_of_calls(caplog)[-1]) == ["one"]
 
 
 async def test_refusals_are_counted_by_code_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
