@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Coroutine, Iterator
@@ -24,11 +25,6 @@ class _Cycle(RequestResponseCycle):
     is_cut = False
     """Whether the connection is closed when the application returns, without the end of the response."""
 
-    async def run_asgi(self, app: Any) -> None:
-        await super().run_asgi(app)
-        if self.is_cut:
-            self.transport.close()
-
     def send(self, message: Any) -> Coroutine[Any, Any, None]:
         """Send an ASGI message, a whole response, or `CUT`."""
         kind = message["type"]
@@ -40,6 +36,8 @@ class _Cycle(RequestResponseCycle):
         """Like a client that has left, so uvicorn expects no more of the response."""
         self.is_cut = self.disconnected = True
         self.message_event.set()
+        if (application := asyncio.current_task()) is not None:
+            application.add_done_callback(lambda _: self.transport.close())
 
     async def _send_whole(self, message: Any) -> None:
         """Send a response with one system call. uvicorn needs two."""
@@ -48,18 +46,19 @@ class _Cycle(RequestResponseCycle):
         if self.disconnected:
             return
         status, body = message["status"], message["body"]
-        lines = [*self.default_headers, *message["headers"].items()]
+        headers = [*self.default_headers, *message["headers"].items()]
         if status != 204:  # HTTP forbids a length for 204
-            lines.append((b"content-length", b"%d" % len(body)))
+            headers.append((b"content-length", b"%d" % len(body)))
         if not self.keep_alive:
-            lines.append((b"connection", b"close"))
-        head = STATUS_LINE[status] + b"\r\n".join(map(b": ".join, lines))
-        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+            headers.append((b"connection", b"close"))
+        lines = [*map(b": ".join, headers)]
+        text = b"".join(lines)
+        if text.find(b"\n") >= 0 or text.find(b"\r") >= 0:  # `count` and `in` take longer
             raise RuntimeError("A header contains a line break.")
         self.response_started = self.response_complete = True
         self.waiting_for_100_continue = False
         sent = b"" if self.scope["method"] == "HEAD" else body
-        self.transport.write(b"%b\r\n\r\n%b" % (head, sent))
+        self.transport.write(b"%b%b\r\n\r\n%b" % (STATUS_LINE[status], b"\r\n".join(lines), sent))
         self.message_event.set()
         if not self.keep_alive:
             self.transport.close()
