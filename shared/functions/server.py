@@ -7,11 +7,13 @@ import os
 import socket
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from ..core.deadlines import Deadlines
 from .http import CUT, WHOLE
 
 KEEP_ALIVE_SECONDS = 75
@@ -66,6 +68,26 @@ class _Cycle(RequestResponseCycle):
 
 
 class _Protocol(HttpToolsProtocol):
+    """One connection. While it is idle, it has a deadline: uvicorn would start a timer after each response."""
+
+    def __init__(self, idle: Deadlines, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._idle = idle
+
+    def on_response_complete(self) -> None:
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle.begin(self, self.timeout_keep_alive)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle.end(self)
+
+    def late(self) -> None:
+        self.timeout_keep_alive_handler()
+
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self.headers = []  # trailers come here, and not into the headers of the request
@@ -82,7 +104,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=_Protocol,
+                http=self._protocol,  # type: ignore[arg-type] # it is only called
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -93,6 +115,14 @@ class Server(uvicorn.Server):
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
             )
         )
+
+    def _protocol(self, **arguments: Any) -> _Protocol:
+        return _Protocol(self._idle, **arguments)
+
+    @cached_property
+    def _idle(self) -> Deadlines:
+        """Created at the first connection, because it needs the running loop."""
+        return Deadlines()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -133,26 +133,34 @@ class Quota:
     async def _claim(self, credential: Credential, event: Event, hold: Hold, now: datetime) -> Hold:
         day = self._day(event, now)
         try:
-            if user := self._user_exchange(credential, event, day):
-                await self._claim_from(user, hold, event, day, now)
+            if (user := self._user_exchange(credential, event, day)) and not self._take(user, hold):
+                await self._take_scarce(user, hold, event, day, now)
             # Not looked up earlier, because an account without waiting calls may be forgotten meanwhile.
             if total := self._total_exchange(event):
                 running = self._running.of(credential)
                 if not total.account.has_plenty_for(hold.amount, running.held):
                     await self._keep_to_share(total, hold, running)
                 hold.count_in(running)  # before it waits, so that calls of the same moment share, too
-                await self._claim_from(total, hold, event, day, now)
+                if not self._take(total, hold):
+                    await self._take_scarce(total, hold, event, day, now)
         except BaseException:
             hold.release()
             raise
         hold.standing = _standing(event, user, total, day)
         return hold
 
-    async def _claim_from(
+    def _take(self, exchange: Exchange, hold: Hold) -> bool:
+        """Claim the whole bound, if this instance has so much in hand."""
+        claim = exchange.account.take(hold.amount, self._clock())
+        if claim is not None:
+            hold.add(exchange, claim)
+        return claim is not None
+
+    async def _take_scarce(
         self, exchange: Exchange, hold: Hold, event: Event, day: Day, now: datetime
     ) -> None:
-        account = exchange.account
-        claim = account.take(hold.amount, self._clock()) or await self._claim_scarce(exchange, hold)
+        """Claim what there is of the bound. Raises QuotaExceeded if that is too little."""
+        account, claim = exchange.account, await self._claim_scarce(exchange, hold)
         if claim is None:
             account.refused_at = self._clock()
             may_return = account.changed_within(self._returned_seconds, account.refused_at)
