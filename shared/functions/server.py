@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from ..core.deadlines import Deadlines
@@ -67,8 +68,11 @@ class _Cycle(RequestResponseCycle):
         self.on_response()
 
 
+httptools_impl.RequestResponseCycle = _Cycle  # type: ignore[misc] # uvicorn has no setting for it
+
+
 class _Protocol(HttpToolsProtocol):
-    """One connection. While it is idle, it has a deadline: uvicorn would start a timer after each response."""
+    """One connection. It has a deadline while it is idle: uvicorn starts a timer after each response."""
 
     def __init__(self, idle: Deadlines, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -91,10 +95,6 @@ class _Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self.headers = []  # trailers come here, and not into the headers of the request
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.__class__ = _Cycle  # uvicorn has no setting for this class
-        super()._start_asgi_task(cycle, app)
 
 
 class Server(uvicorn.Server):

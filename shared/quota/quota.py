@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from ..core.errors import StoreUnavailable
@@ -52,9 +53,9 @@ class Quota:
         self._running = RunningCalls()
         self._slowdown = Slowdown(clock)
 
-    async def hold(
+    def hold(
         self, credential: Credential, event: Event, need: Need, count: Count, now: datetime
-    ) -> Hold:
+    ) -> Coroutine[Any, Any, Hold]:
         """Hold one request, its tokens and its cost. The output limit may become lower than that of the need.
 
         The tokens are those of `need` as long as there is plenty of tokens and money. When they are scarce,
@@ -66,11 +67,10 @@ class Quota:
             StoreUnavailable: the tables do not respond, and too little is in hand. The exception is shared by
                 all calls that waited for the same write.
         """
-        if event.requests_per_minute is None:
-            return await self._claim(credential, event, Hold(need, count), now)
-        self._start_sweeping()
-        with self._minutes.count(credential, event.requests_per_minute):
-            return await self._claim(credential, event, Hold(need, count), now)
+        hold, limit = Hold(need, count), event.requests_per_minute
+        if limit is None:
+            return self._claim(credential, event, hold, now)
+        return self._claim_in_minute(credential, event, hold, now, limit)
 
     def enter(self, credential: Credential, event: Event) -> None:
         """Note that a call begins. Call `leave` exactly once at its end.
@@ -129,6 +129,14 @@ class Quota:
         if self._sweeping is not None:
             self._sweeping.cancel()
         await self.sweep(everything=True)
+
+    async def _claim_in_minute(
+        self, credential: Credential, event: Event, hold: Hold, now: datetime, limit: int
+    ) -> Hold:
+        """Claim, and count the call as one of at most `limit` in a minute."""
+        self._start_sweeping()
+        with self._minutes.count(credential, limit):
+            return await self._claim(credential, event, hold, now)
 
     async def _claim(self, credential: Credential, event: Event, hold: Hold, now: datetime) -> Hold:
         day = self._day(event, now)
