@@ -59,7 +59,28 @@ class _Request(aiohttp.ClientRequest):
 
 
 class _Handler(ResponseHandler):
-    """One connection."""
+    """One connection. Its attributes are slots: Python looks up aiohttp's in a dictionary each time."""
+
+    __slots__ = (
+        "_buffer",
+        "_closed",
+        "_connection_lost_called",
+        "_data_received_cb",
+        "_eof",
+        "_exception",
+        "_payload",
+        "_payload_parser",
+        "_payload_parser_failed",
+        "_read_bufsize",
+        "_read_timeout",
+        "_read_timeout_handle",
+        "_should_close",
+        "_skip_payload",
+        "_tail",
+        "_timeout_ceil_threshold",
+        "_timer",
+        "_waiter",
+    )
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """aiohttp calls it for each piece of a body, paused or not: a seventh of the cost of a chunk."""
