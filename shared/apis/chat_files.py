@@ -61,7 +61,7 @@ def check_files(body: bytes) -> None:
         UnsupportedValue: a message names a file or an earlier sound.
         InvalidRequest: there are too many files.
     """
-    if not _may_name(_FILE, body) and _SOUND not in body:
+    if not _may_name(_FILE, body) and body.find(_SOUND) < 0:
         return
     try:
         messages = _decode_body(body).messages
@@ -80,7 +80,8 @@ def check_files(body: bytes) -> None:
 
 
 def _may_name(name: bytes, data: bytes) -> bool:
-    return name in data or _ESCAPE in data
+    # `in` takes three times as long: it tries first whether the name is a number.
+    return data.find(name) >= 0 or data.find(_ESCAPE) >= 0
 
 
 def _files(message: _Message) -> list[msgspec.Raw]:

@@ -23,7 +23,8 @@ def trace_headers(client: Mapping[bytes, bytes]) -> Trace:
     """The trace headers for the upstream: the client's own if they are valid and short, else new ones."""
     parent = client.get(b"traceparent")
     if parent is None or not _valid(parent):
-        return {b"traceparent": b"00-%032x-%016x-01" % (_draw(128), _draw(64))}
+        digits = _draw(192).to_bytes(24, "big").hex()
+        return {b"traceparent": f"00-{digits[:32]}-{digits[32:]}-01".encode()}
     state = client.get(b"tracestate")
     if state is None or not _valid_state(state):
         return {b"traceparent": parent}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from ..core.errors import StoreUnavailable
@@ -52,9 +53,9 @@ class Quota:
         self._running = RunningCalls()
         self._slowdown = Slowdown(clock)
 
-    async def hold(
+    def hold(
         self, credential: Credential, event: Event, need: Need, count: Count, now: datetime
-    ) -> Hold:
+    ) -> Coroutine[Any, Any, Hold]:
         """Hold one request, its tokens and its cost. The output limit may become lower than that of the need.
 
         The tokens are those of `need` as long as there is plenty of tokens and money. When they are scarce,
@@ -66,11 +67,10 @@ class Quota:
             StoreUnavailable: the tables do not respond, and too little is in hand. The exception is shared by
                 all calls that waited for the same write.
         """
-        if event.requests_per_minute is None:
-            return await self._claim(credential, event, Hold(need, count), now)
-        self._start_sweeping()
-        with self._minutes.count(credential, event.requests_per_minute):
-            return await self._claim(credential, event, Hold(need, count), now)
+        hold, limit = Hold(need, count), event.requests_per_minute
+        if limit is None:
+            return self._claim(credential, event, hold, now)
+        return self._claim_in_minute(credential, event, hold, now, limit)
 
     def enter(self, credential: Credential, event: Event) -> None:
         """Note that a call begins. Call `leave` exactly once at its end.
@@ -130,29 +130,45 @@ class Quota:
             self._sweeping.cancel()
         await self.sweep(everything=True)
 
+    async def _claim_in_minute(
+        self, credential: Credential, event: Event, hold: Hold, now: datetime, limit: int
+    ) -> Hold:
+        """Claim, and count the call as one of at most `limit` in a minute."""
+        self._start_sweeping()
+        with self._minutes.count(credential, limit):
+            return await self._claim(credential, event, hold, now)
+
     async def _claim(self, credential: Credential, event: Event, hold: Hold, now: datetime) -> Hold:
         day = self._day(event, now)
         try:
-            if user := self._user_exchange(credential, event, day):
-                await self._claim_from(user, hold, event, day, now)
+            if (user := self._user_exchange(credential, event, day)) and not self._take(user, hold):
+                await self._take_scarce(user, hold, event, day, now)
             # Not looked up earlier, because an account without waiting calls may be forgotten meanwhile.
             if total := self._total_exchange(event):
                 running = self._running.of(credential)
                 if not total.account.has_plenty_for(hold.amount, running.held):
                     await self._keep_to_share(total, hold, running)
                 hold.count_in(running)  # before it waits, so that calls of the same moment share, too
-                await self._claim_from(total, hold, event, day, now)
+                if not self._take(total, hold):
+                    await self._take_scarce(total, hold, event, day, now)
         except BaseException:
             hold.release()
             raise
         hold.standing = _standing(event, user, total, day)
         return hold
 
-    async def _claim_from(
+    def _take(self, exchange: Exchange, hold: Hold) -> bool:
+        """Claim the whole bound, if this instance has so much in hand."""
+        claim = exchange.account.take(hold.amount, self._clock())
+        if claim is not None:
+            hold.add(exchange, claim)
+        return claim is not None
+
+    async def _take_scarce(
         self, exchange: Exchange, hold: Hold, event: Event, day: Day, now: datetime
     ) -> None:
-        account = exchange.account
-        claim = account.take(hold.amount, self._clock()) or await self._claim_scarce(exchange, hold)
+        """Claim what there is of the bound. Raises QuotaExceeded if that is too little."""
+        account, claim = exchange.account, await self._claim_scarce(exchange, hold)
         if claim is None:
             account.refused_at = self._clock()
             may_return = account.changed_within(self._returned_seconds, account.refused_at)

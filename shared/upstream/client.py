@@ -87,7 +87,9 @@ class Upstream:
         """
         headers = _headers(client_headers, trace)
         try:
-            return await self._send(self._target(api, deployment), deployment, headers, body)
+            if deployment.auth == MANAGED_IDENTITY:
+                headers += await self._authorization()
+            return await self._connections.send(self._target(api, deployment), headers, body)
         except ConnectionFailed as error:
             raise _unreachable(deployment, error) from error
 
@@ -101,20 +103,16 @@ class Upstream:
         trace: Trace,
     ) -> Response:
         """Send a request without a body to a path below that of the API. Raises as `send` does."""
-        address = url(api, deployment)
+        address, headers = url(api, deployment), _headers({}, trace)
         for segment in path:
             address /= segment
         try:
+            if deployment.auth == MANAGED_IDENTITY:
+                headers += await self._authorization()
             target = Target(address.extend_query(query), self._fixed_headers(deployment), method)
-            return await self._send(target, deployment, _headers({}, trace), Body(b""))
+            return await self._connections.send(target, headers, Body(b""))
         except ConnectionFailed as error:
             raise _unreachable(deployment, error) from error
-
-    async def _send(self, target: Target, deployment: Deployment, headers: bytes, body: Body) -> Response:
-        """Raises ConnectionFailed or NoToken."""
-        if deployment.auth == MANAGED_IDENTITY:
-            headers += header(b"authorization", f"Bearer {await self._token()}".encode())
-        return await self._connections.send(target, headers, body)
 
     def _target(self, api: Api, deployment: Deployment) -> Target:
         """Prepared once, with the key of that moment: a new key needs a restart."""
@@ -134,11 +132,13 @@ class Upstream:
             headers[b"api-key"] = self._secret(deployment).encode()
         return headers
 
-    async def _token(self) -> str:
+    async def _authorization(self) -> bytes:
+        """The header with the token of the app's identity. Raises ConnectionFailed or NoToken."""
         try:
-            return await self._tokens.token()
+            token = await self._tokens.token()
         except UpstreamError as error:
             raise NoToken(error.message) from error
+        return header(b"authorization", f"Bearer {token}".encode())
 
     def _secret(self, deployment: Deployment) -> str:
         secret = self._key(deployment.auth)

@@ -59,7 +59,28 @@ class _Request(aiohttp.ClientRequest):
 
 
 class _Handler(ResponseHandler):
-    """One connection."""
+    """One connection. Its attributes are slots: Python looks up aiohttp's in a dictionary each time."""
+
+    __slots__ = (
+        "_buffer",
+        "_closed",
+        "_connection_lost_called",
+        "_data_received_cb",
+        "_eof",
+        "_exception",
+        "_payload",
+        "_payload_parser",
+        "_payload_parser_failed",
+        "_read_bufsize",
+        "_read_timeout",
+        "_read_timeout_handle",
+        "_should_close",
+        "_skip_payload",
+        "_tail",
+        "_timeout_ceil_threshold",
+        "_timer",
+        "_waiter",
+    )
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """aiohttp calls it for each piece of a body, paused or not: a seventh of the cost of a chunk."""
@@ -119,22 +140,23 @@ class Connections:
         last: Exception | None = None
         for _ in range(2):
             try:
-                connection = await self._connect(target)
+                connection, protocol = await self._connect(target)
             except FAILURES as error:
                 raise ConnectionFailed(f"no connection: {type(error).__name__}") from error
             try:
-                return await self._send(connection, head, body)
+                return await self._send(connection, protocol, head, body)
             except FAILURES as error:
                 last = error
                 if body.is_sent:
                     break
         raise ConnectionFailed(f"no response: {type(last).__name__}") from last
 
-    async def _send(self, connection: Connection, head: bytes, body: Body) -> Response:
+    async def _send(
+        self, connection: Connection, protocol: ResponseHandler, head: bytes, body: Body
+    ) -> Response:
         """Raises one of FAILURES."""
         writing = None
         try:
-            protocol = _prepared(connection)
             writing = self._write(protocol, head, body)
             message, content = await protocol.read()
             while 100 <= message.code < 200 and message.code != 101:  # informational
@@ -151,7 +173,8 @@ class Connections:
     async def close(self) -> None:
         await self._connector.close()
 
-    async def _connect(self, target: Target) -> Connection:
+    async def _connect(self, target: Target) -> tuple[Connection, ResponseHandler]:
+        """A connection that is open, and ready for a response."""
         early = 0
         while early < MOST_UNUSABLE:
             connection = await self._connector.connect(target.request, [], self._timeout)
@@ -161,7 +184,8 @@ class Connections:
                     1  # the pool checks only that it is open; the early data would be read as our response
                 )
             elif protocol._parser is None or not _has_input(protocol.transport):
-                return connection  # new, or still open
+                protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+                return connection, protocol  # new, or still open
             connection.close()
         raise aiohttp.ClientConnectionError("data came before a request was sent")
 
@@ -231,14 +255,6 @@ def _input_of(number: int) -> select.poll:
     poll = select.poll()
     poll.register(number, select.POLLIN)
     return poll
-
-
-def _prepared(connection: Connection) -> ResponseHandler:
-    protocol = connection.protocol
-    if protocol is None:
-        raise aiohttp.ServerDisconnectedError
-    protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-    return protocol
 
 
 def _write_whole(transport: asyncio.WriteTransport, head: bytes, body: Body) -> None:

@@ -40,7 +40,9 @@ async def read(response: Response, api: Api, request: bytes) -> Received:
         response.decode()
         if response.status == 200 and _is_event_stream(response):
             return Received()
-        body = await response.read_all(MOST_BYTES if api.is_kept_whole else MOST_KEPT_BYTES)
+        body = response.read_arrived()
+        if body is None:
+            body = await response.read_all(MOST_BYTES if api.is_kept_whole else MOST_KEPT_BYTES)
     except NotDecoded as error:
         text = "The model returned a response that cannot be decompressed. Try again."
         raise Failure(UpstreamError(text), FailureKind.FAILED, str(error)) from error

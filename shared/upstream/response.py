@@ -80,18 +80,22 @@ class Response:
         """
         return self._read() if self._decoder is None else self._read_decoded(self._decoder)
 
+    def read_arrived(self) -> bytes | None:
+        """The whole body if all of it has arrived, as after most short responses. None: use `read_all`."""
+        content = self._content
+        if self._decoder is not None or not content.is_eof() or content.exception() is not None:
+            return None
+        self.at_end = True
+        data = content.read_nowait()
+        self._release()
+        return data
+
     async def read_all(self, most_bytes: int = sys.maxsize) -> bytes:
         """The rest of the body. If it is longer than `most_bytes`, a part of it: `at_end` is false then.
 
         Raises:
             ConnectionFailed: the response was cut, cannot be decoded, or `close` was called.
         """
-        content = self._content
-        if self._decoder is None and content.is_eof() and content.exception() is None:
-            self.at_end = True  # as after most short responses: all of it came at once
-            data = content.read_nowait()
-            self._release()
-            return data
         pieces, size = [], 0
         while not self.at_end and size <= most_bytes:
             data = await self.read()

@@ -280,7 +280,9 @@ def _minute(counts: Counts) -> Minute:
 
 def _bounded(tokens: int) -> int:
     """A number that cannot spoil a sum, whatever the upstream reports."""
-    return max(0, min(tokens, MOST_TOKENS))
+    if 0 <= tokens <= MOST_TOKENS:
+        return tokens
+    return MOST_TOKENS if tokens > 0 else 0
 
 
 def _batches(rows: Iterable[_Row]) -> Iterator[list[_Row]]:

@@ -128,6 +128,29 @@ async def test_a_response_that_is_cut_ends_without_its_last_chunk(caplog: pytest
     assert caplog.messages == []
 
 
+async def test_an_idle_connection_is_closed_and_one_in_use_is_not() -> None:
+    done = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/slow":
+            await done.wait()
+        await Response(200, {}, b"body").send_to(receive, send)
+
+    server = Server(app)
+    server.config.timeout_keep_alive = 0  # closed in the next turn of the loop
+    with listen("127.0.0.1", 0) as listener:
+        async with serving(server, server.serve([listener])):
+            slow, slow_writer = await asyncio.open_connection(*listener.getsockname())
+            slow_writer.write(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
+            idle, idle_writer = await asyncio.open_connection(*listener.getsockname())
+            idle_writer.write(b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await asyncio.wait_for(idle.read(), 10)).endswith(b"\r\n\r\nbody")
+            done.set()
+            assert (await asyncio.wait_for(slow.read(), 10)).endswith(b"\r\n\r\nbody")
+            slow_writer.close()
+            idle_writer.close()
+
+
 async def test_the_host_passes_a_cut_on_as_a_reset() -> None:
     loop, received = asyncio.get_running_loop(), b""
     async with client_of(Cut(200, {}, b"first")) as client:

@@ -34,6 +34,7 @@ from shared.upstream.connections import (
     Body,
     Connections,
     Target,
+    _Handler,
     header,
 )
 from shared.upstream.response import ConnectionFailed, Response
@@ -675,7 +676,8 @@ async def test_the_parts_of_aiohttp_that_we_use_exist() -> None:
         ),
     }.items():
         assert [name for name in names if not hasattr(owner, name)] == []
-    handler = ResponseHandler(asyncio.get_running_loop())
+    handler = _Handler(asyncio.get_running_loop())
+    assert vars(handler) == {}  # all attributes are slots
     assert handler._parser is None
     assert not handler._reading_paused
     async with aiohttp.TCPConnector() as connector:
