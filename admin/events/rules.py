@@ -82,9 +82,7 @@ def change_event(event: Event, options: dict[str, Any]) -> Event:
         voided = {user: own[PASS_NUMBER] for user, own in event.exceptions.items() if PASS_NUMBER in own}
         given["exceptions"] = {user: {PASS_NUMBER: number} for user, number in voided.items()}
     if (extend := given.pop("extend", None)) is not None:
-        given["ends_at"] = ends_at = max(event.ends_at, datetime.now(UTC)) + times.parse_duration(extend)
-        if ends_at.year not in times.YEARS:
-            raise CommandError(f"The event would end in the year {ends_at.year}. Use a shorter --extend.")
+        given["ends_at"] = _extended(event, extend)
     if given.pop("no_default_model"):
         given["default_model"] = None
     if models is not None:
@@ -101,6 +99,14 @@ def change_event(event: Event, options: dict[str, Any]) -> Event:
     changed = replace(event, time_zone=zone, **secrets, **given)
     check(changed)
     return changed
+
+
+def _extended(event: Event, extend: str) -> datetime:
+    """The end with --extend: from now, if the event is over."""
+    ends_at = max(event.ends_at, datetime.now(UTC)) + times.parse_duration(extend)
+    if ends_at.year not in times.YEARS:
+        raise CommandError(f"The event would end in the year {ends_at.year}. Use a shorter --extend.")
+    return ends_at
 
 
 _COLUMNS = {

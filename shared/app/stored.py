@@ -124,10 +124,8 @@ class StoredResponses:
         if received.body is None:
             sent.close()
             raise UpstreamError(INVALID)
-        body, headers = (
-            received.body,
-            {b"x-request-id": new_id().encode(), **standing, **returned_headers(sent)},
-        )
+        body = received.body
+        headers = {b"x-request-id": new_id().encode(), **standing, **returned_headers(sent)}
         if sent.status >= 400:
             return Response(sent.status, headers, hide_ids(body))
         # As when it was made, so that its items have the same ids. Those of a stream hold a bound instead.
