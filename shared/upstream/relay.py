@@ -21,8 +21,6 @@ MOST_DRAINS = 64
 """The most streams in this process that are read on after their clients left."""
 MOST_DRAINED_BYTES = 4 * 1024 * 1024
 """The most that is read of one stream after its client left."""
-SLOW_SECONDS = 1.0
-"""A client that keeps a stream waiting for longer, in all, is slow: all buffers up to it are full."""
 LEAST_WAIT = 0.05
 """A shorter wait does not count, because sending takes time as well."""
 UNKNOWN_BYTES = 2**62
@@ -80,6 +78,8 @@ class StreamLimits:
     """How long the client may take to read the error that ends its stream."""
     cut_seconds: float = 0.5
     """Between that error and the cut. Without it, the host's reset overtakes the error (decision 3)."""
+    slow_seconds: float = 1.0
+    """A client that keeps a stream waiting for longer, in all, is slow: all buffers up to it are full."""
 
 
 class Relay:
@@ -181,7 +181,7 @@ class Relay:
 
     @property
     def _is_behind(self) -> bool:
-        return self._client_seconds > SLOW_SECONDS
+        return self._client_seconds > self._limits.slow_seconds
 
     @property
     def _seconds_to_drain(self) -> float:

@@ -69,7 +69,7 @@ async def test_stream_of_a_client_that_reads_nothing_and_leaves_is_charged_for_w
         sent = -1
         while sent != (sent := stage.simulator.calls[-1].tokens):  # noqa: ASYNC110 - full buffers send no notice
             await asyncio.sleep(0.5)
-        await asyncio.sleep(1.5)  # more than relay.SLOW_SECONDS, with full buffers
+        await asyncio.sleep(1.5)  # more than `slow_seconds` of the relay, with full buffers
     async with asyncio.timeout(30):
         while (used := (await get_event(stage, code))["tokens"]["used"]) == 0:  # noqa: ASYNC110 - it is charged in the background
             await asyncio.sleep(0.1)

@@ -624,12 +624,6 @@ async def test_a_stream_whose_client_does_not_read_is_read_until_its_usage() -> 
     assert record.only == ended(Ending.CUT, Usage(7, 5), 1)
 
 
-@pytest.fixture
-def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each client is slow to read."""
-    monkeypatch.setattr("shared.upstream.relay.SLOW_SECONDS", -1.0)
-
-
 @pytest.mark.parametrize(
     ("more", "usage", "size"),
     [
@@ -639,12 +633,11 @@ def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["usage", "done", "silent"],
 )
-@pytest.mark.usefixtures("_no_patience")
 async def test_the_output_of_a_client_that_is_slow_to_read_is_unknown_until_all_of_it_came(
     more: list[bytes], usage: Usage | None, size: int
 ) -> None:
     source, client, record = Source(HELLO, HELLO, *more, silent=True), Client(stops_at=1), Record()
-    limits = StreamLimits(NEVER, NEVER, NEVER)
+    limits = StreamLimits(NEVER, NEVER, NEVER, slow_seconds=-1.0)  # each client is slow
     relaying = Relay(source, ChatStream(hide=True), limits, on_end=record, slow_drain_seconds=OFTEN)
     pump = asyncio.create_task(relaying.pump(client.send))
     await client.stopped.wait()
