@@ -13,6 +13,11 @@ _OVERLOADED = (
 )
 
 
+SMALL_SHARE = 100
+"""A body of at most this fraction of the largest is never dropped: the bodies of running calls must not stop
+small calls. So 100 of them take as much memory as one."""
+
+
 class Body:
     """The body of one request, as far as it has arrived. It counts until `free` is called."""
 
@@ -41,7 +46,8 @@ class Bodies:
         seconds: float,
         advice: str = "Send a smaller image or fewer messages.",
     ) -> None:
-        """A body has at most `largest` bytes and arrives within `seconds`. All have at most `most` bytes.
+        """A body has at most `largest` bytes and arrives within `seconds`. All have at most `most` bytes,
+        besides small ones that arrive then.
 
         `advice` is for the client whose body is larger.
         """
@@ -64,7 +70,8 @@ class Bodies:
         Raises:
             InvalidRequest: it did not arrive in time.
             RequestTooLarge: it is too long. The rest is not read.
-            Overloaded: all bodies together are too large, and this is the largest of those that arrive.
+            Overloaded: all bodies together are too large, and this is the largest of those that arrive, and
+                not small.
             ClientLeft: the client left before the end.
         """
         self._arriving[body] = None
@@ -104,7 +111,8 @@ class Bodies:
             raise RequestTooLarge(f"The request is larger than {shown}. {self._advice}")
         if self._total > self._most:
             largest = max(self._arriving, key=lambda one: one.size)
-            largest.is_refused = True
-            self.drop(largest)
+            if largest.size * SMALL_SHARE > self._largest:
+                largest.is_refused = True
+                self.drop(largest)
         if body.is_refused:
             raise Overloaded(_OVERLOADED, 2)
