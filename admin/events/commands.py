@@ -110,7 +110,7 @@ def create_event(code: str | None, as_json: bool, **options: Any) -> None:
     target = find_target()
     deployments = run(target, lambda tables: _add(tables, event))
     fields = event_text.to_fields(event) | event_text.links(event, target.url)
-    found = notes.for_new_event(event, target.url, deployments)
+    found = notes.for_new_event(event, target.url, deployments, datetime.now(UTC))
     print_result(fields, as_json, lambda: event_text.invitation(event, target.url, deployments), found)
 
 

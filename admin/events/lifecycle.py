@@ -114,7 +114,7 @@ def copy_event(code: str, new: str | None, starts: str, ends: str, name: str | N
     target = find_target()
     event, deployments = run(target, lambda tables: _copy(tables, code, new_code, starts, ends, name))
     fields = event_text.to_fields(event) | event_text.links(event, target.url)
-    found = notes.for_new_event(event, target.url, deployments)
+    found = notes.for_new_event(event, target.url, deployments, datetime.now(UTC))
     print_result(fields, as_json, lambda: event_text.invitation(event, target.url, deployments), found)
 
 

@@ -13,12 +13,17 @@ from shared.core.errors import plural
 from shared.core.models import CLAIM, LIMITS, OPEN, OWN_LIMITS, Deployment, Event
 from shared.core.money import money_text
 
+LONG_DAYS = 731
+"""A longer event is perhaps a mistyped year."""
+
 _SHORT_PROMPT_TOKENS = 32
 """About the cost of a question of one word, with its framing."""
 
 
-def for_new_event(event: Event, url: str | None, deployments: Collection[Deployment]) -> list[str]:
-    notes = _on_limits(event) + _on_seats(event)
+def for_new_event(
+    event: Event, url: str | None, deployments: Collection[Deployment], now: datetime
+) -> list[str]:
+    notes = _on_length(event, now) + _on_limits(event) + _on_seats(event)
     if not deployments:
         notes.insert(0, "No model is deployed yet. To add one, use `deployments add`.")
     if url is None:
@@ -36,6 +41,7 @@ def for_changed_event(change: Change, options: Mapping[str, Any], now: datetime)
         )
     if options["starts"] or options["ends"] or options["extend"] or options["time_zone"]:
         notes.append(f"The dates are now {event_text.period(event)}.")
+        notes += _on_length(event, now)
     if options["currency"] is not None:
         notes.append(f"What the event has spent before keeps its number, in {event.currency}.")
     if not event.active:
@@ -50,6 +56,12 @@ def for_changed_event(change: Change, options: Mapping[str, Any], now: datetime)
     if options["access"] or options["seats"] is not None:
         notes += _on_seats(event) or _on_taken_seats(event, change.taken)
     return notes
+
+
+def _on_length(event: Event, now: datetime) -> list[str]:
+    """A year that is mistyped."""
+    days = (event.ends_at - max(now, event.starts_at)).days
+    return [f"The event will be open for {days:,} days. Is the year right?"] if days > LONG_DAYS else []
 
 
 def _on_access(event: Event) -> list[str]:
