@@ -172,7 +172,7 @@ class Quota:
         if claim is None:
             account.refused_at = self._clock()
             may_return = account.changed_within(self._returned_seconds, account.refused_at)
-            raise refusal(account, hold.least, hold.need.choices, event, day, now, may_return=may_return)
+            raise refusal(account, hold, event, day, now, may_return=may_return)
         hold.add(exchange, claim)
 
     async def _claim_scarce(self, exchange: Exchange, hold: Hold) -> Claim | None:
