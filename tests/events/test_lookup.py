@@ -191,6 +191,16 @@ async def test_number_of_guesses_that_wait_is_limited(events: Events, table: Tab
     assert table.scans == 1
 
 
+async def test_a_scan_waits_until_the_last_one_is_old_enough(table: Table, clock: Clock) -> None:
+    events = Events(table, SECONDS, clock, scan_seconds=3600)
+    await guess(events, READS_PER_SECOND + 1)
+    waiting = asyncio.create_task(guess(events, 1, "more"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert table.scans == 1 and not waiting.done()
+    waiting.cancel()
+
+
 async def test_guesses_during_an_outage_end_in_503(events: Events, table: Table) -> None:
     table.fault = StoreUnavailable()
     assert set(await guess(events, 50)) == {"store_unavailable"}
