@@ -25,7 +25,7 @@ from ..events.passes import pass_of
 from ..events.rate_limit import RateLimits
 from ..functions.http import Response
 from ..tables.attendees import Attendees, Claimed
-from .responses import json_response
+from .outgoing import json_response
 
 AT_ONCE = 100
 PER_SECOND = 10

@@ -24,10 +24,10 @@ from .codex import is_codex, quota_refusal
 from .departure import Departure
 from .incoming import Headers, Incoming
 from .needs import lowered_limit
+from .outgoing import StreamResponse, error_response
 from .ownership import sealed_response, stream_sealer
 from .records import Records
 from .replays import Replays
-from .responses import StreamResponse, error_response
 
 
 class Proxy:

@@ -31,8 +31,8 @@ from ..upstream.client import Upstream, returned_headers
 from ..upstream.failures import Failure
 from ..upstream.routing import Routing
 from .incoming import Headers
+from .outgoing import error_response
 from .ownership import INVALID, owner_of
-from .responses import error_response
 from .stored_turns import read_stored
 
 SECONDS = 30.0

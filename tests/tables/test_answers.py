@@ -13,7 +13,7 @@ from shared.core.models import Counts, Deployment, Health, UsageRow
 from shared.quota.ledger_row import Conflict, Key, Row
 from shared.tables.retention import Retention
 from shared.tables.service import USAGE
-from shared.tables.stores import Tables
+from shared.tables.tables import Tables
 from tests.tables.raw_tables import JSON, answer, answering
 
 KEY = Key("hackathon", "amy:2026-01-31")
