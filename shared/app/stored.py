@@ -39,9 +39,8 @@ SECONDS = 30.0
 """How long the upstream may take."""
 
 AT_ONCE, PER_SECOND = 30, 5
-"""Such requests of one attendee on each instance: so many at once, and so many in each second after that.
-
-They cost the attendee nothing, but all attendees share the upstream's rate."""
+"""The most such requests of one attendee on an instance: at once, and in each second after that. They cost
+the attendee nothing, but all attendees share the upstream's rate."""
 
 _PASSED = {"include", "include[]", "limit", "order"}
 _ITEM_IDS = {"after", "before"}

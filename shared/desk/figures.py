@@ -18,7 +18,7 @@ from .sums import ACTIVE_MINUTES, NO_MINUTE, RECENT_MINUTES, SHOWN_MINUTES, Atte
 MOST_NAMES = 12
 """Of a list of attendees."""
 STUCK_REFUSALS = 3
-"""From so many refusals in `RECENT_MINUTES` on, an attendee can count as stuck."""
+"""With fewer refusals in `RECENT_MINUTES`, an attendee does not count as stuck."""
 CHART_STEPS = (1, 2, 5)
 """Minutes of one step of the chart: the first with which there are at most `MOST_STEPS`."""
 MOST_STEPS = 90
