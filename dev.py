@@ -23,6 +23,8 @@ examples:
   python3 dev.py test tests/tools -k lock   run some tests; the options go to pytest
   python3 dev.py test --clients             run real clients against the proxy
   python3 dev.py bench                      measure the speed of the proxy
+  python3 dev.py attack                     try to use more than a limit
+  python3 dev.py soak --minutes 60          look for losses and growth while instances and tables fail
   python3 dev.py lint                       check style and types, as CI does
 
 To manage events and deployments while the proxy runs, use `python3 manage.py`.
@@ -64,6 +66,20 @@ library of the cloud.
 (about 10 minutes). It fails if they get more than all. Its options are --quick, --peers (also LiteLLM, 20
 minutes) and --write (docs/overspend.md).
 """
+ATTACK = """\
+Tries to use more than a limit, or to stop the other attendees, on this machine. Fails if it can. Takes about
+nine minutes.
+
+  --only NAME     attacks with this in their name
+  --quick         fewer clients, instances and seconds
+"""
+SOAK = """\
+Runs three instances under load while instances are killed, and tables and deployments fail. Fails if anything
+is lost, above a limit or growing. tools/soak/__init__.py has the rules.
+
+  --minutes N     how long (60)
+  --seed N        of the load and the faults
+"""
 LINT = "Runs `ruff check`, `ruff format --check` and `mypy --strict`."
 
 
@@ -72,7 +88,7 @@ def main() -> int:
     parser = _parser()
     options, others = parser.parse_known_args()
     options.others = others
-    if others and options.command not in {test, bench}:
+    if others and options.command in {run, lint}:
         parser.error(f"unknown option: {' '.join(others)}")
     try:
         status: int = options.command(options)
@@ -98,6 +114,14 @@ def test(options: argparse.Namespace) -> int:
 def bench(options: argparse.Namespace) -> int:
     options.python = options.python or (WORKER_PYTHON if interpreters.find(WORKER_PYTHON) else None)
     return _replace_with("tools.bench", options)
+
+
+def attack(options: argparse.Namespace) -> int:
+    return _replace_with("tools.attack", options)
+
+
+def soak(options: argparse.Namespace) -> int:
+    return _replace_with("tools.soak", options)
 
 
 def lint(_: argparse.Namespace) -> int:
@@ -143,12 +167,14 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        added.set_defaults(command=command, if_found=False)
+        added.set_defaults(command=command, if_found=False, python=None)
         return added
 
     running = add(run, "start the proxy on this machine", RUN)
     testing = add(test, "run the tests", TEST)
     measuring = add(bench, "measure the speed of the proxy", BENCH)
+    add(attack, "try to use more than a limit", ATTACK)
+    add(soak, "look for losses and growth for an hour", SOAK)
     add(lint, "check style and types", LINT)
     port = "port to serve on; 0 takes any free port (default: the first free port from 7071)"
     running.add_argument("--port", type=_port, help=port)

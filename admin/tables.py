@@ -34,7 +34,7 @@ from shared.tables.service import (
     readable_or_none,
     translated,
 )
-from shared.tables.stores import Tables as ProxyTables
+from shared.tables.tables import Tables as ProxyTables
 from shared.tables.usage_rows import usage_rows_before
 
 TABLES = (EVENTS, DEPLOYMENTS, QUOTAS, USAGE, ATTENDEES)

@@ -1,4 +1,4 @@
-"""Makes a call of what a client sends: its attendee and event, its model, and the most that it can cost."""
+"""Makes a call from what a client sends: its attendee and event, its model, and the most that it can cost."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class Calls:
         return Prepared(call, routes, need, self._counting(call, owned, routes))
 
     def note_end(self, reader: StreamReader) -> None:
-        """A stream has ended."""
+        """A stream has ended: see `StoredTurns.note_end`."""
         self._turns.note_end(reader)
 
     def _counting(self, call: Call, owned: Owned, routes: Routes) -> Count:

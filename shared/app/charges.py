@@ -18,13 +18,13 @@ from ..upstream.relay import Ending
 from .records import Records
 
 WHOLE_LIMIT = 2**62
-"""An output that is as long as its limit allows."""
+"""In tokens: more than any output limit, so the limit itself is charged."""
 
 REASONING_SECONDS = 5.0
 STREAM_SECONDS = 3.0
-"""How long the proxy waits for the usage of a stream whose client has left before its first byte or was slow
-to read, or of a model that may reason. Without the usage, such a stream is charged as if it used its whole
-output limit."""
+"""How long the proxy waits for the usage of a stream whose client has left: `REASONING_SECONDS` if the model
+may reason. Otherwise `STREAM_SECONDS`, if the client left before the first byte or was slow to read. Without
+the usage, the stream is charged its whole output limit."""
 
 
 def seconds_without_client(call: Call) -> float:
@@ -38,7 +38,7 @@ def seconds_without_client(call: Call) -> float:
 
 
 def drain_seconds(call: Call, progress: Progress) -> float:
-    """How long a response is read on when its client leaves, until its usage comes.
+    """How many seconds a response is read on when its client leaves, unless its usage comes before.
 
     A stream of a model that does not reason is closed at once: what it has sent is all that it can charge
     for. (After a client that was slow to read, `Relay` reads it on too.) A whole response is read on, because
@@ -74,7 +74,7 @@ class Charges:
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """A call that holds its quota. One of the methods ends it."""
+    """A call that holds its quota. `end`, `fail` or `abandon` ends it."""
 
     call: Call
     hold: Hold

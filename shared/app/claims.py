@@ -25,11 +25,11 @@ from ..events.passes import pass_of
 from ..events.rate_limit import RateLimits
 from ..functions.http import Response
 from ..tables.attendees import Attendees, Claimed
-from .responses import json_response
+from .outgoing import json_response
 
 AT_ONCE = 100
 PER_SECOND = 10
-"""Claims of one event on each instance: so many at once, and so many in each second after that."""
+"""The most claims of one event on an instance: at once, and in each second after that."""
 
 _EXAMPLE = '{"event_code": "hackathon", "user": "anna"}'
 _NO_CLAIM = "This event has no passes. Use {}/{} as your API key."

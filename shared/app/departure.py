@@ -17,22 +17,21 @@ class ClientLeft(Exception):
     """The client closed the connection while its call was served."""
 
 
-def _ends() -> float:
+def _no_seconds() -> float:
     return 0.0
 
 
 class Departure:
-    """Raises `ClientLeft` in the block when the client leaves, at once or after some seconds."""
+    """A block that ends with `ClientLeft` when the client leaves, or `seconds_left` later."""
 
-    __slots__ = ("_deadlines", "_left", "_receive", "_task", "_watching", "seconds_left")
+    __slots__ = ("_deadlines", "_has_left", "_receive", "_task", "_watching", "seconds_left")
 
     def __init__(self, receive: Receive, deadlines: Deadlines) -> None:
-        """A call that takes `WATCH_AFTER_SECONDS` is watched from then on."""
         self._receive = receive
         self._deadlines = deadlines
-        self._left = False
-        self.seconds_left: Callable[[], float] = _ends
-        """Called when the client leaves: how long the call may continue without it."""
+        self._has_left = False
+        self.seconds_left: Callable[[], float] = _no_seconds
+        """Called when the client leaves: how long the block may continue without it."""
         self._watching: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Departure:
@@ -44,19 +43,19 @@ class Departure:
         self._deadlines.end(self)
         if self._watching is not None:
             self._watching.cancel()
-        if self._left and kind is not None and issubclass(kind, asyncio.CancelledError):
+        if self._has_left and kind is not None and issubclass(kind, asyncio.CancelledError):
             if self._task is not None:
                 self._task.uncancel()
             raise ClientLeft
 
     def late(self) -> None:
-        """Begin to watch the client."""
+        """The block has taken `WATCH_AFTER_SECONDS`: begin to watch the client."""
         self._watching = self._deadlines.loop.create_task(self._wait())
 
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         await asyncio.sleep(self.seconds_left())
-        self._left = True
+        self._has_left = True
         if self._task is not None:
             self._task.cancel()

@@ -17,9 +17,9 @@ from ..desk.readings import Readings
 from ..events.lookup import Events
 from ..functions.http import Response
 from ..tables.attendees import Attendees
-from ..tables.desk_rows import DeskTables
+from ..tables.desk import DeskTables
 from .incoming import Headers, Incoming
-from .responses import json_response
+from .outgoing import json_response
 
 _log = logging.getLogger(__name__)
 

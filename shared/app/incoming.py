@@ -1,4 +1,4 @@
-"""A call as it comes from the client, before its body is read."""
+"""A call as it comes from the client: its headers, its body as it arrives, and whether the client leaves."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ class Incoming:
     def __init__(self, req: Request, bodies: Bodies, deadlines: Deadlines, clock_at_arrival: float) -> None:
         self.headers: Headers = req.headers
         self.deployment: str | None = req.path_params.get("deployment")
-        """The model, if the path names it."""
+        """The model, if the path names one: a path of Azure's calls it a deployment."""
         self.clock_at_arrival = clock_at_arrival
+        """In seconds, of the clock of `Forwarding`."""
         self._receive = req.receive
         self._bodies = bodies
         self._deadlines = deadlines
@@ -33,11 +34,11 @@ class Incoming:
         return self._bodies.read(self._body, self._receive)
 
     async def turn(self) -> None:
-        """Wait before the next work on the body. Only if it has more than `LARGE_BYTES`."""
+        """Wait for a turn of the event loop. For work on a body of more than `LARGE_BYTES`."""
         await self._bodies.turns.wait()
 
     def departure(self) -> Departure:
-        """Watches the client while the call is served."""
+        """A block in which the client is watched while its call is served."""
         return Departure(self._receive, self._deadlines)
 
     def free(self) -> None:

@@ -18,7 +18,7 @@ from ..quota.quota import Quota
 from ..quota.standing import least_call
 from ..upstream.routing import Routing
 from .incoming import Headers
-from .responses import error_response, json_response
+from .outgoing import error_response, json_response
 
 
 class Listings:

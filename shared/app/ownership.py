@@ -1,4 +1,4 @@
-"""Keeps stored responses to the attendee who made them. Without an API that has ids, nothing happens here."""
+"""Keeps stored responses to the attendee who made them. Does nothing for an API without ids."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Owned(msgspec.Struct, frozen=True):
     earlier_tokens: int = 0
     """The most tokens that stored turns add to the prompt."""
     unread: StoredTurn | None = None
-    """The turn among them whose tokens may be far below that."""
+    """The previous response, if this instance knows only a bound of its tokens."""
 
 
 async def open_ids(

@@ -24,10 +24,10 @@ from .codex import is_codex, quota_refusal
 from .departure import Departure
 from .incoming import Headers, Incoming
 from .needs import lowered_limit
+from .outgoing import StreamResponse, error_response
 from .ownership import sealed_response, stream_sealer
 from .records import Records
 from .replays import Replays
-from .responses import StreamResponse, error_response
 
 
 class Proxy:
@@ -65,23 +65,23 @@ class Proxy:
         except ProxyError as error:
             return await self._refuse(arrival, error)
 
-        def leave() -> None:
+        def end() -> None:
             self._quota.leave(credential)
             incoming.free()
 
         try:
             response = await self._admitted(api, incoming, arrival)
         except BaseException:
-            leave()
+            end()
             raise
         if isinstance(response, StreamResponse):
-            response.on_end = leave
+            response.on_end = end
         else:
-            leave()
+            end()
         return response
 
     async def _admitted(self, api: Api, incoming: Incoming, arrival: Arrival) -> Response:
-        """Read what the client wants, and serve it."""
+        """Read the body, and serve it: from an earlier call that it repeats, or by a new one."""
         try:
             body = await incoming.read_body()
             request = await self._calls.parse(api, incoming, body)
@@ -107,7 +107,7 @@ class Proxy:
         return error_response(error, await self._quota.standing_headers(credential, event, at))
 
     async def _hold(self, prepared: Prepared, departure: Departure) -> Response:
-        """Hold what the call may use, then forward it."""
+        """Hold what the call may use, and forward it. Keep its response if the client has left."""
         call, progress = prepared.call, self._records.begin()
         credential, event, arrived_at = call.credential, call.event, call.arrived_at
         try:
@@ -143,7 +143,7 @@ class Proxy:
         return Response(response.status, headers, response.body)
 
     async def _forward(self, charge: Charge, routes: Routes) -> Response:
-        """Forward the call."""
+        """Forward a call that holds its quota, and end its charge if it fails."""
         call, hold = charge.call, charge.hold
         try:
             limit = lowered_limit(call, hold.need)

@@ -1,7 +1,9 @@
 """Answers a repeated call with the response that is already being paid for.
 
-Clients with a time limit send a slow call again. The first one runs to its end and is charged, so
-the same user's same bytes to the same path get its response: while it runs, and for a minute after.
+Clients with a time limit of their own send a slow call again, byte for byte, while the model works on the
+first one. That one runs to its end and is charged. So a call of the same user with the same bytes to the same
+destination gets its response: while it runs, and for a minute after. Only calls whose client has left are
+kept, so two equal questions whose client waits get an answer each.
 """
 
 from __future__ import annotations
@@ -20,14 +22,14 @@ MOST_BYTES_FOR_USER = 4 * 1024 * 1024
 MOST_BYTES = 32 * 1024 * 1024
 """Of the finished responses on this instance."""
 
-Path = tuple[str, str | None]
-"""The name of the API, and the deployment in the path."""
+Destination = tuple[str, str | None]
+"""Where a call goes: the name of its API, and the model that its path names."""
 
 
 class Replay:
     """The response of one call whose client has left."""
 
-    def __init__(self, user: Credential, key: tuple[Path, bytes]) -> None:
+    def __init__(self, user: Credential, key: tuple[Destination, bytes]) -> None:
         self.user = user
         self.key = key
         self._response: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
@@ -52,20 +54,21 @@ class Replays:
     def __init__(self, kept_seconds: float = KEPT_SECONDS) -> None:
         self._kept_seconds = kept_seconds
         self._of: dict[Credential, list[Replay]] = {}
+        """By user."""
         self._running: dict[str, Replay] = {}
         """By the id of the call."""
         self._finished: deque[Replay] = deque()
         """In the order of their ends."""
         self._size = 0
 
-    def begin(self, call_id: str, user: Credential, path: Path, body: bytes) -> None:
+    def begin(self, call_id: str, user: Credential, destination: Destination, body: bytes) -> None:
         """The client of a running call has left: keep its response, unless too many of the user's run."""
         replays = self._of.setdefault(user, [])
         if len(replays) >= MOST_FOR_USER:
             self._forget(replays[0])
             replays = self._of.setdefault(user, [])
         if len(replays) < MOST_FOR_USER:
-            replay = self._running[call_id] = Replay(user, _key(path, body))
+            replay = self._running[call_id] = Replay(user, _key(destination, body))
             replays.append(replay)
 
     def end(self, call_id: str, response: Response | None) -> None:
@@ -83,11 +86,11 @@ class Replays:
             self._forget(self._finished[0])
         asyncio.get_running_loop().call_later(self._kept_seconds, self._forget, replay)
 
-    def find(self, user: Credential, path: Path, body: bytes) -> Replay | None:
+    def find(self, user: Credential, destination: Destination, body: bytes) -> Replay | None:
         """The earlier call that this one repeats."""
         if user not in self._of:
             return None
-        key = _key(path, body)
+        key = _key(destination, body)
         return next((one for one in self._of[user] if one.key == key), None)
 
     def _forget(self, replay: Replay) -> None:
@@ -104,5 +107,5 @@ class Replays:
             del self._of[replay.user]
 
 
-def _key(path: Path, body: bytes) -> tuple[Path, bytes]:
-    return path, blake2b(body, digest_size=16).digest()
+def _key(destination: Destination, body: bytes) -> tuple[Destination, bytes]:
+    return destination, blake2b(body, digest_size=16).digest()

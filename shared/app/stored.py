@@ -31,17 +31,16 @@ from ..upstream.client import Upstream, returned_headers
 from ..upstream.failures import Failure
 from ..upstream.routing import Routing
 from .incoming import Headers
+from .outgoing import error_response
 from .ownership import INVALID, owner_of
-from .responses import error_response
 from .stored_turns import read_stored
 
 SECONDS = 30.0
 """How long the upstream may take, unless a whole response has less time."""
 
 AT_ONCE, PER_SECOND = 30, 5
-"""Such requests of one attendee on each instance: so many at once, and so many in each second after that.
-
-They cost the attendee nothing, but all attendees share the upstream's rate."""
+"""The most such requests of one attendee on an instance: at once, and in each second after that. They cost
+the attendee nothing, but all attendees share the upstream's rate."""
 
 _PASSED = {"include", "include[]", "limit", "order"}
 _ITEM_IDS = {"after", "before"}

@@ -34,17 +34,20 @@ class StoredTurn(NamedTuple):
     """A response that a call continues."""
 
     sealed: str
+    """The id that its attendee got."""
     opened: Opened
 
 
 class StoredTurns:
+    """The tokens of stored responses, as far as this instance knows them."""
+
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._tokens: dict[str, int] = {}
         """By the sealed id."""
 
     def note_end(self, reader: StreamReader) -> None:
-        """A stream has ended."""
+        """A stream has ended: remember its tokens, if it is one of the Responses API."""
         if isinstance(reader, ResponsesStream) and reader.usage is not None:
             self._note(reader.response_id, reader.usage.total_tokens)
 
@@ -52,12 +55,12 @@ class StoredTurns:
         return turn.sealed in self._tokens
 
     def surplus(self, turn: StoredTurn) -> int:
-        """How far the bound of a turn is above its tokens, as far as they are known."""
+        """How far the bound of a turn is above its tokens. 0 if they are not known."""
         bound = turn.opened.tokens
         return max(0, bound - self._tokens.get(turn.sealed, bound))
 
     async def learn(self, turn: StoredTurn, routes: Routes, trace: Trace) -> int:
-        """The same, with the tokens as the upstream reports them. Without a response, the bound counts."""
+        """The surplus, after reading the tokens from the upstream. 0 if it does not respond."""
         deployment = routes.at(turn.opened.place)
         if deployment is not None and not self.knows(turn):
             path = (turn.opened.upstream_id,)

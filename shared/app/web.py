@@ -19,9 +19,9 @@ from ..functions.http import Request, Response
 from .departure import ClientLeft
 from .hints import refusal
 from .incoming import Incoming
+from .outgoing import JSON, error_response
 from .page import page
 from .paths import find
-from .responses import JSON, error_response
 from .wiring import Wiring
 
 _log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from ..events.lookup import Events
 from ..quota.quota import Quota
 from ..tables.retention import Retention
 from ..tables.service import open_service
-from ..tables.stores import Tables
+from ..tables.tables import Tables
 from ..upstream.client import Upstream
 from ..upstream.connections import Connections
 from ..upstream.forwarding import Forwarding, Timeouts

@@ -44,12 +44,12 @@ class Done(NamedTuple):
     text: str
     undo: dict[str, Any] | None = None
     """The action and the body that take it back. None if there is none."""
-    is_changed: bool = False
-    """Whether something was done, also if it cannot be taken back."""
+    is_permanent: bool = False
+    """Whether it is a change that cannot be taken back."""
 
     @property
     def has_changed(self) -> bool:
-        return self.is_changed or self.undo is not None
+        return self.is_permanent or self.undo is not None
 
 
 Action = Callable[[Event, Order, datetime], Done]
@@ -136,27 +136,29 @@ def _raise(event: Event, order: Order, _: datetime) -> Done:
     if name not in LIMIT_NAMES:
         raise InvalidRequest(f"'limit' must be one of {', '.join(LIMIT_NAMES)}.", param="limit")
     column, title = LIMIT_NAMES[name], name.replace("_", " ")
-    limit, now = _amount(name, order.to, "to", 1), getattr(event, column)
+    limit, current = _amount(name, order.to, "to", 1), getattr(event, column)
     shown = _shown(name, limit, event)
-    if now is None:
+    if current is None:
         raise InvalidRequest(f"The event has no limit '{title}'. Set it with `events update`.", param="limit")
-    if now == limit:
+    if current == limit:
         return Done(event, f"The limit '{title}' is {shown} already.")
-    if order.was is not None and _amount(name, order.was, "was", 0) != now:
+    if order.was is not None and _amount(name, order.was, "was", 0) != current:
         raise ChangedMeanwhile(
-            f"The limit '{title}' was changed in the meantime: it is {_shown(name, now, event)}. "
+            f"The limit '{title}' was changed in the meantime: it is {_shown(name, current, event)}. "
             "Nothing is changed now."
         )
-    if order.was is None and limit < now:
+    if order.was is None and limit < current:
         raise InvalidRequest(
-            f"The limit '{title}' is {_shown(name, now, event)}, and {shown} is less. Send a larger number.",
+            f"The limit '{title}' is {_shown(name, current, event)}, and {shown} is less. "
+            "Send a larger number.",
             param="to",
         )
-    undo = {"action": "raise", "limit": name, "to": _plain(name, now), "was": _plain(name, limit)}
     change: Any = {column: limit}
     changed = replace(event, **change)
-    # No order sets a limit to 0, so no slip locks everyone out.
-    return Done(changed, f"The limit '{title}' is now {shown}.", undo if now else None, is_changed=True)
+    undo = {"action": "raise", "limit": name, "to": _plain(name, current), "was": _plain(name, limit)}
+    if not current:  # no order sets a limit to 0, so that no slip locks everyone out
+        return Done(changed, f"The limit '{title}' is now {shown}.", is_permanent=True)
+    return Done(changed, f"The limit '{title}' is now {shown}.", undo)
 
 
 def _block(event: Event, order: Order, _: datetime) -> Done:
@@ -182,7 +184,7 @@ def _release(event: Event, order: Order, _: datetime) -> Done:
         raise InvalidRequest("Names are not taken at this event: everyone who knows its code can use any.")
     number = event.exceptions.get(user, {}).get(PASS_NUMBER, 0) + 1
     text = f"'{user}' is free, and its pass is void. Another person can take the name."
-    return Done(_with_own(event, user, {PASS_NUMBER: number}), text, is_changed=True)
+    return Done(_with_own(event, user, {PASS_NUMBER: number}), text, is_permanent=True)
 
 
 def _with_own(event: Event, user: str, change: Own) -> Event:

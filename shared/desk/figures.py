@@ -18,13 +18,13 @@ from .sums import ACTIVE_MINUTES, NO_MINUTE, RECENT_MINUTES, SHOWN_MINUTES, Atte
 MOST_NAMES = 12
 """Of a list of attendees."""
 STUCK_REFUSALS = 3
-"""From so many refusals in `RECENT_MINUTES` on, an attendee can count as stuck."""
+"""With fewer refusals in `RECENT_MINUTES`, an attendee does not count as stuck."""
 CHART_STEPS = (1, 2, 5)
 """Minutes of one step of the chart: the first with which there are at most `MOST_STEPS`."""
 MOST_STEPS = 90
 
 UNITS = {"requests": "requests", "tokens": "tokens", "budget": "cost"}
-"""The units of the JSON, and the names of their fields everywhere else."""
+"""The units in the JSON, and their names in `Amount`, `Rate` and the fields of `Event`."""
 LIMIT_NAMES = {
     "requests_total": "requests_total",
     "tokens_total": "tokens_total",
@@ -64,6 +64,7 @@ def figures(reading: Reading, takes_effect_seconds: float) -> dict[str, Any]:
 
 
 def state(event: Event, now: datetime) -> str:
+    """`stopped`, `not_started`, `open` or `ended`."""
     if not event.active:
         return "stopped"
     if now < event.starts_at:
@@ -78,6 +79,7 @@ def shown_limit(event: Event, name: str) -> int | Raw | None:
 
 
 def money(amount: float) -> Raw:
+    """Millionths of the currency, as a decimal number."""
     return Raw(amount_text(round(amount)).encode())
 
 
@@ -102,24 +104,24 @@ def _unit(name: str, reading: Reading, rate: Rate, least: Amount) -> dict[str, A
     The usage rows say how much. Where a limit is set, it is at least what its account says is used, and at
     most what the account has granted: old usage that no longer counts cannot make it more.
     """
-    column = UNITS[name]
-    limit: int | None = getattr(reading.event, f"{column}_total")
+    unit = UNITS[name]
+    limit: int | None = getattr(reading.event, f"{unit}_total")
     counted = {"requests": reading.sums.total.requests, "tokens": _tokens(reading.sums.total)}
     used = counted.get(name, reading.sums.total.cost)
     left = out = None
     if limit is not None:
-        granted, reported = (getattr(one, column) for one in (reading.total.granted, reading.total.used))
+        granted, reported = (getattr(one, unit) for one in (reading.total.granted, reading.total.used))
         used = max(reported, min(used, granted))
         left = max(0, limit - used)
-        out = runs_out_at(left, getattr(rate, column), reading.summed_at)
+        out = runs_out_at(left, getattr(rate, unit), reading.summed_at)
     show = money if name == "budget" else round
     return {
         "unit": name,
         "used": show(used),
         "limit": None if limit is None else show(limit),
         "left": None if left is None else show(left),
-        "is_used_up": left is not None and left < getattr(least, column),
-        "per_minute": show(getattr(rate, column)),
+        "is_used_up": left is not None and left < getattr(least, unit),
+        "per_minute": show(getattr(rate, unit)),
         "runs_out_at": out and out.astimezone(reading.event.time_zone),
     }
 
@@ -143,15 +145,16 @@ def _counts(counts: Counts) -> dict[str, Any]:
     }
 
 
-def _minute(counts: Minute) -> dict[str, Any]:
-    return counts._asdict() | {"cost": None, "budget": money(counts.cost)}
-
-
 def _recent(sums: Sums) -> dict[str, Any]:
     counts = plus((NO_MINUTE, *(one for at, one in sums.minutes.items() if at > sums.now - RECENT_MINUTES)))
-    found = _minute(counts)
-    del found["cost"]
-    return found | {"minutes": RECENT_MINUTES}
+    return {
+        "minutes": RECENT_MINUTES,
+        "requests": counts.requests,
+        "tokens": counts.tokens,
+        "budget": money(counts.cost),
+        "refusals": counts.refusals,
+        "errors": counts.errors,
+    }
 
 
 def _attendees(event: Event, sums: Sums) -> dict[str, Any]:

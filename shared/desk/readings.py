@@ -89,13 +89,16 @@ class _Watched:
         self._store = store
         self._code = code
         self._looked_at = 0.0
+        """Of the clock, like the times of the readings below."""
         self._reading: asyncio.Task[Reading | None] | None = None
         self._read_at = 0.0
         self._closed = self._sums = Sums(0)
+        """The sums of the rows that change no more, and of all rows."""
         self._closed_before: datetime | None = None
-        self._summed = datetime.min.replace(tzinfo=UTC)
+        """The first hour that is not in the closed sums."""
+        self._summed_at = datetime.min.replace(tzinfo=UTC)
         self._deployments: WithHealth = ()
-        self._deployments_read_at = self._summed_at = -inf
+        self._deployments_read_at = self._sums_read_at = -inf
         self.changed: Event | None = None
         """The event as an action of this instance left it, after the latest reading began."""
 
@@ -120,10 +123,10 @@ class _Watched:
         is_due = clock >= self._deployments_read_at + HEALTH_SECONDS
         if is_due:
             self._deployments, self._deployments_read_at = await self._store.deployments(), clock
-        if not is_due or clock >= self._summed_at + 2 * REFRESH_SECONDS:
+        if not is_due or clock >= self._sums_read_at + 2 * REFRESH_SECONDS:
             await self._sum(event.ledger_code, now)
-            self._summed_at = clock
-        return Reading(now, event, total, self._sums, self._summed, self._deployments)
+            self._sums_read_at = clock
+        return Reading(now, event, total, self._sums, self._summed_at, self._deployments)
 
     async def _sum(self, code: str, now: datetime) -> None:
         """Read the rows that can have changed since the last time. Older ones are summed once."""
@@ -140,4 +143,4 @@ class _Watched:
             sums.add(row)
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
-        self._closed, self._closed_before, self._sums, self._summed = closed, changes_from, sums, now
+        self._closed, self._closed_before, self._sums, self._summed_at = closed, changes_from, sums, now

@@ -10,7 +10,7 @@ from .rate_limit import RateLimits
 
 AT_ONCE = 300
 PER_SECOND = 20
-"""New names of one event: so many at once, and so many in each second after that."""
+"""The most new names of one event: at once, and in each second after that."""
 
 MOST_KNOWN = 10_000
 """Names in each half of the memory. A name is forgotten if it is not used while as many others come."""

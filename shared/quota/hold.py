@@ -109,7 +109,7 @@ class Hold:
         self._further: list[list[tuple[Exchange, Claim]]] = []
         """The same again for each further try that may be billed."""
         self.slow = _NOTHING_SLOW
-        """What was charged for earlier tries, and its cost. In no usage that a method returns."""
+        """The usage and the cost that were charged for earlier tries. No method returns them."""
         self._deadline: float | None = None
         self._running: Running | None = None
         self._running_amount = NOTHING
@@ -169,7 +169,7 @@ class Hold:
         self._lower(replace(self.need, prompt_tokens=min(tokens, self.need.prompt_tokens)))
 
     async def cover(self, tries: int) -> bool:
-        """Hold what so many tries can cost: each may be billed. False if too little is left for that."""
+        """Hold what this many tries can cost: each may be billed. False if too little is left for that."""
         try:
             async with asyncio.timeout(COVER_SECONDS):
                 while len(self._further) < tries - 1:
@@ -184,7 +184,7 @@ class Hold:
         return True
 
     def uncover(self, tries: int) -> None:
-        """Hold no more than so many tries can cost."""
+        """Hold no more than this many tries can cost."""
         while len(self._further) > max(0, tries - 1):
             for exchange, claim in self._further.pop():
                 exchange.settle(claim, NOTHING)

@@ -152,7 +152,7 @@ class Quota:
         try:
             if (user := self._user_exchange(credential, event, day)) and not self._take(user, hold):
                 await self._take_scarce(user, hold, event, day, now)
-            # Not looked up earlier, because an account without waiting calls may be forgotten meanwhile.
+            # Looked up only now: an account without waiting calls may be forgotten during an await.
             if total := self._total_exchange(event):
                 running = self._running.of(credential)
                 if not total.account.has_plenty_for(hold.amount, running.held):
@@ -167,7 +167,7 @@ class Quota:
         return hold
 
     def _take(self, exchange: Exchange, hold: Hold) -> bool:
-        """Claim the whole bound, if this instance has so much in hand."""
+        """Claim the whole bound, if this instance has that in hand."""
         claim = exchange.account.take(hold.amount, self._clock())
         if claim is not None:
             hold.add(exchange, claim)

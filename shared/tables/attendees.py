@@ -92,7 +92,7 @@ class Attendees:
         If the response of the table is lost, the row is read again, so that the name is not lost with it.
         """
         row = {"source": "claim", "added_at": now, "claim_id": new_id()}
-        async with self._turn(event_code):
+        async with self._alone(event_code):
             for attempt in range(TRIES):
                 if found := await self._find(event_code, user):
                     return Claimed.TAKEN if found.get("claim_id") == row["claim_id"] else Claimed.NAME_TAKEN
@@ -137,7 +137,7 @@ class Attendees:
     async def _repeat(
         self, event_code: str, added: Mapping[str, Mapping[str, Any]], removed: Collection[str]
     ) -> None:
-        """Change some names. Those that others have added or removed meanwhile are left out."""
+        """Change some names. Those that others have added or removed since are left out."""
         for attempt in range(TRIES):
             there = [user for user in (*added, *removed) if attempt and await self._find(event_code, user)]
             new = {user: row for user, row in added.items() if user not in there}
@@ -156,7 +156,7 @@ class Attendees:
         added: Mapping[str, Mapping[str, Any]],
         removed: Sequence[str],
     ) -> bool:
-        """Add and remove names, and count them, in one transaction. False if something has changed meanwhile.
+        """Add and remove names, and count them, in one transaction. False if another change came first.
 
         It is never repeated inside: a second try could meet the rows of the first.
         """
@@ -200,7 +200,7 @@ class Attendees:
             raise StoreUnavailable from error
 
     @asynccontextmanager
-    async def _turn(self, event_code: str) -> AsyncIterator[None]:
+    async def _alone(self, event_code: str) -> AsyncIterator[None]:
         """One claim at a time on each instance: they would only meet each other's conflicts."""
         lock = self._lock(event_code)
         try:

@@ -13,7 +13,7 @@ from ..core.errors import StoreUnavailable
 from .quota_rows import quota_day
 from .row_keys import RowKey
 from .service import QUOTAS, USAGE, RowRefused
-from .stores import Tables
+from .tables import Tables
 from .usage_rows import usage_rows_before
 
 _log = logging.getLogger(__name__)

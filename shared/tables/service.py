@@ -74,9 +74,9 @@ class RowRefused(StoreUnavailable):
 
 def _check_type(response: Any) -> None:
     """Refuse rows that are not JSON. The library would take them for an empty list."""
-    answer = response.http_response
-    if answer.status_code == OK and "json" not in answer.headers.get("content-type", ""):
-        raise HttpResponseError("The response is not JSON.", response=answer)
+    received = response.http_response
+    if received.status_code == OK and "json" not in received.headers.get("content-type", ""):
+        raise HttpResponseError("The response is not JSON.", response=received)
 
 
 _CLIENT_OPTIONS: dict[str, Any] = {

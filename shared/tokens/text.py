@@ -47,7 +47,7 @@ def is_complex(body: bytes) -> bool:
 def text_tokens(body: bytes, encodings: tuple[str, ...], skipped: Counter[str], limit: int) -> int | None:
     """The tokens of every string and number, names included, and of the framing; stops beyond `limit`.
 
-    The strings in `skipped` are no text: so many of each are left out. None if the body cannot be decoded.
+    The strings in `skipped` are not text: that many of each are left out. None if the body cannot be decoded.
     """
     try:
         tree = _decode(body)

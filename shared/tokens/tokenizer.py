@@ -31,7 +31,7 @@ space after a word, and between a letter and a digit, the end of a line or Chine
 _loaded: set[str] = set()
 
 
-class _Counts(Protocol):
+class _Encoding(Protocol):
     def count(self, text: str, /) -> int: ...
 
 
@@ -55,7 +55,7 @@ def count(text: str, encodings: tuple[str, ...], limit: int = sys.maxsize) -> tu
     return max(0, tokens - cuts * CUT_TOKENS), tokens + cuts * CUT_TOKENS
 
 
-def _count(text: str, encoding: _Counts, limit: int) -> tuple[int, int]:
+def _count(text: str, encoding: _Encoding, limit: int) -> tuple[int, int]:
     """The tokens of the pieces, and how many cuts are inside of words."""
     if len(text) <= PIECE:
         return encoding.count(text), 0
@@ -80,8 +80,8 @@ def _pieces(text: str) -> Iterator[tuple[str, bool]]:
 
 
 @cache
-def _encoding(name: str) -> _Counts:
-    encoding: _Counts = _bindings().tokenizer_for_encoding(name)
+def _encoding(name: str) -> _Encoding:
+    encoding: _Encoding = _bindings().tokenizer_for_encoding(name)
     _loaded.add(name)
     return encoding
 

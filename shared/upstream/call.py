@@ -32,7 +32,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     api: Api
     request: Request
     deployment: str | None = None
-    """The deployment, if the client's path names one. It is a model of the event."""
+    """The model, if the client's path names one: a path of Azure's calls it a deployment."""
     headers: Mapping[bytes, bytes]
     received: bytes
     """The body as it came."""
@@ -60,9 +60,9 @@ class Progress(msgspec.Struct):
     is_left: bool = False
     """Whether the client has left while a deployment works on the call."""
     slow_tries: int = 0
-    """Deployments that have the prompt and did not finish the call in time. Each may charge for its work."""
+    """How many tries ended because of their time while the deployment had the prompt. Each may be billed."""
     cover: Callable[[int], Awaitable[bool]] | None = None
-    """Holds what so many tries can cost. False if the quota has too little for that."""
+    """Holds what this many tries can cost. False if the quota has too little for that."""
 
     def leave(self) -> bool:
         """Note that the client has left. Returns whether a deployment works on the call at this moment.

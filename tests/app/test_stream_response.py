@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from shared.apis.chat_stream import ChatStream
-from shared.app.responses import StreamResponse
+from shared.app.outgoing import StreamResponse
 from shared.core.models import Usage
 from shared.functions.http import Request, Response
 from shared.upstream.relay import Ending, Relay, Relayed, StreamLimits

@@ -24,7 +24,7 @@ from shared.events.lookup import Events
 from shared.functions.http import Message, Receive, Request, Response, Send
 from shared.quota.ledger_row import Key
 from shared.quota.quota import Quota
-from shared.tables.stores import Tables
+from shared.tables.tables import Tables
 from shared.tokens.families import family_of
 from shared.tokens.prompt import Prompt
 from shared.upstream.call import Call, Progress

@@ -16,7 +16,7 @@ from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Conflict, Key, LedgerStore, Row
 from shared.tables.quota_rows import ledger_to_row
 from shared.tables.service import open_service
-from shared.tables.stores import Tables
+from shared.tables.tables import Tables
 from tests.conftest import TableTap
 from tests.fake_ledger import FakeLedger, Fault
 from tools.azurite import Azurite

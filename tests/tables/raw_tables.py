@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from shared.tables.service import open_service
-from shared.tables.stores import Tables
+from shared.tables.tables import Tables
 from tools.azurite import connection_string
 
 JSON = b"content-type: application/json"

@@ -8,7 +8,7 @@ from itertools import count
 from zoneinfo import ZoneInfo
 
 from shared.core.models import Deployment, Event, LongPrices
-from shared.tables.stores import Tables
+from shared.tables.tables import Tables
 
 START = datetime(2026, 3, 28, 22, 30, tzinfo=UTC)
 END = datetime(2026, 3, 29, 12, microsecond=123456, tzinfo=UTC)

@@ -22,7 +22,7 @@ import asyncio, json, sys
 from datetime import UTC, datetime
 from shared.tables import attendees
 from shared.tables.service import open_service
-from shared.tables.stores import Tables
+from shared.tables.tables import Tables
 
 attendees.WAIT_SECONDS = 120.0  # a slow machine needs more than an attendee waits
 

@@ -153,11 +153,20 @@ def test_wrong_command_is_an_error_without_a_traceback(folder: Path, arguments: 
     assert (result.returncode, "Traceback" in result.stderr) == (2, False)
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["test"], ["lint"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["test"], ["attack"], ["soak"], ["lint"]])
 def test_help_needs_no_setup(command: list[str], tmp_path: Path) -> None:
     result = checkout.call(checkout.without_packages(tmp_path), *command, "--help")
     assert (result.returncode, result.stderr) == (0, "")
     assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [(["attack", "--only", "no name"], "No attack has 'no name'"), (["soak", "--minutes", "x"], "--minutes")],
+)
+def test_attack_and_soak_start_with_their_packages(folder: Path, command: list[str], error: str) -> None:
+    result = checkout.call(folder, *command)
+    assert result.returncode == 2 and error in result.stderr and "Traceback" not in result.stderr
 
 
 def test_windows_gets_commands_for_its_own_shells() -> None:

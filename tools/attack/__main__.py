@@ -1,4 +1,4 @@
-"""`python3 -m tools.attack [--only NAME] [--quick]`: attacks, and fails if an attack succeeds."""
+"""`python3 dev.py attack [--only NAME] [--quick]`: attacks, and fails if an attack succeeds."""
 
 import argparse
 import asyncio
@@ -24,7 +24,7 @@ FLOODS = (*text.ATTACKS, *left.ATTACKS, *media.ATTACKS, *usage.ATTACKS)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tools.attack")
+    parser = argparse.ArgumentParser(prog="python3 dev.py attack")
     parser.add_argument("--only", metavar="NAME", default="", help="attacks with this in their name")
     parser.add_argument("--quick", action="store_true", help="fewer clients, instances and seconds")
     options = parser.parse_args()

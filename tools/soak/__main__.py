@@ -1,4 +1,4 @@
-"""`python3 -m tools.soak [--minutes 60] [--seed N]`: exit status 1 if anything is lost, over or growing."""
+"""`python3 dev.py soak [--minutes 60] [--seed N]`: exit status 1 if anything is lost, over or growing."""
 
 import argparse
 import asyncio
@@ -15,7 +15,7 @@ _MOST_FAILURES = 20  # that are printed
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tools.soak")
+    parser = argparse.ArgumentParser(prog="python3 dev.py soak")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument(
         "--seed", type=int, default=secrets.randbelow(10**6), help="of the load and the faults"

@@ -1,4 +1,4 @@
-"""Every answer of a table service has its meaning, or means that the service is unavailable. None is a bug."""
+"""Every response of the table service has its meaning, or means that the service is unavailable. None is a bug."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.core.models import Counts, Deployment, Health, UsageRow
 from shared.quota.ledger_row import Conflict, Key, Row
 from shared.tables.retention import Retention
 from shared.tables.service import USAGE
-from shared.tables.stores import Tables
+from shared.tables.tables import Tables
 from tests.tables.raw_tables import JSON, answer, answering
 
 KEY = Key("hackathon", "amy:2026-01-31")
@@ -148,7 +148,7 @@ async def outcome(operation: str, tables: Tables) -> object:
 
 
 @pytest.mark.parametrize("name", UNAVAILABLE)
-async def test_answer_without_a_meaning_is_an_outage_of_every_operation(name: str) -> None:
+async def test_response_without_a_meaning_is_an_outage_of_every_operation(name: str) -> None:
     async with answering(UNAVAILABLE[name]) as tables:
         for operation in OPERATIONS:
             if name.startswith("404") and operation in IGNORES_404:
@@ -157,7 +157,7 @@ async def test_answer_without_a_meaning_is_an_outage_of_every_operation(name: st
 
 
 @pytest.mark.parametrize("name", UNAVAILABLE)
-async def test_retention_ends_normally_at_every_answer(name: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_retention_ends_normally_at_every_response(name: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with answering(UNAVAILABLE[name]) as tables:
         await Retention(tables, 90, 30, lambda: datetime.now(UTC)).remove_old_rows()
@@ -201,7 +201,7 @@ MEANINGS: list[tuple[str, bytes, object]] = [
 
 
 @pytest.mark.parametrize(("operation", "response", "expected"), MEANINGS)
-async def test_answer_has_its_meaning(operation: str, response: bytes, expected: object) -> None:
+async def test_response_has_its_meaning(operation: str, response: bytes, expected: object) -> None:
     async with answering(response) as tables:
         assert await outcome(operation, tables) == expected
 

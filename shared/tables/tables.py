@@ -22,7 +22,7 @@ from ..quota.ledger_row import Row as LedgerRow
 from .attendees import Attendees
 from .columns import UNREADABLE, Row
 from .deployment_rows import deployment_from_row, health_to_row
-from .desk_rows import DeskTables
+from .desk import DeskTables
 from .event_rows import EVENT_ROW, event_from_row
 from .quota_rows import ledger_from_row, ledger_to_row
 from .row_keys import RowKeys

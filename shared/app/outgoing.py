@@ -1,4 +1,4 @@
-"""The responses of the proxy: JSON, errors and streams."""
+"""The responses that the proxy sends to its clients: JSON, errors and streams."""
 
 from __future__ import annotations
 
