@@ -9,7 +9,7 @@ from contextlib import suppress
 import aiohttp
 import pytest
 
-from shared.app.replays import MOST_BYTES, MOST_BYTES_FOR_USER, MOST_FOR_USER, Path, Replays
+from shared.app.replays import MOST_BYTES, MOST_BYTES_FOR_USER, MOST_FOR_USER, Destination, Replays
 from shared.core.models import Credential
 from shared.functions.http import Response
 from tests.conftest import QUESTION, Stage
@@ -18,7 +18,7 @@ from tests.responses import WireResponse, response_of
 from tools.simulator import CutBody, Failure
 
 BODY = json.dumps(QUESTION).encode()
-PATH: Path = ("chat", None)
+PATH: Destination = ("chat", None)
 
 
 def send(stage: Stage, key: str, model: str, body: bytes = BODY) -> aiohttp.client._RequestContextManager:
