@@ -10,6 +10,7 @@ import msgspec
 from ..core.errors import InvalidRequest, UnsupportedValue
 
 MOST_FILES = 1000
+MOST_OBJECTS = 50_000
 """Reading more would stop the event loop."""
 
 _NULL = msgspec.Raw(b"null")
@@ -59,10 +60,14 @@ def check_files(body: bytes) -> None:
 
     Raises:
         UnsupportedValue: a message names a file or an earlier sound.
-        InvalidRequest: there are too many files.
+        InvalidRequest: there are too many files, or too many objects to look for them.
     """
     if not _may_name(_FILE, body) and body.find(_SOUND) < 0:
         return
+    # A backslash stands only within a text, and after most of the braces in one.
+    if body.count(b"{") > MOST_OBJECTS < body.count(b"{") - body.count(b"{\\"):
+        text = f"The body has more than {MOST_OBJECTS:,} objects. Send fewer messages."
+        raise InvalidRequest(text, param="messages")
     try:
         messages = _decode_body(body).messages
         files = [file for message in messages for file in _files(message)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -30,8 +31,16 @@ encode = msgspec.json.Encoder().encode
 _token = re.compile(rb'"[^"\\]*+(?:(?:\\.)++[^"\\]*+)*+"|[{}\[\],]', re.DOTALL)
 
 
-async def check_members(body: bytes, most_parts: int | None = None) -> None:
+def _next_turn() -> Awaitable[None]:
+    return asyncio.sleep(0)
+
+
+async def check_members(
+    body: bytes, most_parts: int | None = None, turn: Callable[[], Awaitable[None]] = _next_turn
+) -> None:
     """Count the members of a valid JSON object, in several turns of the event loop if it has many parts.
+
+    `turn` waits for the next one.
 
     Raises:
         InvalidRequest: it has more than `MAX_MEMBERS`, or more than `most_parts` members and items in all.
@@ -56,7 +65,7 @@ async def check_members(body: bytes, most_parts: int | None = None) -> None:
             if most_parts is not None and parts >= most_parts:
                 raise InvalidRequest(f"The body has more than {most_parts:,} parts. Send a shorter request.")
         if number % TOKENS_PER_TURN == 0:
-            await asyncio.sleep(0)
+            await turn()
 
 
 def raw_members(body: bytes) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class Calls:
             await incoming.turn()
             api.check(body)
             await incoming.turn()
-            await check_members(body, api.most_parts)
+            await check_members(body, api.most_parts, incoming.turn)
             await incoming.turn()
         if request.stream:
             await self._stream_turns.wait()

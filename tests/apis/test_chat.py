@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.apis.chat import CHAT, MAX_CHOICES, ChatRequest
-from shared.apis.chat_files import MOST_FILES
+from shared.apis.chat_files import MOST_FILES, MOST_OBJECTS
 from shared.apis.quirks import NO_QUIRKS, Quirks
 from shared.core.errors import InvalidJson, InvalidRequest, UnsupportedEncoding, UnsupportedValue
 from shared.core.models import Deployment
@@ -583,6 +583,19 @@ def test_a_message_of_very_many_files_is_refused_without_reading_them() -> None:
     parts = ",".join(['{"type":"file","file":{"file_id":""}}'] * (MOST_FILES + 1))
     with pytest.raises(InvalidRequest, match="more than 1,000 files"):
         CHAT.check(f'{{"messages":[{{"role":"user","content":[{parts}]}}]}}'.encode())
+
+
+@pytest.mark.parametrize("message", ["{}", '{"audio":{}}', '{"role":"user","content":[{ "file":1}]}'])
+def test_more_objects_than_can_be_read_at_once_are_refused(message: str) -> None:
+    """Two million messages would stop the event loop for more than a second."""
+    messages = ",".join([message] * (MOST_OBJECTS + 1))
+    with pytest.raises(InvalidRequest, match="more than 50,000 objects"):
+        CHAT.check(f'{{"messages":[{messages},{{"content":"file_id"}}]}}'.encode())
+
+
+def test_objects_in_a_text_do_not_count() -> None:
+    text = json.dumps([{"file_id": 1}] * (MOST_OBJECTS + 1), indent=1) + '{"' * MOST_OBJECTS
+    CHAT.check(json.dumps({"messages": [{"role": "user", "content": text}]}).encode())
 
 
 @pytest.mark.parametrize(

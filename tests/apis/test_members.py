@@ -10,6 +10,7 @@ import pytest
 
 from shared.apis.members import MANY_COLONS, MAX_MEMBERS, TOKENS_PER_TURN, check_members
 from shared.core.errors import InvalidRequest
+from shared.core.turns import Turns
 
 QUESTION = '"messages":[{"role":"user","content":"Hello"}]'
 MANY = MANY_COLONS + 1
@@ -45,19 +46,22 @@ async def test_other_bodies_are_accepted(body: bytes) -> None:
     await check_members(body)
 
 
-async def test_counting_lets_other_tasks_run() -> None:
-    turns = 0
+@pytest.mark.parametrize("bodies", [1, 4])
+async def test_counting_lets_other_tasks_run(bodies: int) -> None:
+    """However many bodies are counted at the same time."""
+    passed, turns = 0, Turns()
 
     async def count_turns() -> None:
-        nonlocal turns
+        nonlocal passed
         while True:
             await asyncio.sleep(0)
-            turns += 1
+            passed += 1
 
     counting = asyncio.create_task(count_turns())
-    await check_members(b'{"a":[' + b",".join([b'{"b":1}'] * 100_000) + b"]}")
+    body = b'{"a":[' + b",".join([b'{"b":1}'] * 100_000) + b"]}"
+    await asyncio.gather(*(check_members(body, turn=turns.wait) for _ in range(bodies)))
     counting.cancel()
-    assert turns >= 300_000 // TOKENS_PER_TURN
+    assert passed >= bodies * (300_000 // TOKENS_PER_TURN)
 
 
 async def test_a_long_text_of_escapes_takes_no_memory_to_pass_over() -> None:
