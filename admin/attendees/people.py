@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared.core.models import BLOCKED, OWN_LIMITS, Event, UsageRow
+from shared.desk.sums import has_right_key
 from shared.events.admission import with_own_limits
 from shared.quota.amounts import NOTHING, Amount
 from shared.quota.standing import day_of
@@ -73,7 +74,7 @@ class _Sums(NamedTuple):
             self.tokens + counts.prompt_tokens + counts.completion_tokens,
             self.refusals + counts.refusals,
             self.recent_refusals + (counts.refusals if row.hour >= recent else 0),
-            max(self.last_hour or row.hour, row.hour),
+            max(self.last_hour or row.hour, row.hour) if has_right_key(row) else self.last_hour,
         )
 
 

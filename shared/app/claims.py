@@ -21,7 +21,7 @@ from ..core.models import CLAIM, ROSTER, Event
 from ..events.admission import admit
 from ..events.credentials import is_event_code, name_problem
 from ..events.lookup import Events
-from ..events.passes import pass_of
+from ..events.passes import is_like_pass, is_surely_pass, pass_of
 from ..events.rate_limit import RateLimits
 from ..functions.http import Response
 from ..tables.attendees import Attendees, Claimed
@@ -34,6 +34,15 @@ PER_SECOND = 10
 _EXAMPLE = '{"event_code": "hackathon", "user": "anna"}'
 _NO_CLAIM = "This event has no passes. Use {}/{} as your API key."
 _ROSTER = "At this event, the organiser gives everyone a pass. Ask {} for yours."
+
+_MISTYPED = (
+    "'{0}' looks like a name with a pass. If you have a pass, use {1}/{0} as your API key, and check each "
+    "character. To take a name, send it without a pass, as in '{2}'."
+)
+_MISTYPED_OF_TAKEN = (
+    "The name '{0}' is taken, and '{1}' looks like its pass. If it is your pass, check each character, or "
+    "ask {2}. If it is your name, write '-' in place of the last dot."
+)
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -70,12 +79,22 @@ class Claims:
             raise RateLimited("Too many people take a name at this moment. Try again in a second.", 1)
         event = await self._events.read(code)  # with its latest secret, seats and released names
         self._check(event, user, now)
+        await self._check_form(event, user)
         outcome = await self._attendees.claim(event.ledger_code, user, event.seats, now)
         if outcome is Claimed.NAME_TAKEN:
             raise NameTaken(_taken(event, user), param="user")
         if outcome is Claimed.NO_SEATS_LEFT:
             raise NoSeatsLeft(f"All {event.seats:,} seats of this event are taken. Ask {_organiser(event)}.")
         return _response(await self._latest(event), user)
+
+    async def _check_form(self, event: Event, user: str) -> None:
+        """A mistyped pass is no new name: its owner would then have two."""
+        name = user.rpartition(".")[0]
+        if is_surely_pass(user):
+            text = _MISTYPED.format(user, event.code, name)
+            raise InvalidRequest(text, param="user")
+        if is_like_pass(user) and await self._attendees.is_taken(event.ledger_code, name):
+            raise NameTaken(_MISTYPED_OF_TAKEN.format(name, user, _organiser(event)), param="user")
 
     async def _latest(self, event: Event) -> Event:
         """The event after the name was taken: its earlier pass may have been made void a moment before."""

@@ -43,7 +43,7 @@ class Listings:
 
     async def event(self, headers: Headers) -> Response:
         """The attendee's event and quotas, whether it is open or not."""
-        credential, event = await self._events.find_for(read_credential(headers))
+        credential, event = await self._events.find_for(read_credential(headers), may_lack_pass=True)
         routes, now = await self._routing.routes(), self._now()
         standing = await self._quota.standing(credential, event, now)
         described = descriptions.event_description(credential, event, routes.served, now)

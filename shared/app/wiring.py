@@ -74,7 +74,12 @@ class Wiring:
         self.small_bodies = Bodies(
             LARGEST_SMALL_BODY, MOST_SMALL_BODIES, settings.longest_body_seconds, "Send only its members."
         )
-        events = Events(self.tables, settings.cache_seconds, time.monotonic)
+        events = Events(
+            self.tables,
+            settings.cache_seconds,
+            time.monotonic,
+            lambda stated, error: self.tally.count_failure(stated, "", now(), error),
+        )
         self.routing = routing = Routing(self.tables, settings.cache_seconds, time.monotonic, self.health.put)
         self.desk = Desk(
             events,

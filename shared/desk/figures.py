@@ -15,6 +15,8 @@ from .forecast import Rate, rate_of, runs_out_at
 from .readings import REFRESH_SECONDS, Reading
 from .sums import ACTIVE_MINUTES, NO_MINUTE, RECENT_MINUTES, SHOWN_MINUTES, Attendee, Sums, minute_of, plus
 
+OTHERS = ""
+"""The name under which those are counted who have no row of their own."""
 MOST_NAMES = 12
 """Of a list of attendees."""
 STUCK_REFUSALS = 3
@@ -163,12 +165,13 @@ def _attendees(event: Event, sums: Sums) -> dict[str, Any]:
     stuck = [name for name, one in named.items() if _is_stuck(one)]
     stuck.sort(key=lambda name: (-_refused(named[name].recent), name))
     return {
-        "seen": len(named),
+        "seen": sum(one.is_in for one in named.values()),
         "active": sum(one.is_active for one in named.values()),
         "active_minutes": ACTIVE_MINUTES,
         "busiest": [_attendee(name, named[name]) for name in busiest[:MOST_NAMES]],
         "stuck": [_attendee(name, named[name]) for name in stuck[:MOST_NAMES]],
         "stuck_count": len(stuck),
+        "others_refused": _refused(sums.attendees.get(OTHERS, Attendee()).recent),
         "blocked": sorted(name for name, own in event.exceptions.items() if own.get(BLOCKED)),
     }
 

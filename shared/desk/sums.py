@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ..core.errors import InvalidEventToken
 from ..core.models import Counts, Minute, UsageRow
 
 RECENT_MINUTES = 10
@@ -30,6 +31,8 @@ class Attendee:
     total: Counts = NO_COUNTS
     recent: Minute = NO_MINUTE
     """What began in the last `RECENT_MINUTES`."""
+    is_in: bool = False
+    """Whether a call had the right key."""
     is_active: bool = False
     """Whether a call began in the last `ACTIVE_MINUTES`."""
     refused_for: str = ""
@@ -49,7 +52,7 @@ class Sums:
 
     def copy(self, now: int) -> Sums:
         """To add to, some time later. Of sums in which nothing is recent."""
-        attendees = {name: Attendee(one.total) for name, one in self.attendees.items()}
+        attendees = {name: Attendee(one.total, is_in=one.is_in) for name, one in self.attendees.items()}
         minutes = {at: counts for at, counts in self.minutes.items() if at > now - SHOWN_MINUTES}
         return Sums(now, self.total, dict(self.models), attendees, minutes)
 
@@ -58,6 +61,8 @@ class Sums:
         self.models[row.model] = self.models.get(row.model, Counts()).plus(row.counts)
         attendee = self.attendees.setdefault(row.user, Attendee())
         attendee.total = attendee.total.plus(row.counts)
+        is_in = has_right_key(row)
+        attendee.is_in |= is_in
         hour, recent = minute_of(row.hour), []
         for minute, counts in row.minutes.items():
             at = hour + minute
@@ -66,11 +71,16 @@ class Sums:
                 self.minutes[at] = counts if known is None else plus((known, counts))
             if at > self.now - RECENT_MINUTES:
                 recent.append(counts)
-                attendee.is_active |= at > self.now - ACTIVE_MINUTES
+                attendee.is_active |= is_in and at > self.now - ACTIVE_MINUTES
         if recent:
             attendee.recent = plus((attendee.recent, *recent))
             if any(counts[_REFUSALS] or counts[_ERRORS] for counts in recent):
                 attendee.refused_for = row.refused_for
+
+
+def has_right_key(row: UsageRow) -> bool:
+    """Whether the user of the row had the right key. Anyone can send a wrong pass with a name."""
+    return bool(row.counts.requests) or row.refused_for != InvalidEventToken.code
 
 
 def plus(several: Iterable[Minute]) -> Minute:

@@ -12,8 +12,9 @@ from .admission import with_own_limits
 from .credentials import LONGEST_USER, TOO_LONG
 from .guesses import SCAN_SECONDS, CodeStore, Guesses
 from .newcomers import Newcomers
-from .passes import check_pass, without_pass
+from .passes import check_pass, is_like_pass, without_pass
 from .rate_limit import RateLimits
+from .wrong_passes import Count, WrongPasses
 
 LATEST_PER_SECOND, LATEST_AT_ONCE = 0.5, 5
 """How often `Events.latest` reads the row of one event."""
@@ -47,18 +48,23 @@ class Events:
         cache_seconds: float,
         clock: Callable[[], float],
         scan_seconds: float = SCAN_SECONDS,
+        count_wrong_pass: Count = lambda *_: None,
     ) -> None:
         self._store = store
         self._events: Cache[str, Event] = Cache(store.event, cache_seconds, clock)
         self._guesses = Guesses(store, cache_seconds * UNKNOWN_SHARE, clock, scan_seconds)
         self._newcomers = Newcomers(clock)
+        self._wrong_passes = WrongPasses(count_wrong_pass, clock)
         self._latest = RateLimits(LATEST_PER_SECOND, LATEST_AT_ONCE, clock)
 
-    async def find_for(self, credential: Credential) -> tuple[Credential, Event]:
+    async def find_for(
+        self, credential: Credential, *, may_lack_pass: bool = False
+    ) -> tuple[Credential, Event]:
         """The attendee of a credential, and the event as it is for this attendee, open or closed.
 
         The attendee's own limits take the place of the event's. Makes no table call for a pass or an
-        exception: they are in the event's row.
+        exception: they are in the event's row. With `may_lack_pass`, a key without a pass is not counted as
+        wrong: the page sends it, to find out whether the event has passes.
 
         Raises:
             InvalidEventToken: there is none, or the pass is not that of this user.
@@ -68,7 +74,12 @@ class Events:
         code = credential.event_code
         event = self._events.fresh(code) or await self.find(code)
         if event.access != OPEN:
-            credential = check_pass(credential, event)
+            try:
+                credential = check_pass(credential, event)
+            except InvalidEventToken as error:
+                if not may_lack_pass or is_like_pass(credential.user):
+                    self._wrong_passes.note(credential, event, error)
+                raise
         elif len((credential := without_pass(credential, event)).user) > LONGEST_USER:
             raise InvalidEventToken(TOO_LONG)
         if event.first_code:

@@ -19,10 +19,17 @@ MOST_KNOWN = 10_000
 class Newcomers:
     """The users that this instance has admitted. `clock` returns seconds and never goes back."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        per_second: float = PER_SECOND,
+        at_once: float = AT_ONCE,
+        most_known: int = MOST_KNOWN,
+    ) -> None:
         self._recent: set[Credential] = set()
         self._older: set[Credential] = set()
-        self._limits = RateLimits(PER_SECOND, AT_ONCE, clock)
+        self._limits = RateLimits(per_second, at_once, clock)
+        self._most_known = most_known
 
     def admit(self, credential: Credential) -> None:
         """Let a call of this user continue. Its event was found before. Makes no table call.
@@ -35,5 +42,5 @@ class Newcomers:
         if credential not in self._older and not self._limits.of(credential.event_code).take():
             raise RateLimited("Too many new user names at this event. Try again in a second.", 1)
         self._recent.add(credential)
-        if len(self._recent) >= MOST_KNOWN:
+        if len(self._recent) >= self._most_known:
             self._recent, self._older = set(), self._recent

@@ -108,6 +108,9 @@ class Attendees:
                 await asyncio.sleep(random.random() * min(0.005 * 2**attempt, 0.1))  # noqa: S311 - jitter
         raise StoreUnavailable("Too many people take a name at this moment. Try again in a second.", 1)
 
+    async def is_taken(self, event_code: str, user: str) -> bool:
+        return await self._find(event_code, user) is not None
+
     async def add(self, event_code: str, rows: Mapping[str, Mapping[str, Any]]) -> int:
         """Add names, with the columns of each. Names that are taken stay. Returns how many are new.
 

@@ -206,9 +206,10 @@ async def test_list_shows_who_has_started_and_escapes_formulas(
     found = await keys(azurite, event.code)
     for _ in range(4):
         await stage.chat(event.code, found["amy"])
+    assert (await stage.chat(event.code, "+cat")).status == 401  # without the pass
     await run(azurite, "block", event.code, "bob")
     await run(azurite, "limit", event.code, "+cat", "--requests-per-day", "9")
-    await usage_of(stage, event.code, 1)
+    await usage_of(stage, event.code, 2)
     await stage.web._open().quota.sweep(everything=True)
     listed = {one["user"]: one for one in (await run(azurite, "list", event.code, "--json")).json}
     amy, bob = listed["amy"], listed["bob"]
@@ -219,6 +220,7 @@ async def test_list_shows_who_has_started_and_escapes_formulas(
         1,
     )
     assert (bob["started"], bob["blocked"], bob["last_hour"]) == (False, True, None)
+    assert (listed["+cat"]["started"], listed["+cat"]["refusals"]) == (False, 1)
     text = (await run(azurite, "list", event.code)).output
     assert "1 of 3 have started." in text and "not started" in text and "this hour" in text
     rows = list(csv.DictReader(io.StringIO((await run(azurite, "list", event.code, "--csv")).output)))

@@ -14,6 +14,7 @@ from shared.core.models import Counts, Event, Minute, UsageRow
 from shared.desk.keys import desk_key
 from shared.desk.sums import minute_of
 from shared.events.passes import pass_of
+from shared.events.wrong_passes import AT_ONCE
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Key, Row
 from shared.quota.standing import TOTAL_ROW
@@ -81,6 +82,46 @@ async def test_the_desk_shows_what_is_used_left_and_refused(stage: Stage) -> Non
     assert sum(point[0] for point in shown["chart"]["points"]) == 2
     assert MODEL in {one["model"] for one in shown["deployments"]}
     assert stage.simulator.url not in str(shown) and SECRET not in str(shown)
+
+
+async def refused_for_their_pass(stage: Stage, key: str, count: int) -> Any:
+    """What the desk shows of the attendees, once so many refusals are written."""
+    shown: Any = {}
+    for _ in range(100):
+        await stage.web._open().tally.flush()
+        async with stage.instance() as other:
+            shown = (await look(other, key)).json
+        if shown["recent"]["refusals"] == count:
+            return shown["attendees"]
+        await asyncio.sleep(0.1)
+    raise AssertionError(shown)
+
+
+async def test_an_attendee_with_a_wrong_pass_is_stuck_and_the_pass_is_not_shown(stage: Stage) -> None:
+    code, key = await add_event(stage, access="claim", pass_secret="5ec2e7")
+    event = await row_of(stage, code)
+    right, wrong = pass_of(event, "amy.lee"), pass_of(event, "bob")
+    for user in (f"amy.lee{wrong[3:]}", right[:-1], right.replace("amy.lee.", "amy.lee")):
+        assert (await stage.chat(code, user)).status == 401
+    for _ in range(3):
+        assert (await stage.get("/v1/event", code, "cat")).status == 401, "the page asks whether to take it"
+        assert (await stage.get("/v1/event", code, f"dan{wrong[3:]}")).status == 401
+        assert (await stage.chat(code, "eve.adams")).status == 401
+    shown = await refused_for_their_pass(stage, key, 9)
+    stuck = {one["user"]: (one["recent_refusals"], one["refused_for"]) for one in shown["stuck"]}
+    assert stuck == dict.fromkeys(("amy.lee", "dan", "eve.adams"), (3, "invalid_event_token"))
+    assert (shown["seen"], shown["active"], shown["others_refused"]) == (0, 0, 0)
+    assert (await stage.chat(code, right)).status == 200
+
+
+async def test_invented_names_with_wrong_passes_fill_no_list(stage: Stage) -> None:
+    code, key = await add_event(stage, access="roster", pass_secret="5ec2e7")
+    for number in range(80):
+        assert (await stage.chat(code, f"user-{number}.{'a' * 12}")).status == 401
+    shown = await refused_for_their_pass(stage, key, 80)
+    rows = await stage.tables.usage(code)
+    assert len(rows) <= AT_ONCE + 2 and shown["others_refused"] >= 80 - AT_ONCE - 1
+    assert shown["stuck"] == []
 
 
 async def test_sums_of_closed_hours_and_of_this_one_are_added(stage: Stage) -> None:

@@ -123,6 +123,30 @@ async def test_organiser_stops_and_resumes_the_event_by_keyboard(stage: Stage, o
     assert all(url.startswith((stage.url, "data:")) for url in opened.requested)
 
 
+async def test_who_has_a_wrong_pass_is_named_and_not_blocked_with_one_tap(
+    stage: Stage, opened: browser.Page
+) -> None:
+    code, key = await add_event(stage, access="claim", pass_secret="5ec2e7")
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    minutes = {datetime.now(UTC).minute: Minute(refusals=9000)}
+    rows = [
+        UsageRow(code, hour, user, "", Counts(refusals=9000), minutes, "invalid_event_token")
+        for user in ("cat", "")
+    ]
+    await stage.tables.write_usage(rows, "w2")
+    await opened.open(f"{stage.url}/desk#{key}")
+    stuck = await text_when(opened, "stuck", "cat")
+    assert stuck.startswith("cat\nhas a wrong or no pass") and "user-0" in stuck
+    assert await opened.evaluate(
+        "[...document.querySelectorAll('#stuck li')].map(r => !r.querySelector('button'))"
+    ) == [
+        True,
+        *[False] * 11,
+    ]
+    more = await text_when(opened, "stuck-none", "9,000 refused requests")
+    assert more == "9,000 refused requests in 10 min with more names than are counted."
+
+
 async def test_organiser_raises_a_limit_extends_and_blocks(stage: Stage, opened: browser.Page) -> None:
     code, key = await add_event(stage)
     await opened.open(f"{stage.url}/desk#{key}")

@@ -203,8 +203,12 @@ async def test_page_explains_every_failure_in_plain_words(stage: Stage, opened: 
         ("a." + "b" * 12, True),
     ]:
         await opened.sign_in(claim, user)
-        await opened.text("problem", f"\u201c{user}\u201d is not a valid pass.")
+        problem = await opened.text("problem", f"\u201c{user}\u201d is not a valid pass.")
         assert await opened.get("claim", "hidden") is not is_offered
+        assert ("If it is a name and not a pass, you can take it below." in problem) is is_offered
+    await opened.sign_in(claim, "anna.mueller1987")
+    await opened.text("claim-name", "anna.mueller1987")
+    assert not await opened.get("claim", "hidden") and await opened.get("problem", "hidden")
     await opened.sign_in(await stage.add_event(access="roster", pass_secret="5ec2e7"))
     await opened.text("problem", "Ask your organiser for your pass.")
     assert await opened.get("claim", "hidden")

@@ -174,6 +174,38 @@ async def test_claimed_pass_works_at_once_and_is_given_out_once(stage: Stage) ->
     assert "ask your organiser (Dave) to release it" in again.error["message"]
 
 
+@pytest.mark.parametrize(
+    "user", ["amy.5vjmz4rm6q2k", "amy.0vjmz4rm6q2", "o.k.5vjmz4rm6q2kab", "ann.b2bbbbbbbbbb"]
+)
+async def test_a_mistyped_pass_is_no_new_name(stage: Stage, user: str) -> None:
+    event = await add(stage, "claim")
+    refused = await claim(stage, event.code, user)
+    assert (*refusal(refused), refused.error["param"]) == (400, "invalid_request", "user")
+    assert "looks like a name with a pass" in refused.error["message"]
+    assert await stage.tables.attendees.list(event.code) == []
+
+
+async def test_a_pass_without_digits_is_no_new_name_if_its_name_is_taken(stage: Stage) -> None:
+    event = await add(stage, "claim", organizer="Dave")
+    assert (await claim(stage, event.code, "amy")).status == 200
+    refused = await claim(stage, event.code, "amy.abcdefghijkl")
+    assert refusal(refused) == (409, "name_taken")
+    assert refused.error["message"] == (
+        "The name 'amy' is taken, and 'amy.abcdefghijkl' looks like its pass. If it is your pass, check each "
+        "character, or ask your organiser (Dave). If it is your name, write '-' in place of the last dot."
+    )
+    assert (await claim(stage, event.code, "amy-abcdefghijkl")).status == 200
+    assert (await claim(stage, event.code, "amy.lee")).status == 200
+
+
+@pytest.mark.parametrize(
+    "user", ["john.featherstone", "anna.mueller1987", "a.b", "4.2", "ann@smith.construction", "o.k2"]
+)
+async def test_a_real_name_with_a_dot_can_be_taken(stage: Stage, user: str) -> None:
+    event = await add(stage, "claim")
+    assert (await claim(stage, event.code, user)).status == 200
+
+
 async def test_name_that_two_people_claim_at_once_on_two_instances_goes_to_one(stage: Stage) -> None:
     event = await add(stage, "claim", seats=5)
     async with stage.instance() as other:
