@@ -19,6 +19,8 @@ from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 from tools.tap import TableTap
 
+pytestmark = pytest.mark.one_python
+
 LONGEST_WAIT_SECONDS = 5.0
 
 

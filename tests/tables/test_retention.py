@@ -27,6 +27,8 @@ from tools.azurite import Azurite
 from tools.functions_host import FunctionsHost
 from tools.tap import TableTap
 
+pytestmark = pytest.mark.one_python
+
 NOW = datetime.now(UTC)
 USAGE_DAYS, QUOTA_DAYS = 90, 30
 _codes = count(1)

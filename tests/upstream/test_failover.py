@@ -40,6 +40,8 @@ from tools.simulator import (
 from tools.simulator import Deployment as SimulatedDeployment
 from tools.tap import TableTap
 
+pytestmark = pytest.mark.one_python
+
 BUSY = (429, "upstream_busy")
 ERROR = (502, "upstream_error")
 TIMEOUT = (504, "upstream_timeout")
