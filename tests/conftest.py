@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -21,7 +21,7 @@ from shared.core.models import Deployment, Event
 from shared.tables.service import open_service
 from tests.responses import WireResponse, response_of
 from tests.seeded_tables import Tables
-from tools.azurite import Azurite, connection_string
+from tools.azurite import Azurite
 from tools.functions_host import FunctionsHost
 from tools.simulator import Answer, Simulator
 
@@ -114,66 +114,6 @@ def calls_in_log(caplog: pytest.LogCaptureFixture, *stages: Stage) -> list[dict[
             stage.web._wiring.call_log.flush()
     records = [message.removeprefix("call ") for message in caplog.messages if message.startswith("call {")]
     return [json.loads(line) for record in records for line in record.splitlines()]
-
-
-@dataclass
-class TableTap:
-    """A proxy before the tables that records their requests. Without `target` it closes each connection."""
-
-    target: int | None = None
-    requests: list[str] = field(default_factory=list)
-    connections: int = 0
-    passing: asyncio.Event = field(default_factory=asyncio.Event)
-    """Clear it to hold requests back."""
-    request_arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    port: int = 0
-
-    @property
-    def connection_string(self) -> str:
-        return connection_string(self.port)
-
-    def reads_of(self, text: str) -> int:
-        return sum(text in request for request in self.requests)
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[TableTap]:
-        self.passing.set()
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        if self.target is None:
-            writer.close()
-            return
-        with suppress(OSError):
-            responses, requests = await asyncio.open_connection("127.0.0.1", self.target)
-            try:
-                async with asyncio.TaskGroup() as directions:
-                    directions.create_task(self._forward(reader, requests))
-                    directions.create_task(self._return(responses, writer))
-            finally:
-                writer.close()
-                requests.close()
-
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            self.requests += [
-                line.decode("latin-1") for line in data.split(b"\r\n") if line.endswith(b"HTTP/1.1")
-            ]
-            self.request_arrived.set()
-            await self.passing.wait()
-            writer.write(data)
-        writer.close()
-
-    async def _return(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-        writer.close()
 
 
 @asynccontextmanager

@@ -9,6 +9,8 @@ import pytest
 
 from tools import clients
 
+pytestmark = pytest.mark.one_python
+
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")])
 _links = re.compile(r"\]\((?![a-z]+:)([^)#\s]+)").findall

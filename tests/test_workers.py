@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.one_python
+
 ROOT = Path(__file__).parent.parent
 TEST = """
 import os
 from pathlib import Path
 
+import pytest
+
+@pytest.mark.mine
 def test_one():
     Path("ran-in-" + os.environ.get("PYTEST_XDIST_WORKER", "here")).touch()
 """
@@ -22,12 +27,20 @@ def test_one():
 
 @pytest.mark.parametrize(
     ("arguments", "process"),
-    [([], "gw"), (["-k", "one"], "here"), (["test_some.py"], "here"), (["-s"], "here"), (["--help"], None)],
+    [
+        ([], "gw"),
+        (["-m", "not slow"], "gw"),
+        (["-m", "mine"], "here"),
+        (["-k", "one"], "here"),
+        (["test_some.py"], "here"),
+        (["-s"], "here"),
+        (["--help"], None),
+    ],
 )
 def test_only_a_full_run_uses_other_processes(
     tmp_path: Path, arguments: list[str], process: str | None
 ) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -n auto")
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -n auto\nmarkers = mine")
     (tmp_path / "conftest.py").write_text('pytest_plugins = ("tests.workers",)')
     (tmp_path / "test_some.py").write_text(TEST)
     run_tests(tmp_path, *arguments)

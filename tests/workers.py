@@ -10,8 +10,10 @@ import pytest
 
 _MOST = 4
 """Each process starts its own Azurite and app. More processes cost more time than they save."""
-_CHOICES = ("file_or_dir", "keyword", "markexpr", "lf", "stepwise")
-_LONGEST = Path(__file__).with_name("tools")
+_CHOICES = ("file_or_dir", "keyword", "lf", "stepwise")
+_TESTS = Path(__file__).parent
+_LONGEST = _TESTS / "tools"
+_ONE_PYTHON = (_TESTS / "admin", _TESTS / "infra", _TESTS / "tokens")
 
 
 def pytest_configure() -> None:
@@ -25,11 +27,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
     0 means this process only: a choice of tests starts faster here, and `-s` shows no output of others.
     """
-    if any(config.getoption(name, None) for name in _CHOICES) or config.getoption("capture") == "no":
+    marks = config.getoption("markexpr", None) or "not"  # `-m "not ..."` leaves most of them
+    is_choice = any(config.getoption(name, None) for name in _CHOICES) or not marks.startswith("not")
+    if is_choice or config.getoption("capture") == "no":
         return 0
     return min((os.cpu_count() or 1) + 1, _MOST)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m`
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first. Otherwise one process would still run them after the others have ended."""
     items.sort(key=lambda item: not item.path.is_relative_to(_LONGEST))
+    for item in items:
+        if any(map(item.path.is_relative_to, _ONE_PYTHON)):
+            item.add_marker("one_python")

@@ -78,7 +78,7 @@ class Wiring:
             self.tables,
             settings.cache_seconds,
             time.monotonic,
-            lambda stated, error: self.tally.count_failure(stated, "", now(), error),
+            count_wrong_pass=lambda stated, error: self.tally.count_failure(stated, "", now(), error),
         )
         self.routing = routing = Routing(self.tables, settings.cache_seconds, time.monotonic, self.health.put)
         self.desk = Desk(

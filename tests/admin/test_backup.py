@@ -28,10 +28,11 @@ from shared.core.models import Deployment
 from shared.events.passes import pass_of
 from shared.tables.service import EVENTS, QUOTAS, USAGE, open_service
 from tests.admin.manage import ROOT, environment, manage, start
-from tests.conftest import EVENT, KEY, MODEL, Stage, TableTap, serve
+from tests.conftest import EVENT, KEY, MODEL, Stage, serve
 from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 from tools.simulator import Simulator
+from tools.tap import TableTap
 
 LAST_RELEASE = Path(__file__).with_name("last_release.jsonl")
 LINES = LAST_RELEASE.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -201,7 +202,7 @@ async def test_tables_with_other_rows_are_refused_and_stay(place: Place) -> None
 async def test_restore_that_fails_in_the_middle_continues(place: Place) -> None:
     rows = [*read_backup(LAST_RELEASE)]
     rows += [BackupRow(USAGE, f"event-{number}", "x", {"requests": 1}) for number in range(30)]
-    async with FailingTap(place.azurite.port, most=60).open() as tap:
+    async with TableTap(place.azurite.port, most=60).open() as tap:
         unsteady = Tables(open_service(tap.connection_string, None))
         with pytest.raises(Failure, match=r"of 37 rows are restored. Run the same command again"):
             await restore(unsteady, rows)
@@ -212,21 +213,6 @@ async def test_restore_that_fails_in_the_middle_continues(place: Place) -> None:
     assert await restore(place.tables, rows) == 37 - len(stored)
     assert len(await content(place.tables)) == 37
     assert await restore(place.tables, rows) == 0
-
-
-@dataclass
-class FailingTap(TableTap):
-    """Closes its connections after some requests."""
-
-    most: int = 0
-
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            self.requests += [one.decode("latin-1") for one in data.split(b"\r\n") if b"HTTP/1.1" in one]
-            if len(self.requests) > self.most:
-                break
-            writer.write(data)
-        writer.close()
 
 
 def damaged(number: int, old: str, new: str) -> str:
@@ -275,7 +261,7 @@ async def test_existing_file_is_not_replaced(place: Place, tmp_path: Path) -> No
 
 
 async def test_tables_that_fail_in_the_middle_leave_no_file(place: Place, tmp_path: Path) -> None:
-    async with FailingTap(place.azurite.port, most=6).open() as tap:  # 4 of them ask for the tables
+    async with TableTap(place.azurite.port, most=6).open() as tap:  # 4 of them ask for the tables
         failed = await manage(tap.connection_string, "backup", str(tmp_path / "day.jsonl"))
     assert failed.status == 2 and "Cannot access the tables" in failed.error
     assert names(tmp_path) == []

@@ -16,9 +16,10 @@ from shared.core.models import LIMITS, Event
 from shared.desk.keys import check_desk_key, desk_key
 from shared.tables.service import EVENTS, open_service
 from tests.admin.manage import DATES, create_event, manage, run_program, start
-from tests.conftest import EVENT, MODEL, QUESTION, Stage, TableTap, nothing_left_in_flight
+from tests.conftest import EVENT, MODEL, QUESTION, Stage, nothing_left_in_flight
 from tests.seeded_tables import Tables
 from tools.azurite import Azurite
+from tools.tap import TableTap
 
 
 async def test_attendees_can_use_a_new_event(stage: Stage, azurite: Azurite) -> None:

@@ -22,9 +22,10 @@ from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Row as LedgerRow
 from shared.tables.service import open_service
 from tests.admin.manage import manage, start
-from tests.conftest import EVENT, TableTap
+from tests.conftest import EVENT
 from tests.seeded_tables import Tables
 from tools.azurite import Azurite
+from tools.tap import TableTap
 
 KOLKATA = ZoneInfo("Asia/Kolkata")
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

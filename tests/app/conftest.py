@@ -8,7 +8,8 @@ import pytest
 
 from tests import browser
 from tests.app.attendee_page import AttendeePage, as_new
-from tests.conftest import Stage, TableTap
+from tests.conftest import Stage
+from tools.tap import TableTap
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,10 @@ from shared.events.wrong_passes import AT_ONCE
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Key, Row
 from shared.quota.standing import TOTAL_ROW
-from tests.conftest import EVENT, MODEL, QUESTION, Stage, TableTap
+from tests.conftest import EVENT, MODEL, QUESTION, Stage
 from tests.responses import WireResponse, response_of
 from tools.azurite import Azurite
+from tools.tap import TableTap
 
 SECRET = "de5c"
 

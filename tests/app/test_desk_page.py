@@ -21,6 +21,8 @@ from tests import browser
 from tests.conftest import EVENT, MODEL, Stage
 from tests.responses import response_of
 
+pytestmark = pytest.mark.one_python
+
 SECRET = "de5c"
 HOSTILE = "<img src=x onerror=alert(1)>"
 

@@ -15,6 +15,8 @@ from tests import browser
 from tests.conftest import CREDENTIAL, EVENT, QUESTION, USER, Stage
 from tests.responses import response_of
 
+pytestmark = pytest.mark.one_python
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SEARCH = "embeddings_search.py"
 PYTHON = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name != SEARCH)

@@ -28,6 +28,8 @@ from tests.error_classes import every_refusal
 from tests.responses import WireResponse, parse_response
 from tools.simulator import Behaviour
 
+pytestmark = pytest.mark.one_python
+
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
 MOST_SECONDS = 20
 """For one response."""

@@ -11,6 +11,8 @@ from tests.clients.client import Client
 from tests.conftest import MODEL, Stage
 from tests.javascript import program
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.mark.parametrize("name", ["openai_javascript", "ai_sdk"])
 async def test_javascript_client_works_and_shows_our_messages(

@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from shared.app.page import page
 from shared.core.models import EMBEDDINGS
 from tests.app.attendee_page import AttendeePage
 from tests.conftest import EVENT, MODEL, Stage
 from tests.responses import response_of
+
+pytestmark = pytest.mark.one_python
 
 ROOT = Path(__file__).parents[2]
 

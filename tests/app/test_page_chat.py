@@ -8,11 +8,15 @@ import json
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from tests.app.attendee_page import CTRL, AttendeePage
 from tests.conftest import MODEL, Stage
 from tools.simulator import Answer, CutStream
 from tools.simulator.behaviours import RawStream
 from tools.simulator.png import base64_picture
+
+pytestmark = pytest.mark.one_python
 
 
 async def test_chat_sends_all_turns_the_system_prompt_and_the_model_and_can_retry(

@@ -18,8 +18,9 @@ from shared.events.lookup import Events
 from shared.events.passes import pass_of, tag_of
 from shared.quota.ledger_row import Key
 from tests.clock import Clock
-from tests.conftest import Stage, TableTap
+from tests.conftest import Stage
 from tests.responses import WireResponse, response_of
+from tools.tap import TableTap
 
 SECRET = "5ec2e7"
 

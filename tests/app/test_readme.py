@@ -17,6 +17,8 @@ from tests.admin.manage import ROOT, manage
 from tests.conftest import KEY, Stage
 from tools.azurite import Azurite
 
+pytestmark = pytest.mark.one_python
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NEXT_YEAR = datetime.now(UTC).year + 1
 ENDPOINT = "https://NAME.openai.azure.com"

@@ -15,11 +15,12 @@ import pytest
 from yarl import URL
 
 from shared.functions.http import Message, Request
-from tests.conftest import CREDENTIAL, MODEL, QUESTION, Stage, TableTap
+from tests.conftest import CREDENTIAL, MODEL, QUESTION, Stage
 from tests.error_classes import every_refusal
 from tests.responses import WireResponse, response_of, send_raw
 from tools.ports import free
 from tools.simulator import Failure, RateLimited
+from tools.tap import TableTap
 
 CHAT = b"POST /v1/chat/completions HTTP/1.1"
 TESTED_IN_QUOTA = {"request_quota_exceeded", "token_quota_exceeded", "event_quota_exceeded", "rate_limited"}

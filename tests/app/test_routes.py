@@ -13,9 +13,10 @@ import pytest
 from shared.app.paths import MAIN_PATHS, PATHS, find
 from shared.app.web import Web
 from shared.core.models import Deployment
-from tests.conftest import CREDENTIAL, MODEL, QUESTION, Stage, TableTap, serve
+from tests.conftest import CREDENTIAL, MODEL, QUESTION, Stage, serve
 from tests.responses import WireResponse, response_of, send_raw
 from tools.azurite import Azurite
+from tools.tap import TableTap
 
 OTHER = "gpt-4o"
 PREFIXES = ("", "/v1", "/api/v1")

@@ -35,6 +35,8 @@ from tools.simulator import (
     WrongType,
 )
 
+pytestmark = pytest.mark.one_python
+
 ROOT = Path(__file__).resolve().parents[2]
 USER = "user-that-is-never-logged"
 PROMPT = "Prompt-that-is-never-logged"

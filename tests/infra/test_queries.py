@@ -11,10 +11,11 @@ from typing import Any, Final
 import pytest
 
 from shared.usage.call_log import CallLog
-from tests.conftest import Stage, TableTap, calls_in_log
+from tests.conftest import Stage, calls_in_log
 from tools import node
 from tools.processes import ROOT
 from tools.simulator import Failure, RateLimited
+from tools.tap import TableTap
 
 TABLES: Final = {  # from the documents of Azure Monitor
     "traces": "timestamp: datetime, message: string, severityLevel: int, itemCount: int, customDimensions: dynamic,"

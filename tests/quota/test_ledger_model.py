@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -21,6 +22,8 @@ from shared.quota.amounts import NOTHING, UNLIMITED, Amount
 from tests.fake_ledger import Fault
 from tests.quota.fleet import Fleet, owed, positive, sum_of
 from tests.quota.helpers import turn_loop
+
+pytestmark = pytest.mark.one_python
 
 INSTANCES = 3
 REQUESTS = st.sampled_from([1, 5, 40, 200, 0, UNLIMITED])

@@ -17,9 +17,9 @@ from shared.quota.ledger_row import Conflict, Key, LedgerStore, Row
 from shared.tables.quota_rows import ledger_to_row
 from shared.tables.service import open_service
 from shared.tables.tables import Tables
-from tests.conftest import TableTap
 from tests.fake_ledger import FakeLedger, Fault
 from tools.azurite import Azurite
+from tools.tap import TableTap
 
 _numbers = count(1)
 FULL = Row(Amount(7, 2**40, 2**41), Amount(3, 2**33, 2**34), "instance-1")
@@ -114,29 +114,15 @@ async def test_tables_that_do_not_respond_are_unavailable(key: Key) -> None:
         await unavailable.close()
 
 
-class _LosesResponses(TableTap):
-    """Forwards the next write, and hangs up instead of returning its response."""
-
-    losing = False
-
-    async def _return(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            if self.losing:
-                break
-            writer.write(data)
-        writer.close()
-
-
 @pytest.mark.parametrize("version", ["insert", "update"])
 async def test_write_is_sent_once_even_if_its_connection_is_closed(
     azurite: Azurite, tables: Tables, key: Key, version: str
 ) -> None:
     before = FULL if version == "insert" else await tables.write(key, FULL)
-    tap = _LosesResponses(target=azurite.port)
-    async with tap.open():
+    async with TableTap(azurite.port).open() as tap:
         through = Tables(open_service(tap.connection_string, None))
         await through.read(key)  # so that the write uses an open connection
-        tap.losing = True
+        tap.loses_responses = True
         before_write = len(tap.requests)
         with pytest.raises(StoreUnavailable):
             await through.write(key, before._replace(writer="instance-9"))

@@ -22,6 +22,8 @@ from tests.quota.test_quota_processes import IDLE_SECONDS, process
 from tools.simulator import CutStream
 from tools.simulator.journal import Call
 
+pytestmark = pytest.mark.one_python
+
 _log = logging.getLogger(__name__)
 
 CLIENTS, TURNS = 24, 6

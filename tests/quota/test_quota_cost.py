@@ -14,11 +14,12 @@ from shared.quota.account import REMEMBERED_SECONDS
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Row
 from shared.quota.quota import Quota
-from tests.conftest import Stage, TableTap, serve
+from tests.conftest import Stage, serve
 from tests.fake_ledger import FakeLedger
 from tests.quota.helpers import AMY, KEY, NOW, Clock, call, event_with, post, post_many
 from tools.azurite import Azurite
 from tools.simulator import Simulator
+from tools.tap import TableTap
 
 _log = logging.getLogger(__name__)
 

@@ -26,6 +26,8 @@ from tests.quota.helpers import row_key
 from tools.processes import Child, attached
 from tools.simulator import Answer
 
+pytestmark = pytest.mark.one_python
+
 _log = logging.getLogger(__name__)
 
 CLIENTS = 64

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from datetime import UTC, datetime
 
+import pytest
 from azure.data.tables.aio import TableServiceClient
 
 from shared.tables.attendees import SEATS_ROW, Claimed
@@ -15,6 +16,8 @@ from shared.tables.service import ATTENDEES
 from tests.seeded_tables import Tables
 from tests.tables.stored import code
 from tools.azurite import Azurite
+
+pytestmark = pytest.mark.one_python
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 CLAIMER = """

@@ -13,10 +13,13 @@ from shared.events.guesses import READS_PER_SECOND
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Row
 from shared.tables.service import open_service
-from tests.conftest import EVENT, MODEL, Stage, TableTap, serve
+from tests.conftest import EVENT, MODEL, Stage, serve
 from tests.quota.helpers import row_key
 from tests.seeded_tables import Tables
 from tools.azurite import Azurite
+from tools.tap import TableTap
+
+pytestmark = pytest.mark.one_python
 
 LONGEST_WAIT_SECONDS = 5.0
 

@@ -21,10 +21,13 @@ from shared.quota.ledger_row import Key, Row
 from shared.quota.standing import TOTAL_ROW
 from shared.tables.retention import Retention
 from shared.tables.service import open_service
-from tests.conftest import EVENT, TableTap
+from tests.conftest import EVENT
 from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 from tools.functions_host import FunctionsHost
+from tools.tap import TableTap
+
+pytestmark = pytest.mark.one_python
 
 NOW = datetime.now(UTC)
 USAGE_DAYS, QUOTA_DAYS = 90, 30

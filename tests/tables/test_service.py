@@ -13,9 +13,9 @@ from shared.app.wiring import TABLES_KEEP_ALIVE_SECONDS, table_session
 from shared.core.errors import StoreUnavailable
 from shared.core.turns import Turns
 from shared.tables.service import AlreadyExists, open_service, translated
-from tests.conftest import TableTap
 from tests.seeded_tables import Tables
 from tools.azurite import Azurite
+from tools.tap import TableTap
 
 FOREIGN = [
     kind

@@ -40,6 +40,8 @@ from tests.tables.stored import (
 )
 from tools.azurite import Azurite
 
+pytestmark = pytest.mark.one_python
+
 WriteRow = Callable[[dict[str, Any]], Awaitable[None]]
 
 

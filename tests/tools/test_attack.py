@@ -10,6 +10,8 @@ from tools.attack.flood import Attack, Outcome
 from tools.attack.stage import DAY, TOTAL
 from tools.processes import ROOT
 
+pytestmark = pytest.mark.one_python
+
 
 def test_every_attack_has_a_name_of_its_own() -> None:
     assert len({attack.name for attack in FLOODS}) == len(FLOODS) > 15

@@ -11,6 +11,8 @@ from azure.data.tables import TableServiceClient
 from tools.azurite import Azurite
 from tools.processes import ChildError
 
+pytestmark = pytest.mark.one_python
+
 
 def tables(azurite: Azurite) -> list[str]:
     string = azurite.connection_string

@@ -20,7 +20,10 @@ from tools.bench.scenarios import PLAIN_16, SCENARIOS
 from tools.bench.targets import LOCAL, PASSTHROUGH, Program
 from tools.processes import ROOT
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="peers take part on Linux and macOS")
+pytestmark = [
+    pytest.mark.one_python,
+    pytest.mark.skipif(sys.platform == "win32", reason="peers take part on Linux and macOS"),
+]
 
 BRIEF = Plan(rounds=1, seconds=0.5, warm_seconds=0.1, memory_responses=0)
 FIGURE = r"[\d,.]+"

@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import pytest
+
 from shared.core.models import Deployment, Event
 from shared.core.money import prices_of
 from shared.tables.service import open_service
@@ -14,6 +16,8 @@ from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 from tools.demo import MODELS
 from tools.processes import ROOT
+
+pytestmark = pytest.mark.one_python
 
 SIMULATOR = "http://127.0.0.1:1"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

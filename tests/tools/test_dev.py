@@ -23,7 +23,10 @@ from tools.azurite import Azurite
 from tools.processes import Child, ChildError
 from tools.runs import slot
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends them by POSIX signals")
+pytestmark = [
+    pytest.mark.one_python,
+    pytest.mark.skipif(sys.platform == "win32", reason="ends them by POSIX signals"),
+]
 
 CHILDREN = {"azurite": "Azurite", "simulator": "simulator", "functions_host": "app"}
 """What each child has in its command, and its name in messages."""

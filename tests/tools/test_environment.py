@@ -14,6 +14,8 @@ from tests.tools import checkout
 from tests.tools.checkout import write_script
 from tools import interpreters
 
+pytestmark = pytest.mark.one_python
+
 POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="replaces programs with shell scripts")
 VENV, PYTHON, NPM = "creating the virtual environment", "installing the Python packages", "installing Azurite"
 BASE_PYTHON = str(Path(sys.base_prefix, "bin", "python3"))

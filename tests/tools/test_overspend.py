@@ -8,6 +8,8 @@ from tools.attack.stage import USER, opened
 from tools.bench.overspend.results import OURS, Results, Row
 from tools.bench.overspend.run import DAY, Plan, use_up
 
+pytestmark = pytest.mark.one_python
+
 SMALL = Plan(clients=12, instances=(1,), divisor=10, seconds=30)
 REQUESTS = DAY[0]
 ALLOWED = REQUESTS.allowed // SMALL.divisor

@@ -14,6 +14,8 @@ from tools import ports, runs
 from tools.azurite import is_emulator
 from tools.processes import Child, ChildError, attached
 
+pytestmark = pytest.mark.one_python
+
 HOLDER = "import sys; from pathlib import Path; from admin import locks; lock = locks.take(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
 
 

@@ -10,6 +10,8 @@ from shared.quota.ledger_row import Key
 from tools.soak.__main__ import report
 from tools.soak.run import opened
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.mark.timeout(300)  # it starts four instances
 async def test_planted_loss_or_overspend_fails_a_soak(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from shared.core.models import Health
-from tests.conftest import Stage, TableTap, calls_in_log
+from tests.conftest import Stage, calls_in_log
 from tests.responses import WireResponse, response_of
 from tests.wire import Peer, full_listener, scripted_upstream
 from tools.azurite import Azurite
@@ -38,6 +38,9 @@ from tools.simulator import (
     WrongType,
 )
 from tools.simulator import Deployment as SimulatedDeployment
+from tools.tap import TableTap
+
+pytestmark = pytest.mark.one_python
 
 BUSY = (429, "upstream_busy")
 ERROR = (502, "upstream_error")

@@ -14,7 +14,7 @@ import pytest
 
 from shared.core.models import Deployment
 from shared.tables.service import open_service
-from tests.conftest import CREDENTIAL, EVENT, KEY, MODEL, QUESTION, Stage, TableTap, serve
+from tests.conftest import CREDENTIAL, EVENT, KEY, MODEL, QUESTION, Stage, serve
 from tests.responses import WireResponse, response_of
 from tests.seeded_tables import Tables
 from tools.azurite import Azurite
@@ -36,6 +36,7 @@ from tools.simulator import (
     TooLong,
     WrongType,
 )
+from tools.tap import TableTap
 
 REQUEST = (
     b'{ "model" : "gpt-4o-mini",\r\n\t"messages":[{"role":"user","content":"caf\\u00e9 \xc3\xa9 \\/ \\ud83d\\ude00"}],'

@@ -22,6 +22,8 @@ from tools.simulator import (
 from tools.simulator.behaviours import ApiRequest
 from tools.simulator.wire import Response
 
+pytestmark = pytest.mark.one_python
+
 POISON = "poison"
 NO_QUOTA = Failure(
     429, b'{"error":{"code":"insufficient_quota","type":"insufficient_quota","message":"..."}}'

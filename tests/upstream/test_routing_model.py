@@ -13,6 +13,8 @@ from shared.core.models import Credential, Deployment, FailureKind
 from shared.upstream.candidate import COOL_DOWN_SECONDS, LONGEST_COOL_DOWN_SECONDS, Candidate
 from shared.upstream.routing import Routes
 
+pytestmark = pytest.mark.one_python
+
 START = 1000.0
 STEPS = 1500
 LONGEST_TRY_SECONDS = 8.0

@@ -20,7 +20,7 @@ from shared.core.models import Counts, UsageRow
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Key
 from shared.tables.service import open_service
-from tests.conftest import EVENT, QUESTION, Stage, TableTap, serve
+from tests.conftest import EVENT, QUESTION, Stage, serve
 from tests.quota.test_quota_processes import process
 from tests.responses import WireResponse, response_of
 from tests.seeded_tables import Tables
@@ -41,6 +41,7 @@ from tools.simulator import (
     StreamError,
     TooLong,
 )
+from tools.tap import TableTap
 
 _log = logging.getLogger(__name__)
 

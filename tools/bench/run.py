@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from math import nan
 from operator import sub
@@ -15,8 +15,9 @@ from time import perf_counter
 from typing import Final, NamedTuple
 
 from tools import loops
-from tools.azurite import Azurite, connection_string
+from tools.azurite import Azurite
 from tools.processes import ChildError, resident_bytes
+from tools.tap import TableTap
 
 from .load import Failed, Tally, running
 from .results import Plan, Results, Sample
@@ -42,47 +43,18 @@ def run(plan: Plan, app: str, peers: Sequence[Program], left_out: Mapping[str, s
 
 
 async def _run(results: Results, tables_port: int, folder: Path, peers: Sequence[Program]) -> None:
-    async with TableRelay(tables_port).open() as relay, started(our_program(UPSTREAM), folder) as upstream:
-        tables = connection_string(relay.port)
+    async with TableTap(tables_port).open() as tap, started(our_program(UPSTREAM), folder) as upstream:
+        tables = tap.connection_string
         await seed(tables, upstream.port)
         programs = [our_program(results.app, tables), our_program(PASSTHROUGH), *peers]
         by_name = {program.name: program for program in programs}
-        rounds = _Rounds(results, by_name, folder, relay, upstream, {UPSTREAM: upstream})
+        rounds = _Rounds(results, by_name, folder, tap, upstream, {UPSTREAM: upstream})
         async with rounds.all_started():
             for number in range(results.plan.rounds):
                 print(f"round {number + 1} of {results.plan.rounds}", file=sys.stderr, flush=True)
                 await rounds.start_each(number)
                 await rounds.measure_all(number)
             await rounds.fill_memory()
-
-
-class TableRelay:
-    """Stands before the tables, and counts the requests that pass."""
-
-    def __init__(self, target: int) -> None:
-        self.port = self.requests = 0
-        self._target = target
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator["TableRelay"]:
-        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
-
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            back, forth = await asyncio.open_connection("127.0.0.1", self._target)
-            await asyncio.gather(self._pump(reader, forth), self._pump(back, writer))
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await reader.read(65536):
-                self.requests += data.count(b" HTTP/1.1\r\n")  # a response's line begins with it
-                writer.write(data)
-        writer.close()
 
 
 class _Reading(NamedTuple):
@@ -100,7 +72,7 @@ class _Rounds:
     results: Results
     programs: Mapping[str, Program]
     folder: Path
-    relay: TableRelay
+    tap: TableTap
     upstream: Target
     targets: dict[str, Target] = field(default_factory=dict)
     responses: int = 0
@@ -177,7 +149,7 @@ class _Rounds:
     def _read(self, target: Target) -> _Reading:
         own, upstream = os.times(), self.upstream.cpu_seconds()
         cpu = nan if target.name == UPSTREAM else target.cpu_seconds()
-        return _Reading(perf_counter(), cpu, own.user + own.system, upstream, self.relay.requests)
+        return _Reading(perf_counter(), cpu, own.user + own.system, upstream, len(self.tap.requests))
 
 
 def _sample(before: _Reading, after: _Reading, tally: Tally) -> Sample:

@@ -12,9 +12,9 @@ from time import monotonic
 from shared.quota.amounts import Amount
 from tools.attack.stage import Instance, Stage
 from tools.simulator import Behaviour, CutStream, Failure, RateLimited, ResetBeforeHeaders, Slow, StreamError
+from tools.tap import TableTap
 
 from .accounts import Account
-from .relay import Relay
 
 BLOCK_SECONDS, UNCOUNTED_SECONDS = 10.0, 17.0
 """A kill loses a block (docs/quota.md), and the counts since the last writes (docs/metering.md): those of
@@ -51,7 +51,7 @@ class Sent:
 @dataclass(slots=True)
 class Fleet:
     stage: Stage
-    relay: Relay
+    tap: TableTap
     stack: AsyncExitStack
     random: Random
     seconds: float
@@ -100,8 +100,17 @@ class Fleet:
     async def _fail_tables(self) -> None:
         refuses = self.random.random() < 0.5
         began = self.tables_failed_at = monotonic()
-        async with self.relay.failing(refuses=refuses):
-            await asyncio.sleep(min(self.random.uniform(5, 20), self.seconds / 4))
+        outage = asyncio.sleep(min(self.random.uniform(5, 20), self.seconds / 4))
+        if refuses:
+            async with self.tap.refusing():
+                await outage
+        else:
+            self.tap.passing.clear()
+            self.tap.returning.clear()
+            await outage
+            self.tap.passing.set()
+            self.tap.returning.set()
+        self.tap.requests.clear()  # a long soak has no use for them
         self.tables_healed_at = monotonic()
         self.done["refused tables" if refuses else "silent tables"] += 1
         for instance in self.instances:  # a write whose response is lost can lose a block

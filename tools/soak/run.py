@@ -17,15 +17,15 @@ from shared.quota.amounts import UNLIMITED, Amount
 from shared.quota.standing import TOTAL_ROW
 from shared.tables.service import open_service
 from tools.attack.stage import Stage
-from tools.azurite import Azurite, connection_string
+from tools.azurite import Azurite
 from tools.simulator import Deployment as Simulated
 from tools.simulator import Simulator, Slow
+from tools.tap import TableTap
 
 from . import samples
 from .accounts import Accounts
 from .fleet import Fleet
 from .load import CHAT, EMBEDDING, Load
-from .relay import Relay
 from .samples import Samples
 
 _INSTANCES, _DAY_USERS, _MONEY_USERS = 3, 16, 16
@@ -100,24 +100,20 @@ async def opened(seconds: float, seed: int) -> AsyncIterator[Soak]:
         upstream = Simulator(keys={_KEY}, deployments=deployments, keep=100_000)
         await stack.enter_async_context(upstream)
         azurite = stack.enter_context(Azurite())
-        relay = Relay(azurite.port)
-        server = await stack.enter_async_context(await relay.listen())
+        tap = await stack.enter_async_context(TableTap(azurite.port).open())
         tables = Tables(service := open_service(azurite.connection_string, None))
         stack.push_async_callback(tables.close)
         await tables.create_tables()
         idle_seconds = min(_IDLE_SECONDS, seconds / 8)
         settings = dict.fromkeys(("PROXY_QUOTA_IDLE_SECONDS", "PROXY_USAGE_FLUSH_SECONDS"), str(idle_seconds))
-        settings |= {
-            _KEY_SETTING: _KEY,
-            "PROXY_TABLES": connection_string(server.sockets[0].getsockname()[1]),
-        }
+        settings |= {_KEY_SETTING: _KEY, "PROXY_TABLES": tap.connection_string}
         env = os.environ | settings
         stage = Stage(upstream, deployments, tables, service, env)
         accounts = Accounts(await _deploy(stage))
         credentials = await _add_events(stage, accounts, seconds)
         connector = aiohttp.TCPConnector(limit=0)
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        fleet = Fleet(stage, relay, stack, Random(seed), seconds)  # noqa: S311 - no secret
+        fleet = Fleet(stage, tap, stack, Random(seed), seconds)  # noqa: S311 - no secret
         await asyncio.gather(*(fleet.start() for _ in range(_INSTANCES)))
         fleet.tables_healed_at = monotonic()  # for the first calls, everything is cold
         fleet.ends_at = monotonic() + seconds
