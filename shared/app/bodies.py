@@ -14,7 +14,7 @@ _OVERLOADED = (
 
 
 class Body:
-    """The body of one request, as far as it has arrived. Its bytes count until `free` is called."""
+    """The body of one request, as far as it has arrived. It counts until `free` is called."""
 
     __slots__ = ("_bodies", "is_refused", "parts", "size")
 
@@ -26,7 +26,7 @@ class Body:
         """Whether it was dropped, to make room."""
 
     def free(self) -> None:
-        """Its bytes count no longer. Later calls do nothing."""
+        """Stop counting it. Later calls do nothing."""
         if self.size:
             self._bodies.drop(self)
 
@@ -36,17 +36,20 @@ class Bodies:
 
     def __init__(
         self,
-        most_bytes: int,
-        most_bytes_together: int,
+        largest: int,
+        most: int,
         seconds: float,
         advice: str = "Send a smaller image or fewer messages.",
     ) -> None:
-        """A body has at most `most_bytes` and arrives within `seconds`. `advice` is for a larger one."""
+        """A body has at most `largest` bytes and arrives within `seconds`. All have at most `most` bytes.
+
+        `advice` is for the client whose body is larger.
+        """
         self._advice = advice
-        self._most_bytes = most_bytes
-        self._most_bytes_together = most_bytes_together
+        self._largest = largest
+        self._most = most
         self._seconds = seconds
-        self._bytes_together = 0
+        self._total = 0
         self.turns = Turns()
         """For work on large bodies: see `LARGE_BYTES`."""
         self._arriving: dict[Body, None] = {}
@@ -85,7 +88,7 @@ class Bodies:
             body.parts.clear()
 
     def drop(self, body: Body) -> None:
-        self._bytes_together -= body.size
+        self._total -= body.size
         body.size = 0
         body.parts.clear()
 
@@ -94,12 +97,12 @@ class Bodies:
         if not body.is_refused:
             body.parts.append(part)
             body.size += size
-            self._bytes_together += size
-        if body.size > self._most_bytes:
-            most = self._most_bytes
+            self._total += size
+        if body.size > self._largest:
+            most = self._largest
             shown = f"{most / 1_000_000:g} MB" if most >= 1_000_000 else f"{most:,} bytes"
             raise RequestTooLarge(f"The request is larger than {shown}. {self._advice}")
-        if self._bytes_together > self._most_bytes_together:
+        if self._total > self._most:
             largest = max(self._arriving, key=lambda one: one.size)
             largest.is_refused = True
             self.drop(largest)
