@@ -143,7 +143,7 @@ class Quota:
         try:
             if (user := self._user_exchange(credential, event, day)) and not self._take(user, hold):
                 await self._take_scarce(user, hold, event, day, now)
-            # Not looked up earlier, because an account without waiting calls may be forgotten meanwhile.
+            # Looked up only now: an account without waiting calls may be forgotten during an await.
             if total := self._total_exchange(event):
                 running = self._running.of(credential)
                 if not total.account.has_plenty_for(hold.amount, running.held):
