@@ -12,9 +12,6 @@ from shared.core.models import DEFAULT_PARALLEL, HIGHEST_PARALLEL, LIMITS
 
 DEBUG = f"{__name__}.debug"
 """The key in click's context under which a command finds whether `--debug` is set."""
-TAKES_EFFECT = "The change takes effect within 30 seconds."
-"""30 seconds are the default of the app's setting PROXY_CACHE_SECONDS."""
-
 LARGEST_LIMIT = 10**12
 _LIMIT_HELP = {
     "requests_per_day": "Requests per attendee and day. A day starts at midnight in the event's time zone.",

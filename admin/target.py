@@ -7,6 +7,7 @@ import os
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,7 +17,8 @@ from admin import local_runs
 from admin.errors import CommandError
 from admin.local_runs import ROOT, Run
 from admin.printing import print_note
-from shared.core.settings import TABLES, TABLES_URI
+from shared.core.errors import plural
+from shared.core.settings import CACHE_SECONDS, TABLES, TABLES_URI
 
 _LOOPBACK = "127.0.0.1"
 LOCAL_HOSTS = frozenset({_LOOPBACK, "localhost", "::1"})
@@ -52,6 +54,24 @@ def find_target(root: Path = ROOT) -> Target:
         )
     simulated = {local_runs.SIMULATOR_KEY: local_runs.SIMULATOR_KEY_VALUE} if run.simulator_url else {}
     return Target(run.tables, None, run.url, ChainMap[str, str](simulated, dict(settings)))
+
+
+def takes_effect() -> str:
+    return f"The change takes effect within {cache_time()}."
+
+
+def cache_time(root: Path = ROOT) -> str:
+    """How long the app may not know of a change, such as `30 seconds`.
+
+    It is the app's setting as it is known here: from what `dev.py run` reads, or from `azd env get-values`.
+    """
+    settings = _settings(root)
+    try:
+        deployed = json.loads(settings.get("PROXY_SETTINGS") or "{}")
+        seconds = CACHE_SECONDS.read(ChainMap(dict(settings), deployed), [])
+    except (ValueError, AttributeError, TypeError):
+        seconds = CACHE_SECONDS.default
+    return plural(max(1, ceil(seconds)), "second")
 
 
 def find_url(root: Path = ROOT) -> str | None:

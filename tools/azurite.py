@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from tools import ports
-from tools.processes import ROOT, Child, ChildError
+from tools.processes import ROOT, Child
 
 PROGRAM = ROOT / "node_modules" / "azurite" / "dist" / "src" / "table" / "main.js"
 ACCOUNT = "devstoreaccount1"
@@ -56,16 +56,15 @@ class Azurite:
 
     def start(self) -> None:
         """Returns when the service is ready. Raises ChildError if it does not start."""
-        for attempts_left in [0] if self.port else [2, 1, 0]:
-            port = self.port or ports.free()
-            try:
-                self._start_on(port)
-            except ChildError as failure:
-                if "EADDRINUSE" not in str(failure) or not attempts_left:
-                    raise
-            else:
-                self.port = port
-                return
+        self.port = self.port or ports.free()
+        env = {name: value for name, value in os.environ.items() if name != "AZURITE_ACCOUNTS"}
+        child = Child("Azurite", _command(self.port, self._location), env=env)
+        try:
+            child.expect("successfully started", _READY_SECONDS)
+        except BaseException:
+            child.kill()
+            raise
+        self.child = child
 
     def stop(self) -> None:
         self.child.end()
@@ -81,16 +80,6 @@ class Azurite:
     def resume(self) -> None:
         if sys.platform != "win32":
             os.kill(self.child.pid, signal.SIGCONT)
-
-    def _start_on(self, port: int) -> None:
-        env = {name: value for name, value in os.environ.items() if name != "AZURITE_ACCOUNTS"}
-        child = Child("Azurite", _command(port, self._location), env=env)
-        try:
-            child.expect("successfully started", _READY_SECONDS)
-        except BaseException:
-            child.kill()
-            raise
-        self.child = child
 
 
 def _command(port: int, location: Path | None) -> list[str]:

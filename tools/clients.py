@@ -15,6 +15,7 @@ from pathlib import Path
 from admin import environment
 from admin.local_runs import ROOT
 from admin.steps import SetupError, make
+from tools import node
 
 TESTS = ROOT / "tests" / "clients"
 PROGRAMS = TESTS / "programs"
@@ -22,14 +23,6 @@ _SHARED = ("city.py", "steps.py", "steps.mjs")
 _FOLDER = ROOT / ".clients"
 _NPM = re.compile(r"^(?://|#) npm: (.+)$", re.MULTILINE)
 _PYTHON = re.compile(r"^# dependencies = (\[.+\])$", re.MULTILINE)
-_NPM_INSTALL = (
-    "install",
-    "--ignore-scripts",
-    "--no-package-lock",
-    "--no-audit",
-    "--no-fund",
-    "--loglevel=error",
-)
 
 
 def programs() -> list[Path]:
@@ -58,8 +51,7 @@ def install(program: Path, uv: Path) -> list[str]:
     if packages:
         _install_npm(folder_of(program), packages[1].split())
     if program.suffix == ".mjs":
-        node = shutil.which("node")
-        return [str(node), str(copy(program, folder_of(program)))]
+        return [str(shutil.which("node")), str(copy(program, folder_of(program)))]
     return [sys.executable if packages else _python(program, uv), str(program)]
 
 
@@ -81,10 +73,7 @@ def _python(program: Path, uv: Path) -> str:
 
 
 def _install_npm(folder: Path, packages: list[str]) -> None:
-    npm = shutil.which("npm")
-    if not npm:
-        raise SetupError("npm is not installed.")
-    command = [npm, *_NPM_INSTALL, "--prefix", str(folder), *packages]
+    command = node.npm("install", folder, "--no-package-lock", *packages)
 
     def build(_: object) -> None:
         shutil.rmtree(folder, ignore_errors=True)

@@ -11,12 +11,23 @@ _CHOICE = range(20_000, 32_000)
 
 
 def free() -> int:
-    """A port that is free now. If another program takes it first, call this again."""
-    return next(port for port in random.sample(_CHOICE, len(_CHOICE)) if is_free(port))
+    """A free port, which no other process gets from here until this one ends."""
+    return next(port for port in random.sample(_CHOICE, len(_CHOICE)) if _reserved(port) and is_free(port))
 
 
 def is_free(port: int) -> bool:
     return not accepts_connections(port) and _can_be_bound(port)
+
+
+def _reserved(port: int) -> bool:
+    """The UDP port of the same number is the lock: only one process has it, and its end frees it."""
+    with socket.socket(type=socket.SOCK_DGRAM) as lock:
+        try:
+            lock.bind((HOST, port))
+        except OSError:
+            return False
+        lock.detach()  # stays open until this process ends
+    return True
 
 
 def accepts_connections(port: int) -> bool:

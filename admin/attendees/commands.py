@@ -17,14 +17,14 @@ from admin.csv_text import to_csv
 from admin.errors import CommandError
 from admin.events.text import PLACEHOLDER_URL
 from admin.money import BUDGET
-from admin.options import LARGEST_LIMIT, TAKES_EFFECT, Group, Number, as_json, yes
+from admin.options import LARGEST_LIMIT, Group, Number, as_json, yes
 from admin.printing import confirm, deleted_rows, print_list, print_note, print_result
 from admin.saving import save
 from admin.session import run
-from admin.target import find_target
+from admin.target import find_target, takes_effect
+from shared.core.errors import plural
 from shared.core.models import BLOCKED, OPEN, OWN_LIMITS
 from shared.core.money import amount_text, millionths
-from shared.quota.refusals import plural
 
 _MOST_LINES = 20
 _NUMBER = Number(int, 0, LARGEST_LIMIT)
@@ -165,7 +165,7 @@ def _change(code: str, user: str, changes: dict[str, Any], text: str, as_json: b
             f"{name!r} has no pass, and no call of it is known yet. Is the name right? See `attendees list`."
         )
     done = text.format(repr(name), own=attendee_text.own_limits(event, name))
-    print_result(fields, as_json, lambda: f"{done} {TAKES_EFFECT}", notes)
+    print_result(fields, as_json, lambda: f"{done} {takes_effect()}", notes)
 
 
 @attendees.command("block")
@@ -250,7 +250,7 @@ def release(code: str, user: str, as_json: bool) -> None:
 
     name = parse_user(user)
     event = run(find_target(), lambda tables: actions.release(tables, code, name))
-    text = f"Released {name!r}. Its pass is void, and the name can be taken again. {TAKES_EFFECT}"
+    text = f"Released {name!r}. Its pass is void, and the name can be taken again. {takes_effect()}"
     print_result({"event": event.code, "user": name}, as_json, lambda: text)
 
 

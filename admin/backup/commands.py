@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from admin.errors import CommandError
-from admin.options import TAKES_EFFECT
 from admin.session import run
-from admin.target import find_target
+from admin.target import find_target, takes_effect
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -49,5 +48,5 @@ def restore(file: Path) -> None:
     rows = read_backup(file)
     written = run(find_target(), lambda tables: restore_rows(tables, rows))
     known = f" {len(rows) - written:,} rows were already there." if written < len(rows) else ""
-    click.echo(f"Restored {written:,} rows from {file}.{known} {TAKES_EFFECT}")
+    click.echo(f"Restored {written:,} rows from {file}.{known} {takes_effect()}")
     click.echo("Check the addresses of the deployments: `python3 manage.py deployments list`.")

@@ -16,10 +16,10 @@ from admin.deployments import text as deployment_text
 from admin.deployments.comparison import compare_prices
 from admin.errors import CommandError
 from admin.money import CURRENCY, LONG_PRICES, PRICE
-from admin.options import TAKES_EFFECT, Group, Number, as_json, yes
+from admin.options import Group, Number, as_json, yes
 from admin.printing import confirm, print_list, print_note, print_result
 from admin.session import run
-from admin.target import Target, find_target
+from admin.target import Target, find_target, takes_effect
 from shared.core.models import APIS, OUTPUT_FIELDS, Deployment
 
 if TYPE_CHECKING:
@@ -195,10 +195,10 @@ def _update_text(before: Deployment, after: Deployment, test: str, is_bad: bool)
     """With `is_bad`, `before` is not what was in the row."""
     name = f"eployment {after.deployment_name!r} of model {after.model!r}"
     if is_bad:
-        return f"Corrected d{name}.{test} {TAKES_EFFECT}"
+        return f"Corrected d{name}.{test} {takes_effect()}"
     if not (differences := deployment_text.differences(before, after)):
         return f"D{name} is unchanged."
-    return f"Updated d{name}: {', '.join(differences)}.{test} {TAKES_EFFECT}"
+    return f"Updated d{name}: {', '.join(differences)}.{test} {takes_effect()}"
 
 
 @deployments.command("list")
@@ -252,7 +252,7 @@ def _switch(model: str, deployment: str, as_json: bool, *, active: bool) -> None
     changed, is_served = run(find_target(), switch)
     verb = "Enabled" if active else "Disabled"
     name = f"{changed.deployment_name!r} at {changed.endpoint}"
-    text = f"{verb} deployment {name} for model {model!r}. {TAKES_EFFECT}"
+    text = f"{verb} deployment {name} for model {model!r}. {takes_effect()}"
     print_result(
         deployment_text.properties(changed), as_json, lambda: text, _notes_on_service(model, is_served)
     )

@@ -12,6 +12,7 @@ import aiohttp
 from admin import times
 from admin.errors import CommandError
 from admin.http import NoResponse, Response, open_session, parse_object, send
+from admin.target import cache_time
 from shared.core.models import CHAT, EMBEDDINGS, IMAGES, RESPONSES
 
 SECONDS = 120
@@ -45,7 +46,11 @@ async def run_steps(url: str, event_code: str, user: str) -> list[Step]:
     if any(step.ok is False for step in steps):
         skipped = [name for name in STEPS if not any(step.name.startswith(name) for step in steps)]
         steps += [Step(name, None, "skipped") for name in skipped]
-    return [replace(step, advice=step.advice.replace("CODE", event_code)) for step in steps]
+    return [replace(step, advice=_filled(step.advice, event_code)) for step in steps]
+
+
+def _filled(advice: str, event_code: str) -> str:
+    return advice.replace("CODE", event_code).replace("N seconds", cache_time())
 
 
 async def _run(app: _App) -> list[Step]:
@@ -232,13 +237,13 @@ async def _check_stream(app: _App, model: str) -> str:
 
 
 _ADVICE = {
-    "invalid_event_token": "Check the code with `events list`. A new event works within 30 seconds. "
+    "invalid_event_token": "Check the code with `events list`. A new event works within N seconds. "
     "Check that the app and this command use the same tables. At an event with passes, use --user NAME.PASS: "
     "`attendees passes CODE` prints them.",
-    "attendee_blocked": "Use another --user, or `attendees unblock CODE NAME`, and wait 30 seconds.",
-    "event_not_started": "To open it for a test, use `events update CODE --starts now`, and wait 30 seconds.",
-    "event_ended": "To extend it, use `events update CODE --ends DATE`, and wait 30 seconds.",
-    "event_inactive": "It is stopped. To reopen it, use `events update CODE --resume`, and wait 30 seconds.",
+    "attendee_blocked": "Use another --user, or `attendees unblock CODE NAME`, and wait N seconds.",
+    "event_not_started": "To open it for a test, use `events update CODE --starts now`, and wait N seconds.",
+    "event_ended": "To extend it, use `events update CODE --ends DATE`, and wait N seconds.",
+    "event_inactive": "It is stopped. To reopen it, use `events update CODE --resume`, and wait N seconds.",
     "model_not_found": "Compare `deployments list` with the models in `events show CODE`.",
     "request_quota_exceeded": "Use another --user, or `events update CODE --requests-per-day N`.",
     "token_quota_exceeded": "Use another --user, or `events update CODE --tokens-per-day N`.",
@@ -246,7 +251,7 @@ _ADVICE = {
     "budget_exceeded": "Use another --user, or `events update CODE --budget-per-day AMOUNT`.",
     "event_budget_exceeded": "Use `events update CODE --budget AMOUNT`.",
     "model_not_priced": "Set the price with `deployments update MODEL DEPLOYMENT --prompt-price P "
-    "--completion-price P`, and wait 30 seconds.",
+    "--completion-price P`, and wait N seconds.",
     "rate_limited": "Wait a minute, or use `events update CODE --requests-per-minute N`.",
     "upstream_busy": "Every deployment of the model is at its limit. Give it more capacity, or add another.",
     "upstream_error": "The app cannot use the deployment. Check its key or role, and that it still exists; "

@@ -16,11 +16,11 @@ from admin.events.check import check_event
 from admin.events.handout import print_handout
 from admin.events.lifecycle import copy_event, delete_event, purge_event, rename_event, rotate_event
 from admin.events.rehearse import rehearse_event
+from admin.events.totals import Change, counted
 from admin.money import CURRENCY
 from admin.options import (
     BUDGETS,
     LARGEST_LIMIT,
-    TAKES_EFFECT,
     Group,
     Number,
     as_json,
@@ -29,7 +29,7 @@ from admin.options import (
 )
 from admin.printing import print_list, print_note, print_result
 from admin.session import run
-from admin.target import find_target
+from admin.target import cache_time, find_target, takes_effect
 from shared.core.ids import new_secret
 from shared.core.models import ACCESS, DEFAULT_CURRENCY, LIMITS, OPEN, Deployment, Event
 
@@ -110,7 +110,7 @@ def create_event(code: str | None, as_json: bool, **options: Any) -> None:
     target = find_target()
     deployments = run(target, lambda tables: _add(tables, event))
     fields = event_text.to_fields(event) | event_text.links(event, target.url)
-    found = notes.for_new_event(event, target.url, deployments)
+    found = notes.for_new_event(event, target.url, deployments, datetime.now(UTC))
     print_result(fields, as_json, lambda: event_text.invitation(event, target.url, deployments), found)
 
 
@@ -207,9 +207,10 @@ def update_event(code: str, as_json: bool, **options: Any) -> None:
         raise CommandError("Use --ends or --extend, not both.")
     if options["default_model"] is not None and options["no_default_model"]:
         raise CommandError("Use --default-model or --no-default-model, not both.")
-    event, has_void_passes = run(find_target(), lambda tables: _update(tables, code, options))
-    text = f"Updated event {event.code!r}. {TAKES_EFFECT}"
-    found = notes.for_changed_event(event, options, datetime.now(UTC), has_void_passes=has_void_passes)
+    change = run(find_target(), lambda tables: _update(tables, code, options))
+    event = change.after
+    text = f"Updated event {event.code!r}. {takes_effect()}"
+    found = notes.for_changed_event(change, options, datetime.now(UTC))
     print_result(event_text.to_fields(event), as_json, lambda: text, found)
 
 
@@ -240,7 +241,7 @@ def stop_event(code: str, as_json: bool) -> None:
     """Close an event now. To reopen it, use `events update CODE --resume`."""
     event = run(find_target(), lambda tables: _stop(tables, code))
     text = (
-        f"Stopped event {event.code!r}. New requests are refused within 30 seconds. "
+        f"Stopped event {event.code!r}. New requests are refused within {cache_time()}. "
         "Running requests will finish.\n"
         f"To reopen it, use `manage.py events update {event.code} --resume`."
     )
@@ -251,8 +252,7 @@ async def _stop(tables: Tables, code: str) -> Event:
     return await _change(tables, code, lambda event: replace(event, active=False), {"active"})
 
 
-async def _update(tables: Tables, code: str, options: dict[str, Any]) -> tuple[Event, bool]:
-    """The event, and whether every pass is void now, because it is not known which ones were."""
+async def _update(tables: Tables, code: str, options: dict[str, Any]) -> Change:
     deployments = await tables.deployments()
     deployed = {deployment.model for deployment in deployments}
     found = await codes.find_event(tables, code)
@@ -272,7 +272,10 @@ async def _update(tables: Tables, code: str, options: dict[str, Any]) -> tuple[E
         rules.check_default_model(changed)
         return changed
 
-    return await _change(tables, code, change, rules.replaced_columns(options)), is_unknown
+    replaced = rules.replaced_columns(options)
+    before = found if isinstance(found, Event) else cast("Event", found.corrected(replaced))
+    planned = await counted(tables, Change(before, change(before), is_unknown), options)
+    return planned._replace(after=await _change(tables, code, change, replaced))
 
 
 async def _spent(tables: Tables, ledger_code: str) -> int:

@@ -13,10 +13,10 @@ from admin import times
 from admin.errors import CommandError
 from admin.events import codes, notes, rules
 from admin.events import text as event_text
-from admin.options import TAKES_EFFECT, as_json, yes
+from admin.options import as_json, yes
 from admin.printing import confirm, deleted_rows, print_result
 from admin.session import run
-from admin.target import find_target
+from admin.target import cache_time, find_target, takes_effect
 from shared.core.ids import new_secret
 from shared.core.models import OPEN, PASS_NUMBER, Deployment, Event
 
@@ -39,7 +39,7 @@ def rotate_event(code: str, yes: bool, as_json: bool) -> None:
     confirm(f"Make every pass of event {event.name!r} ({event.code}) void? Attendees need new ones.", yes)
     event, count = run(target, lambda tables: _rotate(tables, code))
     text = (
-        f"Every pass of event {event.code!r} is void. Names that are taken: {count:,}. {TAKES_EFFECT}\n"
+        f"Every pass of event {event.code!r} is void. Names that are taken: {count:,}. {takes_effect()}\n"
         f"To print the new passes, use `manage.py attendees passes {event.code}`."
     )
     print_result(event_text.to_fields(event) | {"void_passes": count}, as_json, lambda: text)
@@ -75,13 +75,13 @@ async def _rotate(tables: Tables, code: str) -> tuple[Event, int]:
 def rename_event(old: str, new: str | None, as_json: bool) -> None:
     """Give an event another code. Its limits, usage, attendees and passes stay.
 
-    Without NEW, the command makes up a code. The old code stops working within 30 seconds. Attendees replace
-    the first part of their key.
+    Without NEW, the command makes up a code. The old code stops working within 30 seconds, or within the
+    app's PROXY_CACHE_SECONDS. Attendees replace the first part of their key.
     """
     code = codes.generate_code() if new is None else codes.parse_code(new)
     event = run(find_target(), lambda tables: _rename(tables, old, code))
     text = (
-        f"The event {codes.parse_code(old)!r} now has the code {event.code!r}. {TAKES_EFFECT}\n"
+        f"The event {codes.parse_code(old)!r} now has the code {event.code!r}. {takes_effect()}\n"
         f"Attendees now use {event_text.key(event)} as their API key.\n"
         f"For the new link to the desk, use `manage.py events desk {event.code}`."
     )
@@ -114,7 +114,7 @@ def copy_event(code: str, new: str | None, starts: str, ends: str, name: str | N
     target = find_target()
     event, deployments = run(target, lambda tables: _copy(tables, code, new_code, starts, ends, name))
     fields = event_text.to_fields(event) | event_text.links(event, target.url)
-    found = notes.for_new_event(event, target.url, deployments)
+    found = notes.for_new_event(event, target.url, deployments, datetime.now(UTC))
     print_result(fields, as_json, lambda: event_text.invitation(event, target.url, deployments), found)
 
 
@@ -161,7 +161,9 @@ def delete_event(code: str, yes: bool, as_json: bool) -> None:
     confirm(f"Delete event {name}? This cannot be undone.", yes)
     ledger_code = codes.ledger_code(event, key[0])
     kept = run(target, lambda tables: _delete(tables, key, ledger_code))
-    text = f"Deleted event {key[0]!r}. Requests are refused within 30 seconds.\n{_kept(ledger_code, kept)}"
+    text = (
+        f"Deleted event {key[0]!r}. Requests are refused within {cache_time()}.\n{_kept(ledger_code, kept)}"
+    )
     print_result(fields, as_json, lambda: text)
 
 

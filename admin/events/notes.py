@@ -7,15 +7,23 @@ from datetime import datetime
 from typing import Any
 
 from admin.events import text as event_text
+from admin.events.totals import TOTALS, Change
 from admin.options import BUDGETS, option_name
-from shared.core.models import CLAIM, LIMITS, OPEN, Deployment, Event
+from shared.core.errors import plural
+from shared.core.models import CLAIM, LIMITS, OPEN, OWN_LIMITS, Deployment, Event
+from shared.core.money import money_text
+
+LONG_DAYS = 731
+"""A longer event is perhaps a mistyped year."""
 
 _SHORT_PROMPT_TOKENS = 32
 """About the cost of a question of one word, with its framing."""
 
 
-def for_new_event(event: Event, url: str | None, deployments: Collection[Deployment]) -> list[str]:
-    notes = _on_limits(event) + _on_seats(event)
+def for_new_event(
+    event: Event, url: str | None, deployments: Collection[Deployment], now: datetime
+) -> list[str]:
+    notes = _on_length(event, now) + _on_limits(event) + _on_seats(event)
     if not deployments:
         notes.insert(0, "No model is deployed yet. To add one, use `deployments add`.")
     if url is None:
@@ -23,18 +31,17 @@ def for_new_event(event: Event, url: str | None, deployments: Collection[Deploym
     return notes
 
 
-def for_changed_event(
-    event: Event, options: Mapping[str, Any], now: datetime, *, has_void_passes: bool
-) -> list[str]:
-    """`event` is the event after the change. Its limits are checked only if `options` has one."""
-    notes = []
-    if has_void_passes:
+def for_changed_event(change: Change, options: Mapping[str, Any], now: datetime) -> list[str]:
+    """The limits of the event are checked only if `options` has one."""
+    event, notes = change.after, list[str]()
+    if change.has_void_passes:
         notes.append(
             "The exceptions could not be read, so every pass is void now. To print the new ones, use "
             f"`attendees passes {event.code}`."
         )
     if options["starts"] or options["ends"] or options["extend"] or options["time_zone"]:
         notes.append(f"The dates are now {event_text.period(event)}.")
+        notes += _on_length(event, now)
     if options["currency"] is not None:
         notes.append(f"What the event has spent before keeps its number, in {event.currency}.")
     if not event.active:
@@ -42,11 +49,19 @@ def for_changed_event(
     notes += _on_end(event, now)
     if options["no_limit"] or any(options[name] is not None for name in (*BUDGETS, *LIMITS)):
         notes += _on_limits(event)
+        notes += _on_totals(change)
+        notes += _on_first_day_limit(change, now)
     if options["access"]:
         notes += _on_access(event)
     if options["access"] or options["seats"] is not None:
-        notes += _on_seats(event)
+        notes += _on_seats(event) or _on_taken_seats(event, change.taken)
     return notes
+
+
+def _on_length(event: Event, now: datetime) -> list[str]:
+    """A year that is mistyped."""
+    days = (event.ends_at - max(now, event.starts_at)).days
+    return [f"The event will be open for {days:,} days. Is the year right?"] if days > LONG_DAYS else []
 
 
 def _on_access(event: Event) -> list[str]:
@@ -65,6 +80,62 @@ def _on_seats(event: Event) -> list[str]:
     if event.seats == 0:
         return ["With --seats 0, no one can take a name. To remove it, use --no-limit seats."]
     return []
+
+
+def _on_taken_seats(event: Event, taken: int) -> list[str]:
+    seats = event.seats
+    if not seats or taken < seats:
+        return []
+    if taken == seats:
+        return [f"All {seats:,} seats are taken, so no one else can take a name."]
+    return [
+        f"{taken:,} names are taken already, more than --seats {seats}. They keep their passes, and no one "
+        "else can take a name. To free one, use `attendees release`."
+    ]
+
+
+def _on_totals(change: Change) -> list[str]:
+    """What counts toward a new limit of the whole event, and whether a limit is used up."""
+    notes, event = [], change.after
+    for name, (column, unit) in TOTALS.items():
+        limit = getattr(event, column)
+        if limit is None or change.used is None:
+            continue
+        option, used = option_name(name), getattr(change.used, unit)
+        did, shown = _used_text(unit, used, event)
+        if change.is_new(column) and used:
+            one = "counts" if used == 1 or unit == "cost" else "count"
+            notes.append(f"The {shown} that the event has {did} so far {one} toward {option}.")
+        elif change.is_new(column) and unit == "cost" and change.usage.requests:
+            requests = plural(change.usage.requests, "request")
+            zero = money_text(0, event.currency)
+            notes.append(
+                f"The event has used {requests} so far. No cost of them is known, so {option} begins at "
+                f"{zero}."
+            )
+        if 0 < limit <= used:
+            is_now = money_text(limit, event.currency) if unit == "cost" else f"{limit:,}"
+            notes.append(
+                f"The event has {did} {shown} already, and {option} is {is_now}: every request is refused."
+            )
+    return notes
+
+
+def _used_text(unit: str, used: int, event: Event) -> tuple[str, str]:
+    if unit == "cost":
+        return "spent", money_text(used, event.currency)
+    return "used", plural(used, unit.removesuffix("s"))
+
+
+def _on_first_day_limit(change: Change, now: datetime) -> list[str]:
+    """Attendees have no row of the day while no limit of the day is set."""
+    before, after = (
+        any(getattr(event, name) is not None for name in OWN_LIMITS)
+        for event in (change.before, change.after)
+    )
+    if before or not after or change.after.starts_at > now:
+        return []
+    return ["What attendees used before this change does not count toward their limits of today."]
 
 
 def _on_end(event: Event, now: datetime) -> list[str]:

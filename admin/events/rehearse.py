@@ -17,7 +17,7 @@ from admin.money import BUDGET
 from admin.options import Number, as_json
 from admin.printing import print_result
 from admin.session import run
-from admin.target import find_target
+from admin.target import cache_time, find_target
 from shared.core.models import CHAT, OPEN, Deployment, Event
 from shared.core.money import highest_prices, millionths, prices_of
 from shared.events.passes import pass_of
@@ -113,7 +113,7 @@ async def _read(tables: Tables, code: str) -> tuple[Event, list[Deployment]]:
         option = "--ends +2h" if now >= event.ends_at else "--starts now" if event.active else "--resume"
         raise CommandError(
             f"The event is closed. Open it for the rehearsal with `events update {event.code} {option}`, and "
-            "wait 30 seconds."
+            f"wait {cache_time()}."
         )
     deployments = await tables.deployments()
     return event, [one for one in deployments if one.active and CHAT in one.apis]

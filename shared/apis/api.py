@@ -126,6 +126,10 @@ class Api(ABC):
             UnsupportedValue: the proxy cannot serve a value.
         """
 
+    def unstored(self, body: bytes) -> bytes:
+        """The body for an event that lets the upstream store nothing."""
+        return body
+
     def admit(self, request: Any, event: Event) -> None:  # noqa: B027 - most APIs have nothing to check
         """Check what only the event can allow.
 

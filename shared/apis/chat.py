@@ -89,6 +89,13 @@ class Chat(Api):
     def check(self, body: bytes) -> None:
         check_files(body)
 
+    def unstored(self, body: bytes) -> bytes:
+        members = _members(body)
+        if members.get("store", _NULL) in _NOT_REQUESTED:
+            return body
+        members["store"] = False
+        return _encode(members)
+
     def upstream_body(
         self,
         body: bytes,

@@ -13,8 +13,13 @@ _OVERLOADED = (
 )
 
 
+SMALL_SHARE = 100
+"""A body of at most this fraction of the largest is never dropped: the bodies of running calls must not stop
+small calls. So 100 of them take as much memory as one."""
+
+
 class Body:
-    """The body of one request, as far as it has arrived. It counts until `free` is called."""
+    """The body of one request, as far as it has arrived. Its bytes count until `free` is called."""
 
     __slots__ = ("_bodies", "is_refused", "parts", "size")
 
@@ -26,7 +31,7 @@ class Body:
         """Whether it was dropped, to make room."""
 
     def free(self) -> None:
-        """Stop counting it. Later calls do nothing."""
+        """Its bytes count no longer. Later calls do nothing."""
         if self.size:
             self._bodies.drop(self)
 
@@ -36,20 +41,20 @@ class Bodies:
 
     def __init__(
         self,
-        largest: int,
-        most: int,
+        most_bytes: int,
+        most_bytes_together: int,
         seconds: float,
         advice: str = "Send a smaller image or fewer messages.",
     ) -> None:
-        """A body has at most `largest` bytes and arrives within `seconds`. All have at most `most` bytes.
+        """A body has at most `most_bytes` and arrives within `seconds`. `advice` is for a larger one.
 
-        `advice` is for the client whose body is larger.
+        All together have at most `most_bytes_together`, besides small ones that arrive then.
         """
         self._advice = advice
-        self._largest = largest
-        self._most = most
+        self._most_bytes = most_bytes
+        self._most_bytes_together = most_bytes_together
         self._seconds = seconds
-        self._total = 0
+        self._bytes_together = 0
         self.turns = Turns()
         """For work on large bodies: see `LARGE_BYTES`."""
         self._arriving: dict[Body, None] = {}
@@ -64,7 +69,8 @@ class Bodies:
         Raises:
             InvalidRequest: it did not arrive in time.
             RequestTooLarge: it is too long. The rest is not read.
-            Overloaded: all bodies together are too large, and this is the largest of those that arrive.
+            Overloaded: all bodies together are too large, and this is the largest of those that arrive, and
+                not small.
             ClientLeft: the client left before the end.
         """
         self._arriving[body] = None
@@ -88,7 +94,7 @@ class Bodies:
             body.parts.clear()
 
     def drop(self, body: Body) -> None:
-        self._total -= body.size
+        self._bytes_together -= body.size
         body.size = 0
         body.parts.clear()
 
@@ -97,14 +103,15 @@ class Bodies:
         if not body.is_refused:
             body.parts.append(part)
             body.size += size
-            self._total += size
-        if body.size > self._largest:
-            most = self._largest
+            self._bytes_together += size
+        if body.size > self._most_bytes:
+            most = self._most_bytes
             shown = f"{most / 1_000_000:g} MB" if most >= 1_000_000 else f"{most:,} bytes"
             raise RequestTooLarge(f"The request is larger than {shown}. {self._advice}")
-        if self._total > self._most:
+        if self._bytes_together > self._most_bytes_together:
             largest = max(self._arriving, key=lambda one: one.size)
-            largest.is_refused = True
-            self.drop(largest)
+            if largest.size * SMALL_SHARE > self._most_bytes:
+                largest.is_refused = True
+                self.drop(largest)
         if body.is_refused:
             raise Overloaded(_OVERLOADED, 2)

@@ -105,7 +105,8 @@ class Calls:
         credential, event = arrival.credential, arrival.event
         all_routes = await self._routing.routes()
         model = choose_model(event, incoming.deployment or request.model, api.name, all_routes.served)
-        routes, family, owned = all_routes.of(api.name), family_of(model), Owned(body)
+        routes, family = all_routes.of(api.name), family_of(model)
+        owned = Owned(body if event.store_responses else api.unstored(body))
         if isinstance(request, ResponsesRequest):
             owner = await owner_of(credential, event, self._events)
             owned = await open_ids(request, body, owner, event, routes.places(model), self._turns)

@@ -45,7 +45,8 @@ def need_of(call: Call, routes: Routes, default_output_tokens: int) -> Need:
         limit = requested or allowed or default_output_tokens
     else:
         limit = min(requested, allowed)
-    return Need(call.prompt.bound, min(limit, MOST_OUTPUT_TOKENS), choices, prices=prices)
+    output = min(limit, MOST_OUTPUT_TOKENS)
+    return Need(call.prompt.bound, output, choices, prices=prices, reason=call.prompt.reason)
 
 
 def prices_of_call(call: Call, routes: Routes) -> Prices:

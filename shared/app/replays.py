@@ -51,7 +51,8 @@ class Replay:
 class Replays:
     """The calls of this instance whose clients have left. Kept in memory only, and for a short time."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept_seconds: float = KEPT_SECONDS) -> None:
+        self._kept_seconds = kept_seconds
         self._of: dict[Credential, list[Replay]] = {}
         """By user."""
         self._running: dict[str, Replay] = {}
@@ -83,7 +84,7 @@ class Replays:
         self._finished.append(replay)
         while self._size > MOST_BYTES:
             self._forget(self._finished[0])
-        asyncio.get_running_loop().call_later(KEPT_SECONDS, self._forget, replay)
+        asyncio.get_running_loop().call_later(self._kept_seconds, self._forget, replay)
 
     def find(self, user: Credential, destination: Destination, body: bytes) -> Replay | None:
         """The earlier call that this one repeats."""

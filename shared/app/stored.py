@@ -36,7 +36,7 @@ from .ownership import INVALID, owner_of
 from .stored_turns import read_stored
 
 SECONDS = 30.0
-"""How long the upstream may take."""
+"""How long the upstream may take, unless a whole response has less time."""
 
 AT_ONCE, PER_SECOND = 30, 5
 """The most such requests of one attendee on an instance: at once, and in each second after that. They cost
@@ -65,14 +65,16 @@ class StoredResponses:
         upstream: Upstream,
         now: Callable[[], datetime],
         clock: Callable[[], float],
+        seconds: float,
     ) -> None:
-        """`clock` returns seconds and never goes back; `now` the time in UTC."""
+        """`clock` returns seconds and never goes back; `now` the time in UTC. A response has `seconds`."""
         self._events = events
         self._routing = routing
         self._quota = quota
         self._upstream = upstream
         self._now = now
         self._limits = RateLimits(PER_SECOND, AT_ONCE, clock)
+        self._seconds = min(SECONDS, seconds)
 
     async def serve(self, req: Request, part: str) -> Response:
         """`part` is what follows the id in the path: `input_items`, `cancel` or nothing.
@@ -110,7 +112,7 @@ class StoredResponses:
             raise RateLimited("You read or delete too many stored responses. Try again in a second.", 1)
         path = (opened.upstream_id, part) if part else (opened.upstream_id,)
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(self._seconds):
                 sent = await self._upstream.request(
                     req.method, RESPONSES, deployment, path, query, trace_headers(req.headers)
                 )
@@ -118,7 +120,7 @@ class StoredResponses:
         except Failure as failure:
             raise failure.error from failure
         except TimeoutError as error:
-            text = f"The model did not respond within {SECONDS:g} seconds. Try again."
+            text = f"The model did not respond within {self._seconds:g} seconds. Try again."
             raise UpstreamTimeout(text) from error
         if received.body is None:
             sent.close()

@@ -84,7 +84,8 @@ class Wiring:
         )
         self.listings = Listings(events, routing, self.quota, now)
         self.claims = Claims(events, self.tables.attendees, now, time.monotonic)
-        self.stored = StoredResponses(events, routing, self.quota, upstream, now, time.monotonic)
+        seconds = settings.upstream_timeout_seconds
+        self.stored = StoredResponses(events, routing, self.quota, upstream, now, time.monotonic, seconds)
         self.proxy = self._proxy(
             Calls(events, routing, StoredTurns(upstream), settings.default_output_tokens, now), upstream
         )

@@ -59,8 +59,9 @@ SITE = "WEBSITE_SITE_NAME"
 
 # docs/configuration.md explains each one. The maximum times are below 230 s, after which the platform returns
 # 502. The longest stream is below `functionTimeout` (host.json).
+CACHE_SECONDS = Number("PROXY_CACHE_SECONDS", 30, 0, 3600)
 NUMBERS = (
-    Number("PROXY_CACHE_SECONDS", 30, 0, 3600),
+    CACHE_SECONDS,
     Number("PROXY_MAX_BODY_BYTES", 7_500_000, 1024, 100_000_000, is_whole=True),
     Number("PROXY_MAX_BODIES_BYTES", 200_000_000, 1024, 2_000_000_000, is_whole=True),
     Number("PROXY_LONGEST_BODY_SECONDS", 60, 0.1, 200),

@@ -20,6 +20,8 @@ from ..events.passes import without_pass
 from .figures import LIMIT_NAMES, MONEY
 
 LONGEST_EXTENSION = timedelta(days=31)
+LONGEST_EVENT = timedelta(days=366)
+"""How far from now, or from its start, the desk can move the end of an event."""
 LARGEST_LIMIT = 10**12
 
 
@@ -120,6 +122,13 @@ def _extend(event: Event, order: Order, now: datetime) -> Done:
     ends_at += extension
     if ends_at <= event.starts_at:
         raise InvalidRequest("The event would end before it starts.", param="minutes")
+    if order.minutes > 0 and ends_at > max(now, event.starts_at) + LONGEST_EVENT:
+        since = "from now" if now >= event.starts_at else "after its start"
+        raise InvalidRequest(
+            f"The event would end on {_local(ends_at, event)}. At the desk, it can end at most "
+            f"{LONGEST_EVENT.days} days {since}. For a later end, use `events update CODE --ends DATE`.",
+            param="minutes",
+        )
     undo = {"action": "extend", "minutes": _minutes(event.ends_at - ends_at), "was": ends_at.isoformat()}
     changed = replace(event, ends_at=ends_at)
     return Done(changed, f"The event ends on {_local(ends_at, event)}.", undo if undo["minutes"] else None)

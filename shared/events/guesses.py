@@ -36,14 +36,17 @@ class Guesses:
     `clock` returns seconds and never goes back.
     """
 
-    def __init__(self, store: CodeStore, kept_seconds: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: CodeStore, kept_seconds: float, clock: Callable[[], float], scan_seconds: float
+    ) -> None:
         self._store = store
+        self._scan_seconds = scan_seconds
         self._kept_seconds = kept_seconds
         self._clock = clock
         self._reads = RateLimit(READS_PER_SECOND, READS_PER_SECOND, clock)
         self._unknown_until: dict[str, float] = {}
         self._next_scan: asyncio.Task[frozenset[str]] | None = None
-        self._scanned_at = clock() - SCAN_SECONDS
+        self._scanned_at = clock() - scan_seconds
         self._waiting = 0
 
     async def admit(self, code: str) -> None:
@@ -76,7 +79,8 @@ class Guesses:
     async def _codes(self) -> frozenset[str]:
         """The codes, from a scan that begins after this call. Simultaneous callers share it."""
         if self._waiting >= MOST_WAITING:
-            raise RateLimited("Too many requests have an unknown event code. Try again later.", SCAN_SECONDS)
+            text = "Too many requests have an unknown event code. Try again later."
+            raise RateLimited(text, self._scan_seconds)
         scan = self._next_scan
         if scan is None:
             scan = self._next_scan = asyncio.create_task(self._scan())
@@ -88,7 +92,7 @@ class Guesses:
             self._waiting -= 1
 
     async def _scan(self) -> frozenset[str]:
-        await asyncio.sleep(max(0.0, self._scanned_at + SCAN_SECONDS - self._clock()))
+        await asyncio.sleep(max(0.0, self._scanned_at + self._scan_seconds - self._clock()))
         self._next_scan = None  # later callers need a scan that begins later
         self._scanned_at = self._clock()
         return await self._store.event_codes()

@@ -10,7 +10,7 @@ from ..core.errors import InvalidEventToken
 from ..core.models import OPEN, Credential, Event
 from .admission import with_own_limits
 from .credentials import LONGEST_USER, TOO_LONG
-from .guesses import CodeStore, Guesses
+from .guesses import SCAN_SECONDS, CodeStore, Guesses
 from .newcomers import Newcomers
 from .passes import check_pass, without_pass
 from .rate_limit import RateLimits
@@ -41,10 +41,16 @@ class EventStore(CodeStore, Protocol):
 class Events:
     """Events by code. Each is cached for some seconds. Unknown codes never displace a known event."""
 
-    def __init__(self, store: EventStore, cache_seconds: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        cache_seconds: float,
+        clock: Callable[[], float],
+        scan_seconds: float = SCAN_SECONDS,
+    ) -> None:
         self._store = store
         self._events: Cache[str, Event] = Cache(store.event, cache_seconds, clock)
-        self._guesses = Guesses(store, cache_seconds * UNKNOWN_SHARE, clock)
+        self._guesses = Guesses(store, cache_seconds * UNKNOWN_SHARE, clock, scan_seconds)
         self._newcomers = Newcomers(clock)
         self._latest = RateLimits(LATEST_PER_SECOND, LATEST_AT_ONCE, clock)
 

@@ -43,8 +43,15 @@ _NOT_KNOWN = (
 class Invocations:
     """The worker's record of calls. It is private to the worker, so another version may lack parts of it."""
 
-    def __init__(self, http_v2: ModuleType | None) -> None:
+    def __init__(
+        self,
+        http_v2: ModuleType | None,
+        check_seconds: float = CHECK_SECONDS,
+        keep_seconds: float = KEEP_SECONDS,
+    ) -> None:
         """`http_v2` is the module of the worker that has the record."""
+        self._check_seconds = check_seconds
+        self._keep_seconds = keep_seconds
         self._coordinator: Any = getattr(http_v2, "http_coordinator", None)
         references = getattr(self._coordinator, "_context_references", None)
         self._is_known = isinstance(references, dict)
@@ -81,7 +88,7 @@ class Invocations:
         async def check() -> None:
             self.check()
 
-        await repeat(check, CHECK_SECONDS, "The check of the worker's calls", lambda: self._is_known)
+        await repeat(check, self._check_seconds, "The check of the worker's calls", lambda: self._is_known)
 
     def check(self) -> None:
         """Find the calls that lack a half, and end those that have lacked it at too many checks."""
@@ -119,7 +126,7 @@ class Invocations:
             return "request"
         # The worker finds no request, raises an exception, and the trigger does not run.
         call.http_request_available_event.set()
-        asyncio.get_running_loop().call_later(KEEP_SECONDS, self._forget, key, call)
+        asyncio.get_running_loop().call_later(self._keep_seconds, self._forget, key, call)
         return "invocation"
 
     def _warn(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from msgspec import Struct
 
 
@@ -70,3 +72,11 @@ NOTHING = Amount()
 UNLIMITED = 2**62
 """Means "no limit". It is an integer, so that sums stay exact."""
 NO_LIMIT = Amount(UNLIMITED, UNLIMITED, UNLIMITED)
+
+
+@lru_cache(maxsize=1024)
+def limit_of(requests: int | None, tokens: int | None, cost: int | None) -> Amount:
+    """`NO_LIMIT` itself if there is none."""
+    if requests is tokens is cost is None:
+        return NO_LIMIT
+    return Amount(*(UNLIMITED if one is None else one for one in (requests, tokens, cost)))

@@ -42,6 +42,8 @@ class Need(Struct, frozen=True, gc=False):
     """The output limit may be lowered to this, but not further."""
     prices: Prices = FREE
     """The highest prices of the deployments that may serve the call. Free if money is not limited."""
+    reason: str = ""
+    """Why a short prompt can use so many tokens, and what to do: for the refusal."""
 
     @property
     def tokens(self) -> int:
@@ -116,6 +118,11 @@ class Hold:
     def least(self) -> Amount:
         """The least that the call needs, as far as it is known: its prompt may not be counted."""
         return self.need.least if self._count is None else self.need.shortest
+
+    @property
+    def reason(self) -> str:
+        """Why its counted prompt can use so many tokens, and what to do. Empty if it is just long."""
+        return self.need.reason if self._count is None else ""
 
     def waits_until(self, seconds: float) -> float:
         """The time of the loop until which this call waits for grants: for `seconds` from the first wait."""

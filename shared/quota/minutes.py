@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import ceil
 
-from ..core.errors import RateLimited
+from ..core.errors import RateLimited, plural
 from ..core.models import Credential
-from .refusals import plural
 
 MINUTE = 60.0
 _NONE = "This event's limit is 0 requests per minute. Ask your organiser to raise it."

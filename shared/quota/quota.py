@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,7 +13,7 @@ from ..core.loops import repeat
 from ..core.models import Credential, Event
 from .account import Account, Claim
 from .accounts import URGENT_DIVISOR, Accounts
-from .amounts import NO_LIMIT, UNLIMITED, Amount
+from .amounts import NO_LIMIT, UNLIMITED, Amount, limit_of
 from .exchange import Exchange
 from .hold import Count, Hold, Need
 from .ledger_row import LedgerStore
@@ -41,8 +40,18 @@ USEFUL_OUTPUT_TOKENS = 1024
 class Quota:
     """The quotas of all events on this instance. `clock` returns seconds and never goes back."""
 
-    def __init__(self, store: LedgerStore, idle_seconds: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: LedgerStore,
+        idle_seconds: float,
+        clock: Callable[[], float],
+        *,
+        grant_seconds: float = GRANT_SECONDS,
+        others_seconds: float = OTHERS_SECONDS,
+    ) -> None:
         self._idle_seconds = idle_seconds
+        self._grant_seconds = grant_seconds
+        self._others_seconds = others_seconds
         self._returned_seconds = WINDOW_SECONDS + idle_seconds * 4 / 3
         """Within this time, other instances use a block, or find it idle and return it."""
         self._clock = clock
@@ -172,7 +181,7 @@ class Quota:
         if claim is None:
             account.refused_at = self._clock()
             may_return = account.changed_within(self._returned_seconds, account.refused_at)
-            raise refusal(account, hold.least, hold.need.choices, event, day, now, may_return=may_return)
+            raise refusal(account, hold, event, day, now, may_return=may_return)
         hold.add(exchange, claim)
 
     async def _claim_scarce(self, exchange: Exchange, hold: Hold) -> Claim | None:
@@ -180,10 +189,10 @@ class Quota:
         if exchange.account.is_too_empty_for(hold.need.shortest, self._clock()) and not exchange.uncounted:
             return None  # however short the prompt is
         try:
-            async with asyncio.timeout_at(hold.waits_until(GRANT_SECONDS)) as waiting:
+            async with asyncio.timeout_at(hold.waits_until(self._grant_seconds)) as waiting:
                 return await self._claim_from_row(exchange, hold, waiting)
         except (StoreUnavailable, TimeoutError) as error:
-            await _count_prompts(exchange, hold)
+            await self._count_prompts(exchange, hold)
             if claim := exchange.hold_in_hand(hold.amount, hold.need.least):
                 return claim
             if isinstance(error, TimeoutError):
@@ -199,8 +208,8 @@ class Quota:
         if exchange.account.has_plenty_for(wanted) and (claim := await exchange.hold(wanted, wanted)):
             return claim
         waiting.reschedule(None)
-        await _count_prompts(exchange, hold)
-        waiting.reschedule(hold.waits_until(GRANT_SECONDS))
+        await self._count_prompts(exchange, hold)
+        waiting.reschedule(hold.waits_until(self._grant_seconds))
         return await exchange.hold(hold.amount, hold.need.least)
 
     async def _keep_to_share(self, total: Exchange, hold: Hold, running: Running) -> None:
@@ -212,7 +221,7 @@ class Quota:
         """
         if not _share(total.account, running).covers(hold.amount):
             await self._see(total, hold)
-            await _count_prompts(total, hold)
+            await self._count_prompts(total, hold)
             share, least = _share(total.account, running), hold.need.least_with(USEFUL_OUTPUT_TOKENS)
             if running.held.requests and not share.covers(least):
                 raise running_refusal(total.account, "budget" if share.tokens >= least.tokens else "tokens")
@@ -221,21 +230,31 @@ class Quota:
     async def _see(self, total: Exchange, hold: Hold) -> None:
         """Read the row, unless it was seen a moment ago: others may have given back since."""
         try:
-            async with asyncio.timeout_at(hold.waits_until(GRANT_SECONDS)):
+            async with asyncio.timeout_at(hold.waits_until(self._grant_seconds)):
                 await total.refresh(remembered=True)
         except (StoreUnavailable, TimeoutError) as error:
             if not total.account.is_seen:
                 raise StoreUnavailable from error
 
+    async def _count_prompts(self, exchange: Exchange, hold: Hold) -> None:
+        """Count the prompt of a call, and those of the running calls that hold only a bound."""
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        others = [loop.create_task(one.count_prompt()) for one in exchange.uncounted if one is not hold]
+        await hold.count_prompt()
+        if others:
+            await asyncio.wait(others, timeout=self._others_seconds)
+        hold.wait_longer(loop.time() - began_at)
+
     def _user_exchange(self, credential: Credential, event: Event, day: Day) -> Exchange | None:
-        limit = _limit(event.requests_per_day, event.tokens_per_day, event.cost_per_day)
+        limit = limit_of(event.requests_per_day, event.tokens_per_day, event.cost_per_day)
         if limit is NO_LIMIT:
             return None
         row = f"{credential.user}:{day.name}"
         return self._exchange(credential.event_code, row, limit)
 
     def _total_exchange(self, event: Event) -> Exchange | None:
-        limit = _limit(event.requests_total, event.tokens_total, event.cost_total)
+        limit = limit_of(event.requests_total, event.tokens_total, event.cost_total)
         if limit is NO_LIMIT:
             return None
         return self._exchange(event.ledger_code, TOTAL_ROW, limit)
@@ -266,17 +285,6 @@ class Quota:
         )
 
 
-async def _count_prompts(exchange: Exchange, hold: Hold) -> None:
-    """Count the prompt of a call, and those of the running calls that hold only a bound."""
-    loop = asyncio.get_running_loop()
-    began_at = loop.time()
-    others = [loop.create_task(one.count_prompt()) for one in exchange.uncounted if one is not hold]
-    await hold.count_prompt()
-    if others:
-        await asyncio.wait(others, timeout=OTHERS_SECONDS)
-    hold.wait_longer(loop.time() - began_at)
-
-
 def _share(total: Account, running: Running) -> Amount:
     """How much more the running calls of one user may hold. Requests have no share."""
     limit, left = total.limit, total.remaining.divided_by(USER_SHARE).minus(running.held)
@@ -289,11 +297,3 @@ def _share(total: Account, running: Running) -> Amount:
 
 def _standing(event: Event, user: Exchange | None, total: Exchange | None, day: Day) -> Standing:
     return Standing(event, user.account if user else None, total.account if total else None, day)
-
-
-@lru_cache(maxsize=1024)
-def _limit(requests: int | None, tokens: int | None, cost: int | None) -> Amount:
-    """`NO_LIMIT` itself if there is none."""
-    if requests is tokens is cost is None:
-        return NO_LIMIT
-    return Amount(*(UNLIMITED if one is None else one for one in (requests, tokens, cost)))

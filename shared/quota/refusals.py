@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+from ..core.errors import plural
 from ..core.models import Event
 from ..core.money import money_text
 from ..core.quota_errors import (
@@ -18,6 +19,7 @@ from ..core.quota_errors import (
 from ..core.times import local_and_utc
 from .account import Account
 from .amounts import Amount
+from .hold import Hold
 from .standing import LEAST_CALL, TOTAL_ROW, Day
 
 RUNNING_RETRY_SECONDS = 2
@@ -28,24 +30,24 @@ Unit = Literal["requests", "tokens", "budget"]
 
 
 def refusal(
-    account: Account, least: Amount, choices: int, event: Event, day: Day, now: datetime, *, may_return: bool
+    account: Account, hold: Hold, event: Event, day: Day, now: datetime, *, may_return: bool
 ) -> QuotaExceeded:
-    """The refusal of a call that needs at least `least`, which `account` does not have.
+    """The refusal of a call that needs more than `account` has.
 
     `may_return` says whether other instances may still return what they hold.
     """
-    left = account.remaining
+    left, least = account.remaining, hold.least
     unit = _scarce_unit(left, least)
-    if left.covers(LEAST_CALL) and (too_long := _too_long(account, least, choices, event)):
-        return too_long
+    if left.covers(LEAST_CALL) and (too_large := _too_large(account, hold, event)):
+        return too_large
     if left.plus(account.held).covers(least):
         return running_refusal(account, unit)
     if may_return and account.limit.minus(account.charged).covers(least):
         return _others_refusal(account, unit)
-    is_money = unit == "budget"
+    is_money, reason = unit == "budget", "" if unit == "requests" else hold.reason
     if _is_total(account):
-        return _total_is_used(account, event, is_money=is_money)
-    return _day_is_used(account, event, day, now, is_money=is_money)
+        return _total_is_used(account, event, reason, is_money=is_money)
+    return _day_is_used(account, event, day, now, reason, is_money=is_money)
 
 
 def running_refusal(account: Account, unit: Unit) -> QuotaExceeded:
@@ -60,10 +62,6 @@ def _others_refusal(account: Account, unit: Unit) -> QuotaExceeded:
     owner = "this event's" if _is_total(account) else "your"
     text = f"Other servers hold the rest of {owner} {unit}. Try again in a few seconds."
     return _kind(account, unit)(text, OTHERS_RETRY_SECONDS, temporary=True)
-
-
-def plural(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _is_total(account: Account) -> bool:
@@ -84,24 +82,31 @@ def _kind(account: Account, unit: Unit) -> type[QuotaExceeded]:
     return BudgetExceeded if unit == "budget" else TokenQuotaExceeded
 
 
-def _too_long(account: Account, least: Amount, choices: int, event: Event) -> QuotaExceeded | None:
+def _too_large(account: Account, hold: Hold, event: Event) -> QuotaExceeded | None:
     """The refusal if the limit itself is too small. The money of the whole event is not for attendees."""
-    limit, is_total = account.limit, _is_total(account)
-    fewer = ", or ask for fewer answers (n)" if choices > 1 else ""
+    limit, least, is_total = account.limit, hold.least, _is_total(account)
     owner = "this event's" if is_total else "your daily"
+    advice = hold.reason or "Send a shorter one"
+    if hold.need.choices > 1:
+        advice += ", or ask for fewer answers (n)"
     if least.tokens > limit.tokens:
-        needs = f"it needs about {least.tokens:,} tokens, and {owner} limit is {limit.tokens:,}"
-        text = f"Your message is too long: {needs}. Send a shorter one{fewer}."
-        return _kind(account, "tokens")(text)
+        more = f", or ask {_organiser(event)} for a higher limit" if hold.reason else ""
+        needs, limited = f"about {least.tokens:,} tokens", f"and {owner} limit is {limit.tokens:,}"
+        start = f"it can use {needs}" if hold.reason else f"it needs {needs}"
+        return _kind(account, "tokens")(f"{_too_long(hold)}: {start}, {limited}. {advice}{more}.")
     if least.cost > limit.cost:
         budget = "budget" if is_total else f"budget of {money_text(limit.cost, event.currency)}"
         needs = f"it can cost {money_text(least.cost, event.currency)}, more than {owner} {budget}"
-        text = f"Your message is too long: {needs}. Send a shorter one{fewer}, or use a cheaper model."
+        text = f"{_too_long(hold)}: {needs}. {advice}, or use a cheaper model."
         return _kind(account, "budget")(text)
     return None
 
 
-def _total_is_used(account: Account, event: Event, *, is_money: bool) -> QuotaExceeded:
+def _too_long(hold: Hold) -> str:
+    return "Your request is too large" if hold.reason else "Your message is too long"
+
+
+def _total_is_used(account: Account, event: Event, reason: str, *, is_money: bool) -> QuotaExceeded:
     kind = _kind(account, "budget" if is_money else "tokens")
     organiser = _organiser(event)
     if not account.remaining.covers(LEAST_CALL):
@@ -112,14 +117,16 @@ def _total_is_used(account: Account, event: Event, *, is_money: bool) -> QuotaEx
     else:
         tokens, limit = account.remaining.tokens, account.limit.tokens
         left = f"This event has {tokens:,} of {limit:,} tokens left, too few for this request"
-    return kind(f"{left}. Send a shorter one, or ask {organiser}.")
+    return kind(f"{left}. {reason or 'Send a shorter one'}, or ask {organiser}.")
 
 
 def _organiser(event: Event) -> str:
     return f"your organiser ({event.organizer})" if event.organizer else "your organiser"
 
 
-def _day_is_used(account: Account, event: Event, day: Day, now: datetime, *, is_money: bool) -> QuotaExceeded:
+def _day_is_used(
+    account: Account, event: Event, day: Day, now: datetime, reason: str, *, is_money: bool
+) -> QuotaExceeded:
     """The quota comes back at midnight, but that does not help if the limit itself is too small."""
     wait = max(1.0, (day.ends_at - now).total_seconds())
     again = f"You can continue on {local_and_utc(day.ends_at, event.time_zone)}."
@@ -132,19 +139,23 @@ def _day_is_used(account: Account, event: Event, day: Day, now: datetime, *, is_
         used = "your 1 request" if limit.requests == 1 else f"all {limit.requests:,} requests"
         return RequestQuotaExceeded(f"You have used {used} for today. {again}", wait)
     if is_money:
-        return _money_is_used(account, event, again, wait)
+        return _money_is_used(account, event, reason, again, wait)
     if limit.tokens < LEAST_CALL.tokens:
         small = f"Your daily limit of {plural(limit.tokens, 'token')} is too small for any request"
         return TokenQuotaExceeded(f"{small}. Ask your organiser to raise it.")
     left = f"You have {account.remaining.tokens:,} of {limit.tokens:,} tokens left today"
-    return TokenQuotaExceeded(f"{left}, too few for this request. {again}", wait)
+    return TokenQuotaExceeded(f"{left}, too few for this request. {_sentence(reason)}{again}", wait)
 
 
-def _money_is_used(account: Account, event: Event, again: str, wait: float) -> QuotaExceeded:
+def _sentence(reason: str) -> str:
+    return f"{reason}. " if reason else ""
+
+
+def _money_is_used(account: Account, event: Event, reason: str, again: str, wait: float) -> QuotaExceeded:
     cost, budget = account.remaining.cost, money_text(account.limit.cost, event.currency)
     if not account.limit.cost:
         return BudgetExceeded("Your daily budget is 0. Ask your organiser to raise it.")
     if not cost:
         return BudgetExceeded(f"You have spent your {budget} for today. {again}", wait)
     left = f"You have {money_text(cost, event.currency)} of {budget} left today"
-    return BudgetExceeded(f"{left}, too little for this request. {again}", wait)
+    return BudgetExceeded(f"{left}, too little for this request. {_sentence(reason)}{again}", wait)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ..core.errors import RateLimited
+from ..core.errors import RateLimited, plural
 from ..core.models import DEFAULT_PARALLEL, Credential, Event
 from .amounts import NOTHING
-from .refusals import plural
 
 RETRY_SECONDS = 1
 

@@ -235,24 +235,30 @@ def hidden_tokens(body: Body, family: Family) -> int:
     tools = (body.tools, body.functions, body.response_format, body.text)
     has_tools = any(raw not in (_ABSENT, _NULL) for raw in tools)
     sounds = sum(holder.audio is not None for holder in body.holders())
-    has_documents = (
-        body.data_sources is not None
-        or body.dataSources is not None
-        or body.web_search_options not in (_ABSENT, _NULL)
-        or _has_hosted_tool(body.tools)
-    )
-    tokens = sounds * EARLIER_SOUND_TOKENS + has_documents * family.document_tokens
+    tokens = sounds * EARLIER_SOUND_TOKENS + (search_of(body) is not None) * family.document_tokens
     return tokens + has_tools * TOOLS_TOKENS
 
 
-def _has_hosted_tool(tools: msgspec.Raw) -> bool:
-    """Whether a tool runs at the upstream, which adds what it finds to the prompt. True if in doubt."""
+def search_of(body: Body) -> str | None:
+    """What lets the model read documents that it finds: a member of the body, or a hosted tool."""
+    if body.data_sources is not None or body.dataSources is not None:
+        return "'data_sources'"
+    if body.web_search_options not in (_ABSENT, _NULL):
+        return "'web_search_options'"
+    return _hosted_tool(body.tools)
+
+
+def _hosted_tool(tools: msgspec.Raw) -> str | None:
+    """A tool that runs at the upstream, which adds what it finds to the prompt. Also if in doubt."""
     if tools in (_ABSENT, _NULL):
-        return False
+        return None
     try:
-        return any(tool.type not in OWN_TOOLS for tool in _decode_tools(tools))
+        hosted = [tool.type for tool in _decode_tools(tools) if tool.type not in OWN_TOOLS]
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return True
+        hosted = [None]
+    if not hosted:
+        return None
+    return f"The tool '{hosted[0][:50]}'" if hosted[0] else "A hosted tool in 'tools'"
 
 
 def message_texts(body: Body) -> Iterator[str]:

@@ -129,13 +129,11 @@ class _Stream:
 
     def pieces(self) -> Iterator[bytes]:
         """Its content. Raises _Unbounded."""
-        inflater, is_first = zlib.decompressobj(), True
+        inflater, second = zlib.decompressobj(), _Second()
         try:
             while not inflater.eof and (compressed := inflater.unconsumed_tail or self._next()):
                 if piece := inflater.decompress(compressed, PIECE):
-                    if is_first and _is_compressed(piece):
-                        raise _Unbounded  # a filter that stands twice
-                    is_first = False
+                    second.check(piece)
                     yield piece
         except zlib.error:
             pass  # damaged from here on, or not compressed at all
@@ -154,10 +152,22 @@ def _is_zlib(data: bytes, at: int) -> bool:
     return len(head) == 2 and head[0] & 15 == zlib.DEFLATED and int.from_bytes(head) % 31 == 0
 
 
-def _is_compressed(piece: bytes) -> bool:
-    if not _is_zlib(piece, 0):
-        return False
-    try:
-        return bool(zlib.decompressobj().decompress(piece, 256))
-    except zlib.error:
-        return False
+class _Second:
+    """Finds a filter that stands twice: the content of a stream is compressed again."""
+
+    def __init__(self) -> None:
+        self._inflater: zlib._Decompress | None = zlib.decompressobj()
+        """None when it is known that it is not."""
+
+    def check(self, piece: bytes) -> None:
+        """The next piece of the content. Raises _Unbounded."""
+        if self._inflater is None:
+            return
+        try:
+            if self._inflater.decompress(piece, 256):
+                raise _Unbounded
+            is_known = self._inflater.eof  # it is empty
+        except zlib.error:
+            is_known = True
+        if is_known:
+            self._inflater = None

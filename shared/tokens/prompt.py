@@ -10,6 +10,7 @@ from functools import cache
 
 from . import parts, text, tokenizer
 from .families import Family
+from .reasons import reason
 
 FRAMING_TOKENS = 16
 """The framing of every prompt. OpenAI counts 3 for the start of the answer."""
@@ -38,13 +39,18 @@ _MEDIA = (b"image", b"audio", b"file", b"ources", b"\\u00")
 class Prompt:
     """The tokens that one prompt can cost. Shared by nothing but its own call."""
 
+    reason = ""
+    """Why a short prompt can cost many tokens, and what to do."""
+
     def __init__(self, body: bytes, family: Family, earlier_tokens: int = 0) -> None:
         """`earlier_tokens` are those of earlier turns, which the upstream has stored."""
         self._body = body
         self._family = family
         self._count: asyncio.Future[int] | None = None
         self._hidden = FRAMING_TOKENS + family.preamble_tokens + earlier_tokens
-        added, picture_tokens = _added_tokens(body, family)
+        added, picture_tokens, reason = _added_tokens(body, family)
+        if reason:
+            self.reason = reason
         self._is_plain = added == picture_tokens == 0
         tokens = len(body) + self._hidden + added
         self.bound = min(tokens, family.context_tokens or tokens) + picture_tokens
@@ -126,21 +132,22 @@ def thread(is_long: bool) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokens")
 
 
-def _added_tokens(body: bytes, family: Family) -> tuple[int, int]:
-    """What media and hidden text add to one token for each byte: all but pictures, and pictures.
+def _added_tokens(body: bytes, family: Family) -> tuple[int, int, str]:
+    """What media and hidden text add to one token for each byte: all but pictures, and pictures. And why.
 
     The bytes of media are no text, so the first may be negative.
     """
     objects = body.count(b"{") if len(body) > MAX_OBJECTS_ON_LOOP else 0
     if objects <= MAX_OBJECTS_ON_LOOP and parts.is_text_only(body):
-        return 0, 0
+        return 0, 0, ""
     read = parts.decode(body) if objects <= MAX_OBJECTS_ON_LOOP else None
     if read is None:
         may_have_media = any(map(body.__contains__, _MEDIA))
-        return parts.TOOLS_TOKENS, may_have_media * (objects + 1) * family.file_tokens
+        return parts.TOOLS_TOKENS, may_have_media * (objects + 1) * family.file_tokens, ""
     hidden, found = parts.hidden_tokens(read, family), parts.media_parts(read)
     if len(found) > MAX_MEDIA_ON_LOOP:
-        return hidden, len(found) * family.file_tokens
+        return hidden, len(found) * family.file_tokens, reason(read, found, family, 0, len(body))
     media = parts.Media(hidden, found, family, exactly=False)
-    media_bytes = sum(map(len, media.strings))
-    return media.tokens - media.picture_tokens - media_bytes, media.picture_tokens
+    media_bytes, pictures = sum(map(len, media.strings)), media.picture_tokens
+    why = reason(read, found, family, pictures, len(body) - media_bytes)
+    return media.tokens - pictures - media_bytes, pictures, why

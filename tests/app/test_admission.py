@@ -63,6 +63,21 @@ async def test_bodies_of_ended_calls_make_room(small: Stage) -> None:
         assert response.status == 200
 
 
+async def test_large_bodies_of_running_calls_stop_no_small_call(small: Stage) -> None:
+    """One attendee's streams hold nearly all of the memory for bodies."""
+    code, gate = await small.add_event(), small.simulator.gate(MODEL, calls=2)
+    async with asyncio.TaskGroup() as running:
+        for size in (200_000, 99_000):
+            question = {"messages": [{"role": "user", "content": "x" * size}], "stream": True}
+            running.create_task(response_of(small.post(headers={"api-key": f"{code}/amy"}, json=question)))
+        await small.simulator.until(lambda calls: len(calls) == 2)
+        small_call = await small.chat(code, "bob", messages=[{"role": "user", "content": "x" * 2000}])
+        large = {"messages": [{"role": "user", "content": "x" * 100_000}]}
+        large_call = await response_of(small.post(headers={"api-key": f"{code}/bob"}, json=large))
+        gate.open_all()
+    assert (small_call.status, large_call.status) == (200, 503)
+
+
 async def test_user_has_at_most_as_many_running_calls_as_the_event_allows(stage: Stage) -> None:
     code = await stage.add_event(parallel=2)
     gate = stage.simulator.gate(MODEL, Answer(), calls=None)

@@ -161,7 +161,7 @@ async def nothing_is_left(stage: Stage) -> None:
         accounts = wiring.quota._accounts._exchanges.values()
         held = [one.account for one in accounts if one.account.held != NOTHING]
         busy = [one.deployment.id for one in wiring.proxy._calls._routing._known.values() if one.in_flight]
-        bodies, total = wiring.bodies._arriving, wiring.bodies._total
+        bodies, total = wiring.bodies._arriving, wiring.bodies._bytes_together
         running, settling = wiring.quota._running._users, wiring.proxy._charges._settling
         return [*running, *settling, *held, *busy, *bodies, *([total] if total else [])]
 

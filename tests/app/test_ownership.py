@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.apis.test_responses_opening import CONTENT, DROPPED, ITEM, PLACES, REFUSED, RESPONSE
-from tests.conftest import Stage
+from tests.conftest import MODEL, Stage
 from tests.responses import WireResponse, response_of
 from tools.simulator import Answer, CutStream, Failure, StreamError
 
@@ -387,6 +387,19 @@ async def test_no_stored_response_shows_an_id_of_the_upstream(turn: Turn) -> Non
 
 
 # ---- what outlives a call or an event
+
+
+@pytest.mark.parametrize("stores", [True, False])
+@pytest.mark.parametrize("member", ['"store": true', '"st\\u006fre": true', '"store": null, "store": true'])
+async def test_a_chat_completion_is_stored_only_if_the_event_allows_it(
+    stage: Stage, member: str, stores: bool
+) -> None:
+    event = await stage.add_event(store_responses=stores)
+    ann = Attendee(stage, event, "ann", MODEL)
+    body = f'{{"messages": [{{"role": "user", "content": "hello"}}], {member}}}'
+    response = await ann.send("POST", "/v1/chat/completions", body.encode())
+    (call,) = stage.simulator.calls
+    assert (response.status, call.json["store"]) == (200, stores)
 
 
 async def test_a_repeated_call_gets_nothing_of_another_attendee(ann: Attendee, thief: Attendee) -> None:

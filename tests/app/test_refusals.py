@@ -138,7 +138,7 @@ async def tables_unavailable(stages: Stages) -> WireResponse:
 
 async def no_memory(stages: Stages) -> WireResponse:
     async with stages.usual.instance(PROXY_MAX_BODIES_BYTES="2048") as small:
-        return await response_of(small.post(data=BytesIO(b"x" * 2049)))
+        return await response_of(small.post(data=BytesIO(b"x" * 80_000)))
 
 
 async def longer_than_the_context(stages: Stages) -> WireResponse:

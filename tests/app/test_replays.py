@@ -9,13 +9,16 @@ from contextlib import suppress
 import aiohttp
 import pytest
 
-from shared.app import replays
+from shared.app.replays import MOST_BYTES, MOST_BYTES_FOR_USER, MOST_FOR_USER, Destination, Replays
+from shared.core.models import Credential
+from shared.functions.http import Response
 from tests.conftest import QUESTION, Stage
-from tests.quota.helpers import row_key, sweep
+from tests.quota.helpers import AMY, row_key, sweep, until
 from tests.responses import WireResponse, response_of
-from tools.simulator import Answer, CutBody, Failure
+from tools.simulator import CutBody, Failure
 
 BODY = json.dumps(QUESTION).encode()
+PATH: Destination = ("chat", None)
 
 
 def send(stage: Stage, key: str, model: str, body: bytes = BODY) -> aiohttp.client._RequestContextManager:
@@ -60,10 +63,7 @@ async def test_two_repeated_calls_wait_for_the_running_one_and_are_charged_once(
     assert (await stage.tables.read(row_key(code, "amy"))).used.requests == 1
 
 
-async def test_a_call_repeated_after_the_end_is_replayed_for_a_time(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(replays, "KEPT_SECONDS", 2)
+async def test_a_call_repeated_after_the_end_is_replayed(stage: Stage) -> None:
     model = await stage.add_deployment()
     code = await stage.add_event(models=(model,))
     gate = stage.simulator.gate(model)
@@ -71,8 +71,6 @@ async def test_a_call_repeated_after_the_end_is_replayed_for_a_time(
     gate.open_all()
     await stage.simulator.until(lambda calls: calls[-1].finished)
     assert is_replayed(await response_of(send(stage, f"{code}/amy", model)))
-    await asyncio.sleep(2.1)
-    assert not is_replayed(await response_of(send(stage, f"{code}/amy", model)))
 
 
 @pytest.mark.parametrize("change", ["user", "event", "path", "byte", "finished"])
@@ -107,18 +105,29 @@ async def test_a_failed_call_is_made_anew(stage: Stage, fault: Failure | CutBody
     assert not is_replayed(response) and calls_of(stage, model) == 2 - (response.status == 502)
 
 
-async def test_responses_are_kept_within_bounds(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replays, "MOST_FOR_USER", 2)
-    monkeypatch.setattr(replays, "MOST_BYTES", 5000)
-    model = await stage.add_deployment()
-    code = await stage.add_event(models=(model,))
-    gate = stage.simulator.gate(model, Answer("x" * 3000), calls=3)
-    for number in range(3):
-        await leave(stage, f"{code}/amy", model, BODY + b" " * number)
-    gate.open_all()
-    await stage.simulator.until(lambda calls: sum(call.finished for call in calls) >= 3)
-    await asyncio.sleep(0.3)
-    responses = [
-        await response_of(send(stage, f"{code}/amy", model, BODY + b" " * number)) for number in range(3)
-    ]
-    assert sum(map(is_replayed, responses)) == 1 and not is_replayed(responses[2])
+def keep(replays: Replays, *users: str, size: int = 1) -> list[bool]:
+    """Calls of these users, whose clients leave and whose responses come after that. Returns which are kept."""
+    calls = [(Credential("hackathon", user), str(number)) for number, user in enumerate(users)]
+    response = Response(200, {}, bytes(size))
+    for user, call in calls:
+        replays.begin(call, user, PATH, call.encode())
+    for _, call in calls:
+        replays.end(call, response)
+    return [replays.find(user, PATH, call.encode()) is not None for user, call in calls]
+
+
+async def test_a_response_is_kept_for_a_time() -> None:
+    replays = Replays(kept_seconds=0.05)
+    assert keep(replays, "amy") == [True]
+    await until(lambda: replays.find(AMY, PATH, b"0") is None)
+
+
+async def test_responses_are_kept_within_bounds() -> None:
+    assert keep(Replays(), "amy", "amy", "bob", size=MOST_BYTES_FOR_USER // 2 + 1) == [True, False, True]
+    most = MOST_BYTES // MOST_BYTES_FOR_USER
+    users = map(str, range(most + 1))
+    assert keep(Replays(), *users, size=MOST_BYTES_FOR_USER) == [False] + [True] * most
+    replays, most = Replays(), MOST_FOR_USER
+    assert keep(replays, *["amy"] * (most + 1)) == [True] * most + [False]
+    replays.begin("later", AMY, PATH, b"later")
+    assert replays.find(AMY, PATH, b"later") and not replays.find(AMY, PATH, b"0"), "the oldest makes room"

@@ -300,15 +300,15 @@ async def test_an_odd_id_of_the_upstream_does_not_keep_the_quota(event: Event, m
 
 @pytest.mark.parametrize("sent", [None, 0])
 async def test_a_stored_response_that_does_not_come_is_a_timeout_and_its_connection_is_closed(
-    event: Event, monkeypatch: pytest.MonkeyPatch, sent: int | None
+    event: Event, sent: int | None
 ) -> None:
     """`sent` None: the upstream has not sent the status, else not the body."""
-    monkeypatch.setattr(stored, "SECONDS", 0.3)
     response_id = (await event.ask()).json["id"]
     gate = event.stage.simulator.gate(event.model)
     if sent is not None:
         gate.open(sent)
-    response = await event.stage.get(f"/v1/responses/{response_id}", event.code, "ann")
+    async with event.stage.instance(PROXY_UPSTREAM_TIMEOUT_SECONDS="0.3") as hasty:
+        response = await hasty.get(f"/v1/responses/{response_id}", event.code, "ann")
     assert (response.status, response.error["code"]) == (504, "upstream_timeout")
     await event.stage.simulator.until(lambda calls: calls[-1].left)
     assert (await event.stage.get(f"/v1/responses/{response_id}", event.code, "ann")).status == 200

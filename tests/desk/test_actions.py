@@ -105,6 +105,23 @@ def test_an_event_that_has_ended_is_extended_from_now_on() -> None:
     assert act(ended, "extend", minutes=30).event.ends_at == NOW.replace(second=0) + timedelta(minutes=30)
 
 
+def test_extensions_end_a_year_from_now_or_from_the_start() -> None:
+    event, month = EVENT, 31 * 24 * 60
+    for _ in range(11):
+        event = act(event, "extend", minutes=month).event
+    with pytest.raises(InvalidRequest) as refused:
+        act(event, "extend", minutes=month)
+    assert refused.value.message == (
+        "The event would end on 8 Dec 2027, 18:00 UTC. At the desk, it can end at most 366 days from now. "
+        "For a later end, use `events update CODE --ends DATE`."
+    )
+    assert act(event, "extend", minutes=-month).event.ends_at == event.ends_at - timedelta(days=31)
+    planned = replace(EVENT, starts_at=NOW + timedelta(days=800), ends_at=ENDS + timedelta(days=800))
+    assert act(planned, "extend", minutes=month).event.ends_at == planned.ends_at + timedelta(days=31)
+    with pytest.raises(InvalidRequest, match="366 days after its start"):
+        act(replace(planned, ends_at=ENDS + timedelta(days=1166)), "extend", minutes=month)
+
+
 @pytest.mark.parametrize(
     ("action", "order", "param"),
     [

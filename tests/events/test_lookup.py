@@ -10,8 +10,7 @@ import pytest
 
 from shared.core.errors import InvalidEventToken, RateLimited, StoreUnavailable
 from shared.core.models import Event
-from shared.events import guesses
-from shared.events.guesses import MOST_KEPT, MOST_WAITING, READS_PER_SECOND
+from shared.events.guesses import MOST_KEPT, MOST_WAITING, READS_PER_SECOND, SCAN_SECONDS
 from shared.events.lookup import LATEST_AT_ONCE, UNKNOWN_SHARE, Events
 from tests.clock import Clock
 from tests.conftest import EVENT
@@ -58,12 +57,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 def events(table: Table, clock: Clock) -> Events:
-    return Events(table, SECONDS, clock)
-
-
-@pytest.fixture
-def quick_scans(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guesses, "SCAN_SECONDS", 0.01)
+    """The time between scans is not that of `clock`."""
+    return Events(table, SECONDS, clock, scan_seconds=0.01)
 
 
 async def code_of(finding: Awaitable[Event]) -> str:
@@ -111,7 +106,6 @@ async def test_each_caller_of_a_failing_read_gets_an_exception_of_its_own(
     assert first is not second
 
 
-@pytest.mark.usefixtures("quick_scans")
 async def test_guesses_do_not_push_out_a_known_event(events: Events, table: Table, clock: Clock) -> None:
     await events.find("hackathon")
     for turn in range(11):
@@ -122,7 +116,6 @@ async def test_guesses_do_not_push_out_a_known_event(events: Events, table: Tabl
     assert (await events.find("hackathon")).code == "hackathon"
 
 
-@pytest.mark.usefixtures("quick_scans")
 async def test_guesses_cost_fewer_than_five_table_reads_a_second(
     events: Events, table: Table, clock: Clock
 ) -> None:
@@ -133,7 +126,6 @@ async def test_guesses_cost_fewer_than_five_table_reads_a_second(
     assert table.scans == 4, "all guesses that wait share one scan"
 
 
-@pytest.mark.usefixtures("quick_scans")
 async def test_new_event_is_found_while_others_guess(events: Events, table: Table) -> None:
     await guess(events, 500)
     waiting = asyncio.create_task(guess(events, 500, "more"))
@@ -143,7 +135,6 @@ async def test_new_event_is_found_while_others_guess(events: Events, table: Tabl
     assert set(await waiting) == {"invalid_event_token"}
 
 
-@pytest.mark.usefixtures("quick_scans")
 async def test_attendees_of_a_new_event_share_one_read(events: Events, table: Table) -> None:
     found = await asyncio.gather(*(code_of(events.find("hackathon")) for _ in range(100)))
     assert set(found) == {"hackathon"}
@@ -159,9 +150,8 @@ async def test_any_number_of_new_events_is_found_without_a_scan(table: Table, cl
     assert table.scans == 0
 
 
-@pytest.mark.usefixtures("quick_scans")
 async def test_known_event_is_refreshed_at_any_rate_while_others_guess(table: Table, clock: Clock) -> None:
-    events = Events(table, 0, clock)
+    events = Events(table, 0, clock, scan_seconds=0.01)
     await events.find("hackathon")
     await guess(events, 50)
     before = table.scans
@@ -188,7 +178,6 @@ async def test_deleted_event_is_no_longer_known(events: Events, table: Table, cl
     assert not events.knows("hackathon")
 
 
-@pytest.mark.usefixtures("quick_scans")
 async def test_guesses_need_little_memory(events: Events, clock: Clock) -> None:
     for turn in range(4):
         await guess(events, 1000, f"turn-{turn}")
@@ -200,6 +189,16 @@ async def test_number_of_guesses_that_wait_is_limited(events: Events, table: Tab
     found = await guess(events, READS_PER_SECOND + MOST_WAITING + 10)
     assert found.count("rate_limited") == 10
     assert table.scans == 1
+
+
+async def test_a_scan_waits_until_the_last_one_is_old_enough(table: Table, clock: Clock) -> None:
+    events = Events(table, SECONDS, clock, scan_seconds=3600)
+    await guess(events, READS_PER_SECOND + 1)
+    waiting = asyncio.create_task(guess(events, 1, "more"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert table.scans == 1 and not waiting.done()
+    waiting.cancel()
 
 
 async def test_guesses_during_an_outage_end_in_503(events: Events, table: Table) -> None:
@@ -221,4 +220,4 @@ async def test_guess_that_is_cancelled_does_not_cancel_the_scan_of_the_others(
 
 
 def test_reads_and_scans_together_are_fewer_than_five_a_second() -> None:
-    assert READS_PER_SECOND + 1 / guesses.SCAN_SECONDS < 5
+    assert READS_PER_SECOND + 1 / SCAN_SECONDS < 5

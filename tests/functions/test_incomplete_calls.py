@@ -11,7 +11,7 @@ import json
 import logging
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
 from urllib.parse import urlsplit
@@ -168,19 +168,11 @@ INCOMPLETE = [
 
 
 @pytest.fixture(scope="module")
-def quick_looks() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(invocations, "CHECK_SECONDS", 0.05)
-        patch.setattr(invocations, "KEEP_SECONDS", 0.2)
-        yield
-
-
-@pytest.fixture(scope="module")
-async def host(
-    running: Stage, environment: dict[str, str], quick_looks: None
-) -> AsyncIterator[FunctionsHost]:
+async def host(running: Stage, environment: dict[str, str]) -> AsyncIterator[FunctionsHost]:
     web = Web(environment)
     async with FunctionsHost(create_app(web), route_prefix="") as host:
+        quick = invocations.Invocations(local_worker, check_seconds=0.05, keep_seconds=0.2)
+        host.worker.web_app.invocations = quick
         yield host
     await web.close()
 

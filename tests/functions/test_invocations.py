@@ -13,11 +13,16 @@ from shared.functions.invocations import Invocations
 from tools.functions_host import local_worker
 
 
-def watch(**names: object) -> Invocations:
-    """The extension's view of a worker module with these names."""
+def worker(**names: object) -> ModuleType:
+    """A worker module with these names."""
     http_v2 = ModuleType("http_v2")
     vars(http_v2).update(names)
-    return Invocations(http_v2)
+    return http_v2
+
+
+def watch(**names: object) -> Invocations:
+    """The extension's view of such a module."""
+    return Invocations(worker(**names))
 
 
 def look_until_ended(watched: Invocations) -> None:
@@ -73,16 +78,17 @@ async def test_half_that_arrives_within_the_looks_is_served() -> None:
     assert response.done() and not record._context_references["early"].http_response_available_event.is_set()
 
 
-async def test_one_look_ends_a_limited_number_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(invocations, "MOST_PER_CHECK", 2)
+async def test_one_look_ends_a_limited_number_of_calls() -> None:
     record = local_worker.Coordinator()
-    waiting = [asyncio.create_task(record.wait_for_request(name)) for name in "abcde"]
+    most = invocations.MOST_PER_CHECK
+    waiting = [asyncio.create_task(record.wait_for_request(str(number))) for number in range(most + 2)]
     await asyncio.sleep(0)
     look_until_ended(watch(http_coordinator=record))
     await asyncio.sleep(0)
-    assert [task.done() for task in waiting] == [True, True, False, False, False]
+    assert [task.done() for task in waiting] == [True] * most + [False] * 2
     for task in waiting:
         task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 @pytest.mark.parametrize("names", [{}, {"http_coordinator": object()}])
@@ -98,22 +104,20 @@ async def test_worker_without_a_known_record_causes_a_warning_and_is_served(
 
 
 async def test_call_of_unknown_form_causes_one_warning_and_does_not_stop_the_checks_of_others(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(invocations, "CHECK_SECONDS", 0)
     record = local_worker.Coordinator()
     record._context_references["odd"] = object()  # type: ignore[assignment] # as in another version
     record.set_http_request("late", request())
-    with watch(http_coordinator=record).watch():
+    with Invocations(worker(http_coordinator=record), check_seconds=0).watch():
         async with asyncio.timeout(10):
             assert await record.wait_for_response("late") is invocations.UNKNOWN_ID
     assert caplog.text.count("Update the proxy") == 1
 
 
 async def test_call_that_cannot_be_ended_does_not_stop_the_checks_of_others(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(invocations, "CHECK_SECONDS", 0)
 
     class Refusing(local_worker.Coordinator):
         def set_http_response(self, invocation_id: str, response: object) -> None:
@@ -124,7 +128,7 @@ async def test_call_that_cannot_be_ended_does_not_stop_the_checks_of_others(
     record = Refusing()
     for name in ("odd", "late"):
         record.set_http_request(name, request())
-    with watch(http_coordinator=record).watch():
+    with Invocations(worker(http_coordinator=record), check_seconds=0).watch():
         async with asyncio.timeout(10):
             assert await record.wait_for_response("late") is invocations.UNKNOWN_ID
     assert caplog.text.count("Update the proxy") == 1

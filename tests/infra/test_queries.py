@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +10,9 @@ from typing import Any, Final
 
 import pytest
 
-from admin.environment import digest
-from admin.steps import make
 from shared.usage.call_log import CallLog
 from tests.conftest import Stage, TableTap, calls_in_log
+from tools import node
 from tools.processes import ROOT
 from tools.simulator import Failure, RateLimited
 
@@ -39,10 +37,7 @@ def all_queries() -> dict[str, str]:
 
 def check(queries: Sequence[str]) -> list[Any]:
     """What the parser says about each query, and the columns of its result. It is installed the first time."""
-    modules = KQL / "node_modules"
-    install = [shutil.which("npm") or "npm", "ci", "--ignore-scripts", "--no-audit", "--prefix", str(KQL)]
-    what = ("installing the parser of queries", install, "Check that you can reach the npm registry.")
-    make(modules, modules, [digest(KQL / "package-lock.json")], lambda step: step(*what))
+    node.install(KQL, "the parser of queries")
     content = json.dumps({"tables": TABLES, "queries": queries})
     command = ["node", str(KQL / "check.js")]
     done = subprocess.run(command, input=content, capture_output=True, text=True, check=False)

@@ -170,6 +170,19 @@ async def test_a_call_that_costs_more_than_the_whole_budget_must_be_shorter(stag
     )
 
 
+async def test_a_linked_file_that_can_cost_more_than_the_budget_is_named(stage: Stage) -> None:
+    model = await priced(stage)
+    code = await event_of(stage, model, cost_per_day=2000)
+    part = {"type": "file", "file": {"filename": "a.pdf"}}
+    refused = await post(stage, code, messages=[{"role": "user", "content": [part]}])
+    assert re.fullmatch(
+        r"Your request is too large: it can cost \$\d+\.\d+, more than your daily budget of \$0\.002\. A file "
+        r"whose content is not in the request can cost up to [\d,]+ tokens\. Send its content, as "
+        r"'file_data', or use a cheaper model\.",
+        refused.error["message"],
+    )
+
+
 @pytest.mark.parametrize("changes", [{"prompt_price": None}, {"completion_price": None}, {"currency": "EUR"}])
 async def test_a_model_without_a_price_is_closed_in_an_event_with_a_budget(
     stage: Stage, changes: dict[str, Any]

@@ -22,7 +22,21 @@ from shared.tables.quota_rows import ledger_to_row
 from shared.tables.service import open_service
 from tests.conftest import Stage
 from tests.fake_ledger import FakeLedger, Fault
-from tests.quota.helpers import AMY, BOB, KEY, NEED, NOW, call, event_with, hold_for, post, row_key, until
+from tests.quota.helpers import (
+    AMY,
+    BOB,
+    IDLE_SECONDS,
+    KEY,
+    NEED,
+    NOW,
+    Clock,
+    call,
+    event_with,
+    hold_for,
+    post,
+    row_key,
+    until,
+)
 from tools.azurite import Azurite
 
 
@@ -59,9 +73,9 @@ async def test_slow_tables_delay_only_calls_that_need_them(store: FakeLedger, qu
 
 
 async def test_a_prompt_that_takes_long_to_count_is_not_an_outage_of_the_tables(
-    store: FakeLedger, quota: Quota, monkeypatch: pytest.MonkeyPatch
+    store: FakeLedger, clock: Clock
 ) -> None:
-    monkeypatch.setattr("shared.quota.quota.GRANT_SECONDS", 1.0)
+    quota = Quota(store, IDLE_SECONDS, clock, grant_seconds=1.0)
 
     async def count() -> int:
         await asyncio.sleep(1.5)
@@ -70,12 +84,13 @@ async def test_a_prompt_that_takes_long_to_count_is_not_an_outage_of_the_tables(
     event = event_with(tokens_per_day=1000, tokens_total=1000)
     hold = await quota.hold(AMY, event, replace(NEED, prompt_tokens=5000), count, NOW)
     assert hold.need.prompt_tokens == 20
+    await quota.close()
 
 
 async def test_a_call_does_not_wait_long_for_the_count_of_anothers_prompt(
-    store: FakeLedger, quota: Quota, monkeypatch: pytest.MonkeyPatch
+    store: FakeLedger, clock: Clock
 ) -> None:
-    monkeypatch.setattr("shared.quota.quota.OTHERS_SECONDS", 0.01)
+    quota = Quota(store, IDLE_SECONDS, clock, others_seconds=0.01)
     may_count = asyncio.Event()
 
     async def count_later() -> int:
@@ -87,6 +102,7 @@ async def test_a_call_does_not_wait_long_for_the_count_of_anothers_prompt(
     assert await asyncio.wait_for(call(quota, scarce), 10) == "ok"
     may_count.set()
     await until(lambda: long.need.prompt_tokens == 20)
+    await quota.close()
 
 
 async def test_refusal_carries_no_figures_of_a_user(store: FakeLedger, quota: Quota) -> None:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
-from tests.conftest import MODEL, Stage
+from tests.conftest import MODEL, QUESTION, Stage
 from tests.quota.helpers import post
-from tests.responses import WireResponse
+from tests.responses import WireResponse, response_of
 from tools.simulator import Answer
 
 
@@ -94,6 +94,78 @@ async def test_call_that_can_never_fit_must_be_shorter_and_need_not_wait(stage: 
     )
     assert refused.headers["x-should-retry"] == "false" and "retry-after" not in refused.headers
     assert (await post(stage, code)).status == 200, "what is left is left"
+
+
+SEARCH = r"'web_search_options' lets the model read up to 128,000 tokens of what it finds\. Leave it out"
+TOOL = r"The tool 'web_search' lets the model read up to 128,000 tokens of what it finds\. Leave it out"
+SOURCES = r"'data_sources' lets the model read up to 128,000 tokens of what it finds\. Leave it out"
+FILE = r"A file whose content is not in the request can cost up to [\d,]+ tokens\. Send its content, as 'file_data'"
+PICTURE = (
+    r"Pictures in the request can cost up to [\d,]+ tokens\. Send fewer of them, or with \"detail\": \"low\""
+)
+
+
+def with_part(part: dict[str, object]) -> dict[str, object]:
+    return {"messages": [{"role": "user", "content": [part]}]}
+
+
+LARGE_REQUESTS: list[tuple[str, dict[str, object], str]] = [
+    ("chat/completions", {"web_search_options": {}}, SEARCH),
+    ("chat/completions", {"data_sources": [{"type": "azure_search"}]}, SOURCES),
+    ("chat/completions", with_part({"type": "file", "file": {"filename": "a.pdf"}}), FILE),
+    (
+        "chat/completions",
+        with_part({"type": "image_url", "image_url": {"url": "https://a.test/a.png"}}),
+        PICTURE,
+    ),
+    ("responses", {"input": "Hi", "tools": [{"type": "web_search"}]}, TOOL),
+    (
+        "responses",
+        {
+            "input": [
+                {"role": "user", "content": [{"type": "input_file", "file_url": "https://a.test/a.pdf"}]}
+            ]
+        },
+        FILE,
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "why"), LARGE_REQUESTS)
+async def test_a_short_request_that_can_use_many_tokens_says_what_makes_it_large(
+    stage: Stage, path: str, body: dict[str, object], why: str
+) -> None:
+    code = await stage.add_event(tokens_per_day=20_000, tools=("web_search",), organizer="Kim")
+    body = (QUESTION if path == "chat/completions" else {}) | {"model": MODEL} | body
+    headers = {"api-key": f"{code}/amy"}
+    refused = await response_of(stage.post(f"/v1/{path}", headers=headers, json=body))
+    assert (refused.status, refused.error["code"]) == (429, "token_quota_exceeded")
+    assert re.fullmatch(
+        r"Your request is too large: it can use about [\d,]+ tokens, and your daily limit is 20,000\. "
+        rf"{why}, or ask your organiser \(Kim\) for a higher limit\.",
+        refused.error["message"],
+    )
+
+
+@pytest.mark.parametrize("limit", ["tokens_per_day", "tokens_total"])
+async def test_a_request_that_is_too_large_for_what_is_left_says_what_makes_it_large(
+    stage: Stage, limit: str
+) -> None:
+    code = await stage.add_event(**{limit: 130_000})
+    stage.simulator.always(MODEL, Answer(prompt_tokens=30, completion_tokens=9_970))
+    assert (await post(stage, code)).status == 200
+    refused = await post(stage, code, web_search_options={})
+    owner = "You have" if limit == "tokens_per_day" else "This event has"
+    left = rf"{owner} 120,000 of 130,000 tokens left( today)?, too few for this request\. "
+    assert re.match(rf"{left}{SEARCH}[.,] ", refused.error["message"])
+
+
+async def test_a_long_message_is_not_blamed_on_a_small_picture(stage: Stage) -> None:
+    code = await stage.add_event(tokens_per_day=20_000)
+    picture = {"type": "image_url", "image_url": {"url": "https://a.test/a.png", "detail": "low"}}
+    content = [{"type": "text", "text": "What is a glove box? " * 5000}, picture]
+    refused = await post(stage, code, messages=[{"role": "user", "content": content}])
+    assert refused.error["message"].startswith("Your message is too long: it needs about ")
 
 
 async def test_call_that_can_never_fit_its_many_answers_may_ask_for_fewer(stage: Stage) -> None:

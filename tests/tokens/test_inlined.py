@@ -22,6 +22,18 @@ def encoded(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+TWICE = zlib.compress(b"BT (hello) Tj ET " * 1000)
+EMPTY_BLOCK = b"\0\0\0\xff\xff"
+"""A block of compressed data that holds nothing (RFC 1951, 3.2.4)."""
+
+
+def beginning_late(data: bytes, size: int) -> bytes:
+    """`data`, compressed: `size` bytes of it, then more than a piece of empty blocks, then the rest."""
+    compressor = zlib.compressobj()
+    begin = compressor.compress(data[:size]) + compressor.flush(zlib.Z_FULL_FLUSH)
+    return begin + EMPTY_BLOCK * pdfs.PIECE + compressor.compress(data[size:]) + compressor.flush()
+
+
 @given(st.binary())
 def test_base64_is_read_however_it_is_written(data: bytes) -> None:
     standard = encoded(data)
@@ -154,7 +166,9 @@ def test_pages_are_found_in_compressed_objects_and_under_any_name() -> None:
         pdf(raw=b"/Filter [/RunLengthDecode]"),
         pdf(b"[/ASCIIHexDecode /FlateDecode]"),
         pdf(bytes(pdfs.PIECE - 9) + b"[/ASCIIHexDecode /FlateDecode]"),
-        pdf(zlib.compress(b"BT (hello) Tj ET " * 1000)),
+        pdf(TWICE),
+        pdf(TWICE[:2] + EMPTY_BLOCK * pdfs.PIECE + TWICE[2:]),
+        b"%PDF-1.7\n<<>> stream\r\n" + beginning_late(TWICE, 1),
         b"PK\x03\x04 a document of Word",
         b"\x1f\x8b\x08",
     ],

@@ -100,6 +100,15 @@ def test_port_in_use_is_not_free(address: str) -> None:
     socket.create_server((ports.HOST, ports.free())).close()
 
 
+def test_no_two_running_processes_get_the_same_port() -> None:
+    """With chance alone, about 20 of these ports would be given twice."""
+    take = "import sys; from tools import ports; print(*(ports.free() for _ in range(200)), flush=True); sys.stdin.read()"
+    with ExitStack() as stack:
+        takers = [stack.enter_context(Child("taker", python(take))) for _ in range(4)]
+        taken = [port for taker in takers for port in taker.expect(" ", 60).split()]
+    assert len(set(taken)) == len(taken) == 800
+
+
 def test_only_the_account_of_the_emulator_may_have_the_demo() -> None:
     account = "DefaultEndpointsProtocol=https;AccountName={};AccountKey=x"
     assert is_emulator("UseDevelopmentStorage=true")
