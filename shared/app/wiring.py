@@ -34,7 +34,7 @@ from .desk import Desk
 from .listings import Listings
 from .proxy import Proxy
 from .records import Records
-from .stored import StoredResponses
+from .stored_responses import StoredResponses
 from .stored_turns import StoredTurns
 
 KEEP_ALIVE_SECONDS = 50
