@@ -23,7 +23,6 @@ class Incoming:
         self.deployment: str | None = req.path_params.get("deployment")
         """The model, if the path names one: a path of Azure's calls it a deployment."""
         self.clock_at_arrival = clock_at_arrival
-        """In seconds, of the clock of `Forwarding`."""
         self._receive = req.receive
         self._bodies = bodies
         self._deadlines = deadlines
@@ -38,7 +37,7 @@ class Incoming:
         await self._bodies.turns.wait()
 
     def departure(self) -> Departure:
-        """A block in which the client is watched while its call is served."""
+        """Watches the client while the call is served."""
         return Departure(self._receive, self._deadlines)
 
     def free(self) -> None:

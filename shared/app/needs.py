@@ -29,9 +29,13 @@ def need_of(call: Call, routes: Routes, default_output_tokens: int) -> Need:
 
     Raises:
         InvalidRequest: more choices than the event allows tokens.
-        ModelNotPriced, UnsupportedValue: see `prices_within_budget`.
+        ModelNotPriced: see `prices_of_call`.
+        UnsupportedValue: the event has a budget, and the call would cost more than its tokens.
     """
-    prices = prices_within_budget(call, routes)
+    prices = FREE
+    if call.event.has_budget:
+        prices = prices_of_call(call, routes)
+        check_extras(call.request)
     choices, requested = call.request.choices, call.api.most_output_tokens(call.request, call.model)
     if not call.api.has_output_limit:
         most = min(requested or 0, MOST_OUTPUT_TOKENS)
@@ -45,23 +49,18 @@ def need_of(call: Call, routes: Routes, default_output_tokens: int) -> Need:
     return Need(call.prompt.bound, output, choices, prices=prices, reason=call.prompt.reason)
 
 
-def prices_within_budget(call: Call, routes: Routes) -> Prices:
-    """The highest prices at which a call can be charged. Free if its event has no budget.
+def prices_of_call(call: Call, routes: Routes) -> Prices:
+    """The highest prices at which a call can be charged, for an event with a budget.
 
     Raises:
-        ModelNotPriced: the event has a budget, and a deployment of the model has no price in its currency.
-        UnsupportedValue: the event has a budget, and the call would cost more than its tokens.
+        ModelNotPriced: a deployment of the model has no price in the event's currency.
     """
-    event, model = call.event, call.model
-    if not event.has_budget:
-        return FREE
-    prices = routes.prices[model]
-    if prices is None or prices.currency != event.currency:
+    prices = routes.prices[call.model]
+    if prices is None or prices.currency != call.event.currency:
         raise ModelNotPriced(
-            f"The model {model!r} has no price, and this event has a budget. Use another model, or ask your "
-            "organiser to set its price."
+            f"The model {call.model!r} has no price, and this event has a budget. Use another model, or ask "
+            "your organiser to set its price."
         )
-    check_extras(call.request)
     return prices
 
 

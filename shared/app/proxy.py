@@ -65,19 +65,19 @@ class Proxy:
         except ProxyError as error:
             return await self._refuse(arrival, error)
 
-        def end() -> None:
+        def leave() -> None:
             self._quota.leave(credential)
             incoming.free()
 
         try:
             response = await self._admitted(api, incoming, arrival)
         except BaseException:
-            end()
+            leave()
             raise
         if isinstance(response, StreamResponse):
-            response.on_end = end
+            response.on_end = leave
         else:
-            end()
+            leave()
         return response
 
     async def _admitted(self, api: Api, incoming: Incoming, arrival: Arrival) -> Response:

@@ -34,15 +34,14 @@ from .desk import Desk
 from .listings import Listings
 from .proxy import Proxy
 from .records import Records
-from .stored import StoredResponses
+from .stored_responses import StoredResponses
 from .stored_turns import StoredTurns
 
 KEEP_ALIVE_SECONDS = 50
 """Shorter than the 60 s after which Azure's front ends drop an idle connection."""
 
-LARGEST_SMALL_BODY = 4096
-MOST_SMALL_BODIES = 1_000_000
-"""Bodies of clients that have no credential yet, in bytes: they take no memory from the calls."""
+SMALL_BODY_BYTES, SMALL_BODIES_BYTES = 4096, 1_000_000
+"""Limits for the bodies of clients that have no credential yet: of one, and of all of them together."""
 
 TABLES_KEEP_ALIVE_SECONDS = 4
 """Azurite closes an idle connection after 5 s. A write that is sent at that moment would fail."""
@@ -55,16 +54,15 @@ class Wiring:
         self.settings = settings
         credential = None if settings.tables else default_credential(settings.tables_client_id)
         self._table_credential = credential
-        session = table_session()
-        self.tables = Tables(open_service(settings.tables, settings.tables_uri, credential, session))
+        self.tables = Tables(open_service(settings.tables, settings.tables_uri, credential, table_session()))
         self._connections = Connections(settings.upstream_connect_seconds, KEEP_ALIVE_SECONDS)
         self._tokens = IdentityTokens(settings.upstream_scope, settings.tables_client_id)
         upstream = Upstream(self._connections, settings.key, self._tokens)
-        self.health = HealthWriter(self.tables, partial(datetime.now, UTC))
+        now = self._now = partial(datetime.now, UTC)
+        self.health = HealthWriter(self.tables, now)
         self._telemetry = Telemetry(settings.telemetry, settings.site) if settings.telemetry else None
         self.call_log = CallLog(self._telemetry.put if self._telemetry else None)
         self.quota = Quota(self.tables, settings.quota_idle_seconds, time.monotonic)
-        now = partial(datetime.now, UTC)
         self.retention = Retention(self.tables, settings.keep_usage_days, settings.keep_quota_days, now)
         self.tally = Tally(self.tables, settings.usage_flush_seconds, now, time.monotonic)
         self.deadlines = Deadlines()
@@ -72,7 +70,7 @@ class Wiring:
             settings.max_body_bytes, settings.max_bodies_bytes, settings.longest_body_seconds
         )
         self.small_bodies = Bodies(
-            LARGEST_SMALL_BODY, MOST_SMALL_BODIES, settings.longest_body_seconds, "Send only its members."
+            SMALL_BODY_BYTES, SMALL_BODIES_BYTES, settings.longest_body_seconds, "Send only its members."
         )
         events = Events(
             self.tables,
@@ -108,10 +106,11 @@ class Wiring:
             stream_limits=StreamLimits(
                 settings.heartbeat_seconds, settings.upstream_idle_seconds, settings.longest_stream_seconds
             ),
-            now=partial(datetime.now, UTC),
+            now=self._now,
         )
 
     async def close(self) -> None:
+        """Write what is in memory, then close the connections."""
         await self.proxy.close()
         self.call_log.close()
         await self.tally.close()

@@ -29,11 +29,15 @@ class Order(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The body of an action. An action reads only its own members."""
 
     minutes: int | None = None
+    """For `extend`: by how much. Below 0, the event ends earlier."""
     limit: str | None = None
+    """For `raise`: a name in `LIMIT_NAMES`."""
     to: int | float | str | None = None
+    """The new limit. Money is in units of the currency."""
     was: int | float | str | None = None
-    """What the organiser saw. If another has changed it since, nothing is changed."""
+    """The limit or the end that the organiser saw. If another has changed it since, nothing is changed."""
     user: str | None = None
+    """For `block`, `unblock` and `release`."""
 
 
 class Done(NamedTuple):

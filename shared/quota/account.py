@@ -249,7 +249,7 @@ class Account:
         self.granted_under = change.limit
 
     def before_write(self, change: Change) -> None:
-        """Take the returned and reported amounts out of hand: no call may spend them during the write."""
+        """Take the returned and reported amounts out of hand, so that no call can spend them meanwhile."""
         self.doubt = change
         self.spare = self.spare.minus(change.returned)
         self.spent = self.spent.minus(change.spent)

@@ -167,7 +167,7 @@ class Quota:
         return hold
 
     def _take(self, exchange: Exchange, hold: Hold) -> bool:
-        """Claim the whole bound, if this instance has that in hand."""
+        """Claim the whole bound, if this instance has so much in hand."""
         claim = exchange.account.take(hold.amount, self._clock())
         if claim is not None:
             hold.add(exchange, claim)

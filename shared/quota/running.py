@@ -46,7 +46,6 @@ class RunningCalls:
         user.calls += 1
 
     def leave(self, credential: Credential) -> None:
-        """A call has ended."""
         user = self._users[credential]
         user.calls -= 1
         if not user.calls:

@@ -32,7 +32,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     api: Api
     request: Request
     deployment: str | None = None
-    """The model, if the client's path names one: a path of Azure's calls it a deployment."""
+    """The deployment, if the client's path names one. It is a model of the event."""
     headers: Mapping[bytes, bytes]
     received: bytes
     """The body as it came."""

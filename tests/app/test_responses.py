@@ -12,7 +12,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from shared.app import stored
+from shared.app import stored_responses
 from tests.app.sdk import client
 from tests.conftest import Stage
 from tests.responses import WireResponse, response_of
@@ -321,7 +321,7 @@ async def test_one_attendee_cannot_use_up_the_rate_of_all_with_stored_responses(
     while len(responses) < 200 and not any(response.status == 429 for response in responses):
         responses += await asyncio.gather(*(event.stage.get(path, event.code, "ann") for _ in range(10)))
     refused = [response for response in responses if response.status != 200]
-    assert len(responses) - len(refused) >= stored.AT_ONCE
+    assert len(responses) - len(refused) >= stored_responses.AT_ONCE
     assert {response.error["code"] for response in refused} == {"rate_limited"}
     assert len(event.stage.simulator.calls) == before + len(responses) - len(refused)
     assert (await event.stage.get(path, event.code, "bob")).status == 404
