@@ -26,8 +26,8 @@ from shared.tokens.prompt import (
     MAX_OBJECTS_ON_LOOP,
     SAMPLES,
     Prompt,
-    thread,
 )
+from shared.tokens.shifts import thread
 
 from . import images
 from .reference import prompt_tokens, text_tokens
@@ -341,6 +341,17 @@ def test_a_prompt_does_not_wait_for_the_count_of_a_long_one() -> None:
         assert not counting.done()
     finally:
         is_done.set()
+
+
+@pytest.mark.parametrize("kind", ["count", "is_too_long"])
+async def test_a_long_prompt_does_not_wait_for_the_end_of_another(kind: str) -> None:
+    """Dashes take ten seconds for 7 MB. So a few such calls would stop every call with a photo for minutes."""
+    slow = [asyncio.create_task(Prompt(chat("-" * 300_000), family_of("o3")).count()) for _ in range(2)]
+    await asyncio.sleep(0)
+    prompt = Prompt(chat([picture(data_uri(random.Random(2).randbytes(150_000)))]), FOUR)
+    await (prompt.count() if kind == "count" else prompt.is_too_long())
+    assert not any(one.done() for one in slow)
+    assert len(set(await asyncio.gather(*slow))) == 1
 
 
 def test_without_the_tokenizer_a_prompt_has_its_bound() -> None:
