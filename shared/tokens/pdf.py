@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Iterator
 from itertools import chain
 
+from .shifts import pause
+
 MAX_INFLATED = 4 * 1024 * 1024
 """The most bytes of one document that are decompressed."""
 
@@ -73,6 +75,7 @@ class _Found:
         """Raises _Unbounded."""
         rest = b""
         for piece in part:
+            pause()
             self.size += len(piece)
             if self.size > self._most_bytes or len(rest) > PIECE:
                 raise _Unbounded

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from collections.abc import Callable
+from typing import TypeVar
 
 from . import parts, text, tokenizer
 from .families import Family
 from .reasons import reason
+from .shifts import in_shifts, thread
+
+T = TypeVar("T")
 
 FRAMING_TOKENS = 16
 """The framing of every prompt. OpenAI counts 3 for the start of the answer."""
@@ -19,7 +22,7 @@ SHORT = 4096
 """Bytes. The tokens of a shorter text are counted on the event loop, in less than a millisecond."""
 
 LONG = 65_536
-"""Bytes. Longer text waits in a line of its own: one of 7 MB may take 9 seconds."""
+"""Bytes. Longer text is counted in shifts: one of 7 MB may take 10 seconds."""
 
 MAX_OBJECTS_ON_LOOP = 10_000
 MAX_MEDIA_ON_LOOP = 32
@@ -71,7 +74,7 @@ class Prompt:
                 self._count = loop.create_future()
                 self._count.set_result(self._counted())
             else:
-                self._count = loop.run_in_executor(thread(self._is_long), self._counted)
+                self._count = self._in_thread(self._counted)
         return await asyncio.shield(self._count)
 
     async def is_too_long(self) -> bool:
@@ -83,12 +86,13 @@ class Prompt:
         limit = self._family.context_tokens
         if limit is None or len(self._body) <= limit:
             return False
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(thread(self._is_long), self._exceeds, limit)
+        return await self._in_thread(self._exceeds, limit)
 
-    @property
-    def _is_long(self) -> bool:
-        return len(self._body) > LONG
+    def _in_thread(self, work: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+        loop, is_long = asyncio.get_running_loop(), len(self._body) > LONG
+        if is_long:
+            return loop.run_in_executor(thread(is_long), in_shifts, work, *arguments)
+        return loop.run_in_executor(thread(is_long), work, *arguments)
 
     def _counted(self) -> int:
         read = self._read()
@@ -123,13 +127,6 @@ class Prompt:
         sample = b"".join(self._body[place : place + SAMPLE_BYTES] for place in places)
         counted = tokenizer.count(sample.decode(errors="ignore"), self._family.encodings)[1]
         return counted * len(self._body) / len(sample)
-
-
-@cache
-def thread(is_long: bool) -> ThreadPoolExecutor:
-    """One thread for long texts and one for all others. The tokenizer holds the interpreter's lock, so more
-    would stop the event loop."""
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokens")
 
 
 def _added_tokens(body: bytes, family: Family) -> tuple[int, int, str]:

@@ -15,6 +15,8 @@ from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFin
 from types import ModuleType
 from typing import Protocol
 
+from .shifts import pause
+
 PIECE = 8192
 """Characters. Text is cut at the next good place after this many, or at twice as many."""
 
@@ -58,9 +60,11 @@ def count(text: str, encodings: tuple[str, ...], limit: int = sys.maxsize) -> tu
 def _count(text: str, encoding: _Encoding, limit: int) -> tuple[int, int]:
     """The tokens of the pieces, and how many cuts are inside of words."""
     if len(text) <= PIECE:
+        pause()
         return encoding.count(text), 0
     tokens = cuts = 0
     for piece, is_cut in _pieces(text):
+        pause()
         tokens += encoding.count(piece)
         cuts += is_cut
         if tokens - cuts * CUT_TOKENS > limit:

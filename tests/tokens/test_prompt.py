@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ from shared.tokens.prompt import (
     MAX_OBJECTS_ON_LOOP,
     SAMPLES,
     Prompt,
-    thread,
 )
+from shared.tokens.shifts import thread
 
 from . import images
 from .reference import prompt_tokens, text_tokens
@@ -341,6 +342,28 @@ def test_a_prompt_does_not_wait_for_the_count_of_a_long_one() -> None:
         assert not counting.done()
     finally:
         is_done.set()
+
+
+DASHES = "-" * 300_000
+PDF = (
+    b"%PDF"
+    + random.Random(3).randbytes(60_000)
+    + b"stream\n"
+    + zlib.compress(b"/Kids[1 0 R] 2 0 R" * 200_000)
+)
+PDFS = [{"type": "file", "file": {"file_data": encoded(PDF)}}] * 3
+
+
+@pytest.mark.parametrize("content", [DASHES, PDFS], ids=["dashes", "PDFs"])
+async def test_a_long_prompt_does_not_wait_for_the_end_of_another(content: Any) -> None:
+    """Some texts take ten seconds for 7 MB. So a few such calls would stop every call with a photo."""
+    slow = [asyncio.create_task(Prompt(chat(content), family_of("o3")).count()) for _ in range(2)]
+    await asyncio.sleep(0)
+    prompt = Prompt(chat([picture(data_uri(random.Random(2).randbytes(150_000)))]), FOUR)
+    assert not await prompt.is_too_long()
+    await prompt.count()
+    assert not any(one.done() for one in slow)
+    assert len(set(await asyncio.gather(*slow))) == 1
 
 
 def test_without_the_tokenizer_a_prompt_has_its_bound() -> None:
