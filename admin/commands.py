@@ -31,6 +31,9 @@ class _Program(Group):
         except Exception as error:
             if context.meta.get(DEBUG) and not isinstance(error, Failure):
                 traceback.print_exception(error)
+            if isinstance(error, click.UsageError) and "unexpected extra argument" in error.message:
+                text = f"{error.message}. Put a value with spaces in quotes."
+                raise click.UsageError(text, error.ctx) from error
             if isinstance(error, click.ClickException | OSError):  # click handles a closed output
                 raise
             raise Failure(

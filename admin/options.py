@@ -72,8 +72,32 @@ debug = click.option(
 )
 
 
+_INSTEAD = {
+    "extend": "events update CODE --extend TIME",
+    "resume": "events update CODE --resume",
+    "start": "events update CODE --starts now",
+    "open": "events update CODE --starts now",
+    "close": "events stop CODE",
+    "end": "events stop CODE",
+    "add": "attendees import CODE FILE",
+    "remove": "attendees release CODE USER",
+}
+"""What to use for words that name no command of a group."""
+
+
 class Group(click.Group):
     """A group that adds `--debug` to each of its commands."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            instead = _INSTEAD.get(args[0].lower(), "")
+            if instead.partition(" ")[0] == self.name:
+                raise click.UsageError(f"No such command {args[0]!r}. Use `{instead}`.", ctx) from error
+            raise
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         super().add_command(debug(cmd), name)

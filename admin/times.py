@@ -17,8 +17,11 @@ YEARS = range(2000, 2200)
 
 _NUMBERS = re.compile(r"(?<!\d)(\d{1,2})[./-](\d{1,2})[./-](\d+)(?!\d)")
 _YEAR_FIRST = re.compile(r"(\d{4})[./-](\d{1,2})[./-](\d{1,2})(?!\d)")
-_DURATION = re.compile(r"(\d{1,5})\s*(m|min|minutes?|h|hours?|d|days?)", re.IGNORECASE)
-_DAY_NAME = re.compile(r"(today|tomorrow)\b(?:\s+(?:at\s+)?(\S.*))?", re.IGNORECASE)
+_DURATION = re.compile(r"(\d{1,5})\s*(m|min|minutes?|h|hours?|d|days?|w|weeks?)(?![a-z])\s*", re.IGNORECASE)
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DAY_NAME = re.compile(r"(yesterday|today|tomorrow)\b(?:\s+(?:at\s+)?(\S.*))?", re.IGNORECASE)
+_DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
+_TIME_ONLY = re.compile(r"\d{1,2}(:\d\d(:\d\d)?)?\s*([ap]m)?|noon|midnight", re.IGNORECASE)
 _SIGNED_ZONE = re.compile(r"\b(UTC|GMT|[A-Z]{1,4}T)\s*[+-]\s*\d", re.IGNORECASE)
 _YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
 _UNCLEAR_ZONE = "{!r} is not a clear time zone. Use --time-zone Europe/Berlin, or an offset such as +01:00."
@@ -64,19 +67,19 @@ def parse(text: str, zone: ZoneInfo, *, is_end: bool = False) -> datetime:
 
 
 def parse_duration(text: str) -> timedelta:
-    """`90m`, `1h` or `2 days`. Raises CommandError for anything else."""
-    found = _DURATION.fullmatch(text.strip())
-    if not found or not int(found[1]):
-        raise CommandError(f"{text!r} is not a length of time. Use one such as 30m, 2h or 1d.")
-    unit = {"m": "minutes", "h": "hours", "d": "days"}[found[2][0].lower()]
-    return timedelta(**{unit: int(found[1])})
+    """`90m`, `1h30m` or `2 days`. Raises CommandError for anything else."""
+    parts = _DURATION.findall(text.strip())
+    length = sum((timedelta(**{_UNITS[unit[0].lower()]: int(number)}) for number, unit in parts), timedelta())
+    if not length or _DURATION.sub("", text.strip()):
+        raise CommandError(f"{text!r} is not a length of time. Use one such as 30m, 1h30m or 2d.")
+    return length
 
 
 def _with_date(text: str, today: date) -> str:
     """`tomorrow 18:00` with the date in place of the word."""
     if not (found := _DAY_NAME.fullmatch(text)):
         return text
-    day = today + timedelta(days=found[1].lower() == "tomorrow")
+    day = today + timedelta(days=_DAYS[found[1].lower()])
     return f"{day.isoformat()} {found[2] or ''}".strip()
 
 
@@ -136,6 +139,8 @@ def _check_order(text: str) -> None:
             )
     if signed := _SIGNED_ZONE.search(text):
         raise CommandError(_UNCLEAR_ZONE.format(signed[0]))
+    if _TIME_ONLY.fullmatch(text):
+        raise CommandError(f'{text!r} has no date. Use one such as "today {text}" or {EXAMPLE}.')
     if not _YEAR.search(text):
         raise CommandError(f"{text!r} has no year of four digits. Use a date such as {EXAMPLE}.")
 

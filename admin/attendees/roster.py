@@ -27,6 +27,7 @@ _OTHER_USER_COLUMNS = ("email", "emailaddress", "name")
 """In this order, the first column with one of these titles has the names. A form's question that contains
 `GitHub` comes before the other columns."""
 _TEXT_COLUMNS = {"team": ("team", "group"), "note": ("note", "notes", "comment")}
+_NO_NAME = "The name is missing. Fill it in, or remove the line."
 _GITHUB = ("https://github.com/", "http://github.com/", "github.com/", "@")
 
 
@@ -70,7 +71,7 @@ def read_roster(file: Path) -> Roster:
     for number, cells in rows:
         user = _user(_cell(cells, columns.user))
         texts = [_cell(cells, column) for column in (columns.team, columns.note)]
-        if problem := name_problem(user) or _text_problem(texts):
+        if problem := (name_problem(user) if user else _NO_NAME) or _text_problem(texts):
             problems.append(f"line {number}, {_cell(cells, columns.user)[:80]!r}: {problem}")
         elif user in people:
             repeated.append(number)
@@ -126,6 +127,10 @@ def _columns(rows: list[tuple[int, list[str]]]) -> tuple[_Columns, list[tuple[in
     wanted = (*_USER_COLUMNS, *questions, *_OTHER_USER_COLUMNS)
     user = next((titles.index(title) for title in wanted if title in titles), None)
     if user is None:
+        if any(title in known for known in _TEXT_COLUMNS.values() for title in titles):
+            raise CommandError(
+                "The first line has the titles of columns, but none for the names. Call that column 'user'."
+            )
         return _Columns(0, 1, 2), rows
     team, note = (
         next((titles.index(title) for title in known if title in titles), None)

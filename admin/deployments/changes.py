@@ -92,10 +92,6 @@ async def switch(tables: Tables, model: str, name: str, *, active: bool) -> Depl
     return await _change(tables, deployment, lambda now: replace(now, active=active), {"active"})
 
 
-async def is_served(tables: Tables, model: str) -> bool:
-    return any(deployment.model == model and deployment.active for deployment in await tables.deployments())
-
-
 def _applying(options: dict[str, Any]) -> Callable[[Deployment], Deployment]:
     return lambda deployment: rules.change_deployment(deployment, options)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -14,6 +14,7 @@ import click
 from admin.deployments import changes, prices, rules
 from admin.deployments import text as deployment_text
 from admin.deployments.comparison import compare_prices
+from admin.deployments.consequences import of_model, of_prices
 from admin.errors import CommandError
 from admin.money import CURRENCY, LONG_PRICES, PRICE
 from admin.options import Group, Number, as_json, yes
@@ -107,7 +108,7 @@ def add_deployment(
         )
     if not (is_known or options["apis"]):
         options |= {"apis": ",".join(wanted.apis)}
-    added = run(target, lambda tables: changes.put(tables, wanted, options))
+    added, closed = run(target, _with_notes(lambda tables: changes.put(tables, wanted, options)))
     verb = "Updated" if existing else "Added"
     text = f"{verb} deployment {added.deployment_name!r} at {added.endpoint} for model {model!r}.{test}"
     if existing and (kept := deployment_text.kept_properties(default, existing, wanted)):
@@ -115,7 +116,17 @@ def add_deployment(
     if not added.active:
         enable = f"deployments enable {model} {added.id}"
         notes.append(f"The deployment is disabled. To enable it, use `{enable}`.")
-    print_result(deployment_text.properties(added), as_json, lambda: text, notes)
+    print_result(deployment_text.properties(added), as_json, lambda: text, notes + closed)
+
+
+def _with_notes(
+    change: Callable[[Tables], Awaitable[Deployment]],
+) -> Callable[[Tables], Coroutine[Any, Any, tuple[Deployment, list[str]]]]:
+    async def changed(tables: Tables) -> tuple[Deployment, list[str]]:
+        deployment = await change(tables)
+        return deployment, await of_prices(tables, deployment)
+
+    return changed
 
 
 def _test(
@@ -185,10 +196,9 @@ def update_deployment(model: str, deployment: str, no_check: bool, as_json: bool
     tested = attrgetter("target", "output_field", "apis")
     if not no_check and tested(wanted) != tested(before):
         test, options = _test(wanted, target, options, "changed", notes, _tested_apis(wanted, options, True))
-    after = run(target, lambda tables: changes.update(tables, wanted, options))
-    print_result(
-        deployment_text.properties(after), as_json, lambda: _update_text(before, after, test, is_bad), notes
-    )
+    after, closed = run(target, _with_notes(lambda tables: changes.update(tables, wanted, options)))
+    text = _update_text(before, after, test, is_bad)
+    print_result(deployment_text.properties(after), as_json, lambda: text, notes + closed)
 
 
 def _update_text(before: Deployment, after: Deployment, test: str, is_bad: bool) -> str:
@@ -245,17 +255,15 @@ def enable_deployment(model: str, deployment: str, as_json: bool) -> None:
 
 
 def _switch(model: str, deployment: str, as_json: bool, *, active: bool) -> None:
-    async def switch(tables: Tables) -> tuple[Deployment, bool]:
+    async def switch(tables: Tables) -> tuple[Deployment, list[str]]:
         changed = await changes.switch(tables, model, deployment, active=active)
-        return changed, await changes.is_served(tables, model)
+        return changed, await of_model(tables, model) + await of_prices(tables, changed)
 
-    changed, is_served = run(find_target(), switch)
+    changed, notes = run(find_target(), switch)
     verb = "Enabled" if active else "Disabled"
     name = f"{changed.deployment_name!r} at {changed.endpoint}"
     text = f"{verb} deployment {name} for model {model!r}. {takes_effect()}"
-    print_result(
-        deployment_text.properties(changed), as_json, lambda: text, _notes_on_service(model, is_served)
-    )
+    print_result(deployment_text.properties(changed), as_json, lambda: text, notes)
 
 
 @deployments.command("delete")
@@ -277,19 +285,10 @@ def delete_deployment(model: str, deployment: str, yes: bool, as_json: bool) -> 
         name, found_id, fields = repr(found.key[1]), found.key[1], found.fields
     confirm(f"Delete deployment {name} for model {model!r}?", yes)
 
-    async def delete(tables: Tables) -> bool:
+    async def delete(tables: Tables) -> list[str]:
         await tables.delete_deployment(model, found_id)
-        return await changes.is_served(tables, model)
+        return await of_model(tables, model)
 
-    is_served = run(target, delete)
+    notes = run(target, delete)
     text = f"Deleted deployment {name} for model {model!r}. It stays in Azure."
-    print_result(fields, as_json, lambda: text, _notes_on_service(model, is_served))
-
-
-def _notes_on_service(model: str, is_served: bool) -> list[str]:
-    if is_served:
-        return []
-    return [
-        f"No active deployment serves {model!r} now, so its requests are refused. "
-        "To add one, use `deployments add`."
-    ]
+    print_result(fields, as_json, lambda: text, notes)

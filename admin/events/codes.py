@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from admin.errors import CommandError
+from admin.times import EXAMPLE
 from shared.core.models import Event
 from shared.events.credentials import is_event_code
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
 WORDS = 4
 """Of the EFF's 1,296 short words for passphrases: 41 bits, too many to guess over HTTP."""
+
+_is_time = re.compile(r"\d{1,2}:\d\d(:\d\d)?").fullmatch
 
 
 def generate_code() -> str:
@@ -32,6 +37,8 @@ def parse_code(text: str) -> str:
     code = text.strip().lower()
     if not is_event_code(code):
         hint = " Leave out the user name." if "/" in text else ""
+        if _is_time(text.strip()):
+            hint = f" Put a date with a time in quotes: --starts {EXAMPLE}."
         raise CommandError(
             f"{text!r} is not a valid event code. Use 1 to 64 letters, digits, '-', '_' or '.'.{hint}"
         )
@@ -42,8 +49,15 @@ async def find_event(tables: Tables, code: str) -> Event | BadRow:
     """Raises CommandError if there is none."""
     found = await tables.find_event(code.strip())
     if found is None:
-        raise unknown_event(code)
+        raise await no_such_event(tables, code)
     return found
+
+
+async def no_such_event(tables: Tables, code: str) -> CommandError:
+    """The error for a code that no event has, with the code that may be meant."""
+    wanted = code.strip().lower().partition("/")[0]
+    close = get_close_matches(wanted, [event.code for event in (await tables.events())[0]], 1, 0.7)
+    return unknown_event(code, f"Did you mean {close[0]}? " if close else "")
 
 
 async def readable_event(tables: Tables, code: str) -> Event:
@@ -98,5 +112,5 @@ def taken_code(code: str) -> CommandError:
     )
 
 
-def unknown_event(code: str) -> CommandError:
-    return CommandError(f"There is no event {code!r}. See `manage.py events list`.")
+def unknown_event(code: str, hint: str = "") -> CommandError:
+    return CommandError(f"There is no event {code!r}. {hint}See `manage.py events list`.")

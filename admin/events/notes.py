@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,8 +10,14 @@ from admin.events import text as event_text
 from admin.events.totals import TOTALS, Change
 from admin.options import BUDGETS, option_name
 from shared.core.errors import plural
-from shared.core.models import CLAIM, LIMITS, OPEN, OWN_LIMITS, Deployment, Event
+from shared.core.models import CLAIM, LIMITS, OPEN, OWN_LIMITS, ROSTER, Deployment, Event
 from shared.core.money import money_text
+
+SHORTEST_CODE = 10
+"""Characters. A shorter code is easy to guess."""
+
+DAYS = {"budget": "budget_per_day", "requests_total": "requests_per_day", "tokens_total": "tokens_per_day"}
+"""The limit of each attendee and day for each limit of the whole event."""
 
 LONG_DAYS = 731
 """A longer event is perhaps a mistyped year."""
@@ -23,7 +29,7 @@ _SHORT_PROMPT_TOKENS = 32
 def for_new_event(
     event: Event, url: str | None, deployments: Collection[Deployment], now: datetime
 ) -> list[str]:
-    notes = _on_length(event, now) + _on_limits(event) + _on_seats(event)
+    notes = _on_length(event, now) + _on_code(event) + _on_limits(event) + _on_seats(event)
     if not deployments:
         notes.insert(0, "No model is deployed yet. To add one, use `deployments add`.")
     if url is None:
@@ -62,6 +68,16 @@ def _on_length(event: Event, now: datetime) -> list[str]:
     """A year that is mistyped."""
     days = (event.ends_at - max(now, event.starts_at)).days
     return [f"The event will be open for {days:,} days. Is the year right?"] if days > LONG_DAYS else []
+
+
+def _on_code(event: Event) -> list[str]:
+    """A chosen code, or a word of a name without quotes."""
+    if len(event.code) >= SHORTEST_CODE or event.access == ROSTER:
+        return []
+    return [
+        f"The event code is {event.code!r}. It is short: everyone who guesses it can use the event. Without "
+        "CODE, `events create` makes up one that is hard to guess."
+    ]
 
 
 def _on_access(event: Event) -> list[str]:
@@ -153,7 +169,20 @@ def _on_limits(event: Event) -> list[str]:
     limits = {name: getattr(event, name) for name in LIMITS}
     limits |= {option: getattr(event, name) for option, name in BUDGETS.items()}
     notes = (_on_limit(name, limit, event) for name, limit in limits.items() if limit is not None)
-    return [note for note in notes if note]
+    return [note for note in (*notes, *_on_small_totals(limits, event)) if note]
+
+
+def _on_small_totals(limits: Mapping[str, int | None], event: Event) -> Iterator[str]:
+    """Two limits that are perhaps mixed up."""
+    for total, day in DAYS.items():
+        most, of_one = limits[total], limits[day]
+        if most and of_one is not None and most < of_one:
+            is_money = total in BUDGETS
+            shown = [money_text(one, event.currency) if is_money else f"{one:,}" for one in (most, of_one)]
+            yield (
+                f"{option_name(total)} {shown[0]} is less than {option_name(day)} {shown[1]}: one attendee "
+                "can use all of it in a day."
+            )
 
 
 def _on_limit(name: str, limit: int, event: Event) -> str | None:

@@ -141,6 +141,10 @@ def _parse_models(text: str) -> tuple[str, ...]:
     names = split_names(text)
     if text and not names:
         raise CommandError(f'--models {text!r} names no model. Use A,B, or "" for all deployed models.')
+    if blank := next((name for name in names if " " in name), None):
+        raise CommandError(
+            f"--models {blank!r} has a space. Put commas between models: {','.join(blank.split())}."
+        )
     return names
 
 

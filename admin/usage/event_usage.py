@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from admin.events.codes import ledger_code, unknown_event
+from admin.events.codes import ledger_code, no_such_event
 from shared.core.models import UTC_ZONE, Deployment, Event, UsageRow
 from shared.events.credentials import is_event_code
 
@@ -29,7 +29,7 @@ async def read_usage(tables: Tables, code: str) -> EventUsage:
     known = ledger_code(found, code)
     rows, problems = await tables.read_usage(known) if is_event_code(known) else ([], [])
     if found is None and not rows:
-        raise unknown_event(code)
+        raise await no_such_event(tables, code)
     if not isinstance(found, Event):
         problems += [found.message] if found else []
         found = _event_without_row(known, rows)

@@ -139,7 +139,10 @@ async def test_extended_event_ends_later(azurite: Azurite, tables: Tables) -> No
     assert "The dates are now" in (await run(azurite, "update", event.code, "--extend", "90m")).output
     changed = await tables.event(event.code)
     assert changed is not None and (changed.ends_at - event.ends_at).total_seconds() == 5400
-    for text, message in (("soon", "Use one such as 30m, 2h or 1d."), ("99999d", "Use a shorter --extend.")):
+    for text, message in (
+        ("soon", "Use one such as 30m, 1h30m or 2d."),
+        ("99999d", "Use a shorter --extend."),
+    ):
         wrong = await manage(azurite, "events", "update", event.code, "--extend", text)
         assert wrong.status == 2 and message in wrong.errors
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Any
@@ -170,6 +170,28 @@ async def test_an_event_with_a_budget_needs_all_prices_in_its_currency(
     assert refused.status == 2 and "has no price" in refused.error
     assert (await manage(azurite, "events", "update", model, "--name", "Other")).status == 0
     await tables.delete_event(model)
+
+
+async def test_a_deployment_that_closes_a_model_at_events_with_a_budget_is_noted(
+    tables: Tables, azurite: Azurite, model: str
+) -> None:
+    await add(azurite, model, "--prompt-price", "1", "--completion-price", "2")
+    code = f"{model}-event"
+    ends_at = datetime.now(UTC) + timedelta(days=1)
+    event = replace(EVENT, code=code, models=(model,), default_model=None, cost_total=5, ends_at=ends_at)
+    await tables.put_event(event)
+    updated = await manage(azurite, "deployments", "update", model, model, "--currency", "EUR")
+    why = f"Events with a budget refuse requests to {model!r} now, because "
+    assert f"Note: {why}its prices are in EUR: {code}. Set its prices" in updated.output
+    updated = await manage(azurite, "deployments", "update", model, model, "--currency", "USD")
+    assert why not in updated.output and updated.status == 0
+    second = ("--endpoint", URL, "--deployment", "second", "--no-check")
+    added = await manage(azurite, "deployments", "add", model, *second)
+    assert f"{why}the deployment has no price: {code}" in added.output
+    disabled = await manage(azurite, "deployments", "disable", model, "second")
+    assert why not in disabled.output
+    assert why in (await manage(azurite, "deployments", "enable", model, "second")).output
+    await tables.delete_event(code)
 
 
 YEN = ("--currency", "JPY")

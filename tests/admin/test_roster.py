@@ -72,6 +72,8 @@ def test_every_invalid_line_is_named(tmp_path: Path) -> None:
     [
         (b"", "has no names"),
         (b"user,team\n", "has no names"),
+        (b"user,team\namy,red\n,blue\n", "line 3, '': The name is missing. Fill it in, or remove the line."),
+        (b"team,note\nred,vegan\n", "none for the names. Call that column 'user'."),
         (b"\xff\xfe\x00", "not in UTF-8"),
         ("jörg".encode("latin-1"), "not in UTF-8"),
         (b"amy\x00\n", "line 1"),

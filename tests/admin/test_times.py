@@ -104,7 +104,7 @@ def test_numbers_that_can_only_be_one_day_are_accepted(text: str) -> None:
         ("1 Dec 26", "four digits"),
         ("December 2026", "is incomplete"),
         ("2026", "is incomplete"),
-        ("10:00", "four digits"),
+        ("10:00", "has no date"),
         ("soon", "four digits"),
         ("", "is empty"),
         ("2026-13-02", "is not a date"),
@@ -183,6 +183,9 @@ def test_the_names_of_the_time_zone_database_are_zones() -> None:
         ("90 min", timedelta(minutes=90)),
         ("2 Hours", timedelta(hours=2)),
         ("3d", timedelta(days=3)),
+        ("1h30m", timedelta(minutes=90)),
+        ("1 day 2 hours", timedelta(hours=26)),
+        ("2 weeks", timedelta(days=14)),
     ],
 )
 def test_a_length_of_time_counts_from_now(text: str, duration: timedelta) -> None:
@@ -191,9 +194,15 @@ def test_a_length_of_time_counts_from_now(text: str, duration: timedelta) -> Non
     assert before - timedelta(seconds=1) <= at - duration <= datetime.now(UTC)
 
 
-@pytest.mark.parametrize("text", ["+", "+1", "+0h", "+-1h", "+1y", "+1h30", "+999999d"])
+@pytest.mark.parametrize("text", ["+", "+1", "+0h", "+-1h", "+1y", "+1h30", "+1h30x", "+1h,30m", "+999999d"])
 def test_any_other_length_of_time_is_an_error(text: str) -> None:
     with pytest.raises(CommandError, match="not a length of time"):
+        times.parse(text, BERLIN)
+
+
+@pytest.mark.parametrize("text", ["18:00", "9am", "09:30", "noon"])
+def test_a_time_alone_is_an_error_that_shows_how_to_add_the_day(text: str) -> None:
+    with pytest.raises(CommandError, match=f"'{text}' has no date. Use one such as \"today {text}\""):
         times.parse(text, BERLIN)
 
 
@@ -205,6 +214,8 @@ def test_today_and_tomorrow_are_days_in_the_zone_of_the_event() -> None:
     )
     tomorrow = datetime.combine(day + timedelta(days=1), time(9, 30))
     assert times.parse("tomorrow at 9:30", zone).astimezone(zone).replace(tzinfo=None) == tomorrow
+    yesterday = datetime.combine(day - timedelta(days=1), time())
+    assert times.parse("yesterday", zone).astimezone(zone).replace(tzinfo=None) == yesterday
     end = times.parse("tomorrow", zone, is_end=True).astimezone(zone)
     assert end.replace(tzinfo=None) == datetime.combine(day + timedelta(days=2), time())
 

@@ -161,6 +161,26 @@ async def test_an_event_of_more_than_two_years_is_noted(
         assert ("days. Is the year right?" in result.output) is note
 
 
+async def test_limits_that_are_perhaps_mixed_up_are_noted(tables: Tables, azurite: Azurite) -> None:
+    code = await new_event(tables, None)
+    mixed = ("--budget", "2", "--budget-per-day", "200", "--tokens-total", "10", "--tokens-per-day", "9")
+    output = (await update(azurite, code, *mixed)).output
+    assert (
+        "Note: --budget $2.00 is less than --budget-per-day $200.00: one attendee can use all of it" in output
+    )
+    assert output.count("one attendee can use all of it") == 1
+
+
+async def test_a_short_code_is_noted(azurite: Azurite) -> None:
+    async def notes(*options: str) -> str:
+        new = ("events", "create", *options, "--starts", "now", "--ends", "+1h")
+        return (await manage(azurite, *new)).output
+
+    assert "Note: The event code is 'hack'. It is short" in await notes("--name", "Winter", "hack")
+    assert "is short" not in await notes("--name", "Winter", "hack-roster", "--access", "roster")
+    assert "is short" not in await notes("--name", "Winter")
+
+
 async def test_the_time_that_a_change_takes_is_the_setting_of_the_app(
     tables: Tables, azurite: Azurite
 ) -> None:

@@ -107,6 +107,29 @@ EVENTS = {
         "is not a valid address",
     ),
     "unknown command": (("events", "crate"), "No such command"),
+    "word of the desk as a command": (
+        ("events", "extend", "hackathon", "1h"),
+        "No such command 'extend'. Use `events update CODE --extend TIME`.",
+    ),
+    "attendee without a file": (
+        ("attendees", "add", "hackathon", "ann"),
+        "Use `attendees import CODE FILE`.",
+    ),
+    "date without quotes": (
+        ("events", "create", "--name", "n", "--starts", "2026-12-01", "09:00", "--ends", "2026-12-03"),
+        'Put a date with a time in quotes: --starts "2026-12-01 09:00".',
+    ),
+    "name without quotes": (
+        ("events", "create", "x", "Hack", "--name", "Winter", *DATES),
+        "Got unexpected extra argument (Hack). Put a value with spaces in quotes.",
+    ),
+    "models without commas": (
+        (*NEW, *DATES, "--models", f"{MODEL} gpt-4o"),
+        f"Put commas between models: {MODEL},gpt-4o.",
+    ),
+    "mistyped code": (("events", "show", "hackaton"), "Did you mean hackathon?"),
+    "mistyped code of a report": (("usage", "hakathon"), "Did you mean hackathon?"),
+    "key in place of the code": (("events", "show", "hackathon/ann"), "Did you mean hackathon?"),
 }
 
 ADD = ("deployments", "add", "m", "--deployment", "d", "--endpoint")
