@@ -1,18 +1,29 @@
-"""A clock that a test moves by hand."""
+"""Time in tests: a clock that a test moves by hand, and a wait for what happens in the background."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
+@dataclass
 class Clock:
-    def __init__(self) -> None:
-        self.seconds = 0.0
+    seconds: float = 0.0
 
     def __call__(self) -> float:
         return self.seconds
 
     def now(self) -> datetime:
         return NOON + timedelta(seconds=self.seconds)
+
+
+async def until(is_reached: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if is_reached():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("not reached in 20 seconds")

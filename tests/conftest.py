@@ -19,6 +19,7 @@ from function_app import create_app
 from shared.app.web import Web
 from shared.core.models import Deployment, Event
 from shared.tables.service import open_service
+from tests.clock import Clock
 from tests.responses import WireResponse, response_of
 from tests.seeded_tables import Tables
 from tools.azurite import Azurite
@@ -131,6 +132,11 @@ async def nothing_left_in_flight() -> AsyncIterator[None]:
 def _is_connection_of_simulator(task: asyncio.Task[Any]) -> bool:
     """The simulator has a task for each connection, and the app keeps connections for later requests."""
     return getattr(task.get_coro(), "__qualname__", "") == "RequestHandler.start"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture(scope="session")

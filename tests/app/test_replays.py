@@ -12,8 +12,9 @@ import pytest
 from shared.app.replays import MOST_BYTES, MOST_BYTES_FOR_USER, MOST_FOR_USER, Destination, Replays
 from shared.core.models import Credential
 from shared.functions.http import Response
+from tests.clock import until
 from tests.conftest import QUESTION, Stage
-from tests.quota.helpers import AMY, row_key, sweep, until
+from tests.quota.helpers import AMY, row_key, sweep
 from tests.responses import WireResponse, response_of
 from tools.simulator import CutBody, Failure
 

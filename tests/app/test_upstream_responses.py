@@ -13,8 +13,8 @@ import aiohttp
 import pytest
 
 from shared.upstream.long_response import MOST_PASSED_BYTES
+from tests.clock import until
 from tests.conftest import Stage, calls_in_log
-from tests.quota.helpers import until
 from tests.responses import WireResponse
 from tests.wire import Peer, Wire, scripted_upstream
 from tools.simulator import Failure

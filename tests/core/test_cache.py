@@ -35,11 +35,6 @@ class Store:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 async def store() -> Store:
     return Store()
 

@@ -51,11 +51,6 @@ def table() -> Table:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def events(table: Table, clock: Clock) -> Events:
     """The time between scans is not that of `clock`."""
     return Events(table, SECONDS, clock, scan_seconds=0.01)

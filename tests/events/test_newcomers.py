@@ -12,11 +12,6 @@ from tests.clock import Clock
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def newcomers(clock: Clock) -> Newcomers:
     return Newcomers(clock)
 

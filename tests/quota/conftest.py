@@ -5,18 +5,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from shared.quota.quota import Quota
+from tests.clock import Clock
 from tests.fake_ledger import FakeLedger, Fault
-from tests.quota.helpers import IDLE_SECONDS, Clock
+from tests.quota.helpers import IDLE_SECONDS
 
 
 @pytest.fixture
 def store() -> FakeLedger:
     return FakeLedger()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from shared.quota.amounts import NOTHING, Amount
 from shared.quota.exchange import Exchange
 from shared.quota.ledger_row import Change, Key, Row
 from shared.quota.pace import Pace
+from tests.clock import Clock
 from tests.fake_ledger import FakeLedger, Fault
-from tests.quota.helpers import Clock, no_sleep, turn_loop
+from tests.quota.helpers import no_sleep, turn_loop
 
 KEY = Key("model", "amy:2026-01-31")
 

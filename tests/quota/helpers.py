@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,14 +24,6 @@ AMY, BOB = Credential("hackathon", "amy"), Credential("hackathon", "bob")
 KEY = Key("hackathon", "amy:2026-01-31")
 TOTAL = Key("hackathon", TOTAL_ROW)
 NEED = Need(prompt_tokens=20, output_limit=100, choices=1)
-
-
-@dataclass
-class Clock:
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def no_sleep(_: float) -> None:
@@ -97,12 +88,3 @@ async def get_event(stage: Stage, code: str, user: str = "amy") -> dict[str, Any
     response = await response_of(stage.http.get(f"{stage.url}/v1/event", headers=headers))
     event: dict[str, Any] = json.loads(response.body)
     return event
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until the condition holds, for at most ten seconds."""
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("the condition never held")

@@ -21,8 +21,9 @@ from shared.quota.ledger_row import Row
 from shared.quota.quota import USER_SHARE, Quota
 from shared.quota.running import RunningCalls
 from shared.quota.slowdown import FREE_REFUSALS, Slowdown
+from tests.clock import Clock
 from tests.fake_ledger import FakeLedger, Fault
-from tests.quota.helpers import AMY, BOB, KEY, NOW, TOTAL, Clock, event_with, hold_for, turn_loop
+from tests.quota.helpers import AMY, BOB, KEY, NOW, TOTAL, event_with, hold_for, turn_loop
 
 
 class Prompt:
@@ -228,7 +229,7 @@ async def test_share_follows_what_other_instances_have_given_back(
     first = await hold_for(quota, AMY, event, Need(10, 8_000, 1))
     row = store.row(TOTAL)
     store.rows[TOTAL] = row._replace(granted=row.granted.minus(others), version="v9")
-    clock.now += 2
+    clock.seconds += 2
     second = await hold_for(quota, AMY, event, Need(10, 12_000, 1))
     assert second.need.output_limit == 12_000
     first.release()
@@ -313,13 +314,13 @@ def test_user_whose_requests_are_refused_again_and_again_waits(clock: Clock) -> 
     for _ in range(FREE_REFUSALS):
         slowdown.check(AMY)
         slowdown.note(AMY)
-        clock.now += 0.5
+        clock.seconds += 0.5
     with pytest.raises(RateLimited, match="refused your last"):
         slowdown.check(AMY)
     slowdown.check(BOB)
-    clock.now += 51
+    clock.seconds += 51
     slowdown.check(AMY)
     slowdown.note(AMY)
-    clock.now += 60
+    clock.seconds += 60
     slowdown.forget()
     assert not len(slowdown)

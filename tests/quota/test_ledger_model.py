@@ -125,7 +125,7 @@ class Machine(Fleet, RuleBasedStateMachine):
 
     @rule(number=NUMBERS, seconds=st.sampled_from([0.3, REMEMBERED_SECONDS, 60.0]))
     def time_passes(self, number: int, seconds: float) -> None:
-        self.instances[number].clock.now += seconds
+        self.instances[number].clock.seconds += seconds
 
     @rule(limit=LIMITS)
     def change_limit(self, limit: Amount) -> None:
@@ -153,7 +153,7 @@ class Machine(Fleet, RuleBasedStateMachine):
             task.cancel()
         self.loop.run_until_complete(turn_loop())
         self.store.waiting = [waiting for waiting in self.store.waiting if not waiting.outcome.done()]
-        self.instances[number] = self.new_instance(instance.clock.now)
+        self.instances[number] = self.new_instance(instance.clock.seconds)
 
     # The rules that hold at all times.
 

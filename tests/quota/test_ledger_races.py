@@ -12,8 +12,9 @@ from shared.quota.amounts import NO_LIMIT, NOTHING, UNLIMITED, Amount
 from shared.quota.exchange import Exchange
 from shared.quota.ledger_row import Key
 from shared.quota.pace import Pace
+from tests.clock import Clock
 from tests.fake_ledger import FakeLedger, Fault
-from tests.quota.helpers import Clock, no_sleep, turn_loop
+from tests.quota.helpers import no_sleep, turn_loop
 
 KEY = Key("hackathon", "amy:2026-01-31")
 REQUEST = Amount(1)
@@ -82,7 +83,7 @@ async def test_instance_without_quota_finds_what_another_gave_back() -> None:
         other.settle(claim, NOTHING)
     await other.give_back()
     assert await spend(one) == 0, "a refusal is remembered for a second"
-    clock.now += REMEMBERED_SECONDS
+    clock.seconds += REMEMBERED_SECONDS
     assert await spend(one, 21) == 20
 
 
@@ -198,7 +199,7 @@ async def test_blocks_follow_the_pace_of_the_calls() -> None:
         while len(taken) < number:
             granted = store.row(KEY).granted.requests
             await spend(one)
-            clock.now += seconds
+            clock.seconds += seconds
             if store.row(KEY).granted.requests > granted:
                 taken.append(store.row(KEY).granted.requests - granted)
         return taken

@@ -15,9 +15,10 @@ import pytest
 from shared.core.models import Deployment
 from shared.quota.standing import TOTAL_ROW, day_of
 from shared.tables.service import open_service
+from tests.clock import until
 from tests.conftest import EVENT, MODEL, QUESTION, Stage, serve
 from tests.fake_ledger import FakeLedger, Fault
-from tests.quota.helpers import get_event, post, post_many, row_key, sweep, until
+from tests.quota.helpers import get_event, post, post_many, row_key, sweep
 from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 from tools.simulator import Answer, Simulator

@@ -14,9 +14,10 @@ from shared.quota.account import REMEMBERED_SECONDS
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Row
 from shared.quota.quota import Quota
+from tests.clock import Clock
 from tests.conftest import Stage, serve
 from tests.fake_ledger import FakeLedger
-from tests.quota.helpers import AMY, KEY, NOW, Clock, call, event_with, post, post_many
+from tests.quota.helpers import AMY, KEY, NOW, call, event_with, post, post_many
 from tools.azurite import Azurite
 from tools.simulator import Simulator
 from tools.tap import TableTap
@@ -63,7 +64,7 @@ async def test_first_request_of_a_user_costs_one_insert(store: FakeLedger, quota
 async def test_returning_user_costs_one_write(store: FakeLedger, quota: Quota, clock: Clock) -> None:
     event = event_with(requests_per_day=50)
     await call(quota, event)
-    clock.now += 601
+    clock.seconds += 601
     await quota.sweep()
     assert store.row(KEY).granted == store.row(KEY).used
     store.calls.clear()
@@ -90,7 +91,7 @@ async def test_refused_client_in_a_loop_costs_one_table_call_a_second(
     store.calls.clear()
     for _ in range(3):
         assert {await call(quota, event) for _ in range(100)} == {"request_quota_exceeded"}
-        clock.now += REMEMBERED_SECONDS
+        clock.seconds += REMEMBERED_SECONDS
     assert store.total_calls == 2
 
 
@@ -102,7 +103,7 @@ async def test_remembered_figures_in_a_loop_cost_one_read_of_each_row_a_second(
         for _ in range(100):
             standing = await quota.standing(AMY, event, NOW, remembered=True)
             assert standing.remaining.requests == 10
-        clock.now += REMEMBERED_SECONDS
+        clock.seconds += REMEMBERED_SECONDS
     assert store.calls == {"read": 2 * 3}
 
 

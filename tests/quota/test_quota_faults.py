@@ -20,6 +20,7 @@ from shared.quota.ledger_row import Key, Row
 from shared.quota.quota import Quota
 from shared.tables.quota_rows import ledger_to_row
 from shared.tables.service import open_service
+from tests.clock import Clock, until
 from tests.conftest import Stage
 from tests.fake_ledger import FakeLedger, Fault
 from tests.quota.helpers import (
@@ -29,13 +30,11 @@ from tests.quota.helpers import (
     KEY,
     NEED,
     NOW,
-    Clock,
     call,
     event_with,
     hold_for,
     post,
     row_key,
-    until,
 )
 from tools.azurite import Azurite
 

@@ -19,8 +19,9 @@ from shared.quota.account import REMEMBERED_SECONDS
 from shared.quota.amounts import NOTHING, Amount
 from shared.quota.hold import Hold, Need
 from shared.quota.quota import Quota
+from tests.clock import Clock
 from tests.fake_ledger import FakeLedger
-from tests.quota.helpers import AMY, KEY, TOTAL, Clock, event_with, hold_for
+from tests.quota.helpers import AMY, KEY, TOTAL, event_with, hold_for
 
 IDLE_SECONDS = 15.0
 """The app's default."""
@@ -80,7 +81,7 @@ async def test_rest_that_another_instance_holds_is_worth_a_retry(
     assert (error.code, error.headers) == (code, {b"x-should-retry": b"true", b"retry-after": b"4"})
     assert error.message == f"Other servers hold the rest of {rest}. Try again in a few seconds."
     hold.release()
-    clock.now += IDLE_SECONDS
+    clock.seconds += IDLE_SECONDS
     await other.sweep()
     await use(one, event, need)
     error = await refused(one, event, need)
@@ -102,7 +103,7 @@ async def test_rest_of_a_killed_instance_is_refused_for_good_after_half_a_minute
         store.calls.clear()
         kept += [(await refused(one, event, need)).headers[b"x-should-retry"] for _ in range(5)]
         assert store.total_calls <= 1 or len(kept) == 5, "one table call in a second"
-        clock.now += REMEMBERED_SECONDS
+        clock.seconds += REMEMBERED_SECONDS
         await one.sweep()
     assert kept == [b"true"] * 5 * 30 + [b"false"] * 5 * 10
 
@@ -119,7 +120,7 @@ async def test_instance_that_refuses_returns_its_part_of_the_rest(
     one, other = pair
     for quota in (one, other, one):
         assert (await refused(quota, event, large)).headers[b"x-should-retry"] == b"true"
-        clock.now += REMEMBERED_SECONDS / 2
+        clock.seconds += REMEMBERED_SECONDS / 2
     await use(other, event, large)
 
 
@@ -138,16 +139,16 @@ class Crowd:
     order: count[int] = field(default_factory=count)
 
     def after(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
-        heapq.heappush(self.steps, (self.clock.now + seconds, next(self.order), step))
+        heapq.heappush(self.steps, (self.clock.seconds + seconds, next(self.order), step))
 
     async def run(self) -> None:
         for number in range(64):
             self.client(number, number)
         swept_at = 0.0
         while self.steps:
-            self.clock.now, _, step = heapq.heappop(self.steps)
+            self.clock.seconds, _, step = heapq.heappop(self.steps)
             await step()
-            while self.clock.now - swept_at >= SWEEP_SECONDS:
+            while self.clock.seconds - swept_at >= SWEEP_SECONDS:
                 swept_at += SWEEP_SECONDS
                 for quota in self.quotas:
                     await quota.sweep()

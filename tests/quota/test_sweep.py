@@ -18,20 +18,10 @@ from shared.quota.minutes import MINUTE
 from shared.quota.pace import SHARE
 from shared.quota.quota import Quota
 from shared.tables.columns import LARGEST
+from tests.clock import Clock, until
 from tests.conftest import EVENT
 from tests.fake_ledger import FakeLedger, Fault
-from tests.quota.helpers import (
-    AMY,
-    BOB,
-    IDLE_SECONDS,
-    KEY,
-    TOTAL,
-    Clock,
-    call,
-    event_with,
-    hold_for,
-    until,
-)
+from tests.quota.helpers import AMY, BOB, IDLE_SECONDS, KEY, TOTAL, call, event_with, hold_for
 from tests.seeded_tables import Tables
 
 
@@ -39,10 +29,10 @@ async def test_block_is_kept_until_it_was_idle_for_long(
     store: FakeLedger, quota: Quota, clock: Clock
 ) -> None:
     await call(quota, event_with(requests_per_day=10_000, tokens_per_day=10_000_000))
-    clock.now += IDLE_SECONDS * 0.99
+    clock.seconds += IDLE_SECONDS * 0.99
     await quota.sweep()
     assert store.calls == {"write": 1}
-    clock.now += IDLE_SECONDS * 0.01
+    clock.seconds += IDLE_SECONDS * 0.01
     await quota.sweep()
     assert store.row(KEY).granted == store.row(KEY).used
 
@@ -59,7 +49,7 @@ async def test_grant_that_is_large_compared_to_the_rest_goes_back_sooner(
         hold = await hold_for(instance, AMY, event, need)
         assert hold.need.output_limit == min(4_096, tokens_per_day - used * 90 - 50)
         hold.settle(Usage(50, 40), FREE)
-        clock.now += IDLE_SECONDS / URGENT_DIVISOR
+        clock.seconds += IDLE_SECONDS / URGENT_DIVISOR
         await instance.sweep()
 
 
@@ -70,10 +60,10 @@ async def test_grant_that_is_not_yet_large_compared_to_the_rest_is_kept(
     event = event_with(tokens_per_day=16_000)
     await call(quota, event)
     (await hold_for(quota, BOB, event, Need(200, 1000, 1))).release()
-    clock.now += IDLE_SECONDS / URGENT_DIVISOR * 0.99
+    clock.seconds += IDLE_SECONDS / URGENT_DIVISOR * 0.99
     await quota.sweep()
     assert store.calls == {"write": 2}
-    clock.now += IDLE_SECONDS / URGENT_DIVISOR * 0.01
+    clock.seconds += IDLE_SECONDS / URGENT_DIVISOR * 0.01
     await quota.sweep()
     granted = {key.row: row.granted.tokens for key, row in store.rows.items()}
     assert granted == {"amy:2026-01-31": 136, "bob:2026-01-31": 0}
@@ -86,7 +76,7 @@ async def test_requests_that_are_many_compared_to_the_rest_go_back_sooner(
     for hold in await asyncio.gather(*(hold_for(quota, AMY, event) for _ in range(8))):
         hold.release()
     assert store.row(KEY).granted.requests == 8
-    clock.now += IDLE_SECONDS / URGENT_DIVISOR
+    clock.seconds += IDLE_SECONDS / URGENT_DIVISOR
     await quota.sweep()
     assert store.row(KEY).granted.requests == 0
 
@@ -101,7 +91,7 @@ async def test_unit_that_does_not_run_out_does_not_pile_up(
     for _ in range(2_000):
         need = Need(used.prompt_tokens, used.completion_tokens, 1)
         (await hold_for(quota, AMY, event, need)).settle(used, FREE)
-        clock.now += 0.5
+        clock.seconds += 0.5
     in_hand = store.row(TOTAL).granted.minus(Amount(2_000, 2_000 * used.total_tokens))
     assert in_hand.requests <= 5_000 / SHARE
     assert in_hand.tokens <= event.tokens_total / SHARE  # type: ignore[operator]
@@ -109,7 +99,7 @@ async def test_unit_that_does_not_run_out_does_not_pile_up(
     served = 0
     while await call(other, event, BOB) == "ok":
         served += 1
-        clock.now += 0.01
+        clock.seconds += 0.01
     assert served >= 3_000 - 5_000 / SHARE
 
 
@@ -123,7 +113,7 @@ async def test_debt_that_could_not_be_reported_is_reported_before_idle_grants(
     await until(lambda: store.calls["write"] == 1 + tries)
     store.always = Fault.NONE
     assert store.row(KEY).used.tokens == 0
-    clock.now += IDLE_SECONDS / URGENT_DIVISOR
+    clock.seconds += IDLE_SECONDS / URGENT_DIVISOR
     await quota.sweep()
     assert store.row(KEY).used.tokens == 20_050
 
@@ -157,7 +147,7 @@ async def test_account_with_a_waiting_call_is_not_forgotten(
     store.paused = True
     waiting = asyncio.create_task(hold_for(quota, AMY, event))
     await asyncio.sleep(0.01)
-    clock.now += 10_000
+    clock.seconds += 10_000
     sweeping = asyncio.create_task(quota.sweep())  # the event's account has been idle for long
     await asyncio.sleep(0.01)
     store.resume()
@@ -174,13 +164,13 @@ async def test_invented_users_do_not_stay_in_memory(store: FakeLedger, clock: Cl
         event = event_with(requests_per_day=5 if number % 2 else None, requests_per_minute=5)
         await call(quota, event, Credential("hackathon", f"user-{number}"))
     for _ in range(100):
-        clock.now += MINUTE * 20
+        clock.seconds += MINUTE * 20
         await asyncio.sleep(0.02)
         if not quota._accounts and not len(quota._minutes):
             break
     assert not quota._accounts and not len(quota._minutes)
     assert await call(quota, event_with(requests_per_day=5)) == "ok"
-    clock.now += 1
+    clock.seconds += 1
     await asyncio.sleep(0.1)
     assert store.row(KEY).granted.requests == 1, "the timer runs again"
     await quota.close()
@@ -223,10 +213,10 @@ async def test_sweeping_goes_on_after_an_unexpected_exception(
     store = OddLedger()
     quota = Quota(store, 0.02, clock)
     await call(quota, event_with(requests_per_day=100))
-    clock.now += 1
+    clock.seconds += 1
     await until(lambda: "an account" in caplog.text)
     await call(quota, event_with(requests_per_day=100), BOB)
-    clock.now += 1
+    clock.seconds += 1
     await until(lambda: store.row(Key("hackathon", "bob:2026-01-31")).granted == Amount(1, 50))
     await quota.close()
 

@@ -18,9 +18,9 @@ from msgspec.structs import replace
 from shared.core.trace import Trace
 from shared.usage.call_log import LoggedCall
 from shared.usage.spans import MOST_WAITING, Telemetry
+from tests.clock import until
 from tests.conftest import Stage
 from tests.responses import response_of
-from tests.usage.polling import until
 from tools.simulator import Failure
 
 QUIET = (

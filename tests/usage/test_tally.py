@@ -25,12 +25,11 @@ from shared.usage.tally import (
     PAUSE_SECONDS,
     Tally,
 )
-from tests.clock import NOON, Clock
+from tests.clock import NOON, Clock, until
 from tests.error_classes import every_refusal
 from tests.fake_ledger import Fault
 from tests.seeded_tables import Tables
 from tests.usage.fake_usage import FakeUsage
-from tests.usage.polling import until
 
 AMY, BOB = Credential("hackathon", "amy"), Credential("hackathon", "bob")
 MODEL = "gpt-4o"
@@ -40,11 +39,6 @@ _events = count(1)
 @pytest.fixture
 def store() -> FakeUsage:
     return FakeUsage()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -20,11 +20,11 @@ from shared.core.models import Counts, UsageRow
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Key
 from shared.tables.service import open_service
+from tests.clock import until
 from tests.conftest import EVENT, QUESTION, Stage, serve
 from tests.quota.test_quota_processes import process
 from tests.responses import WireResponse, response_of
 from tests.seeded_tables import Tables
-from tests.usage.polling import until
 from tests.wire import Peer, scripted_upstream
 from tools.azurite import Azurite
 from tools.simulator import (
