@@ -107,15 +107,15 @@ class Calls:
         model = choose_model(event, incoming.deployment or request.model, api.name, all_routes.served)
         routes, family = all_routes.of(api.name), family_of(model)
         owned = Owned(body if event.store_responses else api.unstored(body))
-        if isinstance(request, ResponsesRequest):
+        if type(request) is ResponsesRequest:
             owner = await owner_of(credential, event, self._events)
             owned = await open_ids(request, body, owner, event, routes.places(model), self._turns)
-        call = Call(
-            id=new_id(),
-            arrived_at=arrival.at,
-            clock_at_arrival=incoming.clock_at_arrival,
-            credential=credential,
-            event=event,
+        call = Call(  # Python is slow with more than 15 names
+            new_id(),
+            arrival.at,
+            incoming.clock_at_arrival,
+            credential,
+            event,
             model=model,
             family=family,
             api=api,

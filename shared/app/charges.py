@@ -90,14 +90,14 @@ class Charge(msgspec.Struct, frozen=True):
         the rest of a whole response that did not come.
         """
         call, progress = self.call, self.progress
-        record = partial(self._record, request_id, status, ending)
         prices = progress.prices or self.hold.need.prices
         if usage is not None:
-            record(usage, self.hold.settle(usage, prices))
-        else:
-            is_part = not call.request.stream and ending is not Ending.FINISHED
-            is_unseen = call.family.may_reason or progress.is_left or is_part
-            self.charges.settle_most(self.hold, WHOLE_LIMIT if is_unseen else output_bytes, prices, record)
+            self._record(request_id, status, ending, usage, self.hold.settle(usage, prices))
+            return
+        is_part = not call.request.stream and ending is not Ending.FINISHED
+        is_unseen = call.family.may_reason or progress.is_left or is_part
+        record = partial(self._record, request_id, status, ending)
+        self.charges.settle_most(self.hold, WHOLE_LIMIT if is_unseen else output_bytes, prices, record)
 
     def fail(self, error: ProxyError) -> None:
         """No deployment served the call. It is charged only if one has the prompt and took too long."""

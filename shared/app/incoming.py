@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 
 from ..core.deadlines import Deadlines
 from ..functions.http import Request
@@ -16,21 +16,23 @@ Headers = Mapping[bytes, bytes]
 class Incoming:
     """One call. Only one place may read its body or watch its client at a time."""
 
-    __slots__ = ("_bodies", "_body", "_deadlines", "_receive", "clock_at_arrival", "deployment", "headers")
+    __slots__ = ("_bodies", "_body", "_deadlines", "_req", "clock_at_arrival", "deployment", "headers")
 
     def __init__(self, req: Request, bodies: Bodies, deadlines: Deadlines, clock_at_arrival: float) -> None:
         self.headers: Headers = req.headers
         self.deployment: str | None = req.path_params.get("deployment")
         """The model, if the path names one: a path of Azure's calls it a deployment."""
         self.clock_at_arrival = clock_at_arrival
-        self._receive = req.receive
+        self._req = req
         self._bodies = bodies
         self._deadlines = deadlines
         self._body = bodies.new()
 
-    def read_body(self) -> Awaitable[bytes]:
+    async def read_body(self) -> bytes:
         """The whole body. See `Bodies.read` for the errors."""
-        return self._bodies.read(self._body, self._receive)
+        if self._req.body is not None:
+            return self._bodies.take(self._body, self._req.body)
+        return await self._bodies.read(self._body, self._req.receive)
 
     async def turn(self) -> None:
         """Wait for a turn of the event loop. For work on a body of more than `LARGE_BYTES`."""
@@ -38,7 +40,7 @@ class Incoming:
 
     def departure(self) -> Departure:
         """Watches the client while the call is served."""
-        return Departure(self._receive, self._deadlines)
+        return Departure(self._req.receive, self._deadlines)
 
     def free(self) -> None:
         """The body is not needed any more."""

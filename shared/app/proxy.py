@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from ..apis.api import Api, StreamReader
 from ..core.errors import ContextTooLong, InternalError, ProxyError, StoreUnavailable
-from ..core.models import Usage
+from ..core.models import Credential, Usage
 from ..events.admission import admit
 from ..functions.http import Response
 from ..quota.quota import Quota
@@ -65,20 +66,20 @@ class Proxy:
         except ProxyError as error:
             return await self._refuse(arrival, error)
 
-        def leave() -> None:
-            self._quota.leave(credential)
-            incoming.free()
-
         try:
             response = await self._admitted(api, incoming, arrival)
         except BaseException:
-            leave()
+            self._leave(credential, incoming)
             raise
-        if isinstance(response, StreamResponse):
-            response.on_end = leave
+        if type(response) is StreamResponse:
+            response.on_end = partial(self._leave, credential, incoming)
         else:
-            leave()
+            self._leave(credential, incoming)
         return response
+
+    def _leave(self, credential: Credential, incoming: Incoming) -> None:
+        self._quota.leave(credential)
+        incoming.free()
 
     async def _admitted(self, api: Api, incoming: Incoming, arrival: Arrival) -> Response:
         """Read the body, and serve it: from an earlier call that it repeats, or by a new one."""
@@ -118,7 +119,7 @@ class Proxy:
             refusal = error_response(error, standing.headers(arrived_at))
             return quota_refusal(refusal, error, call.headers, arrived_at)
         progress.cover = hold.cover
-        departure.seconds_left = lambda: self._seconds_left(call, progress)
+        departure.seconds_left = partial(self._seconds_left, call, progress)
         response = None
         try:
             response = await self._forward(Charge(call, hold, progress, self._charges), prepared.routes)

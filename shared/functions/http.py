@@ -19,6 +19,10 @@ WHOLE = "http.response.whole"
 CUT = "http.response.cut"
 """A message type of our own: close the connection after what was sent, without the end of the response."""
 
+BODY = "whole_body"
+"""A key of our own in the scope: the body, if all of it arrived before the application began. Otherwise, and
+for another application, it comes from `receive`."""
+
 INVOCATION_ID = b"x-ms-invocation-id"
 """The header by which the worker matches a request with its invocation."""
 
@@ -26,7 +30,7 @@ INVOCATION_ID = b"x-ms-invocation-id"
 class Request:
     """One HTTP request. Read its body from `receive`, an ASGI callable, in one place at a time."""
 
-    __slots__ = ("headers", "path_params", "receive", "scope")
+    __slots__ = ("body", "headers", "path_params", "receive", "scope")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
@@ -36,6 +40,8 @@ class Request:
         self.path_params: Mapping[str, str] = {}
         """The route's parameters, set by the worker. Optional ones may be missing."""
         self.receive = receive
+        self.body: bytes | None = scope.pop(BODY, None)
+        """The body, if all of it has arrived already."""
 
     @property
     def method(self) -> str:

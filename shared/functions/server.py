@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from ..core.deadlines import Deadlines
-from .http import CUT, WHOLE
+from .http import BODY, CUT, WHOLE
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the 60 s after which the host drops an idle connection. So the app never closes one while a
@@ -27,6 +26,12 @@ class _Cycle(RequestResponseCycle):
 
     is_cut = False
     """Whether the connection is closed when the application returns, without the end of the response."""
+    is_read = False
+    """Whether the application has called `receive`."""
+
+    def receive(self) -> Coroutine[Any, Any, Any]:
+        self.is_read = True
+        return super().receive()
 
     def send(self, message: Any) -> Coroutine[Any, Any, None]:
         """Send an ASGI message, a whole response, or `CUT`."""
@@ -49,12 +54,11 @@ class _Cycle(RequestResponseCycle):
         if self.disconnected:
             return
         status, body = message["status"], message["body"]
-        headers = [*self.default_headers, *message["headers"].items()]
+        lines = [*map(b": ".join, self.default_headers), *map(b": ".join, message["headers"].items())]
         if status != 204:  # HTTP forbids a length for 204
-            headers.append((b"content-length", b"%d" % len(body)))
+            lines.append(b"content-length: %d" % len(body))
         if not self.keep_alive:
-            headers.append((b"connection", b"close"))
-        lines = [*map(b": ".join, headers)]
+            lines.append(b"connection: close")
         text = b"".join(lines)
         if text.find(b"\n") >= 0 or text.find(b"\r") >= 0:  # `count` and `in` take longer
             raise RuntimeError("A header contains a line break.")
@@ -72,25 +76,27 @@ httptools_impl.RequestResponseCycle = _Cycle  # type: ignore[misc] # uvicorn has
 
 
 class _Protocol(HttpToolsProtocol):
-    """One connection. It has a deadline while it is idle: uvicorn starts a timer after each response."""
+    """One connection. The server closes it when it has been idle for too long: uvicorn starts a timer after
+    each response."""
 
-    def __init__(self, idle: Deadlines, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._idle = idle
+    idle_since = math.inf
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        cycle: Any = self.cycle
+        if not cycle.is_read:
+            cycle.body = cycle.scope[BODY] = bytes(cycle.body)
 
     def on_response_complete(self) -> None:
         if self.pipeline or self.transport.is_closing():
             super().on_response_complete()
             return
-        self.server_state.total_requests += 1
         self.flow.resume_reading()
-        self._idle.begin(self, self.timeout_keep_alive)
+        self.cycle.body = bytearray()  # it would stay in memory until the next request
+        self.idle_since = self.loop.time()
 
     def _unset_keepalive_if_required(self) -> None:
-        self._idle.end(self)
-
-    def late(self) -> None:
-        self.timeout_keep_alive_handler()
+        self.idle_since = math.inf
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
@@ -104,7 +110,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=self._protocol,  # type: ignore[arg-type] # it is only called
+                http=_Protocol,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -116,13 +122,13 @@ class Server(uvicorn.Server):
             )
         )
 
-    def _protocol(self, **arguments: Any) -> _Protocol:
-        return _Protocol(self._idle, **arguments)
-
-    @cached_property
-    def _idle(self) -> Deadlines:
-        """Created at the first connection, because it needs the running loop."""
-        return Deadlines()
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn calls it ten times a second."""
+        connections: set[Any] = self.server_state.connections
+        idle_since = asyncio.get_running_loop().time() - self.config.timeout_keep_alive
+        for connection in [one for one in connections if one.idle_since < idle_since]:
+            connection.transport.close()
+        return await super().on_tick(counter)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ from .candidate import Candidate
 from .connections import Body
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class Call(msgspec.Struct, frozen=True):
     """One call of a client."""
 
     id: str
@@ -31,19 +31,19 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     family: Family
     api: Api
     request: Request
-    deployment: str | None = None
-    """The deployment, if the client's path names one. It is a model of the event."""
     headers: Mapping[bytes, bytes]
     received: bytes
     """The body as it came."""
     body: bytes
     """The body with the upstream's ids in place of the client's, if the API has ids."""
+    prompt: Prompt
+    trace: Trace
+    deployment: str | None = None
+    """The deployment, if the client's path names one. It is a model of the event."""
     owner: Owner | None = None
     """Seals the ids in the response, if the API has ids."""
     place: bytes | None = None
     """The only place that can serve the call: see `place_of`. None: any."""
-    prompt: Prompt
-    trace: Trace
 
 
 class Progress(msgspec.Struct):

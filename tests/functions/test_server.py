@@ -174,3 +174,17 @@ async def test_trailer_does_not_replace_a_header() -> None:
             head = b"POST /x HTTP/1.1\r\nhost: x\r\napi-key: own\r\ntransfer-encoding: chunked\r\n\r\n"
             await loop.sock_sendall(client, head + b"2\r\n{}\r\n0\r\napi-key: another\r\n\r\n")
             assert (await loop.sock_recv(client, 65536)).endswith(b"b'own'")
+
+
+async def test_a_body_that_has_arrived_is_there_at_once_and_still_comes_from_receive() -> None:
+    async def handler(req: Request) -> Response:
+        return Response(200, {}, repr((req.body, await req.receive())).encode())
+
+    loop = asyncio.get_running_loop()
+    async with host_of(handler, "POST") as host:
+        with socket.socket() as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", int(host.url.rpartition(":")[2])))
+            await loop.sock_sendall(client, b"POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}")
+            message = {"type": "http.request", "body": b"{}", "more_body": False}
+            assert (await loop.sock_recv(client, 65536)).endswith(repr((b"{}", message)).encode())
