@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 
-from msgspec import Struct
-
 from .amounts import NO_LIMIT, NOTHING, UNLIMITED, Amount
 from .ledger_row import NO_ROW, Change, Key, Purpose, Row
 from .pace import SHARE, Pace
@@ -18,22 +16,11 @@ REMEMBERED_SECONDS = 1.0
 """How long a row counts as fresh. So a refused client in a loop costs at most one table call in this time."""
 
 
-class Claim(Struct, frozen=True, gc=False):
-    """What one call holds in one account.
-
-    `drawn` is the part that comes out of a grant: units without a limit need no grant.
-    """
-
-    amount: Amount
-    drawn: Amount
-
-
 @dataclass(slots=True, eq=False)
 class Account:
     """What one instance has in hand of one account.
 
-    At all times, the row's `granted` covers the row's `used` and the amounts that all instances have in hand:
-    spare, drawn for holds, and spent.
+    At all times, the row's `granted` covers the row's `used` and the amounts that all instances have in hand.
     """
 
     key: Key
@@ -51,10 +38,11 @@ class Account:
     """When this instance last refused a call for want of what it and the row have."""
     is_stale: bool = False
     """Whether another instance has written since the row was seen."""
+    in_hand: Amount = NOTHING
+    """Granted to this instance: spare, held by calls, or spent. Only a read or write changes it."""
     spare: Amount = NOTHING
-    """Granted to this instance and free. A negative amount is owed: a call cost more than its hold, or began
-    when there was no limit."""
-    held: Amount = NOTHING
+    """The free part. A negative amount is owed: a call cost more than its hold, or began when there was no
+    limit."""
     spent: Amount = NOTHING
     """Used, but not yet reported to the row."""
     latest: Amount = NOTHING
@@ -68,22 +56,19 @@ class Account:
     doubt: Change | None = None
     """A write that is under way, or whose outcome is unknown."""
 
-    def take(self, wanted: Amount, now: float) -> Claim | None:
-        """Hold `wanted` if the spare amount covers it, else return None.
+    def take(self, wanted: Amount, now: float) -> bool:
+        """Hold `wanted` if the spare amount covers it.
 
-        Also None after the limit was lowered: the spare amount must go back first.
+        Not after the limit was lowered: the spare amount must go back first.
         """
-        self.used_at = now
-        self.latest = wanted
+        self.used_at, self.latest = now, wanted
         limit, spare = self.limit, self.spare
-        drawn = wanted.in_limited_units(limit)
-        if not spare.covers(drawn) and not spare.in_limited_units(limit).covers(drawn):
-            return None
+        if not spare.suffices(wanted, limit):
+            return False
         if limit is not self.granted_under and not limit.covers(self.granted_under):
-            return None
-        self.spare = spare.minus(drawn)
-        self.held = self.held.plus(wanted)
-        return Claim(wanted, drawn)
+            return False
+        self.spare = spare.minus(wanted)
+        return True
 
     def wait(self, wanted: Amount, least: Amount) -> None:
         """A call that wants `wanted`, or else at least `least`, waits for a grant."""
@@ -93,25 +78,27 @@ class Account:
     def stop_waiting(self, wanted: Amount) -> None:
         self.wanted = self.wanted.minus(wanted)
 
-    def take_rest(self, wanted: Amount, least: Amount, now: float) -> Claim | None:
+    def take_rest(self, wanted: Amount, least: Amount, now: float) -> Amount | None:
         """Hold what is spare of `wanted`, if it covers `least`. Units without a limit are never scarce."""
-        rest = self.spare.at_least(least).at_most(wanted)
-        return self.take(rest.in_limited_units(self.limit, wanted), now)
+        rest = self.spare.at_least(least).at_most(wanted).in_limited_units(self.limit, wanted)
+        return rest if self.take(rest, now) else None
 
-    def settle(self, claim: Claim, used: Amount, now: float) -> None:
-        """Replace a claim by what the call used. A call that used more than it drew leaves a debt."""
-        self.spare = self.spare.changed_by(claim.drawn, used)
-        self.held = self.held.minus(claim.amount)
+    def settle(self, held: Amount, used: Amount, now: float) -> None:
+        """Replace what a call holds by what it used. A call that used more than it held leaves a debt."""
+        self.spare = self.spare.changed_by(held, used)
         self.spent = self.spent.plus(used)
         self.used_at = now
 
-    def reduce(self, claim: Claim, most: Amount) -> Claim:
-        """Hold less for a running call: it can use at most `most`."""
-        less = claim.amount.minus(most).at_least(NOTHING)
-        drawn_less = less.at_most(claim.drawn)
-        self.spare = self.spare.plus(drawn_less)
-        self.held = self.held.minus(less)
-        return Claim(claim.amount.minus(less), claim.drawn.minus(drawn_less))
+    def reduce(self, held: Amount, most: Amount) -> Amount:
+        """Hold less for a running call: it can use at most `most`. Returns what it then holds."""
+        less = held.at_most(most)
+        self.spare = self.spare.changed_by(held, less)
+        return less
+
+    @property
+    def held(self) -> Amount:
+        """What the running calls hold."""
+        return self.in_hand.minus(self.spare).minus(self.spent)
 
     @property
     def is_seen(self) -> bool:
@@ -130,12 +117,12 @@ class Account:
 
         The row, which was seen a moment ago, has too little for `least`, or none of the missing units.
         """
-        if not (self.limit.covers(self.granted_under) and self.is_fresh(now)):
+        if self.doubt is not None or not (self.limit.covers(self.granted_under) and self.is_fresh(now)):
             return False
         free = self.limit.minus(self.gone).at_least(NOTHING)
-        if not free.covers(least.minus(self.spare).in_limited_units(self.limit)):
+        if not free.suffices(least.minus(self.spare), self.limit):
             return True
-        missing = wanted.minus(self.spare).in_limited_units(self.limit)
+        missing = wanted.minus(self.spare).in_limited_units(self.limit, NOTHING)
         return (
             (missing.requests <= 0 or free.requests <= 0)
             and (missing.tokens <= 0 or free.tokens <= 0)
@@ -144,8 +131,7 @@ class Account:
 
     def is_too_empty_for(self, least: Amount, now: float) -> bool:
         """Whether neither this instance nor the row, which was seen a moment ago, has `least`."""
-        least = least.in_limited_units(self.limit)
-        return not self.spare.in_limited_units(self.limit).covers(least) and self.is_out_of(least, least, now)
+        return not self.spare.suffices(least, self.limit) and self.is_out_of(least, least, now)
 
     def has_plenty_for(self, wanted: Amount, held: Amount = NOTHING) -> bool:
         """Whether the row, as last seen, has so much that it does not matter how much a call holds.
@@ -187,7 +173,7 @@ class Account:
 
     @property
     def owes(self) -> bool:
-        return not self.spare.in_limited_units(self.limit).covers(NOTHING)
+        return not self.spare.suffices(NOTHING, self.limit)
 
     @property
     def needs_write(self) -> bool:
@@ -201,7 +187,7 @@ class Account:
         It should if more is spare here than a block's share of what remains (after a call that held much and
         used little), if something is owed, or if the outcome of a write is unknown.
         """
-        is_large = not self.remaining.covers(self.spare.in_limited_units(self.limit).times(SHARE))
+        is_large = not self.remaining.suffices(self.spare.times(SHARE), self.limit)
         return is_large or self.owes or self.doubt is not None
 
     @property
@@ -212,7 +198,7 @@ class Account:
     def has_surplus(self, now: float) -> bool:
         """Whether far more is spare than the next calls need, as after a burst."""
         needed = self.pace.block(self.spent, self.limit, self.limit, now).plus(self.latest)
-        return not needed.times(4).covers(self.spare.in_limited_units(self.limit))
+        return not needed.times(4).suffices(self.spare, self.limit)
 
     def plan(self, purpose: Purpose, writer: str, now: float) -> Change:
         """The next write to the row. `writer` is a name that no other write has."""
@@ -222,9 +208,11 @@ class Account:
             purpose = Purpose.GIVE_BACK
         keeps = purpose is not Purpose.GIVE_BACK and self.limit.covers(self.granted_under)
         returned = self.spare.at_most(NOTHING) if keeps else self.spare
+        # Units without a limit need no grant: their row has what was used, and not what is held.
+        returned = returned.in_limited_units(self.limit, self.in_hand.minus(self.spent))
         # Never below what was used, even if the row was edited by hand.
         granted = self.row.granted.minus(returned).at_least(used)
-        free = self.limit.minus(granted).at_least(NOTHING).in_limited_units(self.limit)
+        free = self.limit.minus(granted).at_least(NOTHING).in_limited_units(self.limit, NOTHING)
         kept = self.spare.minus(returned)
         taken = self._next_block(free, kept, now) if purpose is Purpose.TAKE else NOTHING
         row = Row(granted.plus(taken), used, writer, self.row.version)
@@ -233,7 +221,7 @@ class Account:
     def _can_serve_one(self, used: Amount) -> bool:
         """Whether what is spare and what the row has left cover the least that a waiting call needs."""
         granted = self.row.granted.minus(self.spare).at_least(used)
-        return self.limit.minus(granted).covers(self.least.in_limited_units(self.limit))
+        return self.limit.minus(granted).suffices(self.least, self.limit)
 
     def _next_block(self, free: Amount, kept: Amount, now: float) -> Amount:
         """Enough for the waiting calls, and for later calls at the pace of the last ones.
@@ -241,7 +229,7 @@ class Account:
         What is kept counts. Otherwise the unit that is used more slowly would pile up here.
         """
         block = self.pace.block(self.spent, self.limit, free, now)
-        wanted = self.wanted.plus(block).in_limited_units(self.limit)
+        wanted = self.wanted.plus(block).in_limited_units(self.limit, NOTHING)
         return wanted.minus(kept).at_least(NOTHING).at_most(free)
 
     def skip_write(self, change: Change) -> None:
@@ -249,10 +237,12 @@ class Account:
         self.granted_under = change.limit
 
     def before_write(self, change: Change) -> None:
-        """Take the returned and reported amounts out of hand, so that no call can spend them meanwhile."""
+        """Take the returned and reported amounts out of hand, so that no call can spend them meanwhile.
+
+        A debt stays until the row has it.
+        """
         self.doubt = change
-        self.spare = self.spare.minus(change.returned)
-        self.spent = self.spent.minus(change.spent)
+        self._move(change.returned.at_least(NOTHING).times(-1), change.spent.times(-1))
 
     def after_write(self, change: Change, row: Row, now: float) -> None:
         """The write succeeded: `row` is in the table."""
@@ -262,8 +252,7 @@ class Account:
     def after_conflict(self, change: Change) -> None:
         """The first try of the write met a conflict: put the amounts back."""
         self.doubt = None
-        self.spare = self.spare.plus(change.returned)
-        self.spent = self.spent.plus(change.spent)
+        self._move(change.returned.at_least(NOTHING), change.spent)
 
     def after_read(self, row: Row, now: float) -> None:
         """`row` is in the table. It may show whether the write in `doubt` arrived."""
@@ -279,7 +268,6 @@ class Account:
             # Another instance wrote since, so the outcome stays unknown. At most one block is lost. A debt
             # stays a debt, so that nothing is given out twice.
             self.doubt = None
-            self.spare = self.spare.plus(change.returned.at_most(NOTHING))
 
     def _see(self, row: Row, now: float) -> None:
         self.row, self.seen_at, self.is_stale = row, now, False
@@ -287,9 +275,14 @@ class Account:
 
     def _apply(self, change: Change, now: float) -> None:
         self.doubt = None
-        self.spare = self.spare.plus(change.taken)
+        self._move(change.taken.minus(change.returned.at_most(NOTHING)))
         self.granted_under = change.limit
         self.pace.note(change.spent, now)
+
+    def _move(self, spare: Amount, spent: Amount = NOTHING) -> None:
+        """So much more is spare in this hand, and so much more spent."""
+        self.spare, self.spent = self.spare.plus(spare), self.spent.plus(spent)
+        self.in_hand = self.in_hand.plus(spare).plus(spent)
 
 
 def _left(limit: int, gone: int, spare: int) -> int:

@@ -39,6 +39,14 @@ class Amount(Struct, frozen=True, gc=False):
     def covers(self, other: Amount) -> bool:
         return self.requests >= other.requests and self.tokens >= other.tokens and self.cost >= other.cost
 
+    def suffices(self, other: Amount, limit: Amount) -> bool:
+        """Whether it covers `other` in the units that `limit` limits."""
+        return (
+            (self.requests >= other.requests or limit.requests >= UNLIMITED)
+            and (self.tokens >= other.tokens or limit.tokens >= UNLIMITED)
+            and (self.cost >= other.cost or limit.cost >= UNLIMITED)
+        )
+
     def at_least(self, other: Amount) -> Amount:
         """The larger of the two in each unit."""
         return Amount(
@@ -51,16 +59,8 @@ class Amount(Struct, frozen=True, gc=False):
             min(self.requests, other.requests), min(self.tokens, other.tokens), min(self.cost, other.cost)
         )
 
-    def in_limited_units(self, limit: Amount, rest: Amount | None = None) -> Amount:
-        """This amount in the units that `limit` limits. The others are 0, or those of `rest`."""
-        if rest is None:
-            if (
-                limit.requests < UNLIMITED
-                and limit.tokens < UNLIMITED
-                and (limit.cost < UNLIMITED or not self.cost)
-            ):
-                return self
-            rest = NOTHING
+    def in_limited_units(self, limit: Amount, rest: Amount) -> Amount:
+        """This amount in the units that `limit` limits. The others are those of `rest`."""
         return Amount(
             self.requests if limit.requests < UNLIMITED else rest.requests,
             self.tokens if limit.tokens < UNLIMITED else rest.tokens,

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ..core.errors import StoreUnavailable
 from ..core.ids import new_id
 from ..core.loops import shared_result
-from .account import Account, Claim
+from .account import Account
 from .amounts import Amount
 from .ledger_row import Change, Conflict, LedgerStore, Purpose
 
@@ -52,15 +52,15 @@ class Exchange:
         self._running: asyncio.Task[None] | None = None
         self.uncounted: set[Uncounted] = set()
 
-    async def hold(self, wanted: Amount, least: Amount) -> Claim | None:
+    async def hold(self, wanted: Amount, least: Amount) -> Amount | None:
         """Hold `wanted`, or else what is left if that covers `least`, or else return None.
 
         Raises:
             StoreUnavailable: the table does not respond, and too little is in hand.
         """
         account, now = self.account, self._clock()
-        if claim := account.take(wanted, now):
-            return claim
+        if account.take(wanted, now):
+            return wanted
         if account.is_out_of(wanted, least, now):
             return account.take_rest(wanted, least, now)
         account.wait(wanted, least)
@@ -69,18 +69,18 @@ class Exchange:
         finally:
             account.stop_waiting(wanted)
 
-    def hold_in_hand(self, wanted: Amount, least: Amount) -> Claim | None:
+    def hold_in_hand(self, wanted: Amount, least: Amount) -> Amount | None:
         """Hold `wanted`, or else what this instance has in hand if that covers `least`. No table call."""
         now = self._clock()
-        return self.account.take(wanted, now) or self.account.take_rest(wanted, least, now)
+        return wanted if self.account.take(wanted, now) else self.account.take_rest(wanted, least, now)
 
-    def settle(self, claim: Claim, used: Amount) -> None:
+    def settle(self, held: Amount, used: Amount) -> None:
         """Replace what a call holds by what it used.
 
         A debt is reported to the row at once, in the background, so that other instances give out less.
         """
-        self.account.settle(claim, used, self._clock())
-        if not claim.drawn.covers(used):
+        self.account.settle(held, used, self._clock())
+        if not held.covers(used):
             self._report_debt()
 
     async def refresh(self, *, remembered: bool = False) -> None:
@@ -107,15 +107,15 @@ class Exchange:
         """Whether the row has everything that this instance knows, and no call waits here."""
         return self.account.is_settled and self._running is None
 
-    async def _hold_after_grant(self, wanted: Amount, least: Amount) -> Claim | None:
+    async def _hold_after_grant(self, wanted: Amount, least: Amount) -> Amount | None:
         account = self.account
         try:
             # More than once, because a write that was planned before this call does not include it.
             for _ in range(MAX_TRIES * 4):
                 await self._join(lambda: self._exchange(Purpose.TAKE))
                 now = self._clock()
-                if claim := account.take(wanted, now):
-                    return claim
+                if account.take(wanted, now):
+                    return wanted
                 if account.is_out_of(wanted, least, now):
                     return account.take_rest(wanted, least, now)
         except StoreUnavailable:

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from ..core.errors import StoreUnavailable
 from ..core.models import Usage
 from ..core.money import FREE, Prices
-from .account import Claim
 from .amounts import NOTHING, Amount
 from .exchange import Exchange
 from .running import Running
@@ -105,8 +104,8 @@ class Hold:
         """What the call can use, and that as an amount."""
         self._count: Count | None = count
         """None when the prompt is counted."""
-        self._claims: list[tuple[Exchange, Claim]] = []
-        self._further: list[list[tuple[Exchange, Claim]]] = []
+        self._claims: list[tuple[Exchange, Amount]] = []
+        self._further: list[list[tuple[Exchange, Amount]]] = []
         """The same again for each further try that may be billed."""
         self.slow = _NOTHING_SLOW
         """The usage and the cost that were charged for earlier tries. No method returns them."""
@@ -135,7 +134,7 @@ class Hold:
         if self._deadline is not None:
             self._deadline += seconds
 
-    def add(self, exchange: Exchange, claim: Claim) -> None:
+    def add(self, exchange: Exchange, claim: Amount) -> None:
         """Add a claim. If it is smaller than the need, the output limit is lowered to it.
 
         If it is larger, because the prompt was counted since, it is reduced.
@@ -143,8 +142,8 @@ class Hold:
         self._claims.append((exchange, claim))
         if self._count is not None:
             exchange.uncounted.add(self)
-        if claim.amount is not self.amount:
-            self.lower_to(claim.amount)
+        if claim is not self.amount:
+            self.lower_to(claim)
 
     def lower_to(self, most: Amount) -> None:
         """Lower the output limit, so that the call uses at most `most`, and hold no more than that."""

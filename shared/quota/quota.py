@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from ..core.errors import StoreUnavailable
 from ..core.loops import repeat
 from ..core.models import Credential, Event
-from .account import Account, Claim
+from .account import Account
 from .accounts import URGENT_DIVISOR, Accounts
 from .amounts import NO_LIMIT, UNLIMITED, Amount, limit_of
 from .exchange import Exchange
@@ -168,10 +168,10 @@ class Quota:
 
     def _take(self, exchange: Exchange, hold: Hold) -> bool:
         """Claim the whole bound, if this instance has so much in hand."""
-        claim = exchange.account.take(hold.amount, self._clock())
-        if claim is not None:
-            hold.add(exchange, claim)
-        return claim is not None
+        if not exchange.account.take(hold.amount, self._clock()):
+            return False
+        hold.add(exchange, hold.amount)
+        return True
 
     async def _take_scarce(
         self, exchange: Exchange, hold: Hold, event: Event, day: Day, now: datetime
@@ -184,7 +184,7 @@ class Quota:
             raise refusal(account, hold, event, day, now, may_return=may_return)
         hold.add(exchange, claim)
 
-    async def _claim_scarce(self, exchange: Exchange, hold: Hold) -> Claim | None:
+    async def _claim_scarce(self, exchange: Exchange, hold: Hold) -> Amount | None:
         """Claim from an account that does not have the whole bound in hand."""
         if exchange.account.is_too_empty_for(hold.need.shortest, self._clock()) and not exchange.uncounted:
             return None  # however short the prompt is
@@ -199,7 +199,9 @@ class Quota:
                 raise StoreUnavailable from error
             raise
 
-    async def _claim_from_row(self, exchange: Exchange, hold: Hold, waiting: asyncio.Timeout) -> Claim | None:
+    async def _claim_from_row(
+        self, exchange: Exchange, hold: Hold, waiting: asyncio.Timeout
+    ) -> Amount | None:
         """Claim the bound if the row has plenty, else what the counted prompt needs.
 
         `waiting` is for the tables: the time to count a long prompt is not theirs.

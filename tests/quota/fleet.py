@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.core.errors import StoreUnavailable
-from shared.quota.account import Account, Claim
+from shared.quota.account import Account
 from shared.quota.amounts import NOTHING, Amount
 from shared.quota.exchange import Exchange
 from shared.quota.ledger_row import Change, Key, Row
@@ -25,7 +25,8 @@ class Instance:
     exchange: Exchange
     clock: Clock
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
-    running: list[Claim] = field(default_factory=list)
+    running: list[Amount] = field(default_factory=list)
+    """What each running call holds."""
 
     @property
     def account(self) -> Account:
@@ -34,8 +35,9 @@ class Instance:
     @property
     def in_hand(self) -> Amount:
         """The part of `granted` that this instance has. A write under way belongs to no instance."""
-        drawn = sum_of(claim.drawn for claim in self.running)
-        return self.account.spare.plus(self.account.spent).plus(drawn)
+        in_hand = self.account.spare.plus(self.account.spent).plus(sum_of(self.running))
+        assert self.account.in_hand == in_hand
+        return in_hand
 
     @property
     def at_stake(self) -> Amount:
@@ -114,10 +116,10 @@ class Fleet:
                 self.resolve(-1, outcome)
 
     async def call(self, instance: Instance, wanted: Amount, least: Amount) -> None:
-        claim = await instance.exchange.hold(wanted, least)
-        if claim is not None:
-            assert claim.amount.covers(least) and wanted.covers(claim.amount)
-            instance.running.append(claim)
+        held = await instance.exchange.hold(wanted, least)
+        if held is not None:
+            assert held.covers(least) and wanted.covers(held)
+            instance.running.append(held)
 
     def resolve(self, which: int, outcome: Fault) -> None:
         operation = self.store.waiting.pop(which % len(self.store.waiting))
@@ -141,11 +143,11 @@ class Fleet:
                     lost = positive(doubt.returned.at_least(doubt.taken))
                     self.may_be_lost = self.may_be_lost.plus(lost).plus(owed(doubt))
 
-    def settle(self, instance: Instance, claim: Claim, used: Amount) -> None:
+    def settle(self, instance: Instance, held: Amount, used: Amount) -> None:
         """Settle within the loop, because a debt starts a write."""
 
         async def end() -> None:
-            instance.exchange.settle(claim, used)
+            instance.exchange.settle(held, used)
 
         self.loop.run_until_complete(end())
         self.run_until_blocked()

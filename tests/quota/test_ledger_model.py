@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from shared.quota.account import REMEMBERED_SECONDS
 from shared.quota.amounts import NOTHING, UNLIMITED, Amount
 from tests.fake_ledger import Fault
-from tests.quota.fleet import Fleet, owed, positive, sum_of
+from tests.quota.fleet import Fleet, positive, sum_of
 from tests.quota.helpers import turn_loop
 
 pytestmark = pytest.mark.one_python
@@ -67,13 +67,13 @@ class Machine(Fleet, RuleBasedStateMachine):
     @rule(data=st.data(), used=USED, fails=st.booleans())
     def end_call(self, data: st.DataObject, used: Amount, fails: bool) -> None:
         instance = data.draw(st.sampled_from([one for one in self.instances if one.running]))
-        claim = instance.running.pop(data.draw(st.integers(0, len(instance.running) - 1)))
+        held = instance.running.pop(data.draw(st.integers(0, len(instance.running) - 1)))
         if fails:
-            self.settle(instance, claim, NOTHING)
+            self.settle(instance, held, NOTHING)
         else:
-            self.settle(instance, claim, used)
+            self.settle(instance, held, used)
             self.admitted = self.admitted.plus(used)
-            self.overshoot = self.overshoot.plus(positive(used.minus(claim.amount)))
+            self.overshoot = self.overshoot.plus(positive(used.minus(held)))
 
     @precondition(lambda self: any(instance.running for instance in self.instances))
     @rule(data=st.data(), most=WANTED)
@@ -82,9 +82,8 @@ class Machine(Fleet, RuleBasedStateMachine):
         instance = data.draw(st.sampled_from([one for one in self.instances if one.running]))
         which = data.draw(st.integers(0, len(instance.running) - 1))
         before = instance.running[which]
-        claim = instance.running[which] = instance.account.reduce(before, most)
-        assert claim.amount == before.amount.at_most(most)
-        assert claim.amount.covers(claim.drawn)
+        held = instance.running[which] = instance.account.reduce(before, most)
+        assert held == before.at_most(most)
 
     @rule(number=NUMBERS, outcomes=OUTCOMES)
     def give_back(self, number: int, outcomes: list[Fault]) -> None:
@@ -144,10 +143,8 @@ class Machine(Fleet, RuleBasedStateMachine):
         self.doubts = {writer: doubt for writer, doubt in self.doubts.items() if doubt[0] is not instance}
         self.may_be_lost = self.may_be_lost.plus(instance.at_stake)
         # Its calls reached the upstream, and what they cost beyond their holds is never reported.
-        self.crashed = self.crashed.plus(sum_of(claim.amount for claim in running))
-        owing = positive(NOTHING.minus(account.spare)).plus(owed(account.doubt) if account.doubt else NOTHING)
-        undrawn = sum_of(claim.amount.minus(claim.drawn) for claim in running)
-        self.may_be_owed = self.may_be_owed.plus(owing).plus(undrawn)
+        self.crashed = self.crashed.plus(sum_of(running))
+        self.may_be_owed = self.may_be_owed.plus(positive(NOTHING.minus(account.spare)))
         operation = instance.exchange._running
         for task in [*instance.tasks, *([operation] if operation else [])]:
             task.cancel()
@@ -169,7 +166,7 @@ class Machine(Fleet, RuleBasedStateMachine):
 
     @invariant()
     def calls_stay_within_the_limit(self) -> None:
-        running = sum_of(claim.amount for instance in self.instances for claim in instance.running)
+        running = sum_of(held for instance in self.instances for held in instance.running)
         gone = self.admitted.plus(self.crashed).plus(running)
         if self.highest_limit.requests < UNLIMITED:
             assert gone.requests <= self.highest_limit.requests
@@ -212,9 +209,9 @@ class Machine(Fleet, RuleBasedStateMachine):
         self.complete_all()
         for _ in range(3):
             for instance in self.instances:
-                for claim in instance.running:
-                    self.settle(instance, claim, claim.amount)
-                    self.admitted = self.admitted.plus(claim.amount)
+                for held in instance.running:
+                    self.settle(instance, held, held)
+                    self.admitted = self.admitted.plus(held)
                 instance.running.clear()
                 self.start(instance, instance.exchange.give_back())
                 self.complete_all()

@@ -148,7 +148,7 @@ async def test_debt_is_reported_at_once_and_other_instances_give_out_less() -> N
     assert store.row(KEY).used.tokens == store.row(KEY).granted.tokens == 960
     assert await other.hold(Amount(1, 100), Amount(1, 50)) is None
     rest = await other.hold(Amount(1, 100), Amount(1, 40))
-    assert rest is not None and rest.amount.tokens == 40
+    assert rest is not None and rest.tokens == 40
 
 
 async def test_debt_during_another_operation_is_reported_after_it() -> None:
