@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import re
 import socket
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -19,6 +21,10 @@ from .http import BODY, CUT, WHOLE
 KEEP_ALIVE_SECONDS = 75
 """Longer than the 60 s after which the host drops an idle connection. So the app never closes one while a
 request is on its way."""
+
+
+_leave_out_http_2 = partial(re.compile(rb"(?i)\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n|$)").sub, b"")
+"""Takes the offer of HTTP/2 out of a request's head."""
 
 
 class _Cycle(RequestResponseCycle):
@@ -80,8 +86,22 @@ class _Protocol(HttpToolsProtocol):
     each response."""
 
     idle_since = math.inf
+    is_between = True
+    """Whether the next byte begins a request."""
+
+    def data_received(self, data: bytes) -> None:
+        """A request that offers HTTP/2 is read as any other. The parser would drop its body."""
+        if data.find(b"h2c") >= 0 and self.is_between:
+            head, end, rest = data.partition(b"\r\n\r\n")
+            data = _leave_out_http_2(head) + end + rest
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self.is_between = False
+        super().on_message_begin()
 
     def on_message_complete(self) -> None:
+        self.is_between = True
         super().on_message_complete()
         cycle: Any = self.cycle
         if not cycle.is_read:

@@ -160,6 +160,31 @@ async def test_the_host_passes_a_cut_on_as_a_reset() -> None:
     assert received.endswith(b"\r\n\r\n5\r\nfirst\r\n")
 
 
+@pytest.mark.parametrize("pause", [0, 0.05], ids=["together", "body-later"])
+async def test_offer_of_http_2_takes_nothing_from_the_request(pause: float) -> None:
+    """Java's HttpClient makes it in the first request of a connection without TLS, and goes on with HTTP/1.1."""
+
+    async def handler(req: Request) -> Response:
+        body = req.body
+        if body is None:
+            body = (await req.receive())["body"]
+        return Response(200, {}, body + b"".join(sorted(name for name in req.headers if name == b"api-key")))
+
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+    async with host_of(handler, "POST") as host:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(host.url.rpartition(":")[2]))
+        for _ in range(2):
+            writer.write(
+                b"POST /x HTTP/1.1\r\n" + offer + b"host: x\r\napi-key: own\r\ncontent-length: 2\r\n\r\n"
+            )
+            await asyncio.sleep(pause)
+            writer.write(b"{}")
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+            assert head.startswith(b"HTTP/1.1 200 ")
+            assert await reader.readexactly(9) == b"{}api-key"
+        writer.close()
+
+
 async def test_trailer_does_not_replace_a_header() -> None:
     async def handler(req: Request) -> Response:
         while (await req.receive()).get("more_body"):
