@@ -115,7 +115,7 @@ class Web:
 
     async def ready(self, _: Request) -> Response:
         """Whether the settings are valid and the tables respond."""
-        await self._open().tables.check()
+        await self._open().readiness.check()
         return Response(200, JSON, b'{"status":"ready"}')
 
     async def alive(self, _: Request) -> Response:

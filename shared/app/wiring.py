@@ -33,6 +33,7 @@ from .claims import Claims
 from .desk import Desk
 from .listings import Listings
 from .proxy import Proxy
+from .readiness import Readiness
 from .records import Records
 from .stored_responses import StoredResponses
 from .stored_turns import StoredTurns
@@ -87,6 +88,7 @@ class Wiring:
             now,
             settings.cache_seconds,
         )
+        self.readiness = Readiness(self.tables, time.monotonic)
         self.listings = Listings(events, routing, self.quota, now)
         self.claims = Claims(events, self.tables.attendees, now, time.monotonic)
         seconds = settings.upstream_timeout_seconds

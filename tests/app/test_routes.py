@@ -464,6 +464,18 @@ async def test_readyz_is_503_while_the_tables_do_not_respond(cut_off: tuple[Stag
     assert tap.connections > before
 
 
+async def test_readyz_reads_the_tables_only_a_few_times_a_second(running: Stage, azurite: Azurite) -> None:
+    """It needs no credential."""
+    async with (
+        TableTap(azurite.port).open() as tap,
+        running.instance(PROXY_TABLES=tap.connection_string) as stage,
+    ):
+        for _ in range(10):
+            together = (response_of(stage.http.get(stage.url + "/readyz")) for _ in range(10))
+            assert {response.status for response in await asyncio.gather(*together)} == {200}
+        assert 1 <= tap.reads_of("/events(") < 50
+
+
 async def test_the_first_call_reads_its_event_and_the_deployments_together(
     running: Stage, azurite: Azurite
 ) -> None:
