@@ -14,8 +14,8 @@ from admin.errors import CommandError
 from admin.events.codes import kept_under, parse_code, present_code, readable_event
 from shared.core.errors import StoreUnavailable
 from shared.core.ids import new_id
-from shared.core.models import OPEN, Event
-from shared.events.passes import pass_of
+from shared.core.models import OPEN, Credential, Event
+from shared.events.passes import pass_of, without_pass
 from shared.quota.amounts import NOTHING, Amount
 from shared.quota.ledger_row import Conflict, Key
 from shared.quota.standing import day_of
@@ -44,6 +44,7 @@ async def taken(tables: Tables, code: str, users: Sequence[str]) -> tuple[Event,
         CommandError: the event has no passes, or one of the names is not taken.
     """
     event = await readable_event(tables, code)
+    users = [without_pass(Credential(event.code, user), event).user for user in users]
     if event.access == OPEN:
         raise CommandError(
             f"The event {event.code!r} has no passes: its key is {event.code}/NAME for everyone. To require "

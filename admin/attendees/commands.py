@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from admin.attendees import text as attendee_text
-from admin.attendees.names import parse_user
+from admin.attendees.names import named, parse_user, without_its_pass
 from admin.attendees.people import Line
 from admin.attendees.roster import read_roster
 from admin.csv_text import to_csv
@@ -96,7 +96,7 @@ def print_passes(code: str, users: tuple[str, ...], as_csv: bool, html: Path | N
 
     if as_csv + as_json + (html is not None) > 1:
         raise CommandError("Use only one of --csv, --json and --html.")
-    target, names = find_target(), [parse_user(user) for user in users]
+    target, names = find_target(), [parse_user(user, code) for user in users]
     event, taken = run(target, lambda tables: actions.taken(tables, code, names))
     fields = [attendee_text.pass_fields(one, event, target.url) for one in taken]
     if target.url is None:
@@ -152,8 +152,10 @@ def _summary(lines: list[Line]) -> str:
 def _change(code: str, user: str, changes: dict[str, Any], text: str, as_json: bool) -> None:
     from admin.attendees import actions
 
-    name = parse_user(user)
-    event, is_known = run(find_target(), lambda tables: actions.change(tables, code, name, changes))
+    name, (event, is_known) = run(
+        find_target(),
+        named(code, parse_user(user, code), lambda tables, name: actions.change(tables, code, name, changes)),
+    )
     fields = {"event": event.code, "user": name, "exceptions": dict(event.exceptions.get(name, {}))}
     notes = [
         f"{option} 0 refuses every request of {name!r}."
@@ -203,7 +205,10 @@ def limit(
     as_event: bool,
     as_json: bool,
 ) -> None:
-    """Give one attendee other limits than the event's. What was used today still counts."""
+    """Give one attendee other limits than the event's.
+
+    What was used today still counts, unless there was no limit for each day before.
+    """
     cost = None if budget_per_day is None else millionths(budget_per_day)
     values = (cost, requests_per_day, tokens_per_day)
     given: dict[str, Any] = {
@@ -225,8 +230,10 @@ def reset(code: str, user: str, as_json: bool) -> None:
     """Give one attendee back what was used today. The event's total and the usage keep it."""
     from admin.attendees import actions
 
-    name, now = parse_user(user), datetime.now(UTC)
-    event, given_back = run(find_target(), lambda tables: actions.reset(tables, code, name, now))
+    user, now = parse_user(user, code), datetime.now(UTC)
+    name, (event, given_back) = run(
+        find_target(), named(code, user, lambda tables, name: actions.reset(tables, code, name, now))
+    )
     fields = {
         "event": event.code,
         "user": name,
@@ -248,8 +255,10 @@ def release(code: str, user: str, as_json: bool) -> None:
     """
     from admin.attendees import actions
 
-    name = parse_user(user)
-    event = run(find_target(), lambda tables: actions.release(tables, code, name))
+    user = parse_user(user, code)
+    name, event = run(
+        find_target(), named(code, user, lambda tables, name: actions.release(tables, code, name))
+    )
     text = f"Released {name!r}. Its pass is void, and the name can be taken again. {takes_effect()}"
     print_result({"event": event.code, "user": name}, as_json, lambda: text)
 
@@ -266,7 +275,8 @@ def purge(code: str, user: str, yes: bool, as_json: bool) -> None:
     """
     from admin.attendees import actions
 
-    name, target = parse_user(user), find_target()
+    target, user = find_target(), parse_user(user, code)
+    name = run(target, lambda tables: without_its_pass(tables, code, user))
     confirm(
         f"Delete everything about {name!r} at event {code!r}? A block, own limits and the seat go too. "
         "This cannot be undone.",

@@ -162,6 +162,23 @@ async def test_reset_gives_back_today_exactly_while_calls_run(
     assert (await tables.read(Key(event.code, ":total"))).used.requests == 8
 
 
+async def test_a_key_in_place_of_the_name_means_its_attendee(
+    azurite: Azurite, tables: Tables, tmp_path: Path
+) -> None:
+    event = await new_event(azurite, tables, "--access", "roster")
+    await import_names(azurite, event.code, tmp_path, "amy\nbob.lee\n")
+    for user, own_pass in (await keys(azurite, event.code)).items():
+        key = f"{event.code.upper()}/{own_pass}"
+        assert (await run(azurite, "block", event.code, key)).output.startswith(f"Blocked '{user}'.")
+        await run(azurite, "limit", event.code, own_pass, "--requests-per-day", "5")
+        assert await keys(azurite, event.code, key) == {user: own_pass}
+        assert f"'{user}' has used nothing today" in (await run(azurite, "reset", event.code, key)).output
+        changed = await tables.event(event.code)
+        assert changed is not None and changed.exceptions[user] == {"blocked": True, "requests_per_day": 5}
+        assert (await run(azurite, "release", event.code, key)).output.startswith(f"Released '{user}'.")
+    assert await tables.attendees.list(event.code) == []
+
+
 async def test_released_name_can_be_claimed_again_and_its_old_pass_is_void(
     stage: Stage, azurite: Azurite, tables: Tables
 ) -> None:
