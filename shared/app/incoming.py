@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..core.deadlines import Deadlines
 from ..functions.http import Request
 from .bodies import Bodies
 from .departure import Departure
@@ -16,16 +15,16 @@ Headers = Mapping[bytes, bytes]
 class Incoming:
     """One call. Only one place may read its body or watch its client at a time."""
 
-    __slots__ = ("_bodies", "_body", "_deadlines", "_req", "clock_at_arrival", "deployment", "headers")
+    __slots__ = ("_bodies", "_body", "_req", "client", "clock_at_arrival", "deployment", "headers")
 
-    def __init__(self, req: Request, bodies: Bodies, deadlines: Deadlines, clock_at_arrival: float) -> None:
+    def __init__(self, req: Request, bodies: Bodies, clock_at_arrival: float) -> None:
         self.headers: Headers = req.headers
         self.deployment: str | None = req.path_params.get("deployment")
         """The model, if the path names it."""
         self.clock_at_arrival = clock_at_arrival
+        self.client = req.client
         self._req = req
         self._bodies = bodies
-        self._deadlines = deadlines
         self._body = bodies.new()
 
     async def read_body(self) -> bytes:
@@ -40,7 +39,7 @@ class Incoming:
 
     def departure(self) -> Departure:
         """Watches the client while the call is served."""
-        return Departure(self._req.receive, self._deadlines)
+        return Departure(self.client)
 
     def free(self) -> None:
         """The body is not needed any more."""

@@ -72,6 +72,7 @@ class Proxy:
             self._leave(credential, incoming)
             raise
         if type(response) is StreamResponse:
+            response.client = incoming.client
             response.on_end = partial(self._leave, credential, incoming)
         else:
             self._leave(credential, incoming)

@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from .http import BODY, CUT, WHOLE
+from .http import BODY, CLIENT, CUT, WHOLE, Client
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the 60 s after which the host drops an idle connection. So the app never closes one while a
@@ -86,6 +86,8 @@ class _Protocol(HttpToolsProtocol):
         cycle: Any = self.cycle
         if not cycle.is_read:
             cycle.body = cycle.scope[BODY] = bytes(cycle.body)
+            if not self.pipeline:
+                self.flow.resume_reading()  # to notice that the client leaves
 
     def on_response_complete(self) -> None:
         if self.pipeline or self.transport.is_closing():
@@ -100,7 +102,13 @@ class _Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        self.scope[CLIENT] = Client()  # type: ignore[literal-required]
         self.headers = []  # trailers come here, and not into the headers of the request
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.cycle is not None:
+            self.cycle.scope[CLIENT].leave()  # type: ignore[literal-required]
 
 
 class Server(uvicorn.Server):
