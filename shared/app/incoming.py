@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from ..functions.http import Request
-from .bodies import Bodies
-from .departure import Departure
+from .bodies import Bodies, Body
 
 Headers = Mapping[bytes, bytes]
 """A client's headers: names in lower case, values unchanged."""
@@ -25,21 +24,15 @@ class Incoming:
         self.client = req.client
         self._req = req
         self._bodies = bodies
-        self._body = bodies.new()
+        self._body = Body(bodies)
 
-    async def read_body(self) -> bytes:
+    def read_body(self) -> Awaitable[bytes]:
         """The whole body. See `Bodies.read` for the errors."""
-        if self._req.body is not None:
-            return self._bodies.take(self._body, self._req.body)
-        return await self._bodies.read(self._body, self._req.receive)
+        return self._bodies.read(self._body, self._req)
 
     async def turn(self) -> None:
         """Wait before the next work on the body. Only if it has more than `LARGE_BYTES`."""
         await self._bodies.turns.wait()
-
-    def departure(self) -> Departure:
-        """Watches the client while the call is served."""
-        return Departure(self.client)
 
     def free(self) -> None:
         """The body is not needed any more."""

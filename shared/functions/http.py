@@ -31,7 +31,7 @@ INVOCATION_ID = b"x-ms-invocation-id"
 
 
 class Client:
-    """Notices that the client of one request leaves."""
+    """Notices that the client of a request leaves. It may have further requests, one after the other."""
 
     __slots__ = ("has_left", "on_leave")
 

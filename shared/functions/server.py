@@ -102,13 +102,16 @@ class _Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self.scope[CLIENT] = Client()  # type: ignore[literal-required]
+        self.scope[CLIENT] = self.peer  # type: ignore[literal-required]
         self.headers = []  # trailers come here, and not into the headers of the request
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.peer = Client()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self.cycle is not None:
-            self.cycle.scope[CLIENT].leave()  # type: ignore[literal-required]
+        self.peer.leave()
 
 
 class Server(uvicorn.Server):
