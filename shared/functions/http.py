@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -31,14 +32,16 @@ INVOCATION_ID = b"x-ms-invocation-id"
 
 
 class Client:
-    """Notices that the client of a request leaves. It may have further requests, one after the other."""
+    """The other end of a connection. Its requests run one after the other."""
 
-    __slots__ = ("has_left", "on_leave")
+    __slots__ = ("has_left", "idle_since", "on_leave")
 
     def __init__(self) -> None:
         self.has_left = False
         self.on_leave: Callable[[], None] | None = None
         """Called when the client leaves."""
+        self.idle_since = math.inf
+        """In seconds of the event loop."""
 
     def leave(self) -> None:
         self.has_left = True

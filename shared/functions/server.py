@@ -79,7 +79,13 @@ class _Protocol(HttpToolsProtocol):
     """One connection. The server closes it when it has been idle for too long: uvicorn starts a timer after
     each response."""
 
-    idle_since = math.inf
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.peer = Client()  # with two more attributes, Python would look up all of them in a dictionary
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.peer.leave()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -95,23 +101,15 @@ class _Protocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         self.cycle.body = bytearray()  # it would stay in memory until the next request
-        self.idle_since = self.loop.time()
+        self.peer.idle_since = self.loop.time()
 
     def _unset_keepalive_if_required(self) -> None:
-        self.idle_since = math.inf
+        self.peer.idle_since = math.inf
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self.scope[CLIENT] = self.peer  # type: ignore[literal-required]
         self.headers = []  # trailers come here, and not into the headers of the request
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self.peer = Client()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self.peer.leave()
 
 
 class Server(uvicorn.Server):
@@ -137,7 +135,7 @@ class Server(uvicorn.Server):
         """uvicorn calls it ten times a second."""
         connections: set[Any] = self.server_state.connections
         idle_since = asyncio.get_running_loop().time() - self.config.timeout_keep_alive
-        for connection in [one for one in connections if one.idle_since < idle_since]:
+        for connection in [one for one in connections if one.peer.idle_since < idle_since]:
             connection.transport.close()
         return await super().on_tick(counter)
 
