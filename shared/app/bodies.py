@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..core.deadlines import Deadlines, TimeLimit
 from ..core.errors import InvalidRequest, Overloaded, RequestTooLarge
 from ..core.turns import Turns
-from ..functions.http import Receive
+from ..functions.http import Request
 from .departure import ClientLeft
 
 _OVERLOADED = (
@@ -60,21 +60,8 @@ class Bodies:
         self._arriving: dict[Body, None] = {}
         self._deadlines = Deadlines()
 
-    def new(self) -> Body:
-        return Body(self)
-
-    def take(self, body: Body, whole: bytes) -> bytes:
-        """Count a body that has arrived already. Raises as `read` does."""
-        self._arriving[body] = None
-        try:
-            self._add(body, whole)
-        finally:
-            del self._arriving[body]
-            body.parts.clear()
-        return whole
-
-    async def read(self, body: Body, receive: Receive) -> bytes:
-        """The whole body.
+    async def read(self, body: Body, req: Request) -> bytes:
+        """The whole body of a request.
 
         Raises:
             InvalidRequest: it did not arrive in time.
@@ -86,9 +73,12 @@ class Bodies:
         self._arriving[body] = None
         more = True
         try:
+            if req.body is not None:
+                self._add(body, req.body)
+                return req.body
             with TimeLimit(self._deadlines, self._seconds):
                 while more:
-                    message = await receive()
+                    message = await req.receive()
                     if message["type"] == "http.disconnect":
                         raise ClientLeft
                     more = message["more_body"]

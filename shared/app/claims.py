@@ -18,7 +18,7 @@ from ..core.errors import (
     wrong_member,
 )
 from ..core.models import CLAIM, ROSTER, Event
-from ..events.admission import admit
+from ..events.admission import admit, organiser
 from ..events.credentials import is_event_code, name_problem
 from ..events.lookup import Events
 from ..events.passes import is_like_pass, is_surely_pass, pass_of
@@ -84,7 +84,7 @@ class Claims:
         if outcome is Claimed.NAME_TAKEN:
             raise NameTaken(_taken(event, user), param="user")
         if outcome is Claimed.NO_SEATS_LEFT:
-            raise NoSeatsLeft(f"All {event.seats:,} seats of this event are taken. Ask {_organiser(event)}.")
+            raise NoSeatsLeft(f"All {event.seats:,} seats of this event are taken. Ask {organiser(event)}.")
         return _response(await self._latest(event), user)
 
     async def _check_form(self, event: Event, user: str) -> None:
@@ -94,7 +94,7 @@ class Claims:
             text = _MISTYPED.format(user, event.code, name)
             raise InvalidRequest(text, param="user")
         if is_like_pass(user) and await self._attendees.is_taken(event.ledger_code, name):
-            raise NameTaken(_MISTYPED_OF_TAKEN.format(name, user, _organiser(event)), param="user")
+            raise NameTaken(_MISTYPED_OF_TAKEN.format(name, user, organiser(event)), param="user")
 
     async def _latest(self, event: Event) -> Event:
         """The event after the name was taken: its earlier pass may have been made void a moment before."""
@@ -107,7 +107,7 @@ class Claims:
         """A name can be taken before the event starts."""
         admit(event, user, max(now, event.starts_at))
         if event.access == ROSTER:
-            raise InvalidRequest(_ROSTER.format(_organiser(event)))
+            raise InvalidRequest(_ROSTER.format(organiser(event)))
         if event.access != CLAIM:
             raise InvalidRequest(_NO_CLAIM.format(event.code, user))
 
@@ -133,11 +133,5 @@ def _response(event: Event, user: str) -> Response:
 
 
 def _taken(event: Event, user: str) -> str:
-    organiser = _organiser(event)
-    return (
-        f"The name '{user}' is taken. If it is yours, ask {organiser} to release it. Otherwise, take another."
-    )
-
-
-def _organiser(event: Event) -> str:
-    return f"your organiser ({event.organizer})" if event.organizer else "your organiser"
+    whom = organiser(event)
+    return f"The name '{user}' is taken. If it is yours, ask {whom} to release it. Otherwise, take another."

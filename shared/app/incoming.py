@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
-from ..core.deadlines import Deadlines
 from ..functions.http import Request
-from .bodies import Bodies
-from .departure import Departure
+from .bodies import Bodies, Body
 
 Headers = Mapping[bytes, bytes]
 """A client's headers: names in lower case, values unchanged."""
@@ -16,31 +14,25 @@ Headers = Mapping[bytes, bytes]
 class Incoming:
     """One call. Only one place may read its body or watch its client at a time."""
 
-    __slots__ = ("_bodies", "_body", "_deadlines", "_req", "clock_at_arrival", "deployment", "headers")
+    __slots__ = ("_bodies", "_body", "_req", "client", "clock_at_arrival", "deployment", "headers")
 
-    def __init__(self, req: Request, bodies: Bodies, deadlines: Deadlines, clock_at_arrival: float) -> None:
+    def __init__(self, req: Request, bodies: Bodies, clock_at_arrival: float) -> None:
         self.headers: Headers = req.headers
         self.deployment: str | None = req.path_params.get("deployment")
         """The model, if the path names one: a path of Azure's calls it a deployment."""
         self.clock_at_arrival = clock_at_arrival
+        self.client = req.client
         self._req = req
         self._bodies = bodies
-        self._deadlines = deadlines
-        self._body = bodies.new()
+        self._body = Body(bodies)
 
-    async def read_body(self) -> bytes:
+    def read_body(self) -> Awaitable[bytes]:
         """The whole body. See `Bodies.read` for the errors."""
-        if self._req.body is not None:
-            return self._bodies.take(self._body, self._req.body)
-        return await self._bodies.read(self._body, self._req.receive)
+        return self._bodies.read(self._body, self._req)
 
     async def turn(self) -> None:
         """Wait for a turn of the event loop. For work on a body of more than `LARGE_BYTES`."""
         await self._bodies.turns.wait()
-
-    def departure(self) -> Departure:
-        """Watches the client while the call is served."""
-        return Departure(self._req.receive, self._deadlines)
 
     def free(self) -> None:
         """The body is not needed any more."""

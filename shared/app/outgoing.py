@@ -7,10 +7,9 @@ from typing import Any
 
 import msgspec
 
-from ..core.deadlines import Deadlines
 from ..core.errors import ProxyError
 from ..core.ids import new_id
-from ..functions.http import CUT, Receive, Response, Send
+from ..functions.http import CUT, Client, Receive, Response, Send
 from ..upstream.relay import ClientNotReading, Ending, Relay
 from .departure import ClientLeft, Departure
 
@@ -36,7 +35,10 @@ def error_response(
 class StreamResponse(Response):
     """A stream, whose body comes from `relay`."""
 
-    __slots__ = ("_hides_cuts", "_relay", "on_end")
+    __slots__ = ("_hides_cuts", "_relay", "client", "on_end")
+
+    client: Client
+    """The client of the request. Set it before `send_to`."""
 
     def __init__(
         self, status: int, headers: Mapping[bytes, bytes], relay: Relay, *, hides_cuts: bool = False
@@ -50,7 +52,7 @@ class StreamResponse(Response):
 
     async def send_to(self, receive: Receive, send: Send) -> None:
         try:
-            with Departure(receive, Deadlines()):
+            with Departure(self.client):
                 await self._pump(send)
         except ClientLeft:
             await self._relay.drain()

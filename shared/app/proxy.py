@@ -72,6 +72,7 @@ class Proxy:
             self._leave(credential, incoming)
             raise
         if type(response) is StreamResponse:
+            response.client = incoming.client
             response.on_end = partial(self._leave, credential, incoming)
         else:
             self._leave(credential, incoming)
@@ -88,7 +89,7 @@ class Proxy:
             request = await self._calls.parse(api, incoming, body)
             api.admit(request, arrival.event)
             if replay := self._replays.find(arrival.credential, (api.name, incoming.deployment), body):
-                with incoming.departure():
+                with Departure(incoming.client):
                     response = await replay.response()
                 if response is not None:
                     return await self._again(response, arrival)
@@ -99,7 +100,7 @@ class Proxy:
             if isinstance(error, ContextTooLong):
                 self._quota.note_refused(arrival.credential)
             return await self._refuse(arrival, error)
-        with incoming.departure() as departure:
+        with Departure(incoming.client) as departure:
             return await self._hold(prepared, departure)
 
     async def _refuse(self, arrival: Arrival, error: ProxyError) -> Response:

@@ -107,7 +107,7 @@ class Web:
     async def claim(self, req: Request) -> Response:
         """A name for an attendee, with its pass."""
         wiring = self._open()
-        incoming = Incoming(req, wiring.small_bodies, wiring.deadlines, time.monotonic())
+        incoming = Incoming(req, wiring.small_bodies, time.monotonic())
         try:
             return await wiring.claims.serve(await incoming.read_body())
         finally:
@@ -137,7 +137,7 @@ class Web:
     async def desk_action(self, req: Request) -> Response:
         """A change of the event from the organiser's desk."""
         wiring = self._open()
-        incoming = Incoming(req, wiring.bodies, wiring.deadlines, time.monotonic())
+        incoming = Incoming(req, wiring.bodies, time.monotonic())
         try:
             return await wiring.desk.act(req.path_params["action"], incoming)
         finally:
@@ -165,7 +165,7 @@ class Web:
         if wiring is None:
             wiring = self._open()
             wiring.routing.preload()  # while the first call reads its event
-        incoming = Incoming(req, wiring.bodies, wiring.deadlines, time.monotonic())
+        incoming = Incoming(req, wiring.bodies, time.monotonic())
         return wiring.proxy.serve(api, incoming)
 
     def _open(self) -> Wiring:

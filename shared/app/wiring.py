@@ -9,7 +9,6 @@ from functools import partial
 
 import aiohttp
 
-from ..core.deadlines import Deadlines
 from ..core.settings import Settings
 from ..desk.readings import Readings
 from ..events.lookup import Events
@@ -66,7 +65,6 @@ class Wiring:
         self.quota = Quota(self.tables, settings.quota_idle_seconds, time.monotonic)
         self.retention = Retention(self.tables, settings.keep_usage_days, settings.keep_quota_days, now)
         self.tally = Tally(self.tables, settings.usage_flush_seconds, now, time.monotonic)
-        self.deadlines = Deadlines()
         self.bodies = Bodies(
             settings.max_body_bytes, settings.max_bodies_bytes, settings.longest_body_seconds
         )

@@ -17,19 +17,22 @@ def admit(event: Event, user: str, now: datetime) -> None:
         EventInactive, EventNotStarted, EventEnded: it is closed.
         AttendeeBlocked: the organiser has blocked the user.
     """
-    organiser = f"your organiser ({event.organizer})" if event.organizer else "your organiser"
     if not event.active:
-        raise EventInactive(f"The event '{event.code}' is stopped. Ask {organiser} to resume it.")
+        raise EventInactive(f"The event '{event.code}' is stopped. Ask {organiser(event)} to resume it.")
     if now < event.starts_at:
         starts = local_and_utc(event.starts_at, event.time_zone)
         raise EventNotStarted(f"The event '{event.code}' starts on {starts}. Try again then.")
     if now >= event.ends_at:
         ended = local_and_utc(event.ends_at, event.time_zone)
-        raise EventEnded(f"The event '{event.code}' ended on {ended}. Ask {organiser} to extend it.")
+        raise EventEnded(f"The event '{event.code}' ended on {ended}. Ask {organiser(event)} to extend it.")
     if event.exceptions and is_blocked(event, user):
-        raise AttendeeBlocked(
-            f"{organiser[0].upper()}{organiser[1:]} has blocked '{user}' at this event. Talk to them."
-        )
+        who = organiser(event)
+        raise AttendeeBlocked(f"{who[0].upper()}{who[1:]} has blocked '{user}' at this event. Talk to them.")
+
+
+def organiser(event: Event) -> str:
+    """Whom an attendee may ask."""
+    return f"your organiser ({event.organizer})" if event.organizer else "your organiser"
 
 
 def is_blocked(event: Event, user: str) -> bool:

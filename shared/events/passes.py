@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from ..core.errors import InvalidEventToken
 from ..core.models import CLAIM, PASS_NUMBER, Credential, Event
+from .admission import organiser
 
 TAG_LETTERS = 12
 """60 bits: 5 for each letter of base32."""
@@ -92,8 +93,8 @@ def _pass_number(event: Event, user: str) -> int:
 
 def _refusal(event: Event) -> str:
     """The same for every wrong tag. Only a client that knows the event code gets it."""
-    organiser = f"your organiser ({event.organizer})" if event.organizer else "your organiser"
-    advice = f"Ask {organiser} for your pass."
+    whom = organiser(event)
+    advice = f"Ask {whom} for your pass."
     if event.access == CLAIM:
-        advice = f"Open this address in a browser to take your name and get its pass, or ask {organiser}."
+        advice = f"Open this address in a browser to take your name and get its pass, or ask {whom}."
     return f"Your API key has no valid pass. At this event, a key is {event.code}/YOUR-NAME.PASS. {advice}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -23,14 +24,37 @@ BODY = "whole_body"
 """A key of our own in the scope: the body, if all of it arrived before the application began. Otherwise, and
 for another application, it comes from `receive`."""
 
+CLIENT = "client_of_request"
+"""Another key of our own in the scope: a `Client`."""
+
 INVOCATION_ID = b"x-ms-invocation-id"
 """The header by which the worker matches a request with its invocation."""
+
+
+class Client:
+    """The other end of a connection. Its requests run one after the other."""
+
+    __slots__ = ("has_left", "idle_since", "is_between", "on_leave")
+
+    def __init__(self) -> None:
+        self.has_left = False
+        self.on_leave: Callable[[], None] | None = None
+        """Called when the client leaves."""
+        self.idle_since = math.inf
+        """In seconds of the event loop."""
+        self.is_between = True
+        """Whether its next byte begins a request."""
+
+    def leave(self) -> None:
+        self.has_left = True
+        if self.on_leave is not None:
+            self.on_leave()
 
 
 class Request:
     """One HTTP request. Read its body from `receive`, an ASGI callable, in one place at a time."""
 
-    __slots__ = ("body", "headers", "path_params", "receive", "scope")
+    __slots__ = ("body", "client", "headers", "path_params", "receive", "scope")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
@@ -42,6 +66,7 @@ class Request:
         self.receive = receive
         self.body: bytes | None = scope.pop(BODY, None)
         """The body, if all of it has arrived already."""
+        self.client: Client = scope.get(CLIENT) or Client()
 
     @property
     def method(self) -> str:

@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from .http import BODY, CUT, WHOLE
+from .http import BODY, CLIENT, CUT, WHOLE, Client
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the 60 s after which the host drops an idle connection. So the app never closes one while a
@@ -85,27 +85,33 @@ class _Protocol(HttpToolsProtocol):
     """One connection. The server closes it when it has been idle for too long: uvicorn starts a timer after
     each response."""
 
-    idle_since = math.inf
-    is_between = True
-    """Whether the next byte begins a request."""
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.peer = Client()  # with two more attributes, Python would look up all of them in a dictionary
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.peer.leave()
 
     def data_received(self, data: bytes) -> None:
         """A request that offers HTTP/2 is read as any other. The parser would drop its body."""
-        if data.find(b"h2c") >= 0 and self.is_between:
+        if self.peer.is_between and data.find(b"h2c") >= 0:
             head, end, rest = data.partition(b"\r\n\r\n")
             data = _leave_out_http_2(head) + end + rest
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        self.is_between = False
+        self.peer.is_between = False
         super().on_message_begin()
 
     def on_message_complete(self) -> None:
-        self.is_between = True
+        self.peer.is_between = True
         super().on_message_complete()
         cycle: Any = self.cycle
         if not cycle.is_read:
             cycle.body = cycle.scope[BODY] = bytes(cycle.body)
+            if not self.pipeline:
+                self.flow.resume_reading()  # to notice that the client leaves
 
     def on_response_complete(self) -> None:
         if self.pipeline or self.transport.is_closing():
@@ -113,13 +119,14 @@ class _Protocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         self.cycle.body = bytearray()  # it would stay in memory until the next request
-        self.idle_since = self.loop.time()
+        self.peer.idle_since = self.loop.time()
 
     def _unset_keepalive_if_required(self) -> None:
-        self.idle_since = math.inf
+        self.peer.idle_since = math.inf
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        self.scope[CLIENT] = self.peer  # type: ignore[literal-required]
         self.headers = []  # trailers come here, and not into the headers of the request
 
 
@@ -146,7 +153,7 @@ class Server(uvicorn.Server):
         """uvicorn calls it ten times a second."""
         connections: set[Any] = self.server_state.connections
         idle_since = asyncio.get_running_loop().time() - self.config.timeout_keep_alive
-        for connection in [one for one in connections if one.idle_since < idle_since]:
+        for connection in [one for one in connections if one.peer.idle_since < idle_since]:
             connection.transport.close()
         return await super().on_tick(counter)
 

@@ -22,7 +22,9 @@ async def left_stream(source: Source, record: Record, drain_seconds: float) -> N
     async def handler(req: Request) -> Response:
         limits = StreamLimits(NEVER, NEVER, NEVER)
         relay = Relay(source, ChatStream(hide=True), limits, on_end=record, drain_seconds=drain_seconds)
-        return StreamResponse(200, {}, relay)
+        response = StreamResponse(200, {}, relay)
+        response.client = req.client
+        return response
 
     async with host_of(handler) as host, nothing_left_in_flight():
         reader, writer = await asyncio.open_connection("127.0.0.1", int(host.url.rpartition(":")[2]))
@@ -51,9 +53,10 @@ async def test_a_stream_that_is_read_on_ends_with_its_server() -> None:
 
     async def handler(req: Request) -> Response:
         limits = StreamLimits(NEVER, NEVER, NEVER)
-        return StreamResponse(
-            200, {}, Relay(source, ChatStream(hide=True), limits, on_end=record, drain_seconds=NEVER)
-        )
+        relay = Relay(source, ChatStream(hide=True), limits, on_end=record, drain_seconds=NEVER)
+        response = StreamResponse(200, {}, relay)
+        response.client = req.client
+        return response
 
     async with host_of(handler) as host:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(host.url.rpartition(":")[2]))

@@ -16,7 +16,6 @@ from shared.app.bodies import Bodies
 from shared.app.calls import Calls
 from shared.app.incoming import Incoming
 from shared.app.proxy import Proxy
-from shared.core.deadlines import Deadlines
 from shared.core.errors import StoreUnavailable, UpstreamError
 from shared.core.models import Credential, Deployment, Event
 from shared.core.turns import Turns
@@ -178,7 +177,7 @@ async def test_simultaneous_streams_begin_in_separate_turns(body: bytes, turns: 
         headers = [(b"api-key", f"{EVENT.code}/{user}".encode())]
         request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
         with pytest.raises(StoreUnavailable):
-            await proxy.serve(CHAT, Incoming(request, bodies, Deadlines(), 0.0))
+            await proxy.serve(CHAT, Incoming(request, bodies, 0.0))
 
     recorder, never = Recorder(), cast(Any, None)
     bodies = Bodies(1000, 1000, 1)
