@@ -50,24 +50,6 @@ def test_a_stream_with_hidden_usage_equals_one_without_include_usage(
     assert (reader.usage, reader.done) == (Usage(7, 5), True)
 
 
-@pytest.mark.parametrize("line_end", LINE_ENDS)
-def test_usage_is_hidden_for_any_split_and_line_end(line_end: bytes) -> None:
-    events = [
-        b'data: {"choices":[{"delta":{"content":"caf\xc3\xa9 \\n\\n data: x"},"index":0}],"usage":null}',
-        b": a comment",
-        b'event: more\ndata: {"choices":[],"usage":null,"x":\ndata: 1}',
-        USAGE_CHUNK,
-        b"data: [DONE]",
-    ]
-    stream = b"".join(event + b"\n\n" for event in events).replace(b"\n", line_end)
-    shown = [event.replace(b',"usage":null', b"") for event in events if event != USAGE_CHUNK]
-    expected = b"".join(event + b"\n\n" for event in shown).replace(b"\n", line_end)
-    each_byte = [stream[at : at + 1] for at in range(len(stream))]
-    for pieces in [each_byte, *([stream[:at], stream[at:]] for at in range(1, len(stream)))]:
-        reader = ChatStream(hide=True)
-        assert b"".join(reader.feed(piece) for piece in pieces if not reader.done) == expected
-
-
 @given(st.text(), st.sampled_from(LINE_ENDS), st.booleans())
 def test_content_of_the_model_is_unchanged(content: str, line_end: bytes, ascii_only: bool) -> None:
     chunk = {"choices": [{"delta": {"content": content + '"usage":null, "usage":{ data: [DONE]'}}]}

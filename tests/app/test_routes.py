@@ -226,6 +226,39 @@ async def test_every_route_needs_a_credential(stage: Stage, path: str) -> None:
     assert not stage.simulator.calls
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
+async def test_the_bearer_scheme_is_accepted_in_any_case(stage: Stage, scheme: str) -> None:
+    response = await call(stage, "/v1/event", {"authorization": f"{scheme}   {CREDENTIAL}"})
+    assert response.status == 200
+
+
+async def test_api_key_comes_before_event_code_and_event_code_before_bearer(stage: Stage) -> None:
+    order = ["api-key", "openai-event-code", "authorization"]
+    wrong = {name: value.replace(CREDENTIAL, "unknown/x") for name, value in HEADERS.items()}
+    for place, first in enumerate(order):
+        later = {name: wrong[name] for name in order[place + 1 :]}
+        assert (await call(stage, "/v1/event", {first: HEADERS[first]} | later)).status == 200
+        for second in order[place + 1 :]:
+            headers = {first: wrong[first], second: HEADERS[second]}
+            assert (await call(stage, "/v1/event", headers)).status == 401
+
+
+async def test_an_empty_header_is_skipped(stage: Stage) -> None:
+    headers = {"api-key": "", "openai-event-code": "  ", "authorization": f"Bearer {CREDENTIAL}"}
+    assert (await call(stage, "/v1/event", headers)).status == 200
+
+
+async def test_upper_case_and_spaces_around_a_part_give_the_same_credential(stage: Stage) -> None:
+    for written in (
+        "HackaThon/GloveBoxes",
+        "  hackathon/gloveboxes  ",
+        "hackathon / gloveboxes",
+        "\thackathon\t/ x",
+    ):
+        response = await send_raw(stage.url, [b"GET /v1/event HTTP/1.1", b"api-key: " + written.encode()])
+        assert response.status == 200
+
+
 @pytest.mark.parametrize("path", sorted(ALLOWED))
 async def test_other_methods_get_405_with_the_allowed_one(stage: Stage, path: str) -> None:
     for method in METHODS:

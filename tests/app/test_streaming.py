@@ -65,6 +65,13 @@ async def repeatable(repeating: Stage) -> tuple[Stage, str, str]:
 
 
 @pytest.fixture(scope="module")
+async def cached(running: Stage) -> AsyncIterator[Stage]:
+    """An instance that reads the tables once, for tests of a thousand calls."""
+    async with running.instance(PROXY_CACHE_SECONDS="600") as stage:
+        yield stage
+
+
+@pytest.fixture(scope="module")
 async def impatient(running: Stage) -> AsyncIterator[Stage]:
     async with running.instance(PROXY_HEARTBEAT_SECONDS="0.05", PROXY_UPSTREAM_IDLE_SECONDS="1") as stage:
         yield stage
@@ -122,6 +129,20 @@ async def test_usage_that_the_client_requested_is_unchanged(repeatable: tuple[St
     assert stage.simulator.calls[-1].json["stream_options"] == options["stream_options"]
 
 
+async def test_other_stream_options_are_kept_when_usage_is_added(stage: Stage) -> None:
+    options = {"include_obfuscation": False, "include_usage": False}
+    response = await stage.chat(stream=True, stream_options=options)
+    assert b"usage" not in response.body
+    assert stage.simulator.calls[-1].json["stream_options"] == options | {"include_usage": True}
+
+
+@pytest.mark.parametrize("stream", [False, None])
+async def test_usage_is_not_requested_for_a_plain_response(stage: Stage, stream: bool | None) -> None:
+    response = await stage.chat(stream=stream)
+    assert response.headers["content-type"] == "application/json"
+    assert "stream_options" not in stage.simulator.calls[-1].json
+
+
 async def test_a_stream_is_an_event_stream_with_the_ids_of_its_call(stage: Stage) -> None:
     response = await stage.chat(stream=True)
     assert response.headers["content-type"].startswith("text/event-stream")
@@ -134,6 +155,50 @@ async def test_a_stream_is_an_event_stream_with_the_ids_of_its_call(stage: Stage
     )
 
 
+async def relay(stage: Stage, body: dict[str, Any], streams: list[RawStream]) -> list[bytes]:
+    """The bodies that the client gets for these streams, twenty at a time."""
+    bodies: list[bytes] = []
+    for at in range(0, len(streams), 20):
+        batch = streams[at : at + 20]
+        stage.simulator.behave(MODEL, *batch)
+        responses = await asyncio.gather(*(stage.chat(**body) for _ in batch))
+        bodies += [response.body for response in responses]
+    return bodies
+
+
+def split_everywhere(whole: bytes) -> list[RawStream]:
+    return [RawStream((whole[:at], whole[at:])) for at in range(1, len(whole))]
+
+
+async def test_a_stream_split_at_any_byte_is_relayed_unchanged(stage: Stage, cached: Stage) -> None:
+    stage.simulator.behave(MODEL, Answer("Glove boxes."))
+    whole = await direct(stage.simulator, **WITH_USAGE)
+    bodies = await relay(cached, WITH_USAGE, [RawStream((whole,)), *split_everywhere(whole)])
+    assert set(bodies) == {whole}
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.usefixtures("stage")
+async def test_usage_is_hidden_for_any_split_and_line_end(cached: Stage, line_end: bytes) -> None:
+    events = [
+        b'data: {"choices":[{"delta":{"content":"caf\xc3\xa9 \\n\\n data: x"},"index":0}]%s}',
+        b": a comment",
+        b'event: more\ndata: {"choices":[],%s"x":\ndata: 1}',
+        b"data: [DONE]",
+    ]
+    hidden = [b"".join(part.split(b"%s")) + b"\n\n" for part in events]
+    with_usage = [
+        events[0].replace(b"%s", b',"usage":null') + b"\n\n",
+        hidden[1],
+        events[2].replace(b"%s", b'"usage":null,') + b"\n\n",
+        b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n',
+        hidden[3],
+    ]
+    whole = b"".join(with_usage).replace(b"\n", line_end)
+    pieces = [RawStream(tuple(whole[at : at + 1] for at in range(len(whole)))), *split_everywhere(whole)]
+    assert set(await relay(cached, STREAM, pieces)) == {b"".join(hidden).replace(b"\n", line_end)}
+
+
 async def test_a_long_stream_is_relayed_unchanged(stage: Stage) -> None:
     event = b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % (b"x" * 500)
     whole = event * 4000 + DONE
@@ -141,6 +206,13 @@ async def test_a_long_stream_is_relayed_unchanged(stage: Stage) -> None:
         MODEL, RawStream(tuple(whole[at : at + 9_999] for at in range(0, len(whole), 9_999)))
     )
     assert (await stage.chat(stream=True)).body == whole
+
+
+async def test_a_stream_that_the_content_filter_ends_is_relayed_to_its_end(stage: Stage) -> None:
+    stage.simulator.behave(MODEL, Answer(filtered_after=2))
+    response = await stage.chat(stream=True)
+    assert b'"finish_reason":"content_filter"' in response.body
+    assert response.body.endswith(DONE)
 
 
 # ---- without delay
@@ -219,6 +291,14 @@ async def test_a_failure_after_the_first_byte_is_one_error_event_and_no_end(
     assert response.body.endswith(b"}}\n\n")
 
 
+@pytest.mark.parametrize("cut", ["close", "reset", "clean"])
+async def test_events_before_the_cut_are_relayed(stage: Stage, cut: str) -> None:
+    events = tuple(b'data: {"choices":[{"delta":{"content":"%d"}}]}\n\n' % number for number in range(5))
+    stage.simulator.behave(MODEL, RawStream(events, cut=cut))  # type: ignore[arg-type]
+    response = await stage.chat(stream=True)
+    assert response.body.startswith(b"".join(events))
+
+
 async def test_an_error_event_of_the_upstream_is_not_followed_by_another(stage: Stage) -> None:
     stage.simulator.behave(MODEL, StreamError(message="The upstream's own message."))
     response = await stage.chat(stream=True)
@@ -271,6 +351,18 @@ async def test_a_comment_is_sent_while_the_upstream_is_silent(
     assert head.count(b"data: ") == sent
     assert whole.endswith(DONE)
     assert "".join(_contents(whole)) == "One two three four five."
+
+
+async def test_no_comment_is_sent_within_an_event(beating: Stage, stage: Stage) -> None:
+    whole = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n' + DONE
+    gate = stage.simulator.gate(MODEL, RawStream((whole[:20], whole[20:])))
+    gate.open(1)
+    async with beating.post(json=STREAM) as response:
+        first = await response.content.readexactly(len(HEARTBEAT))
+        gate.open_all()
+        rest = await response.read()
+    assert first == HEARTBEAT
+    assert rest.replace(HEARTBEAT, b"") == whole
 
 
 async def test_the_sdk_does_not_see_the_comments(beating: Stage, stage: Stage) -> None:
@@ -411,6 +503,14 @@ async def test_a_call_whose_client_disconnects_is_counted_once(
         user = await _disconnect(stage, pieces, stream=stream, abort=abort)
     assert counted(user)[0] == 1
     assert (await stage.chat()).status == 200
+
+
+async def test_the_tokens_that_a_client_received_before_it_disconnected_are_counted(
+    stage: Stage, counted: Counted
+) -> None:
+    async with nothing_left_in_flight():
+        user = await _disconnect(stage, 6, stream=True)
+    assert counted(user)[1] >= 4
 
 
 async def test_many_clients_that_disconnect_at_once_leave_nothing_in_flight(stage: Stage) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import EVENT, MODEL, QUESTION, Stage, calls_in_log
 from tests.quota.helpers import get_event, post, post_many, row_key, sweep
-from tools.simulator import Answer, Failure, Raw
+from tools.simulator import Answer, CutStream, Failure, Raw
 
 
 async def test_failed_call_is_not_charged(stage: Stage) -> None:
@@ -37,6 +37,25 @@ async def test_call_that_cannot_connect_is_not_charged(stage: Stage) -> None:
                 await post(stage, code, model=model)
         fill.close()
         assert (await get_event(stage, code))["requests"]["remaining"] == 10
+
+
+async def test_usage_that_the_upstream_reports_is_charged(stage: Stage) -> None:
+    code = await stage.add_event(tokens_per_day=100_000)
+    await post(stage, code)
+    await post(stage, code, stream=True)
+    await sweep(stage)
+    row = await stage.tables.read(row_key(code))
+    total = stage.simulator.total(MODEL)
+    assert row.used.tokens == row.granted.tokens == total.prompt_tokens + total.completion_tokens > 0
+
+
+async def test_cut_stream_is_charged_for_what_was_relayed(stage: Stage) -> None:
+    code = await stage.add_event(tokens_per_day=100_000)
+    stage.simulator.behave(MODEL, CutStream(after=5))
+    await post(stage, code, stream=True)
+    await sweep(stage)
+    used = (await stage.tables.read(row_key(code))).used
+    assert used.requests == 1 and 0 < used.tokens < 200
 
 
 async def test_stream_of_a_client_that_reads_nothing_and_leaves_is_charged_for_what_the_model_may_have_made(

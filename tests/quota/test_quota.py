@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -16,7 +18,7 @@ from shared.tables.service import open_service
 from tests.clock import until
 from tests.conftest import EVENT, MODEL, QUESTION, Stage, serve
 from tests.fake_ledger import FakeLedger, Fault
-from tests.quota.helpers import get_event, post, post_many, sweep
+from tests.quota.helpers import get_event, post, post_many, row_key, sweep
 from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 from tools.simulator import Answer, Simulator
@@ -35,6 +37,13 @@ async def test_request_after_the_last_is_refused_with_the_reset_time(stage: Stag
     assert refused.headers["x-should-retry"] == "false"
     assert 0 < int(refused.headers["x-ratelimit-reset-requests"]) <= 25 * 3600
     assert len(stage.simulator.calls) == 3
+
+
+async def test_quota_of_zero_admits_no_call(stage: Stage) -> None:
+    code = await stage.add_event(requests_per_day=0)
+    refused = await post(stage, code)
+    assert (refused.status, refused.headers[REMAINING]) == (429, "0")
+    assert b"request_quota_exceeded" in refused.body
 
 
 async def test_users_do_not_share_a_quota(stage: Stage) -> None:
@@ -171,6 +180,29 @@ async def test_sdk_does_not_retry_a_call_that_the_quota_refused(stage: Stage) ->
     assert refused.value.code == "request_quota_exceeded"
     assert not stage.simulator.calls
     await client.close()
+
+
+async def test_four_instances_give_out_exactly_the_quota(
+    stage: Stage, shared_simulator: Simulator, environment: dict[str, str]
+) -> None:
+    code = await stage.add_event(requests_per_day=200, parallel=32)
+    async with AsyncExitStack() as stack:
+        instances = [
+            await stack.enter_async_context(
+                serve(stage.tables, shared_simulator, environment | {"PROXY_CACHE_SECONDS": "30"})
+            )
+            for _ in range(4)
+        ]
+
+        async def client(number: int) -> list[int]:
+            return [(await post(instances[(number + n) % 4], code)).status for n in range(10)]
+
+        batches = await asyncio.gather(*map(client, range(32)))
+        for instance in instances:
+            await sweep(instance)
+    assert Counter(status for batch in batches for status in batch) == {200: 200, 429: 120}
+    row = await stage.tables.read(row_key(code))
+    assert row.granted.requests == row.used.requests == 200
 
 
 async def test_grant_can_be_spent_while_the_tables_are_down_and_no_more(

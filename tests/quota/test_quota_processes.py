@@ -172,6 +172,18 @@ async def test_model_that_charges_more_than_was_held_overshoots_only_by_the_runn
     assert limit - len(urls) * 300 <= row.used.tokens <= limit + CLIENTS * error
 
 
+async def test_streams_of_all_processes_stay_within_a_token_quota(
+    stage: Stage, urls: list[str], http: aiohttp.ClientSession
+) -> None:
+    code = await stage.add_event(parallel=CLIENTS, tokens_per_day=20_000, max_output_tokens=CAP)
+    statuses = await call_from_all_clients(caller(http, code, stream=True), urls, 8)
+    total = stage.simulator.total(MODEL)
+    used = total.prompt_tokens + total.completion_tokens
+    assert statuses[200] == total.calls and set(statuses) <= {200, 429}
+    row = await row_when(stage, code, lambda row: is_settled(row) and row.used.tokens == used)
+    assert row.used.tokens <= 20_000
+
+
 KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("chat/completions", QUESTION),
     ("chat/completions", QUESTION | {"stream": True}),

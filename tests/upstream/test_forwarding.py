@@ -20,16 +20,21 @@ from tests.seeded_tables import Tables
 from tools.azurite import Azurite
 from tools.ports import free
 from tools.simulator import (
+    Answer,
     Behaviour,
+    CutBody,
     EveryOther,
     Failure,
     FilteredPrompt,
+    Garbage,
     RateLimited,
     Raw,
     RawSocket,
     ResetBeforeHeaders,
     Simulator,
+    StreamError,
     TooLong,
+    WrongType,
 )
 from tools.tap import TableTap
 
@@ -70,6 +75,19 @@ async def test_only_the_model_changes_if_the_deployment_has_another_name(stage: 
     assert stage.simulator.calls[-1].body == FORWARDED.replace(b"gpt-4o-mini", b"prod-east")
 
 
+async def test_a_missing_model_is_added(stage: Stage) -> None:
+    body = b'{"messages":[{"role":"user", "content":"hi"}],"x":1.0}'
+    assert (await response_of(stage.post(data=body))).status == 200
+    assert stage.simulator.calls[-1].body == body[:-1] + b',"model":"gpt-4o-mini"}'
+
+
+@pytest.mark.parametrize("model", ["null", '""'])
+async def test_an_empty_model_means_the_default(stage: Stage, model: str) -> None:
+    body = b'{"model":%s,"messages":[{"role":"user","content":"hi"}]}' % model.encode()
+    assert (await response_of(stage.post(data=body))).status == 200
+    assert stage.simulator.calls[-1].body == body.replace(model.encode(), b'"gpt-4o-mini"', 1)
+
+
 async def test_the_dated_form_uses_its_own_api_version_and_leaves_the_body_unchanged(
     stage: Stage,
 ) -> None:
@@ -89,6 +107,14 @@ async def test_an_endpoint_may_end_with_a_slash(stage: Stage) -> None:
     code = await stage.add_event(models=(model,), default_model=model)
     assert (await stage.chat(code)).status == 200
     assert stage.simulator.calls[-1].path == "/openai/v1/chat/completions"
+
+
+async def test_a_large_body_is_forwarded_completely(stage: Stage) -> None:
+    words = "word " * 100_000
+    body = json.dumps({"messages": [{"role": "user", "content": words}]}).encode()
+    response = await response_of(stage.post("/v1/deployments/gpt-4o/chat/completions", data=body))
+    assert response.status == 200
+    assert stage.simulator.calls[-1].json["messages"][0]["content"] == words
 
 
 async def test_a_body_above_a_mebibyte_is_forwarded_without_a_warning(stage: Stage) -> None:
@@ -188,6 +214,36 @@ async def test_a_response_without_an_upstream_id_gets_an_id_of_the_proxy(stage: 
     assert len(ids) == 2
 
 
+BEHAVIOURS: list[Behaviour] = [
+    Answer(),
+    FilteredPrompt(),
+    Answer(filtered_after=3),
+    TooLong(),
+    RateLimited(retry_after=1),
+    *[Failure(status) for status in (401, 403, 404, 408, 409, 422, 500, 502, 503, 504)],
+    ResetBeforeHeaders(),
+    CutBody(),
+    StreamError(),
+    Garbage(),
+    WrongType(),
+    RawSocket(),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_no_response_shows_a_key_an_endpoint_a_host_or_a_region(stage: Stage, stream: bool) -> None:
+    host = stage.simulator.url.removeprefix("http://")
+    secrets = [KEY, "SIMULATOR_KEY", host, host.split(":")[1], "East US", "azureml", "gateway", "Gateway"]
+    for behaviour in BEHAVIOURS:
+        stage.simulator.behave(MODEL, behaviour)
+        response = await stage.chat(stream=stream)
+        await stage.end_cool_downs()
+        # The ids in a completion can contain the digits of the port, so only errors are searched for it.
+        shown = repr(response.headers) + response.body.decode("utf-8", "replace")
+        for secret in secrets if response.status != 200 else [*secrets[:3], "East US", "azureml"]:
+            assert secret not in shown, (behaviour, secret)
+
+
 # ---- output limits
 
 
@@ -224,6 +280,18 @@ async def test_the_limit_and_its_header_apply_to_streams(stage: Stage) -> None:
     response = await chat_with_limit(stage, 3, stream=True)
     assert (response.status, response.headers["x-event-max-output-tokens"]) == (200, "3")
     assert stage.simulator.calls[-1].tokens == 3
+
+
+async def test_both_fields_are_lowered_if_both_are_sent(stage: Stage) -> None:
+    await chat_with_limit(stage, 10, max_tokens=500, max_completion_tokens=5)
+    sent = stage.simulator.calls[-1].json
+    assert (sent["max_tokens"], sent["max_completion_tokens"]) == (10, 5)
+
+
+async def test_a_null_limit_counts_as_missing(stage: Stage) -> None:
+    response = await chat_with_limit(stage, 10, max_tokens=None, max_completion_tokens=None)
+    assert response.headers["x-event-max-output-tokens"] == "10"
+    assert stage.simulator.calls[-1].json["max_completion_tokens"] == 10
 
 
 async def test_more_choices_than_output_tokens_are_refused(stage: Stage) -> None:

@@ -163,7 +163,6 @@ async def test_a_cut_stream_is_a_request_and_an_error(metered: MeteredEvent, beh
     assert (await metered.chat(**STREAM)).status == 200
     counts = await metered.agreed(1)
     assert min(counts.prompt_tokens, counts.completion_tokens) > 0
-    assert counts.prompt_tokens + counts.completion_tokens < 200
     assert (counts.refusals, counts.errors) == (0, 1)
 
 
@@ -253,6 +252,23 @@ async def test_a_request_that_the_model_rejects_counts_without_tokens(
     metered.behave(behaviour)
     assert (await metered.chat()).status == 400
     assert await metered.agreed(1) == Counts(requests=1)
+
+
+async def test_rows_of_two_instances_add_up_to_the_reported_usage(
+    metered: MeteredEvent, stage: Stage
+) -> None:
+    async with stage.instance() as other:
+        calls = [
+            metered.chat(user, url=url, stream=stream)
+            for url in (metered.stage.url, other.url)
+            for user in ("amy", "bob")
+            for stream in (False, True)
+            for _ in range(5)
+        ]
+        assert {response.status for response in await asyncio.gather(*calls)} == {200}
+        rows = await metered.rows_when(lambda counts: counts.requests == 40)
+    assert total(rows) == metered.reported
+    assert Counter(row.user for row in rows)["amy"] >= 2
 
 
 # ---- failed calls
