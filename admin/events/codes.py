@@ -40,7 +40,8 @@ def parse_code(text: str) -> str:
         if _is_time(text.strip()):
             hint = f" Put a date with a time in quotes: --starts {EXAMPLE}."
         raise CommandError(
-            f"{text!r} is not a valid event code. Use 1 to 64 letters, digits, '-', '_' or '.'.{hint}"
+            f"{text!r} is not a valid event code. Use 1 to 64 letters from a to z, digits, '-', '_' or '.'."
+            f"{hint}"
         )
     return code
 
