@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
 _MOST = 4
 """Each process starts its own Azurite and app. More processes cost more time than they save."""
 _CHOICES = ("file_or_dir", "keyword", "lf", "stepwise")
-_TESTS = Path(__file__).parent
-_LONGEST = _TESTS / "tools"
-_ONE_PYTHON = (_TESTS / "admin", _TESTS / "infra", _TESTS / "tokens")
+_LONGEST, _SHORTEST = {"tools", "infra"}, {"apis", "core", "desk", "events", "tokens"}
+_ONE_PYTHON = {"admin", "infra", "tokens"}
 
 
 def pytest_configure() -> None:
@@ -37,7 +35,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 @pytest.hookimpl(tryfirst=True)  # before `-m`
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first. Otherwise one process would still run them after the others have ended."""
-    items.sort(key=lambda item: not item.path.is_relative_to(_LONGEST))
+
+    def place(item: pytest.Item) -> int:
+        return (item.path.parent.name in _SHORTEST) - (item.path.parent.name in _LONGEST)
+
+    items.sort(key=place)
     for item in items:
-        if any(map(item.path.is_relative_to, _ONE_PYTHON)):
+        if item.path.parent.name in _ONE_PYTHON:
             item.add_marker("one_python")

@@ -87,7 +87,7 @@ async def test_every_command_has_help(command: str) -> None:
 
 @pytest.mark.parametrize("command", ["create", "update"])
 async def test_help_says_that_all_answers_of_a_request_share_the_output_limit(command: str) -> None:
-    """`test_the_cap_is_lowered_in_the_field_that_the_client_used` shows that it is true."""
+    """`test_a_higher_limit_is_lowered_in_the_field_that_the_client_used` shows that it is true."""
     output = (await manage(None, "events", command, "--help")).output.rpartition("--max-output-tokens")[2]
     text = " ".join(output.split())
     assert text.startswith("N Maximum output of one request in tokens, all its answers (n) together.")
