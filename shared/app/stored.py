@@ -83,7 +83,7 @@ class StoredResponses:
         """
         now = self._now()
         credential, event = await self._events.find_for(read_credential(req.headers))
-        standing = self._quota.last_known(credential, event, now).headers(now)
+        standing = self._quota.last_known(credential, event, now).headers(now.timestamp())
         try:
             admit(event, credential.user, now)
             self._quota.enter(credential, event)

@@ -126,7 +126,8 @@ def millionths(amount: Decimal) -> int:
 def amount_text(cost: int) -> str:
     """The amount in units of the currency, exactly, with 2 to 6 decimals: `2.00`, or `0.000125`."""
     whole, rest = divmod(cost, MILLION)
-    return f"{whole}.{f'{rest:06}'.rstrip('0').ljust(2, '0')}"
+    text = f"{whole}.{rest:06}"
+    return text[:-4] + text[-4:].rstrip("0")
 
 
 def money_text(cost: int, currency: str) -> str:

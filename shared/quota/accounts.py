@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ..core.errors import StoreUnavailable
 from .account import Account
-from .amounts import Amount
+from .amounts import NO_LIMIT, Amount
 from .exchange import Exchange
 from .ledger_row import Key, LedgerStore
 from .pace import Pace
@@ -36,8 +36,10 @@ class Accounts:
     def __len__(self) -> int:
         return len(self._exchanges)
 
-    def get(self, event_code: str, row: str, limit: Amount) -> Exchange:
-        """The account with this key, under its current limit."""
+    def get(self, event_code: str, row: str, limit: Amount) -> Exchange | None:
+        """The account with this key, under its current limit; None without a limit."""
+        if limit is NO_LIMIT:
+            return None
         exchange = self._exchanges.get((event_code, row))
         if exchange is None:
             key = Key(event_code, row)

@@ -91,8 +91,20 @@ class Quota:
 
     def last_known(self, credential: Credential, event: Event, now: datetime) -> Standing:
         """What is left to the attendee, as this instance last saw it. Makes no table call."""
-        day = self._day(event, now)
-        return _standing(event, self._user_exchange(credential, event, day), self._total_exchange(event), day)
+        user = self._running.of(credential)
+        if user.standing is None or not user.standing.is_of(event, now):
+            self._start_sweeping()
+            day = self._day(event, now)
+            user_limit = _limit(event.requests_per_day, event.tokens_per_day, event.cost_per_day)
+            total_limit = _limit(event.requests_total, event.tokens_total, event.cost_total)
+            user.standing = Standing(
+                event,
+                day,
+                self._accounts.get(credential.event_code, f"{credential.user}:{day.name}", user_limit),
+                self._accounts.get(event.ledger_code, TOTAL_ROW, total_limit),
+                total_limit,
+            )
+        return user.standing
 
     async def standing(
         self, credential: Credential, event: Event, now: datetime, *, remembered: bool = False
@@ -102,18 +114,17 @@ class Quota:
         Raises:
             StoreUnavailable: the tables do not respond.
         """
-        day = self._day(event, now)
-        user, total = self._user_exchange(credential, event, day), self._total_exchange(event)
-        for exchange in filter(None, (user, total)):
+        standing = self.last_known(credential, event, now)
+        for exchange in filter(None, (standing.user, standing.total)):
             await exchange.refresh(remembered=remembered)
-        return _standing(event, user, total, day)
+        return standing
 
     async def standing_headers(
         self, credential: Credential, event: Event, now: datetime
     ) -> dict[bytes, bytes]:
         """The headers with what is left to the attendee; none while the tables do not respond."""
         try:
-            return (await self.standing(credential, event, now, remembered=True)).headers(now)
+            return (await self.standing(credential, event, now, remembered=True)).headers(now.timestamp())
         except StoreUnavailable:
             return {}
 
@@ -121,6 +132,7 @@ class Quota:
         """Give back what idle accounts have, or `everything`, and forget users without recent calls."""
         await self._accounts.give_back(everything=everything)
         self._accounts.forget()
+        self._running.forget()
         self._minutes.forget()
         self._slowdown.forget()
 
@@ -139,22 +151,24 @@ class Quota:
             return await self._claim(credential, event, hold, now)
 
     async def _claim(self, credential: Credential, event: Event, hold: Hold, now: datetime) -> Hold:
-        day = self._day(event, now)
+        standing = self.last_known(credential, event, now)
         try:
-            if (user := self._user_exchange(credential, event, day)) and not self._take(user, hold):
-                await self._take_scarce(user, hold, event, day, now)
-            # Not looked up earlier, because an account without waiting calls may be forgotten meanwhile.
-            if total := self._total_exchange(event):
+            if (user := standing.user) and not self._take(user, hold):
+                await self._take_scarce(user, hold, standing, now)
+                # Found again, because an account without waiting calls may be forgotten meanwhile.
+                standing = self.last_known(credential, event, now)
+            if total := standing.total:
+                total.account.limit = standing.total_limit  # a call that began earlier may know another one
                 running = self._running.of(credential)
                 if not total.account.has_plenty_for(hold.amount, running.held):
                     await self._keep_to_share(total, hold, running)
                 hold.count_in(running)  # before it waits, so that calls of the same moment share, too
                 if not self._take(total, hold):
-                    await self._take_scarce(total, hold, event, day, now)
+                    await self._take_scarce(total, hold, standing, now)
         except BaseException:
             hold.release()
             raise
-        hold.standing = _standing(event, user, total, day)
+        hold.standing = standing
         return hold
 
     def _take(self, exchange: Exchange, hold: Hold) -> bool:
@@ -164,15 +178,13 @@ class Quota:
         hold.add(exchange, hold.amount)
         return True
 
-    async def _take_scarce(
-        self, exchange: Exchange, hold: Hold, event: Event, day: Day, now: datetime
-    ) -> None:
+    async def _take_scarce(self, exchange: Exchange, hold: Hold, standing: Standing, now: datetime) -> None:
         """Claim what there is of the bound. Raises QuotaExceeded if that is too little."""
         account, claim = exchange.account, await self._claim_scarce(exchange, hold)
         if claim is None:
             account.refused_at = self._clock()
             may_return = account.changed_within(self._returned_seconds, account.refused_at)
-            raise refusal(account, hold.least, hold.need.choices, event, day, now, may_return=may_return)
+            raise refusal(account, hold.least, hold.need.choices, standing, now, may_return=may_return)
         hold.add(exchange, claim)
 
     async def _claim_scarce(self, exchange: Exchange, hold: Hold) -> Amount | None:
@@ -229,24 +241,6 @@ class Quota:
             if not total.account.is_seen:
                 raise StoreUnavailable from error
 
-    def _user_exchange(self, credential: Credential, event: Event, day: Day) -> Exchange | None:
-        limit = _limit(event.requests_per_day, event.tokens_per_day, event.cost_per_day)
-        if limit is NO_LIMIT:
-            return None
-        row = f"{credential.user}:{day.name}"
-        return self._exchange(credential.event_code, row, limit)
-
-    def _total_exchange(self, event: Event) -> Exchange | None:
-        limit = _limit(event.requests_total, event.tokens_total, event.cost_total)
-        if limit is NO_LIMIT:
-            return None
-        return self._exchange(event.ledger_code, TOTAL_ROW, limit)
-
-    def _exchange(self, event_code: str, row: str, limit: Amount) -> Exchange:
-        exchange = self._accounts.get(event_code, row, limit)
-        self._start_sweeping()
-        return exchange
-
     def _day(self, event: Event, now: datetime) -> Day:
         day = self._days.get(event.time_zone)
         if day is None or not day.begins_at <= now < day.ends_at:
@@ -264,7 +258,7 @@ class Quota:
             self.sweep,
             pause_seconds,
             "The return of unused quota",
-            lambda: len(self._accounts) or len(self._minutes) or len(self._slowdown),
+            lambda: len(self._accounts) + len(self._running) + len(self._minutes) + len(self._slowdown),
         )
 
 
@@ -287,10 +281,6 @@ def _share(total: Account, running: Running) -> Amount:
         left.tokens if limit.tokens < UNLIMITED else UNLIMITED,
         left.cost if limit.cost < UNLIMITED else UNLIMITED,
     )
-
-
-def _standing(event: Event, user: Exchange | None, total: Exchange | None, day: Day) -> Standing:
-    return Standing(event, user.account if user else None, total.account if total else None, day)
 
 
 @lru_cache(maxsize=1024)

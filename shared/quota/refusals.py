@@ -18,7 +18,7 @@ from ..core.quota_errors import (
 from ..core.times import local_and_utc
 from .account import Account
 from .amounts import Amount
-from .standing import LEAST_CALL, TOTAL_ROW, Day
+from .standing import LEAST_CALL, TOTAL_ROW, Day, Standing
 
 RUNNING_RETRY_SECONDS = 2
 OTHERS_RETRY_SECONDS = 4
@@ -28,13 +28,13 @@ Unit = Literal["requests", "tokens", "budget"]
 
 
 def refusal(
-    account: Account, least: Amount, choices: int, event: Event, day: Day, now: datetime, *, may_return: bool
+    account: Account, least: Amount, choices: int, standing: Standing, now: datetime, *, may_return: bool
 ) -> QuotaExceeded:
     """The refusal of a call that needs at least `least`, which `account` does not have.
 
     `may_return` says whether other instances may still return what they hold.
     """
-    left = account.remaining
+    left, event = account.remaining, standing.event
     unit = _scarce_unit(left, least)
     if left.covers(LEAST_CALL) and (too_long := _too_long(account, least, choices, event)):
         return too_long
@@ -45,7 +45,7 @@ def refusal(
     is_money = unit == "budget"
     if _is_total(account):
         return _total_is_used(account, event, is_money=is_money)
-    return _day_is_used(account, event, day, now, is_money=is_money)
+    return _day_is_used(account, event, standing.day, now, is_money=is_money)
 
 
 def running_refusal(account: Account, unit: Unit) -> QuotaExceeded:

@@ -111,8 +111,8 @@ async def test_hold_that_is_counted_twice_at_once_is_reduced_once(quota: Quota) 
     await asyncio.gather(hold.count_prompt(), hold.count_prompt())
     assert hold.need.amount.tokens == 300
     hold.release()
-    account = quota._accounts.get(*KEY, hold.standing.user.limit).account  # type: ignore[union-attr]
-    assert account.held.tokens == 0
+    user = hold.standing.user
+    assert user is not None and user.account.held.tokens == 0
 
 
 async def test_prompt_that_cannot_be_counted_is_charged_with_its_bound_and_stops_no_other(
@@ -268,12 +268,13 @@ async def test_prompt_that_is_counted_while_its_call_waits_holds_no_more_than_it
     store.paused = True
     await turn_loop()
     user = quota._accounts.get(*KEY, Amount(UNLIMITED, 100_000))
+    assert user is not None
     (hold,) = user.uncounted
     await hold.count_prompt()
     store.resume()
     held = await waiting
     total = quota._accounts.get(*TOTAL, Amount(UNLIMITED, 100_000))
-    assert user.account.held == total.account.held == held.need.amount == Amount(1, 300)
+    assert total is not None and user.account.held == total.account.held == held.need.amount == Amount(1, 300)
     held.release()
 
 
@@ -281,7 +282,7 @@ async def test_output_limit_that_the_total_lowers_frees_tokens_of_the_day(quota:
     event = event_with(tokens_per_day=100_000, tokens_total=100_000)
     hold = await hold_for(quota, AMY, event, Need(10, 90_000, 1))
     user = hold.standing.user
-    assert user is not None and user.held == hold.need.amount == Amount(1, 100_000 // USER_SHARE)
+    assert user is not None and user.account.held == hold.need.amount == Amount(1, 100_000 // USER_SHARE)
     hold.release()
 
 
@@ -305,6 +306,7 @@ def test_user_runs_at_most_as_many_calls_as_the_event_allows() -> None:
         for _ in range(limit):
             running.leave(AMY)
         running.leave(BOB)
+    running.forget()
     assert not len(running)
 
 
