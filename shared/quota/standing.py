@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from msgspec import Raw, Struct
@@ -31,7 +31,7 @@ def least_call(prices: Iterable[Prices | None]) -> Amount:
     return LEAST_CALL.at_least(Amount(cost=min(costs, default=0)))
 
 
-class Day(NamedTuple):
+class Day(Struct, frozen=True):
     """A quota day: from midnight to midnight in the event's time zone, 23 to 25 hours long."""
 
     name: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from shared.core.errors import RateLimited, StoreUnavailable
 from shared.core.models import DEFAULT_PARALLEL, Credential, Event, Usage
@@ -181,7 +182,7 @@ async def test_scarce_money_is_held_for_the_counted_prompt_and_lowers_the_output
     assert (prompt.counts, hold.need.output_limit, hold.need.amount) == (1, 75, Amount(1, 275, 350))
     with pytest.raises(BudgetExceeded, match="still running"):
         await quota.hold(AMY, event, Need(prompt.bound, 500, 1, prices=PRICES), Prompt().count, NOW)
-    hold.settle(Usage(200, 50, 100), PRICES._replace(cached=500_000))
+    hold.settle(Usage(200, 50, 100), replace(PRICES, cached=500_000))
     await quota.sweep(everything=True)
     assert store.row(KEY).granted == store.row(KEY).used == Amount(1, 250, 250)
 
