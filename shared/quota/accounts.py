@@ -60,16 +60,21 @@ class Accounts:
         for first in range(0, len(due), WRITES_AT_ONCE):
             await asyncio.gather(*map(_give_back, due[first : first + WRITES_AT_ONCE]))
 
-    def forget(self) -> None:
-        """Forget accounts that were not used for long.
+    def forget(self) -> bool:
+        """Forget accounts that were not used for long. Returns whether there were any.
 
         Until then they remember the version of their row, which saves a read when the user comes back.
         """
         now = self._clock()
         kept_seconds = KEPT_SECONDS if len(self._exchanges) <= MAX_KEPT else self._idle_seconds
-        for key, exchange in list(self._exchanges.items()):
-            if exchange.can_be_forgotten and now - exchange.account.used_at >= kept_seconds:
-                del self._exchanges[key]
+        unused = [
+            key
+            for key, exchange in self._exchanges.items()
+            if exchange.can_be_forgotten and now - exchange.account.used_at >= kept_seconds
+        ]
+        for key in unused:
+            del self._exchanges[key]
+        return bool(unused)
 
     def _is_due(self, account: Account, now: float) -> bool:
         unused_seconds = now - account.used_at

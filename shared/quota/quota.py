@@ -23,7 +23,7 @@ from .pace import WINDOW_SECONDS
 from .refusals import refusal, running_refusal
 from .running import Running, RunningCalls
 from .slowdown import Slowdown
-from .standing import TOTAL_ROW, Day, Standing, day_of
+from .standing import TOTAL_ROW, Day, Standing, day_of, limit_headers
 
 GRANT_SECONDS = 3.5
 """How long a call waits for all its grants, so that it waits at most five seconds for the tables."""
@@ -93,17 +93,7 @@ class Quota:
         """What is left to the attendee, as this instance last saw it. Makes no table call."""
         user = self._running.of(credential)
         if user.standing is None or not user.standing.is_of(event, now):
-            self._start_sweeping()
-            day = self._day(event, now)
-            user_limit = _limit(event.requests_per_day, event.tokens_per_day, event.cost_per_day)
-            total_limit = _limit(event.requests_total, event.tokens_total, event.cost_total)
-            user.standing = Standing(
-                event,
-                day,
-                self._accounts.get(credential.event_code, f"{credential.user}:{day.name}", user_limit),
-                self._accounts.get(event.ledger_code, TOTAL_ROW, total_limit),
-                total_limit,
-            )
+            user.standing = self._find(credential, event, self._day(event, now))
         return user.standing
 
     async def standing(
@@ -131,8 +121,8 @@ class Quota:
     async def sweep(self, *, everything: bool = False) -> None:
         """Give back what idle accounts have, or `everything`, and forget users without recent calls."""
         await self._accounts.give_back(everything=everything)
-        self._accounts.forget()
-        self._running.forget()
+        if self._accounts.forget():
+            self._running.forget()
         self._minutes.forget()
         self._slowdown.forget()
 
@@ -241,6 +231,20 @@ class Quota:
             if not total.account.is_seen:
                 raise StoreUnavailable from error
 
+    def _find(self, credential: Credential, event: Event, day: Day) -> Standing:
+        """The accounts of an attendee and an event, under their current limits."""
+        self._start_sweeping()
+        limits = event.requests_per_day, event.tokens_per_day, event.cost_per_day
+        total_limit = _limit(event.requests_total, event.tokens_total, event.cost_total)
+        return Standing(
+            event,
+            day,
+            self._accounts.get(credential.event_code, f"{credential.user}:{day.name}", _limit(*limits)),
+            self._accounts.get(event.ledger_code, TOTAL_ROW, total_limit),
+            total_limit,
+            limit_headers(*limits),
+        )
+
     def _day(self, event: Event, now: datetime) -> Day:
         day = self._days.get(event.time_zone)
         if day is None or not day.begins_at <= now < day.ends_at:
@@ -258,7 +262,7 @@ class Quota:
             self.sweep,
             pause_seconds,
             "The return of unused quota",
-            lambda: len(self._accounts) + len(self._running) + len(self._minutes) + len(self._slowdown),
+            lambda: len(self._accounts) or len(self._minutes) or len(self._slowdown),
         )
 
 

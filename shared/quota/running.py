@@ -9,6 +9,8 @@ from .refusals import plural
 from .standing import Standing
 
 RETRY_SECONDS = 1
+MOST_KEPT = 2000
+"""Above this number of users, those without running calls are forgotten: a client can invent any number."""
 
 
 class Running:
@@ -56,6 +58,8 @@ class RunningCalls:
         """The calls of one user."""
         user = self._users.get(credential)
         if user is None:
+            if len(self._users) >= MOST_KEPT:
+                self.forget()
             user = self._users[credential] = Running()
         return user
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import lru_cache
 from math import ceil
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -37,14 +38,17 @@ class Day(Struct, frozen=True):
     name: str
     begins_at: datetime
     ends_at: datetime
+    resets_at: float
+    """Its end, in Unix time."""
 
 
 def day_of(now: datetime, zone: ZoneInfo) -> Day:
     date = now.astimezone(zone).date()
-    return Day(date.isoformat(), first_moment(date, zone), first_moment(date + timedelta(days=1), zone))
+    ends_at = first_moment(date + timedelta(days=1), zone)
+    return Day(date.isoformat(), first_moment(date, zone), ends_at, ends_at.timestamp())
 
 
-class Standing(Struct):
+class Standing(Struct, frozen=True):
     """What an event's limits leave to one attendee. Its figures change with each call of the attendee."""
 
     event: Event
@@ -52,13 +56,8 @@ class Standing(Struct):
     user: Exchange | None
     total: Exchange | None
     total_limit: Amount
-    resets_at: float = 0.0
-    """The end of the day, in Unix time."""
-    limit_headers: dict[bytes, bytes] = {}
+    limit_headers: dict[bytes, bytes]
     """The headers that are the same for every call."""
-
-    def __post_init__(self) -> None:
-        self.resets_at, self.limit_headers = self.day.ends_at.timestamp(), _limit_headers(self.event)
 
     def is_of(self, event: Event, now: datetime) -> bool:
         """Whether it is still true for a call of this event that arrives now."""
@@ -75,11 +74,11 @@ class Standing(Struct):
 
         Money is in the event's currency. The event's own money is not for attendees.
         """
-        headers, event = self.limit_headers.copy(), self.event
+        event, headers = self.event, self.limit_headers.copy()
         if self.user is None:
             return headers
         user, total = self.user.account, self.total.account if self.total else None
-        reset = b"%d" % max(0, ceil(self.resets_at - now))
+        reset = b"%d" % max(0, ceil(self.day.resets_at - now))
         if event.requests_per_day is not None:
             requests = user.requests_left if total is None else min(user.requests_left, total.requests_left)
             headers[b"x-ratelimit-remaining-requests"] = b"%d" % requests
@@ -116,14 +115,16 @@ class Standing(Struct):
         return not total.limit.minus(total.charged).covers(least)
 
 
-def _limit_headers(event: Event) -> dict[bytes, bytes]:
+@lru_cache(maxsize=1024)
+def limit_headers(requests: int | None, tokens: int | None, cost: int | None) -> dict[bytes, bytes]:
+    """The headers that are the same for all calls under these limits of a day."""
     headers = {}
-    if event.requests_per_day is not None:
-        headers[b"x-ratelimit-limit-requests"] = b"%d" % event.requests_per_day
-    if event.tokens_per_day is not None:
-        headers[b"x-ratelimit-limit-tokens"] = b"%d" % event.tokens_per_day
-    if event.cost_per_day is not None:
-        headers[b"x-event-budget-limit"] = amount_text(event.cost_per_day).encode()
+    if requests is not None:
+        headers[b"x-ratelimit-limit-requests"] = b"%d" % requests
+    if tokens is not None:
+        headers[b"x-ratelimit-limit-tokens"] = b"%d" % tokens
+    if cost is not None:
+        headers[b"x-event-budget-limit"] = amount_text(cost).encode()
     return headers
 
 

@@ -20,7 +20,7 @@ from shared.quota.amounts import NOTHING, UNLIMITED, Amount
 from shared.quota.hold import Hold, Need
 from shared.quota.ledger_row import Row
 from shared.quota.quota import USER_SHARE, Quota
-from shared.quota.running import RunningCalls
+from shared.quota.running import MOST_KEPT, RunningCalls
 from shared.quota.slowdown import FREE_REFUSALS, Slowdown
 from tests.fake_ledger import FakeLedger, Fault
 from tests.quota.helpers import AMY, BOB, KEY, NOW, TOTAL, Clock, event_with, hold_for, turn_loop
@@ -309,6 +309,15 @@ def test_user_runs_at_most_as_many_calls_as_the_event_allows() -> None:
         running.leave(BOB)
     running.forget()
     assert not len(running)
+
+
+def test_users_without_running_calls_do_not_fill_the_memory() -> None:
+    running = RunningCalls()
+    running.enter(AMY, event_with())
+    for number in range(3 * MOST_KEPT):
+        running.of(Credential("hackathon", f"user-{number}"))
+        assert len(running) <= MOST_KEPT
+    assert running.of(AMY).calls == 1
 
 
 def test_user_whose_requests_are_refused_again_and_again_waits(clock: Clock) -> None:
