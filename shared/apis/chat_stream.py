@@ -76,7 +76,7 @@ class ChatStream:
         if (usage := self._usage) is None:
             return None
         later_bytes = self.output_bytes - self._usage_at
-        return usage._replace(completion_tokens=usage.completion_tokens + later_bytes)
+        return usage.plus(Usage(completion_tokens=later_bytes))
 
     @property
     def in_event(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import reduce
 
 import msgspec
 
@@ -58,7 +59,7 @@ class ImageStream:
         known = [usage for usage in self._usages if usage is not None]
         if not self.done or len(known) < len(self._usages):
             return None
-        return Usage(*map(sum, zip(*known, strict=True)))
+        return reduce(Usage.plus, known, Usage())
 
     @property
     def in_event(self) -> bool:

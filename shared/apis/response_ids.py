@@ -91,7 +91,8 @@ class Owner:
         if len(secret) < LEAST_SECRET_BYTES:
             raise ValueError("the secret of sealed ids is too short")
         key = sha512(secret).digest()
-        self._key = blake2b(_joined(*credential), key=key, digest_size=32, person=b"attendee").digest()
+        name = _joined(credential.event_code, credential.user)
+        self._key = blake2b(name, key=key, digest_size=32, person=b"attendee").digest()
 
     def seal(self, upstream_id: str, place: bytes, tokens: int = 0) -> str:
         """The id of a response. `tokens` is the most that it adds to the prompt of the next turn.

@@ -126,5 +126,5 @@ class Charge(msgspec.Struct, frozen=True):
     def _record(self, request_id: str, status: int, ending: Ending, charged: Usage, cost: int) -> None:
         if self.progress.slow_tries:
             usage, slow_cost = self.hold.slow
-            charged, cost = Usage(*map(sum, zip(charged, usage, strict=True))), cost + slow_cost
+            charged, cost = charged.plus(usage), cost + slow_cost
         self.charges.records.record_end(self.call, self.progress, request_id, status, ending, charged, cost)

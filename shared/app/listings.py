@@ -49,7 +49,7 @@ class Listings:
         described = descriptions.event_description(credential, event, routes.served, now)
         models = usable_models(event, routes.served)
         least = least_call(routes.of(api).prices[model] for model in models for api in routes.served[model])
-        return json_response(described | standing.figures(least), standing.headers(now))
+        return json_response(described | standing.figures(least), standing.headers(now.timestamp()))
 
     async def _of_open_event(self, headers: Headers, describe: Callable[[Event, Served], Any]) -> Response:
         """Describe the attendee's event, or say why it is closed. The headers have the quotas."""

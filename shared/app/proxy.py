@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -117,7 +118,7 @@ class Proxy:
         except ProxyError as error:
             self._records.record_refusal(credential, call.model, arrived_at, error)
             standing = self._quota.last_known(credential, event, arrived_at)
-            refusal = error_response(error, standing.headers(arrived_at))
+            refusal = error_response(error, standing.headers(arrived_at.timestamp()))
             return quota_refusal(refusal, error, call.headers, arrived_at)
         progress.cover = hold.cover
         departure.seconds_left = partial(self._seconds_left, call, progress)
@@ -156,7 +157,7 @@ class Proxy:
             raise
         except ProxyError as error:
             charge.fail(error)
-            return error_response(error, hold.standing.headers(self._now()), call.id)
+            return error_response(error, hold.standing.headers(time.time()), call.id)
         except BaseException:
             charge.fail(InternalError())
             raise
@@ -173,7 +174,7 @@ class Proxy:
             status, body = sealed_response(charge.call, forwarded, body, charge.hold.need)
             ending = Ending.ABANDONED if charge.progress.is_left else Ending.FINISHED
             charge.end(request_id, status, ending, usage, size)
-        headers = charge.hold.standing.headers(self._now())
+        headers = charge.hold.standing.headers(time.time())
         headers.update(upstream)
         headers.setdefault(b"x-request-id", request_id.encode())
         if limit is not None:

@@ -67,8 +67,8 @@ class Records:
             status=status,
             ending=ending,
             attempts=progress.attempts,
-            first_byte_ms=None if first_byte_at is None else round((first_byte_at - began_at) * 1000),
-            total_ms=round((self._clock() - began_at) * 1000),
+            first_byte_ms=None if first_byte_at is None else int((first_byte_at - began_at) * 1000),
+            total_ms=int((self._clock() - began_at) * 1000),
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
         )

@@ -84,7 +84,7 @@ class StoredResponses:
         """
         now = self._now()
         credential, event = await self._events.find_for(read_credential(req.headers))
-        standing = self._quota.last_known(credential, event, now).headers(now)
+        standing = self._quota.last_known(credential, event, now).headers(now.timestamp())
         try:
             admit(event, credential.user, now)
             self._quota.enter(credential, event)
@@ -108,7 +108,7 @@ class StoredResponses:
         deployment = (await self._routing.routes()).of(RESPONSES.name).at(opened.place)
         if deployment is None:
             raise NotFound(_GONE, param="response_id")
-        if not self._limits.of("/".join(credential)).take():
+        if not self._limits.of(f"{credential.event_code}/{credential.user}").take():
             raise RateLimited("You read or delete too many stored responses. Try again in a second.", 1)
         path = (opened.upstream_id, part) if part else (opened.upstream_id,)
         try:

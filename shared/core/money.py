@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_CEILING, Decimal
-from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .models import DEFAULT_CURRENCY, Deployment, Usage
 
@@ -23,7 +25,7 @@ STEP = Decimal("0.000001")
 _currency = re.compile(r"[A-Z]{3}")
 
 
-class Prices(NamedTuple):
+class Prices(Struct, frozen=True, gc=False):
     """The prices of 1,000,000 tokens, in millionths of the currency."""
 
     prompt: int = 0
@@ -37,11 +39,11 @@ class Prices(NamedTuple):
 
     def cost(self, usage: Usage) -> int:
         """What a call costs, rounded up to a whole millionth."""
-        prompt_tokens, completion_tokens, cached_tokens = usage
+        prompt_tokens, cached_tokens = usage.prompt_tokens, usage.cached_tokens
         if self.long is not None and prompt_tokens > self.above:
             return self.long.cost(usage)
         prompt = (prompt_tokens - cached_tokens) * self.prompt + cached_tokens * self.cached
-        return -(-(prompt + completion_tokens * self.completion) // MILLION)
+        return -(-(prompt + usage.completion_tokens * self.completion) // MILLION)
 
     def most_cost(self, prompt_tokens: int, completion_tokens: int) -> int:
         """The most that a call can cost with at most so many tokens, however much of its prompt is cached."""
@@ -84,7 +86,7 @@ def prices_of(deployment: Deployment) -> Prices | None:
     if (long := deployment.long_prices) is None:
         return prices
     all_long = _prices(long.prompt, long.cached, long.completion, deployment.currency)
-    return prices._replace(above=long.above, long=all_long)
+    return replace(prices, above=long.above, long=all_long)
 
 
 def _prices(prompt: Decimal, cached: Decimal, completion: Decimal, currency: str) -> Prices:
@@ -101,7 +103,7 @@ def highest_prices(all_prices: Iterable[Prices | None]) -> Prices | None:
     if not any(prices.long for prices in known):
         return highest
     above = min(prices.above for prices in known if prices.long)
-    return highest._replace(above=above, long=_highest([prices.long or prices for prices in known]))
+    return replace(highest, above=above, long=_highest([prices.long or prices for prices in known]))
 
 
 def _highest(known: Sequence[Prices]) -> Prices:
@@ -125,8 +127,8 @@ def millionths(amount: Decimal) -> int:
 
 def amount_text(cost: int) -> str:
     """The amount in units of the currency, exactly, with 2 to 6 decimals: `2.00`, or `0.000125`."""
-    whole, rest = divmod(cost, MILLION)
-    return f"{whole}.{f'{rest:06}'.rstrip('0').ljust(2, '0')}"
+    text = f"{cost:07}"
+    return f"{text[:-6]}.{text[-6:-4]}{text[-4:].rstrip('0')}"
 
 
 def money_text(cost: int, currency: str) -> str:

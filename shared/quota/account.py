@@ -151,14 +151,26 @@ class Account:
 
         Nothing until the row was seen, so that no figure promises too much.
         """
-        if not self.is_seen:
-            return NOTHING
-        limit, gone, spare = self.limit, self.gone, self.spare
-        return Amount(
-            _left(limit.requests, gone.requests, spare.requests),
-            _left(limit.tokens, gone.tokens, spare.tokens),
-            UNLIMITED if limit.cost == UNLIMITED else _left(limit.cost, gone.cost, spare.cost),
-        )
+        return Amount(self.requests_left, self.tokens_left, self.cost_left)
+
+    @property
+    def requests_left(self) -> int:
+        return self._left(self.limit.requests, self.gone.requests, self.spare.requests)
+
+    @property
+    def tokens_left(self) -> int:
+        return self._left(self.limit.tokens, self.gone.tokens, self.spare.tokens)
+
+    @property
+    def cost_left(self) -> int:
+        limit = self.limit.cost
+        return limit if limit == UNLIMITED else self._left(limit, self.gone.cost, self.spare.cost)
+
+    def _left(self, limit: int, gone: int, spare: int) -> int:
+        if self.seen_at == -inf:
+            return 0
+        left = spare + limit - gone if limit > gone else spare
+        return 0 if left < 0 else left if left < limit else limit
 
     @property
     def used(self) -> Amount:
@@ -283,8 +295,3 @@ class Account:
         """So much more is spare in this hand, and so much more spent."""
         self.spare, self.spent = self.spare.plus(spare), self.spent.plus(spent)
         self.in_hand = self.in_hand.plus(spare).plus(spent)
-
-
-def _left(limit: int, gone: int, spare: int) -> int:
-    left = spare + limit - gone if limit > gone else spare
-    return 0 if left < 0 else left if left < limit else limit

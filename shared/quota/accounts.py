@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ..core.errors import StoreUnavailable
 from .account import Account
-from .amounts import Amount
+from .amounts import NO_LIMIT, Amount
 from .exchange import Exchange
 from .ledger_row import Key, LedgerStore
 from .pace import Pace
@@ -36,8 +36,10 @@ class Accounts:
     def __len__(self) -> int:
         return len(self._exchanges)
 
-    def get(self, event_code: str, row: str, limit: Amount) -> Exchange:
-        """The account with this key, under its current limit."""
+    def get(self, event_code: str, row: str, limit: Amount) -> Exchange | None:
+        """The account with this key, under its current limit; None without a limit."""
+        if limit is NO_LIMIT:
+            return None
         exchange = self._exchanges.get((event_code, row))
         if exchange is None:
             key = Key(event_code, row)
@@ -58,16 +60,21 @@ class Accounts:
         for first in range(0, len(due), WRITES_AT_ONCE):
             await asyncio.gather(*map(_give_back, due[first : first + WRITES_AT_ONCE]))
 
-    def forget(self) -> None:
-        """Forget accounts that were not used for long.
+    def forget(self) -> bool:
+        """Forget accounts that were not used for long. Returns whether there were any.
 
         Until then they remember the version of their row, which saves a read when the user comes back.
         """
         now = self._clock()
         kept_seconds = KEPT_SECONDS if len(self._exchanges) <= MAX_KEPT else self._idle_seconds
-        for key, exchange in list(self._exchanges.items()):
-            if exchange.can_be_forgotten and now - exchange.account.used_at >= kept_seconds:
-                del self._exchanges[key]
+        unused = [
+            key
+            for key, exchange in self._exchanges.items()
+            if exchange.can_be_forgotten and now - exchange.account.used_at >= kept_seconds
+        ]
+        for key in unused:
+            del self._exchanges[key]
+        return bool(unused)
 
     def _is_due(self, account: Account, now: float) -> bool:
         unused_seconds = now - account.used_at

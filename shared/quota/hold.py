@@ -197,7 +197,7 @@ class Hold:
         if self._further:
             # A refusal has no usage of its own.
             self._settle_further(usage.prompt_tokens or self.need.prompt_tokens, prices)
-        self._end(Amount(1, usage[0] + usage[1], cost))
+        self._end(Amount(1, usage.prompt_tokens + usage.completion_tokens, cost))
         return cost
 
     async def settle_most(self, output_tokens: int, prices: Prices) -> tuple[Usage, int]:

@@ -13,7 +13,7 @@ from ..core.loops import repeat
 from ..core.models import Credential, Event
 from .account import Account
 from .accounts import URGENT_DIVISOR, Accounts
-from .amounts import NO_LIMIT, UNLIMITED, Amount, limit_of
+from .amounts import UNLIMITED, Amount, limit_of
 from .exchange import Exchange
 from .hold import Count, Hold, Need
 from .ledger_row import LedgerStore
@@ -22,7 +22,7 @@ from .pace import WINDOW_SECONDS
 from .refusals import refusal, running_refusal
 from .running import Running, RunningCalls
 from .slowdown import Slowdown
-from .standing import TOTAL_ROW, Day, Standing, day_of
+from .standing import TOTAL_ROW, Day, Standing, day_of, limit_headers
 
 GRANT_SECONDS = 3.5
 """How long a call waits for all its grants, so that it waits at most five seconds for the tables."""
@@ -100,8 +100,10 @@ class Quota:
 
     def last_known(self, credential: Credential, event: Event, now: datetime) -> Standing:
         """What is left to the attendee, as this instance last saw it. Makes no table call."""
-        day = self._day(event, now)
-        return _standing(event, self._user_exchange(credential, event, day), self._total_exchange(event), day)
+        user = self._running.of(credential)
+        if user.standing is None or not user.standing.is_of(event, now):
+            user.standing = self._find(credential, event, self._day(event, now))
+        return user.standing
 
     async def standing(
         self, credential: Credential, event: Event, now: datetime, *, remembered: bool = False
@@ -111,25 +113,25 @@ class Quota:
         Raises:
             StoreUnavailable: the tables do not respond.
         """
-        day = self._day(event, now)
-        user, total = self._user_exchange(credential, event, day), self._total_exchange(event)
-        for exchange in filter(None, (user, total)):
+        standing = self.last_known(credential, event, now)
+        for exchange in filter(None, (standing.user, standing.total)):
             await exchange.refresh(remembered=remembered)
-        return _standing(event, user, total, day)
+        return standing
 
     async def standing_headers(
         self, credential: Credential, event: Event, now: datetime
     ) -> dict[bytes, bytes]:
         """The headers with what is left to the attendee; none while the tables do not respond."""
         try:
-            return (await self.standing(credential, event, now, remembered=True)).headers(now)
+            return (await self.standing(credential, event, now, remembered=True)).headers(now.timestamp())
         except StoreUnavailable:
             return {}
 
     async def sweep(self, *, everything: bool = False) -> None:
         """Give back what idle accounts have, or `everything`, and forget users without recent calls."""
         await self._accounts.give_back(everything=everything)
-        self._accounts.forget()
+        if self._accounts.forget():
+            self._running.forget()
         self._minutes.forget()
         self._slowdown.forget()
 
@@ -148,22 +150,24 @@ class Quota:
             return await self._claim(credential, event, hold, now)
 
     async def _claim(self, credential: Credential, event: Event, hold: Hold, now: datetime) -> Hold:
-        day = self._day(event, now)
+        standing = self.last_known(credential, event, now)
         try:
-            if (user := self._user_exchange(credential, event, day)) and not self._take(user, hold):
-                await self._take_scarce(user, hold, event, day, now)
-            # Looked up only now: an account without waiting calls may be forgotten during an await.
-            if total := self._total_exchange(event):
+            if (user := standing.user) and not self._take(user, hold):
+                await self._take_scarce(user, hold, standing, now)
+                # Found again, because an account without waiting calls may be forgotten meanwhile.
+                standing = self.last_known(credential, event, now)
+            if total := standing.total:
+                total.account.limit = standing.total_limit  # a call that began earlier may know another one
                 running = self._running.of(credential)
                 if not total.account.has_plenty_for(hold.amount, running.held):
                     await self._keep_to_share(total, hold, running)
                 hold.count_in(running)  # before it waits, so that calls of the same moment share, too
                 if not self._take(total, hold):
-                    await self._take_scarce(total, hold, event, day, now)
+                    await self._take_scarce(total, hold, standing, now)
         except BaseException:
             hold.release()
             raise
-        hold.standing = _standing(event, user, total, day)
+        hold.standing = standing
         return hold
 
     def _take(self, exchange: Exchange, hold: Hold) -> bool:
@@ -173,15 +177,13 @@ class Quota:
         hold.add(exchange, hold.amount)
         return True
 
-    async def _take_scarce(
-        self, exchange: Exchange, hold: Hold, event: Event, day: Day, now: datetime
-    ) -> None:
+    async def _take_scarce(self, exchange: Exchange, hold: Hold, standing: Standing, now: datetime) -> None:
         """Claim what there is of the bound. Raises QuotaExceeded if that is too little."""
         account, claim = exchange.account, await self._claim_scarce(exchange, hold)
         if claim is None:
             account.refused_at = self._clock()
             may_return = account.changed_within(self._returned_seconds, account.refused_at)
-            raise refusal(account, hold, event, day, now, may_return=may_return)
+            raise refusal(account, hold, standing, now, may_return=may_return)
         hold.add(exchange, claim)
 
     async def _claim_scarce(self, exchange: Exchange, hold: Hold) -> Amount | None:
@@ -248,23 +250,19 @@ class Quota:
             await asyncio.wait(others, timeout=self._others_seconds)
         hold.wait_longer(loop.time() - began_at)
 
-    def _user_exchange(self, credential: Credential, event: Event, day: Day) -> Exchange | None:
-        limit = limit_of(event.requests_per_day, event.tokens_per_day, event.cost_per_day)
-        if limit is NO_LIMIT:
-            return None
-        row = f"{credential.user}:{day.name}"
-        return self._exchange(credential.event_code, row, limit)
-
-    def _total_exchange(self, event: Event) -> Exchange | None:
-        limit = limit_of(event.requests_total, event.tokens_total, event.cost_total)
-        if limit is NO_LIMIT:
-            return None
-        return self._exchange(event.ledger_code, TOTAL_ROW, limit)
-
-    def _exchange(self, event_code: str, row: str, limit: Amount) -> Exchange:
-        exchange = self._accounts.get(event_code, row, limit)
+    def _find(self, credential: Credential, event: Event, day: Day) -> Standing:
+        """The accounts of an attendee and an event, under their current limits."""
         self._start_sweeping()
-        return exchange
+        limits = event.requests_per_day, event.tokens_per_day, event.cost_per_day
+        total_limit = limit_of(event.requests_total, event.tokens_total, event.cost_total)
+        return Standing(
+            event,
+            day,
+            self._accounts.get(credential.event_code, f"{credential.user}:{day.name}", limit_of(*limits)),
+            self._accounts.get(event.ledger_code, TOTAL_ROW, total_limit),
+            total_limit,
+            limit_headers(*limits),
+        )
 
     def _day(self, event: Event, now: datetime) -> Day:
         day = self._days.get(event.time_zone)
@@ -295,7 +293,3 @@ def _share(total: Account, running: Running) -> Amount:
         left.tokens if limit.tokens < UNLIMITED else UNLIMITED,
         left.cost if limit.cost < UNLIMITED else UNLIMITED,
     )
-
-
-def _standing(event: Event, user: Exchange | None, total: Exchange | None, day: Day) -> Standing:
-    return Standing(event, user.account if user else None, total.account if total else None, day)

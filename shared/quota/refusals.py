@@ -20,7 +20,7 @@ from ..core.times import local_and_utc
 from .account import Account
 from .amounts import Amount
 from .hold import Hold
-from .standing import LEAST_CALL, TOTAL_ROW, Day
+from .standing import LEAST_CALL, TOTAL_ROW, Day, Standing
 
 RUNNING_RETRY_SECONDS = 2
 OTHERS_RETRY_SECONDS = 4
@@ -30,13 +30,13 @@ Unit = Literal["requests", "tokens", "budget"]
 
 
 def refusal(
-    account: Account, hold: Hold, event: Event, day: Day, now: datetime, *, may_return: bool
+    account: Account, hold: Hold, standing: Standing, now: datetime, *, may_return: bool
 ) -> QuotaExceeded:
     """The refusal of a call that needs more than `account` has.
 
     `may_return` says whether other instances may still return what they hold.
     """
-    left, least = account.remaining, hold.least
+    left, least, event = account.remaining, hold.least, standing.event
     unit = _scarce_unit(left, least)
     if left.covers(LEAST_CALL) and (too_large := _too_large(account, hold, event)):
         return too_large
@@ -47,7 +47,7 @@ def refusal(
     is_money, reason = unit == "budget", "" if unit == "requests" else hold.reason
     if _is_total(account):
         return _total_is_used(account, event, reason, is_money=is_money)
-    return _day_is_used(account, event, day, now, reason, is_money=is_money)
+    return _day_is_used(account, event, standing.day, now, reason, is_money=is_money)
 
 
 def running_refusal(account: Account, unit: Unit) -> QuotaExceeded:

@@ -1,27 +1,32 @@
-"""The calls that run on this instance, by user: no user holds up the others."""
+"""The users whose calls run on this instance: no user holds up the others."""
 
 from __future__ import annotations
 
 from ..core.errors import RateLimited, plural
 from ..core.models import DEFAULT_PARALLEL, Credential, Event
 from .amounts import NOTHING
+from .standing import Standing
 
 RETRY_SECONDS = 1
+MOST_KEPT = 2000
+"""Above this number of users, those without running calls are forgotten: a client can invent any number."""
 
 
 class Running:
-    """The calls of one user that run now."""
+    """The calls of one user that run now, and what is left to the user."""
 
-    __slots__ = ("calls", "held")
+    __slots__ = ("calls", "held", "standing")
 
     def __init__(self) -> None:
         self.calls = 0
         self.held = NOTHING
         """What they hold of the event's total, or wait for."""
+        self.standing: Standing | None = None
+        """As the latest call of the user found it."""
 
 
 class RunningCalls:
-    """The calls of all users that run now. A user without calls takes no memory."""
+    """The calls of all users that run now."""
 
     def __init__(self) -> None:
         self._users: dict[Credential, Running] = {}
@@ -35,7 +40,7 @@ class RunningCalls:
         Raises:
             RateLimited: the user has as many running calls as the event allows.
         """
-        user = self._users.get(credential) or self._users.setdefault(credential, Running())
+        user = self.of(credential)
         limit = DEFAULT_PARALLEL if event.parallel is None else event.parallel
         if user.calls >= limit:
             raise RateLimited(
@@ -46,11 +51,19 @@ class RunningCalls:
         user.calls += 1
 
     def leave(self, credential: Credential) -> None:
-        user = self._users[credential]
-        user.calls -= 1
-        if not user.calls:
-            del self._users[credential]
+        self._users[credential].calls -= 1
 
     def of(self, credential: Credential) -> Running:
-        """The calls of one user. Empty for a user who has none."""
-        return self._users.get(credential) or Running()
+        """The calls of one user."""
+        user = self._users.get(credential)
+        if user is None:
+            if len(self._users) >= MOST_KEPT:
+                self.forget()
+            user = self._users[credential] = Running()
+        return user
+
+    def forget(self) -> None:
+        """Forget users without running calls, and what is left to the others: their accounts may be gone."""
+        self._users = {credential: user for credential, user in self._users.items() if user.calls}
+        for user in self._users.values():
+            user.standing = None

@@ -164,7 +164,8 @@ async def nothing_is_left(stage: Stage) -> None:
         held = [one.account for one in accounts if one.account.held != NOTHING]
         busy = [one.deployment.id for one in wiring.proxy._calls._routing._known.values() if one.in_flight]
         bodies, total = wiring.bodies._arriving, wiring.bodies._bytes_together
-        running, settling = wiring.quota._running._users, wiring.proxy._charges._settling
+        running = [user for user, its in wiring.quota._running._users.items() if its.calls]
+        settling = wiring.proxy._charges._settling
         return [*running, *settling, *held, *busy, *bodies, *([total] if total else [])]
 
     ends_at = time.monotonic() + MOST_SECONDS

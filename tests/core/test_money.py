@@ -9,6 +9,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from shared.core.models import Deployment, LongPrices, Usage
 from shared.core.money import MILLION, Prices, amount_text, highest_prices, millionths, money_text, prices_of
@@ -16,7 +17,7 @@ from shared.core.money import MILLION, Prices, amount_text, highest_prices, mill
 PRICE = st.integers(0, 10**12)
 PLAIN = st.tuples(PRICE, PRICE, PRICE).map(lambda prices: Prices(*prices))
 LONG = st.tuples(PLAIN, st.integers(0, 10**6), PLAIN).map(
-    lambda one: one[0]._replace(above=one[1], long=one[2])
+    lambda one: structs.replace(one[0], above=one[1], long=one[2])
 )
 PRICES = PLAIN | LONG
 TOKENS = st.integers(0, 10**8)
@@ -91,11 +92,11 @@ def test_embeddings_need_no_completion_price() -> None:
 def test_the_highest_prices_are_those_of_all_deployments_and_of_one_currency() -> None:
     one, two = Prices(1, 9, 3, "USD"), Prices(2, 1, 2, "USD")
     assert highest_prices([one, two]) == Prices(2, 9, 3, "USD")
-    longer = two._replace(above=100, long=Prices(7, 7, 1, "USD"))
-    longest = one._replace(above=90, long=Prices(5, 5, 5, "USD"))
+    longer = structs.replace(two, above=100, long=Prices(7, 7, 1, "USD"))
+    longest = structs.replace(one, above=90, long=Prices(5, 5, 5, "USD"))
     assert highest_prices([one, longer, longest]) == Prices(2, 9, 3, "USD", 90, Prices(7, 9, 5, "USD"))
     assert highest_prices([one, None]) is highest_prices([]) is None
-    assert highest_prices([one, two._replace(currency="EUR")]) is None
+    assert highest_prices([one, structs.replace(two, currency="EUR")]) is None
 
 
 @pytest.mark.parametrize(

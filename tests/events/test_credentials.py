@@ -150,17 +150,18 @@ def test_refusal_says_what_is_wrong_with_the_form_of_the_key(
 
 @given(st.text(CODE_LETTERS, min_size=1, max_size=64), st.text(CODE_LETTERS + "@+", min_size=1, max_size=64))
 def test_every_valid_pair_is_parsed(code: str, user: str) -> None:
-    assert parse(f"{code}/{user}".encode()) == (code, user)
-    assert parse(f"{code.upper()}/{user.upper()}".encode()) == (code, user)
+    assert parse(f"{code}/{user}".encode()) == Credential(code, user)
+    assert parse(f"{code.upper()}/{user.upper()}".encode()) == Credential(code, user)
     assert is_event_code(code)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=80).map(lambda text: text.encode(errors="replace")))
 def test_parsed_credential_holds_only_characters_allowed_in_a_table_key(text: bytes) -> None:
     try:
-        code, user = parse(text)
+        parsed = parse(text)
     except InvalidEventToken:
         return
+    code, user = parsed.event_code, parsed.user
     assert set(code) <= set(CODE_LETTERS)
     assert set(user) <= set(CODE_LETTERS + "@+")
     assert 1 <= len(code) <= 64

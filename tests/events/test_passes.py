@@ -23,7 +23,7 @@ NAMES = st.text("abcxyz0189-_.@+", min_size=1, max_size=64)
 def test_pass_of_a_name_is_a_valid_key_and_gives_back_the_name(user: str) -> None:
     """Whatever dots the name has."""
     credential = parse(f"{CLAIM.code}/{pass_of(CLAIM, user)}".encode())
-    assert check_pass(credential, CLAIM) == (CLAIM.code, user)
+    assert check_pass(credential, CLAIM) == Credential(CLAIM.code, user)
 
 
 @given(NAMES, NAMES)

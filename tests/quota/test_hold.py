@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from shared.core.errors import RateLimited, StoreUnavailable
 from shared.core.models import DEFAULT_PARALLEL, Credential, Event, Usage
@@ -19,7 +20,7 @@ from shared.quota.amounts import NOTHING, UNLIMITED, Amount
 from shared.quota.hold import Hold, Need
 from shared.quota.ledger_row import Row
 from shared.quota.quota import USER_SHARE, Quota
-from shared.quota.running import RunningCalls
+from shared.quota.running import MOST_KEPT, RunningCalls
 from shared.quota.slowdown import FREE_REFUSALS, Slowdown
 from tests.clock import Clock
 from tests.fake_ledger import FakeLedger, Fault
@@ -112,8 +113,8 @@ async def test_hold_that_is_counted_twice_at_once_is_reduced_once(quota: Quota) 
     await asyncio.gather(hold.count_prompt(), hold.count_prompt())
     assert hold.need.amount.tokens == 300
     hold.release()
-    account = quota._accounts.get(*KEY, hold.standing.user.limit).account  # type: ignore[union-attr]
-    assert account.held.tokens == 0
+    user = hold.standing.user
+    assert user is not None and user.account.held.tokens == 0
 
 
 async def test_prompt_that_cannot_be_counted_is_charged_with_its_bound_and_stops_no_other(
@@ -182,7 +183,7 @@ async def test_scarce_money_is_held_for_the_counted_prompt_and_lowers_the_output
     assert (prompt.counts, hold.need.output_limit, hold.need.amount) == (1, 75, Amount(1, 275, 350))
     with pytest.raises(BudgetExceeded, match="still running"):
         await quota.hold(AMY, event, Need(prompt.bound, 500, 1, prices=PRICES), Prompt().count, NOW)
-    hold.settle(Usage(200, 50, 100), PRICES._replace(cached=500_000))
+    hold.settle(Usage(200, 50, 100), replace(PRICES, cached=500_000))
     await quota.sweep(everything=True)
     assert store.row(KEY).granted == store.row(KEY).used == Amount(1, 250, 250)
 
@@ -269,12 +270,13 @@ async def test_prompt_that_is_counted_while_its_call_waits_holds_no_more_than_it
     store.paused = True
     await turn_loop()
     user = quota._accounts.get(*KEY, Amount(UNLIMITED, 100_000))
+    assert user is not None
     (hold,) = user.uncounted
     await hold.count_prompt()
     store.resume()
     held = await waiting
     total = quota._accounts.get(*TOTAL, Amount(UNLIMITED, 100_000))
-    assert user.account.held == total.account.held == held.need.amount == Amount(1, 300)
+    assert total is not None and user.account.held == total.account.held == held.need.amount == Amount(1, 300)
     held.release()
 
 
@@ -282,7 +284,7 @@ async def test_output_limit_that_the_total_lowers_frees_tokens_of_the_day(quota:
     event = event_with(tokens_per_day=100_000, tokens_total=100_000)
     hold = await hold_for(quota, AMY, event, Need(10, 90_000, 1))
     user = hold.standing.user
-    assert user is not None and user.held == hold.need.amount == Amount(1, 100_000 // USER_SHARE)
+    assert user is not None and user.account.held == hold.need.amount == Amount(1, 100_000 // USER_SHARE)
     hold.release()
 
 
@@ -306,7 +308,17 @@ def test_user_runs_at_most_as_many_calls_as_the_event_allows() -> None:
         for _ in range(limit):
             running.leave(AMY)
         running.leave(BOB)
+    running.forget()
     assert not len(running)
+
+
+def test_users_without_running_calls_do_not_fill_the_memory() -> None:
+    running = RunningCalls()
+    running.enter(AMY, event_with())
+    for number in range(3 * MOST_KEPT):
+        running.of(Credential("hackathon", f"user-{number}"))
+        assert len(running) <= MOST_KEPT
+    assert running.of(AMY).calls == 1
 
 
 def test_user_whose_requests_are_refused_again_and_again_waits(clock: Clock) -> None:

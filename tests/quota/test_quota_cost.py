@@ -17,7 +17,7 @@ from shared.quota.quota import Quota
 from tests.clock import Clock
 from tests.conftest import Stage, serve
 from tests.fake_ledger import FakeLedger
-from tests.quota.helpers import AMY, KEY, NOW, call, event_with, post, post_many
+from tests.quota.helpers import AMY, BOB, KEY, NOW, call, event_with, post, post_many
 from tools.azurite import Azurite
 from tools.simulator import Simulator
 from tools.tap import TableTap
@@ -116,6 +116,13 @@ async def test_last_known_figures_cost_no_table_call(store: FakeLedger, quota: Q
     store.calls.clear()
     assert quota.last_known(AMY, event, NOW).remaining.requests == 9
     assert store.total_calls == 0
+
+
+async def test_call_of_an_earlier_limit_does_not_bring_it_back(quota: Quota) -> None:
+    before, after = event_with(requests_total=10), event_with(requests_total=2)
+    assert await call(quota, before) == await call(quota, after) == "ok"
+    assert quota.last_known(BOB, before, NOW).remaining.requests == 8
+    assert await call(quota, after) == "event_quota_exceeded"
 
 
 async def test_figures_of_now_are_read_each_time(store: FakeLedger, quota: Quota) -> None:

@@ -56,7 +56,9 @@ async def test_figures_of_an_account_that_was_never_seen_promise_nothing(
     event = event_with(requests_per_day=10)
     with pytest.raises(StoreUnavailable):
         await hold_for(quota, AMY, event)
-    assert quota.last_known(AMY, event, NOW).headers(NOW)[b"x-ratelimit-remaining-requests"] == b"0"
+    assert (
+        quota.last_known(AMY, event, NOW).headers(NOW.timestamp())[b"x-ratelimit-remaining-requests"] == b"0"
+    )
 
 
 async def test_slow_tables_delay_only_calls_that_need_them(store: FakeLedger, quota: Quota) -> None:
@@ -158,7 +160,9 @@ async def test_used_tokens_are_not_reported_as_used_requests(store: FakeLedger, 
     with pytest.raises(TokenQuotaExceeded) as refused:
         await hold_for(quota, AMY, event)
     assert refused.value.headers[b"x-should-retry"] == b"false"
-    assert quota.last_known(AMY, event, NOW).headers(NOW)[b"x-ratelimit-remaining-requests"] == b"13"
+    assert (
+        quota.last_known(AMY, event, NOW).headers(NOW.timestamp())[b"x-ratelimit-remaining-requests"] == b"13"
+    )
 
 
 async def test_simultaneous_calls_each_count_in_the_minute(store: FakeLedger, quota: Quota) -> None:

@@ -532,7 +532,7 @@ async def test_the_rows_add_up_after_any_sequence_of_calls_and_faults(
                 began_at = clock.now() - timedelta(minutes=choose.randrange(30))
                 usage = Usage(choose.randrange(100), choose.randrange(100))
                 tally.count_call(user, choose.choice([MODEL, "other"]), began_at, usage)
-                counted = counted.plus(Counts(1, *usage))
+                counted = counted.plus(Counts(1, usage.prompt_tokens, usage.completion_tokens))
     store.faults.clear()
     for tally in instances:
         await tally.flush()
