@@ -110,8 +110,8 @@ class _Protocol(HttpToolsProtocol):
         cycle: Any = self.cycle
         if not cycle.is_read:
             cycle.body = cycle.scope[BODY] = bytes(cycle.body)
-            if not self.pipeline:
-                self.flow.resume_reading()  # to notice that the client leaves
+        if not self.pipeline:
+            self.flow.resume_reading()  # to notice that the client leaves
 
     def on_response_complete(self) -> None:
         if self.pipeline or self.transport.is_closing():

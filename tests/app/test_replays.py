@@ -12,6 +12,7 @@ import pytest
 from shared.app.replays import MOST_BYTES, MOST_BYTES_FOR_USER, MOST_FOR_USER, Destination, Replays
 from shared.core.models import Credential
 from shared.functions.http import Response
+from tests.app.test_bodies import connected
 from tests.clock import until
 from tests.conftest import QUESTION, Stage
 from tests.quota.helpers import AMY, row_key, sweep
@@ -72,6 +73,25 @@ async def test_a_call_repeated_after_the_end_is_replayed(stage: Stage) -> None:
     gate.open_all()
     await stage.simulator.until(lambda calls: calls[-1].finished)
     assert is_replayed(await response_of(send(stage, f"{code}/amy", model)))
+
+
+@pytest.mark.parametrize("size", [50_000, 80_000, 100_000])
+async def test_client_that_leaves_after_a_large_body_is_noticed(stage: Stage, size: int) -> None:
+    """While the server has more than 64 KB for the application, it does not read on."""
+    model = await stage.add_deployment()
+    code = await stage.add_event(models=(model,), default_model=model)
+    gate = stage.simulator.gate(model)
+    body = json.dumps({"messages": [{"role": "user", "content": "hello " * (size // 6)}]}).encode()
+    async with connected(stage.url, f"{code}/amy", len(body)) as (_, writer):
+        await asyncio.sleep(0.1)  # the application waits for the body
+        writer.write(body)
+        await stage.simulator.until(lambda calls: bool(calls) and calls[-1].behaviour is not None)
+    await asyncio.sleep(0.3)
+    again = asyncio.ensure_future(response_of(stage.post(headers={"api-key": f"{code}/amy"}, data=body)))
+    await asyncio.sleep(0.3)
+    gate.open_all()
+    assert is_replayed(await again)
+    assert calls_of(stage, model) == 1
 
 
 @pytest.mark.parametrize("change", ["user", "event", "path", "byte", "finished"])
