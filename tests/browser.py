@@ -33,6 +33,7 @@ _FLAGS = (
     "--remote-debugging-port=0",
     "--window-size=1000,1400",
 )
+_KEYS = {"Enter": (13, "\r"), "Escape": (27, ""), "Tab": (9, ""), " ": (0, " ")}
 REQUIRED = "TESTS_NEED_BROWSER"
 """Set where a browser must be installed, as in CI: without one, the tests fail in place of being skipped."""
 
@@ -97,6 +98,28 @@ class Page:
         result = await self.send("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
+
+    async def until(self, condition: str) -> None:
+        """Wait until a JavaScript expression is true. Fails after 30 seconds."""
+        for _ in range(1500):
+            if await self.evaluate(condition):
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(condition)
+
+    async def press(self, key: str, modifiers: int = 0) -> None:
+        code, text = _KEYS.get(key, (0, ""))
+        typed = {"text": text} if text and not modifiers else {}
+        for kind in ("keyDown", "keyUp"):
+            await self.send(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                modifiers=modifiers,
+                windowsVirtualKeyCode=code,
+                **typed,
+            )
 
 
 @asynccontextmanager

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
 from tests import browser
 from tests.conftest import Stage
 
-_TEXTS = {"Enter": "\r", "Tab": "", " ": " "}
 CTRL = 2
 
 
@@ -25,19 +23,11 @@ class AttendeePage:
     async def get(self, element: str, attribute: str) -> Any:
         return await self.run(f"document.getElementById('{element}').{attribute}")
 
-    async def until(self, condition: str) -> None:
-        """Wait until it is true. Fails after 30 seconds."""
-        for _ in range(1500):
-            if await self.run(condition):
-                return
-            await asyncio.sleep(0.02)
-        raise AssertionError(condition)
-
     async def text(self, element: str, expected: str) -> str:
         """The text of the element, once it contains the expected one. Fails after 30 seconds."""
         element = f"document.getElementById('{element}').textContent"
         try:
-            await self.until(f"{element}.includes({json.dumps(expected)})")
+            await self.page.until(f"{element}.includes({json.dumps(expected)})")
         except AssertionError:
             raise AssertionError(expected, await self.run(element)) from None
         return str(await self.run(element))
@@ -71,16 +61,8 @@ class AttendeePage:
 
     async def chat(self, shows: str) -> str:
         await self.text("log", shows)
-        await self.until("document.getElementById('stop').hidden")
+        await self.page.until("document.getElementById('stop').hidden")
         return str(await self.get("log", "textContent"))
-
-    async def press(self, key: str, modifiers: int = 0) -> None:
-        text = {"text": _TEXTS[key]} if _TEXTS.get(key) and not modifiers else {}
-        codes = {"windowsVirtualKeyCode": {"Enter": 13, "Tab": 9}.get(key, 0)}
-        for kind in ("keyDown", "keyUp"):
-            await self.page.send(
-                "Input.dispatchKeyEvent", type=kind, key=key, code=key, modifiers=modifiers, **codes, **text
-            )
 
     async def type(self, text: str) -> None:
         await self.page.send("Input.insertText", text=text)
@@ -90,7 +72,7 @@ class AttendeePage:
         for _ in range(50):
             if await self.run("document.activeElement.id || document.activeElement.textContent") == element:
                 return
-            await self.press("Tab")
+            await self.page.press("Tab")
         raise AssertionError(f"Tab does not reach {element}")
 
 

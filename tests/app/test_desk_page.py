@@ -62,29 +62,12 @@ async def text_when(opened: browser.Page, element: str, expected: str) -> str:
     raise AssertionError(text)
 
 
-async def until(opened: browser.Page, condition: str) -> None:
-    """Wait until a JavaScript expression is true. Fails after 30 seconds."""
-    for _ in range(600):
-        if await opened.evaluate(condition):
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(condition)
-
-
-async def press(opened: browser.Page, key: str) -> None:
-    code, text = {"Enter": (13, "\r"), "Escape": (27, ""), "Tab": (9, "")}[key]
-    for kind in ("keyDown", "keyUp"):
-        await opened.send(
-            "Input.dispatchKeyEvent", type=kind, key=key, code=key, text=text, windowsVirtualKeyCode=code
-        )
-
-
 async def tab_to(opened: browser.Page, text: str) -> None:
     """Press Tab until a button with this text has the focus."""
     for _ in range(80):
         if await opened.evaluate("document.activeElement.textContent") == text:
             return
-        await press(opened, "Tab")
+        await opened.press("Tab")
     raise AssertionError(f"no way to {text!r} by Tab")
 
 
@@ -108,17 +91,17 @@ async def test_organiser_stops_and_resumes_the_event_by_keyboard(stage: Stage, o
     assert "own requests of today are used up" in await text_when(opened, "stuck", "user-0")
     for answer in ("Escape", "Enter"):
         await tab_to(opened, "Stop")
-        await press(opened, "Enter")
-        await until(opened, "document.activeElement.id === 'yes'")
+        await opened.press("Enter")
+        await opened.until("document.activeElement.id === 'yes'")
         assert "New requests are refused" in await text_when(opened, "ask", "Stop the event?")
-        await press(opened, answer)
-        await until(opened, "!document.getElementById('ask').open")
+        await opened.press(answer)
+        await opened.until("!document.getElementById('ask').open")
     await text_when(opened, "headline", "Stopped")
     await text_when(opened, "done", "In effect on all instances.")
     event = await stage.tables.event(code)
     assert event is not None and not event.active
     await tab_to(opened, "Undo")
-    await press(opened, "Enter")
+    await opened.press("Enter")
     await text_when(opened, "state", "open")
     assert (await stage.chat(code)).status == 200
     assert opened.complaints == []
@@ -174,7 +157,7 @@ async def test_organiser_raises_a_limit_extends_and_blocks(stage: Stage, opened:
     assert await opened.evaluate("document.activeElement.ariaLabel") == "Block user-0"
     await do("Block", "Block user-0?", "stuck")
     await text_when(opened, "blocked", "user-0")
-    await until(opened, "document.activeElement.ariaLabel === 'Unblock user-0'")
+    await opened.until("document.activeElement.ariaLabel === 'Unblock user-0'")
     event = await stage.tables.event(code)
     assert event is not None and event.exceptions == {"user-0": {"blocked": True}}
     assert (event.tokens_total, event.ends_at) == (11_250, EVENT.ends_at + timedelta(minutes=30))
@@ -199,7 +182,7 @@ async def test_a_lost_network_is_shown_and_comes_back_and_the_phones_clock_does_
     text = await text_when(opened, "banner", "Cannot reach the proxy. These numbers are from")
     assert "TypeError" not in text and await opened.evaluate("!document.getElementById('desk').hidden")
     await opened.evaluate("window.fetch = window.real; dispatchEvent(new Event('online')); 0")
-    await until(opened, "document.getElementById('banner').hidden")
+    await opened.until("document.getElementById('banner').hidden")
 
 
 async def test_projector_shows_no_names_and_takes_the_key_out_of_the_address(

@@ -119,7 +119,7 @@ async def test_page_opens_by_itself_when_the_event_starts(stage: Stage, opened: 
     await opened.run("Math.random = () => 0; 0")
     await opened.sign_in(await stage.add_event(starts_at=datetime.now(UTC) + timedelta(seconds=3)))
     await opened.text("state", "Open now.")
-    await opened.until("!document.getElementById('play').hidden")
+    await opened.page.until("!document.getElementById('play').hidden")
 
 
 async def test_quota_resets_at_midnight_in_the_events_time_zone_even_if_the_browser_does_not_know_it(
@@ -263,7 +263,7 @@ async def test_browser_remembers_the_name_and_the_key_only_if_the_attendee_wants
     await opened.page.open(stage.url)
     assert (await opened.get("code", "value"), await opened.get("user", "value")) == ("", "amy")
     await opened.sign_in(code, "john.featherstone")  # in the form of a pass
-    await opened.until("localStorage.getItem('name') === 'john.featherstone'")
+    await opened.page.until("localStorage.getItem('name') === 'john.featherstone'")
     await opened.sign_in(code)
     await opened.text("state", "Open now.")
     await opened.click("keep")
@@ -353,7 +353,7 @@ async def test_copy_selects_the_text_where_the_browser_refuses_the_clipboard(
     await opened.run("document.querySelector('[data-copy=endpoint]').click()")
     await opened.text("announcer", "Copied")
     await opened.run("document.querySelector('[data-copy=endpoint]').click()")
-    await opened.until("document.querySelector('[data-copy=endpoint]').textContent === 'Copy'")
+    await opened.page.until("document.querySelector('[data-copy=endpoint]').textContent === 'Copy'")
     assert await opened.run("window.copied") == f"{stage.url}/v1"
     await opened.run("navigator.clipboard = undefined; document.querySelector('[data-copy=sample]').click()")
     await opened.text("announcer", "Selected")
@@ -371,7 +371,7 @@ async def test_arrow_keys_move_within_the_tabs(stage: Stage, opened: AttendeePag
         ("ArrowLeft", "Editors", "# Save this as"),
         ("Home", "Python", "# pip install openai"),
     ]:
-        await opened.press(key)
+        await opened.page.press(key)
         assert await opened.run("document.activeElement.textContent") == title
         assert (await opened.get("sample", "textContent")).startswith(sample)
     stops = "[...document.querySelectorAll('[role=tab]')].filter((tab) => tab.tabIndex === 0).length"

@@ -56,7 +56,7 @@ async def test_chat_works_by_keyboard_and_announces_an_answer_once(
     await opened.page.open(f"{stage.url}/#{code}")
     await opened.tab_to("user")
     await opened.type("amy")
-    await opened.press("Enter")
+    await opened.page.press("Enter")
     await opened.text("state", "Open now.")
     await opened.run(
         "window.announced = [];"
@@ -65,7 +65,7 @@ async def test_chat_works_by_keyboard_and_announces_an_answer_once(
     )
     gate = stage.simulator.gate(MODEL, Answer("One two three four five."))
     await opened.tab_to("question")
-    await opened.press("Enter", CTRL)
+    await opened.page.press("Enter", CTRL)
     await gate.arrived()
     gate.open(3)
     await opened.text("log", "One")
@@ -76,10 +76,10 @@ async def test_chat_works_by_keyboard_and_announces_an_answer_once(
     await opened.type("Again?")
     await opened.tab_to("ask")
     gate = stage.simulator.gate(MODEL)
-    await opened.press("Enter")
+    await opened.page.press("Enter")
     await gate.arrived()
     assert await opened.run("document.activeElement.id") == "stop"
-    await opened.press("Enter")
+    await opened.page.press("Enter")
     await opened.chat("You stopped this answer.")
     assert await opened.run("document.activeElement.id") == "ask"
     assert opened.page.complaints == []
@@ -190,7 +190,7 @@ async def test_page_stays_usable_with_a_megabyte_and_with_markdown_that_is_slow_
     stage.simulator.behave(MODEL, stream_of(*["0123456789 abcdefg\n" * 500] * 110, "The end."))
     await opened.enter("question", "Write a book.")
     await opened.click("ask")
-    await opened.until("document.querySelector('.turn').ariaBusy === 'false'")
+    await opened.page.until("document.querySelector('.turn').ariaBusy === 'false'")
     assert (await opened.text("announcer", "")).strip() == "The answer is complete."
     assert await opened.get("log", "textContent.length") > 1_000_000
     for piece in SLOW_TO_READ:
@@ -273,7 +273,7 @@ async def test_picture_is_scaled_down_in_the_browser(
     await choose_file(opened, tmp_path / "broken.png", b"not a picture")
     await opened.text("play-problem", "Your browser cannot read this picture. Choose a JPEG or PNG file.")
     await choose_file(opened, tmp_path / "wide.png", base64.b64decode(base64_picture("x", 3000, 1500)))
-    await opened.until("document.getElementById('preview').naturalWidth === 1024")
+    await opened.page.until("document.getElementById('preview').naturalWidth === 1024")
     assert await opened.get("preview", "naturalHeight") == 512
     await opened.ask("What is this?", shows="a simulated answer")
     text, image = stage.simulator.calls[0].json["messages"][0]["content"]
