@@ -20,6 +20,8 @@ ITEM_MEMBERS = frozenset(
 
 ENCRYPTED_CONTENT = "encrypted_content"
 
+_CHANGED_TEXTS = RESPONSE_MEMBERS | ITEM_MEMBERS | {ENCRYPTED_CONTENT, "error", "message"}
+
 FREE_MEMBERS = frozenset(
     {
         "arguments",
@@ -130,13 +132,15 @@ class Sealer:
         members = _decode_members(data)
         if is_response:
             self._begin(members)
-        changed = {}
+        is_changed = False
         for name, value in members.items():
             old = bytes(value)
+            if name not in _CHANGED_TEXTS and not old.startswith((b"{", b"[")):
+                continue
             new = self._member(name, old, depth, is_response=is_response)
             if new != old:
-                changed[name] = msgspec.Raw(new)
-        return _encode({**members, **changed}) if changed else data
+                members[name], is_changed = msgspec.Raw(new), True
+        return _encode(members) if is_changed else data
 
     def _begin(self, members: dict[str, msgspec.Raw]) -> None:
         """Items carry the mark of their response, so it must be known before they are sealed."""

@@ -46,6 +46,7 @@ _TOO_LONG = "The model sent a stream event that is too long, so the answer is in
 _CODES = {"insufficient_quota": "insufficient_quota", "rate_limit_error": "rate_limit_exceeded"}
 """By the type of an error: the codes for which Codex gives up, or waits for the time in the message."""
 
+_DELTA = b".delta\ndata: "  # in a delta event of Azure's form
 _NULL = msgspec.Raw(b"null")
 
 
@@ -85,6 +86,7 @@ class _Item(msgspec.Struct):
 
 
 _decode_delta = msgspec.json.Decoder(_Delta).decode
+_decode_deltas = msgspec.json.Decoder(list[_Delta]).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_response = msgspec.json.Decoder(_Response).decode
 _decode_item = msgspec.json.Decoder(_Item).decode
@@ -132,12 +134,13 @@ class ResponsesStream:
         at = data.find(b"data: ")
         if data.find(b"\n\n", at) == len(data) - 2:
             return self._read(data, at)
-        out = []
-        for event in data.split(b"\n\n")[:-1]:
-            out.append(self._read(event + b"\n\n", event.find(b"data: ")))
-            if self.done:
-                break
-        return b"".join(out)
+        end = data.find(_DELTA) + len(_DELTA)
+        start = data.rfind(b"event: ", 0, end)
+        begin = data[start:end]
+        if begin.count(b"\n") != 1 or (start > 0 and not data.endswith(b"\n\n", 0, start)):
+            return self._read_each(data)
+        out = self._read_each(data[:start])
+        return out if self.done else out + self._read_run(data[start:], begin)
 
     def end(self) -> bool:
         """Read what is left after the last byte, for its usage. Whether the client got the last event."""
@@ -193,13 +196,39 @@ class ResponsesStream:
         self._has_part = self._events.has_part
         return events.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in events else events
 
+    def _read_run(self, events: bytes, begin: bytes) -> bytes:
+        """Events of which the first are deltas with this `begin`. Those of one item are read in one step."""
+        run, ids = events[len(begin) :].split(b"\n\n" + begin), set[str]()
+        end = len(events) - len(run[-1]) + run[-1].find(b"\n\n") + 2
+        with suppress(*INVALID):
+            deltas = _decode_deltas(b"[%b]" % b",".join(run).removesuffix(events[end:]))
+            ids = {delta.item_id for delta in deltas}
+        if len(ids) == 1 and len(deltas) == len(run):
+            member, sealed_member = self._item(ids.pop())
+            parts = events[:end].split(member)
+            if len(parts) == len(run) + 1:
+                self._last_number = deltas[-1].sequence_number
+                self.output_bytes += sum([len(delta.delta) for delta in deltas])
+                return sealed_member.join(parts) + self._read_each(events[end:])
+        return self._read_each(events)
+
+    def _read_each(self, events: bytes) -> bytes:
+        out = []
+        for event in events.split(b"\n\n")[:-1]:
+            out.append(self._read(event + b"\n\n", event.find(b"data: ")))
+            if self.done:
+                break
+        return b"".join(out)
+
     def _read(self, event: bytes, at: int) -> bytes:
         """One event with its blank line. Most are deltas in Azure's form, with `data: ` at `at`."""
+        if not event.startswith(b".delta\n", at - 7):
+            return self._read_any(event)
         try:
             delta = _decode_delta(event[at + 6 :])
         except INVALID:
             return self._read_any(event)
-        member, sealed_member = self._items.get(delta.item_id) or self._item(delta.item_id)
+        member, sealed_member = self._item(delta.item_id)
         begin = event.find(member, at)
         if begin < 0:
             return self._read_any(event)
@@ -208,7 +237,10 @@ class ResponsesStream:
         return event[:begin] + sealed_member + event[begin + len(member) :]
 
     def _item(self, upstream_id: str) -> tuple[bytes, bytes]:
-        """Raises UpstreamError: the id cannot be sealed."""
+        """See `_items`. Raises UpstreamError: the id cannot be sealed."""
+        item = self._items.get(upstream_id)
+        if item is not None:
+            return item
         if len(self._items) >= MOST_CACHED:
             self._items.clear()
         try:
@@ -221,7 +253,7 @@ class ResponsesStream:
 
     def _read_any(self, event: bytes) -> bytes:
         """Read an event of any type and form. Raises UpstreamError."""
-        data = sse.data(event)
+        names, data = _parts(event)
         if not data or data == b"[DONE]":
             return event
         try:
@@ -232,8 +264,7 @@ class ResponsesStream:
             raise UpstreamError(_INVALID) from error
         if sealed == data:
             return event
-        names = [line for line in event.split(b"\n") if line.startswith(b"event:")]
-        return b"\n".join([*names, b"data: " + sealed.replace(b"\n", b" "), b"", b""])
+        return b"%bdata: %b\n\n" % (names, sealed.replace(b"\n", b" "))
 
     def _note(self, event: _Event, data: bytes, sealed: bytes) -> None:
         number = bytes(event.sequence_number)
@@ -246,6 +277,15 @@ class ResponsesStream:
         elif event.type == "response.created":
             self._response = _decode_response(_decode_event(sealed).response)
         self.output_bytes += _output_bytes(event, len(data))
+
+
+def _parts(event: bytes) -> tuple[bytes, bytes]:
+    """The `event:` lines and the data of an event."""
+    name, _, data = event.partition(b"\ndata: ")
+    if name.startswith(b"event:") and name.find(b"\n") < 0 and data.find(b"\n") == len(data) - 2:
+        return name + b"\n", data[:-2]
+    names = [line + b"\n" for line in event.split(b"\n") if line.startswith(b"event:")]
+    return b"".join(names), sse.data(event)
 
 
 def _output_bytes(event: _Event, size: int) -> int:

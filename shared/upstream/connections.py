@@ -23,7 +23,7 @@ from aiohttp.connector import Connection
 from aiohttp.http_writer import StreamWriter
 from yarl import URL
 
-from .response import FAILURES, ConnectionFailed, Response
+from .response import FAILURES, ConnectionFailed, Content, Response
 
 AT_ONCE_BYTES = 64 * 1024
 """A longer body is sent in pieces of this size: in one piece it would delay all other calls."""
@@ -162,6 +162,7 @@ class Connections:
             while 100 <= message.code < 200 and message.code != 101:  # informational
                 message, content = await protocol.read()
             if not content.is_eof():
+                content.__class__ = Content  # the parser has no setting for it
                 self._watch(protocol, content)
         except BaseException:
             if writing is not None:

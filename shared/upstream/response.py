@@ -35,6 +35,36 @@ class _Closed(aiohttp.ClientConnectionError):
     """`Response.close` was called."""
 
 
+class Content(aiohttp.StreamReader):
+    """The body of a response of which a part is still to come.
+
+    aiohttp's notes where each HTTP chunk ends, takes them one by one, and has a timer for each read.
+    """
+
+    __slots__ = ()
+
+    def begin_http_chunk_receiving(self) -> None:
+        """Do nothing."""
+
+    def end_http_chunk_receiving(self) -> None:
+        """Do nothing."""
+
+    async def readany(self) -> bytes:
+        if self._exception is not None:
+            raise self._exception
+        while not self._buffer and not self._eof:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        return self._read_nowait(-1)
+
+    def _read_nowait(self, _: int) -> bytes:
+        data = b"".join(self._buffer)
+        self._buffer.clear()
+        self._size = 0
+        self._protocol.resume_reading()
+        return data
+
+
 class Response:
     """An upstream's response. Its status and headers have arrived; the body is read from it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -137,6 +138,51 @@ def test_the_cuts_and_line_ends_of_a_stream_do_not_matter(size: int, line_end: b
     for stream_reader in (whole, parts):
         assert (stream_reader.usage, stream_reader.done, stream_reader.failed) == (Usage(7, 5), True, False)
         assert stream_reader.end()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_events_that_come_together_are_read_as_those_that_come_one_by_one(seed: int) -> None:
+    kinds = [
+        *[delta()] * 6,
+        delta('a "quote", \u00e4 and\na line'),
+        delta(item_id="msg_2"),
+        event("response.function_call_arguments.delta", item_id="fc_1", delta="{}", sequence_number=7),
+        event("response.output_text.delta", item_id=MESSAGE, delta="new", response_id=RESPONSE),
+        event("response.output_text.delta", delta="no id"),
+        event("response.output_text.delta", item_id=MESSAGE, delta="x", logprobs=[{"item_id": MESSAGE}]),
+        delta().replace(b'"msg_', b'"\\u006dsg_'),
+        delta().replace(b'"item_id":', b'"item_id": '),
+        delta().partition(b"\n")[2],
+        b"id: 7\n" + delta(),
+        delta().replace(b"data: ", b"data:"),
+        delta().replace(b',"delta"', b'\ndata: ,"delta"'),
+        b": a comment\n\n",
+        EVENTS[3],
+        EVENTS[5],
+    ]
+    chosen = [EVENTS[0], *random.Random(seed).choices(kinds, k=30)]
+    chosen += [EVENTS[-1], delta("ignored")] * (seed % 2)
+    together, one_by_one = reader(), reader()
+    whole = together.feed(b"".join(chosen))
+    assert whole == b"".join(one_by_one.feed(part) for part in chosen if not one_by_one.done)
+    assert whole.count(MESSAGE.encode()) == whole.count(b'"logprobs":[{"item_id"')  # those are not searched
+    assert RESPONSE.encode() not in whole
+    assert (together.done, together.output_bytes) == (one_by_one.done, one_by_one.output_bytes)
+    error = UpstreamError("late")
+    assert together.error_event(error) == one_by_one.error_event(error)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        delta() + delta().replace(b'{"type"', b'{"type":"x"},{"type"') + delta(),
+        delta() + delta()[:-1] + delta(),
+        delta() + delta().replace(b"data: {", b"data: "),
+    ],
+)
+def test_a_broken_delta_among_others_ends_the_stream(data: bytes) -> None:
+    with pytest.raises(UpstreamError):
+        reader().feed(data)
 
 
 @pytest.mark.parametrize(

@@ -671,11 +671,14 @@ async def test_the_parts_of_aiohttp_that_we_use_exist() -> None:
             "at_eof",
             "on_eof",
             "_read_nowait",
+            "begin_http_chunk_receiving",
+            "end_http_chunk_receiving",
             "exception",
             "set_exception",
         ),
     }.items():
         assert [name for name in names if not hasattr(owner, name)] == []
+    assert {"_buffer", "_size", "_waiter"} <= set(aiohttp.StreamReader.__slots__)
     handler = _Handler(asyncio.get_running_loop())
     assert vars(handler) == {}  # all attributes are slots
     assert handler._parser is None
