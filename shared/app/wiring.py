@@ -86,7 +86,7 @@ class Wiring:
         self.claims = Claims(events, self.tables.attendees, now, time.monotonic)
         self.stored = StoredResponses(events, routing, self.quota, upstream, now, time.monotonic)
         self.proxy = self._proxy(
-            Calls(events, routing, StoredTurns(upstream), settings.default_output_tokens, now), upstream
+            Calls(events, routing, StoredTurns(upstream), settings.default_output_tokens), upstream
         )
 
     def _proxy(self, calls: Calls, upstream: Upstream) -> Proxy:
