@@ -73,9 +73,9 @@ class Bodies:
         self._arriving[body] = None
         more = True
         try:
-            if req.body is not None:
-                self._add(body, req.body)
-                return req.body
+            if (whole := req.take_body()) is not None:
+                self._add(body, whole)
+                return whole
             with TimeLimit(self._deadlines, self._seconds):
                 while more:
                     message = await req.receive()

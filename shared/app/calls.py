@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable
 from datetime import datetime
 
 import msgspec
@@ -59,22 +59,18 @@ class Calls:
         routing: Routing,
         turns: StoredTurns,
         default_output_tokens: int,
-        now: Callable[[], datetime],
     ) -> None:
         """`default_output_tokens` limits a call that neither the client nor the event limits."""
         self._events = events
         self._routing = routing
         self._turns = turns
         self._default_output_tokens = default_output_tokens
-        self._now = now
         self._stream_turns = Turns()
         """Streams that begin together take turns, so that running streams continue in between."""
 
-    async def arrive(self, headers: Headers) -> Arrival:
+    def find_attendee(self, headers: Headers) -> Awaitable[tuple[Credential, Event]]:
         """Find the attendee and the event, open or closed. Raises as `Events.find_for` does."""
-        at = self._now()
-        credential, event = await self._events.find_for(read_credential(headers))
-        return Arrival(at, credential, event)
+        return self._events.find_for(read_credential(headers))
 
     async def parse(self, api: Api, incoming: Incoming, body: bytes) -> Request:
         """Read the members that policy needs. The next work on a large body waits for its turn as well."""

@@ -59,10 +59,11 @@ class Proxy:
         Raises:
             ProxyError: the call is refused before the attendee's event is known.
         """
-        arrival = await self._calls.arrive(incoming.headers)
-        credential, event = arrival.credential, arrival.event
+        at = self._now()
+        credential, event = await self._calls.find_attendee(incoming.headers)
+        arrival = Arrival(at, credential, event)
         try:
-            admit(event, credential.user, arrival.at)
+            admit(event, credential.user, at)
             self._quota.enter(credential, event)
         except ProxyError as error:
             return await self._refuse(arrival, error)

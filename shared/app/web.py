@@ -56,8 +56,8 @@ class Web:
         return error_response(InternalError())
 
     def _handle(self, req: Request) -> Awaitable[Response]:
-        found = find(req.path)
-        name = found.handlers.get(req.method) if found else None
+        found = find(req.scope["path"])
+        name = found.handlers.get(req.scope["method"]) if found else None
         if found is None or name is None:
             raise refusal(req)
         req.path_params = found.parameters

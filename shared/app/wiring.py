@@ -92,7 +92,7 @@ class Wiring:
         seconds = settings.upstream_timeout_seconds
         self.stored = StoredResponses(events, routing, self.quota, upstream, now, time.monotonic, seconds)
         self.proxy = self._proxy(
-            Calls(events, routing, StoredTurns(upstream), settings.default_output_tokens, now), upstream
+            Calls(events, routing, StoredTurns(upstream), settings.default_output_tokens), upstream
         )
 
     def _proxy(self, calls: Calls, upstream: Upstream) -> Proxy:

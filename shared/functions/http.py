@@ -21,8 +21,7 @@ CUT = "http.response.cut"
 """A message type of our own: close the connection after what was sent, without the end of the response."""
 
 BODY = "whole_body"
-"""A key of our own in the scope: the body, if all of it arrived before the application began. Otherwise, and
-for another application, it comes from `receive`."""
+"""A key of our own in the scope: the body, if all of it arrived before the application called `receive`."""
 
 CLIENT = "client_of_request"
 """Another key of our own in the scope: a `Client`."""
@@ -54,7 +53,7 @@ class Client:
 class Request:
     """One HTTP request. Read its body from `receive`, an ASGI callable, in one place at a time."""
 
-    __slots__ = ("body", "client", "headers", "path_params", "receive", "scope")
+    __slots__ = ("client", "headers", "path_params", "receive", "scope")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
@@ -64,9 +63,12 @@ class Request:
         self.path_params: Mapping[str, str] = {}
         """The route's parameters, set by the worker. Optional ones may be missing."""
         self.receive = receive
-        self.body: bytes | None = scope.pop(BODY, None)
-        """The body, if all of it has arrived already."""
         self.client: Client = scope.get(CLIENT) or Client()
+
+    def take_body(self) -> bytes | None:
+        """The body, if all of it has arrived already. Only once, so that it does not stay in memory."""
+        body: bytes | None = self.scope.pop(BODY, None)
+        return body
 
     @property
     def method(self) -> str:

@@ -87,7 +87,7 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.peer = Client()  # with two more attributes, Python would look up all of them in a dictionary
+        self.peer = Client()  # with one more attribute, Python would look up all of them in a dictionary
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -118,7 +118,8 @@ class _Protocol(HttpToolsProtocol):
             super().on_response_complete()
             return
         self.flow.resume_reading()
-        self.cycle.body = bytearray()  # it would stay in memory until the next request
+        cycle: Any = self.cycle
+        cycle.body = cycle.scope[BODY] = b""  # a body would stay in memory until the next request
         self.peer.idle_since = self.loop.time()
 
     def _unset_keepalive_if_required(self) -> None:

@@ -184,7 +184,7 @@ async def test_simultaneous_streams_begin_in_separate_turns(body: bytes, turns: 
     quota = Quota(FakeLedger(), 600, monotonic)
     now = partial(datetime.now, UTC)
     events, routing = cast(Events, OneEvent()), cast(Any, NoRoutes(recorder))
-    calls = Calls(events, routing, never, 1, now)
+    calls = Calls(events, routing, never, 1)
     proxy = Proxy(calls, quota, never, never, StreamLimits(1, 1, 1), now)
     await asyncio.gather(*map(call, "abc"))
     assert recorder.turns("0", "1", "2") == turns
