@@ -165,7 +165,7 @@ async def test_offer_of_http_2_takes_nothing_from_the_request(pause: float) -> N
     """Java's HttpClient makes it in the first request of a connection without TLS, and goes on with HTTP/1.1."""
 
     async def handler(req: Request) -> Response:
-        body = req.body
+        body = req.take_body()
         if body is None:
             body = (await req.receive())["body"]
         return Response(200, {}, body + b"".join(sorted(name for name in req.headers if name == b"api-key")))
