@@ -54,7 +54,7 @@ RESPONSES_STREAMS: Final = replace(
     STREAMS, name="16 streams of the Responses API at full speed", api=RESPONSES, app_only=True
 )
 """To compare with the streams of chat. Not every other proxy serves this API."""
-PACED: Final = Scenario("50 paced streams", 50, stream=True, pace=_PACED, takes=3)
+PACED: Final = Scenario("50 paced streams", 50, stream=True, pace=_PACED, takes=5)
 """Taken more often: the slowest 1 % of chunks depend on how the streams of a take fall together."""
 SCENARIOS: Final = (PLAIN_16, ONE_USER, PLAIN_1, PLAIN_64, SLOW_64, STREAMS, RESPONSES_STREAMS, PACED)
 
