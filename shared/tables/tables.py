@@ -17,8 +17,7 @@ from ..core.hashing import hashed
 from ..core.ids import is_long_enough, new_secret
 from ..core.models import Deployment, Event, Health, UsageRow
 from ..core.turns import Turns
-from ..quota.ledger_row import Conflict, Key
-from ..quota.ledger_row import Row as LedgerRow
+from ..quota.ledger_row import Conflict, Key, LedgerRow
 from .attendees import Attendees
 from .columns import UNREADABLE, Row
 from .deployment_rows import deployment_from_row, health_to_row

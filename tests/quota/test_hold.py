@@ -18,7 +18,7 @@ from shared.core.quota_errors import (
 )
 from shared.quota.amounts import NOTHING, UNLIMITED, Amount
 from shared.quota.hold import Hold, Need
-from shared.quota.ledger_row import Row
+from shared.quota.ledger_row import LedgerRow
 from shared.quota.quota import USER_SHARE, Quota
 from shared.quota.running import MOST_KEPT, RunningCalls
 from shared.quota.slowdown import FREE_REFUSALS, Slowdown
@@ -224,7 +224,7 @@ async def test_share_follows_what_other_instances_have_given_back(
     store: FakeLedger, quota: Quota, clock: Clock
 ) -> None:
     event, others = event_with(tokens_total=100_000), Amount(1, 60_000)
-    store.rows[TOTAL] = Row(others, NOTHING, "other", "v0")
+    store.rows[TOTAL] = LedgerRow(others, NOTHING, "other", "v0")
     (await hold_for(quota, AMY, event)).settle(Usage(20, 30), FREE)
     quota.enter(AMY, event)
     first = await hold_for(quota, AMY, event, Need(10, 8_000, 1))

@@ -13,7 +13,7 @@ from azure.data.tables.aio import TableClient
 
 from shared.core.errors import StoreUnavailable
 from shared.quota.amounts import Amount
-from shared.quota.ledger_row import Conflict, Key, LedgerStore, Row
+from shared.quota.ledger_row import Conflict, Key, LedgerRow, LedgerStore
 from shared.tables.quota_rows import ledger_to_row
 from shared.tables.service import open_service
 from shared.tables.tables import Tables
@@ -22,7 +22,7 @@ from tools.azurite import Azurite
 from tools.tap import TableTap
 
 _numbers = count(1)
-FULL = Row(Amount(7, 2**40, 2**41), Amount(3, 2**33, 2**34), "instance-1")
+FULL = LedgerRow(Amount(7, 2**40, 2**41), Amount(3, 2**33, 2**34), "instance-1")
 
 
 @pytest.fixture(params=["fake", "tables"])
@@ -36,7 +36,7 @@ def key() -> Key:
 
 
 async def test_missing_row_reads_as_an_empty_one(store: LedgerStore, key: Key) -> None:
-    assert await store.read(key) == Row()
+    assert await store.read(key) == LedgerRow()
 
 
 async def test_row_reads_as_it_was_written(store: LedgerStore, key: Key) -> None:
@@ -71,13 +71,13 @@ async def test_update_of_a_deleted_row_is_a_conflict(store: LedgerStore, key: Ke
     other = await store.write(Key(key.event_code, key.row + "-other"), FULL)
     with pytest.raises(Conflict):
         await store.write(key, other)
-    assert await store.read(key) == Row()
+    assert await store.read(key) == LedgerRow()
 
 
 async def test_exactly_one_of_many_simultaneous_writers_wins(store: LedgerStore, key: Key) -> None:
     before = await store.write(key, FULL)
 
-    async def write(number: int) -> Row | None:
+    async def write(number: int) -> LedgerRow | None:
         try:
             return await store.write(key, before._replace(writer=f"instance-{number}"))
         except Conflict:
@@ -89,8 +89,8 @@ async def test_exactly_one_of_many_simultaneous_writers_wins(store: LedgerStore,
 
 async def test_accounts_do_not_share_a_row(store: LedgerStore, key: Key) -> None:
     await store.write(key, FULL)
-    assert await store.read(Key("store-2", key.row)) == Row()
-    assert await store.read(Key(key.event_code, key.row + "-2")) == Row()
+    assert await store.read(Key("store-2", key.row)) == LedgerRow()
+    assert await store.read(Key(key.event_code, key.row + "-2")) == LedgerRow()
 
 
 @pytest.mark.parametrize("fault", [Fault.BEFORE, Fault.AFTER, Fault.LATE])
@@ -98,10 +98,10 @@ async def test_failed_write_of_the_fake_hides_its_outcome_as_the_tables_do(fault
     fake = FakeLedger(always=fault)
     with pytest.raises(StoreUnavailable):
         await fake.write(key, FULL)
-    assert (fake.row(key) != Row()) == (fault is Fault.AFTER)
+    assert (fake.row(key) != LedgerRow()) == (fault is Fault.AFTER)
     for _ in list(fake.late):
         fake.deliver()
-    assert (fake.row(key) != Row()) == (fault is not Fault.BEFORE)
+    assert (fake.row(key) != LedgerRow()) == (fault is not Fault.BEFORE)
 
 
 async def test_tables_that_do_not_respond_are_unavailable(key: Key) -> None:

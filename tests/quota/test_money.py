@@ -12,7 +12,7 @@ import pytest
 from shared.core.models import Deployment, UsageRow
 from shared.core.money import millionths
 from shared.quota.amounts import Amount
-from shared.quota.ledger_row import Key, Row
+from shared.quota.ledger_row import Key, LedgerRow
 from shared.quota.standing import TOTAL_ROW
 from tests.conftest import Stage
 from tests.quota.helpers import get_event, post, row_key, sweep
@@ -149,7 +149,7 @@ async def test_an_event_shows_that_no_short_call_fits_into_its_budget(
     """The shortest call costs 16 millionths: its 32 tokens cost half a millionth each."""
     model = await priced(stage, prompt_price=Decimal("0.5"), completion_price=Decimal("0.5"))
     code = await event_of(stage, model, cost_total=1000 + left, cost_per_day=5)
-    await stage.tables.write(Key(code, TOTAL_ROW), Row(Amount(cost=1000), Amount(cost=1000)))
+    await stage.tables.write(Key(code, TOTAL_ROW), LedgerRow(Amount(cost=1000), Amount(cost=1000)))
     shown = await get_event(stage, code)
     assert shown["total_is_used"] is is_used and shown["least_cost"] == 0.000016
     assert shown["budget"]["remaining"] < shown["least_cost"]

@@ -20,7 +20,7 @@ import pytest
 
 from shared.core.models import Deployment, Usage
 from shared.core.money import Prices
-from shared.quota.ledger_row import Row
+from shared.quota.ledger_row import LedgerRow
 from tests.conftest import MODEL, QUESTION, Stage
 from tests.quota.helpers import row_key
 from tools.processes import Child, attached
@@ -116,7 +116,7 @@ async def call_from_all_clients(call: Call, urls: list[str], calls: int) -> Coun
     return Counter(status for batch in batches for status in batch)
 
 
-async def row_when(stage: Stage, code: str, condition: Callable[[Row], bool]) -> Row:
+async def row_when(stage: Stage, code: str, condition: Callable[[LedgerRow], bool]) -> LedgerRow:
     """The row of today, once the condition holds for it."""
     for _ in range(100):
         row = await stage.tables.read(row_key(code))
@@ -126,7 +126,7 @@ async def row_when(stage: Stage, code: str, condition: Callable[[Row], bool]) ->
     raise AssertionError(row)
 
 
-def is_settled(row: Row) -> bool:
+def is_settled(row: LedgerRow) -> bool:
     return row.granted == row.used
 
 

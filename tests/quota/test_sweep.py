@@ -13,7 +13,7 @@ from shared.quota.accounts import MAX_KEPT, URGENT_DIVISOR
 from shared.quota.amounts import Amount
 from shared.quota.exchange import MAX_TRIES
 from shared.quota.hold import Need
-from shared.quota.ledger_row import Key, Row
+from shared.quota.ledger_row import Key, LedgerRow
 from shared.quota.minutes import MINUTE
 from shared.quota.pace import SHARE
 from shared.quota.quota import Quota
@@ -190,7 +190,7 @@ async def test_row_that_cannot_be_written_does_not_stop_other_rows_from_being_wr
 class OddLedger(FakeLedger):
     """Raises an exception that no one expects for one row."""
 
-    async def write(self, key: Key, row: Row) -> Row:
+    async def write(self, key: Key, row: LedgerRow) -> LedgerRow:
         if key == KEY and row.version is not None:
             raise ValueError("odd")
         return await super().write(key, row)

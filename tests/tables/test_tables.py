@@ -19,8 +19,7 @@ from azure.data.tables.aio import TableServiceClient
 from shared.core.errors import StoreUnavailable
 from shared.core.models import Counts, Deployment, Event, Health, LongPrices, Minute, UsageRow
 from shared.quota.amounts import Amount
-from shared.quota.ledger_row import Key
-from shared.quota.ledger_row import Row as LedgerRow
+from shared.quota.ledger_row import Key, LedgerRow
 from shared.tables.columns import LARGEST
 from shared.tables.deployment_rows import deployment_from_row, deployment_to_row
 from shared.tables.event_rows import EVENT_ROW, event_to_row
