@@ -64,24 +64,24 @@ class Proxy:
         arrival = Arrival(at, credential, event)
         try:
             admit(event, credential.user, at)
-            self._quota.enter(credential, event)
+            self._quota.begin_call(credential, event)
         except ProxyError as error:
             return await self._refuse(arrival, error)
 
         try:
             response = await self._admitted(api, incoming, arrival)
         except BaseException:
-            self._leave(credential, incoming)
+            self._end_call(credential, incoming)
             raise
         if type(response) is StreamResponse:
             response.client = incoming.client
-            response.on_end = partial(self._leave, credential, incoming)
+            response.on_end = partial(self._end_call, credential, incoming)
         else:
-            self._leave(credential, incoming)
+            self._end_call(credential, incoming)
         return response
 
-    def _leave(self, credential: Credential, incoming: Incoming) -> None:
-        self._quota.leave(credential)
+    def _end_call(self, credential: Credential, incoming: Incoming) -> None:
+        self._quota.end_call(credential)
         incoming.free()
 
     async def _admitted(self, api: Api, incoming: Incoming, arrival: Arrival) -> Response:

@@ -87,7 +87,7 @@ class StoredResponses:
         standing = self._quota.last_known(credential, event, now).headers(now.timestamp())
         try:
             admit(event, credential.user, now)
-            self._quota.enter(credential, event)
+            self._quota.begin_call(credential, event)
         except ProxyError as error:
             return error_response(error, standing)
         try:
@@ -95,7 +95,7 @@ class StoredResponses:
         except ProxyError as error:
             return error_response(error, standing)
         finally:
-            self._quota.leave(credential)
+            self._quota.end_call(credential)
 
     async def _serve(
         self, req: Request, part: str, credential: Credential, event: Event, standing: Headers

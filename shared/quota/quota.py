@@ -81,17 +81,17 @@ class Quota:
             return self._claim(credential, event, hold, now)
         return self._claim_in_minute(credential, event, hold, now, limit)
 
-    def enter(self, credential: Credential, event: Event) -> None:
-        """Note that a call begins. Call `leave` exactly once at its end.
+    def begin_call(self, credential: Credential, event: Event) -> None:
+        """Note that a call begins. Call `end_call` exactly once at its end.
 
         Raises:
             RateLimited: the user has too many calls running, or too many requests that the model refused.
         """
         self._slowdown.check(credential)
-        self._running.enter(credential, event)
+        self._running.begin(credential, event)
 
-    def leave(self, credential: Credential) -> None:
-        self._running.leave(credential)
+    def end_call(self, credential: Credential) -> None:
+        self._running.end(credential)
 
     def note_refused(self, credential: Credential) -> None:
         """The model has refused a request of this user."""

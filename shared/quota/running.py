@@ -34,8 +34,8 @@ class RunningCalls:
     def __len__(self) -> int:
         return len(self._users)
 
-    def enter(self, credential: Credential, event: Event) -> None:
-        """Note that a call begins. Call `leave` exactly once at its end.
+    def begin(self, credential: Credential, event: Event) -> None:
+        """Note that a call begins. Call `end` exactly once at its end.
 
         Raises:
             RateLimited: the user has as many running calls as the event allows.
@@ -50,7 +50,7 @@ class RunningCalls:
             )
         user.calls += 1
 
-    def leave(self, credential: Credential) -> None:
+    def end(self, credential: Credential) -> None:
         self._users[credential].calls -= 1
 
     def of(self, credential: Credential) -> Running:
