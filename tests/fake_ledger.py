@@ -56,12 +56,12 @@ class FakeLedger:
     def total_calls(self) -> int:
         return sum(self.calls.values())
 
-    async def read(self, key: Key) -> LedgerRow:
+    async def read_ledger(self, key: Key) -> LedgerRow:
         if await self._outcome("read") in {Fault.BEFORE, Fault.AFTER, Fault.LATE}:
             raise StoreUnavailable
         return self.row(key)
 
-    async def write(self, key: Key, row: LedgerRow) -> LedgerRow:
+    async def write_ledger(self, key: Key, row: LedgerRow) -> LedgerRow:
         match await self._outcome("write", row):
             case Fault.CONFLICT:
                 raise Conflict

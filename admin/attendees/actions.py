@@ -83,12 +83,12 @@ async def reset(tables: Tables, code: str, user: str, now: datetime) -> tuple[Ev
     event = await readable_event(tables, code)
     key = Key(event.ledger_code, f"{user}:{day_of(now, event.time_zone).name}")
     for _ in range(RESET_TRIES):
-        row = await tables.read(key)
+        row = await tables.read_ledger(key)
         if row.used == NOTHING:
             return event, NOTHING
         granted = row.granted.minus(row.used).at_least(NOTHING)
         try:
-            await tables.write(key, row._replace(granted=granted, used=NOTHING, writer=new_id()))
+            await tables.write_ledger(key, row._replace(granted=granted, used=NOTHING, writer=new_id()))
         except Conflict:
             continue
         return event, row.used

@@ -59,14 +59,14 @@ class Conflict(Exception):
 
 
 class LedgerStore(Protocol):
-    async def read(self, key: Key) -> LedgerRow:
+    async def read_ledger(self, key: Key) -> LedgerRow:
         """The row, or an empty one if there is none.
 
         Raises:
             StoreUnavailable: the table does not respond.
         """
 
-    async def write(self, key: Key, row: LedgerRow) -> LedgerRow:
+    async def write_ledger(self, key: Key, row: LedgerRow) -> LedgerRow:
         """Write the row if it still has `row.version`; returns it with its new version.
 
         Raises:

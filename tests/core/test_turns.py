@@ -210,5 +210,5 @@ async def test_simultaneous_table_calls_begin_in_separate_turns() -> None:
     """azure-data-tables takes some tenths of a millisecond for each, which blocks the streams."""
     recorder = Recorder()
     tables = Tables(cast(TableServiceClient, EmptyTables(recorder)))
-    await asyncio.gather(*(tables.read(Key("hackathon", row)) for row in "abc"))
+    await asyncio.gather(*(tables.read_ledger(Key("hackathon", row)) for row in "abc"))
     assert recorder.turns("a", "b", "c") == 3

@@ -46,7 +46,7 @@ async def charged(stage: Stage, code: str) -> LedgerRow:
     """The row of the only call, when it is charged: that waits until the prompt is counted."""
     for _ in range(200):
         await sweep(stage)
-        row = await stage.tables.read(row_key(code))
+        row = await stage.tables.read_ledger(row_key(code))
         if row.used.requests:
             return row
         await asyncio.sleep(0.05)

@@ -86,7 +86,7 @@ async def test_attendees_who_wait_for_the_same_failing_read_get_their_own_figure
         await tables.put_event(replace(EVENT, requests_per_day=10))
         for user, used in (("amy", 3), ("bob", 7)):
             row = LedgerRow(Amount(used, 0), Amount(used, 0))
-            await tables.write(row_key(EVENT.code, user), row)
+            await tables.write_ledger(row_key(EVENT.code, user), row)
         await tables._service.delete_table("deployments")
         environment = stage.environment | {"PROXY_TABLES": azurite.connection_string}
         async with serve(tables, stage.simulator, environment) as own:

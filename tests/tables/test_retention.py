@@ -70,7 +70,7 @@ async def add_usage(tables: Tables, event_code: str, at: datetime, users: int = 
 
 async def add_quota(tables: Tables, event_code: str, *names: str) -> None:
     for name in names:
-        await tables.write(Key(event_code, name), LedgerRow(Amount(1, 1), Amount(1, 1), "writer"))
+        await tables.write_ledger(Key(event_code, name), LedgerRow(Amount(1, 1), Amount(1, 1), "writer"))
 
 
 async def quota_rows(tables: Tables, event_code: str) -> list[str]:

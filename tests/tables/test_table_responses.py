@@ -35,9 +35,9 @@ OPERATIONS: dict[str, Callable[[Tables], Awaitable[object]]] = {
     "event_codes": lambda tables: tables.event_codes(),
     "deployments": lambda tables: tables.deployments(),
     "check": lambda tables: tables.check(),
-    "read": lambda tables: tables.read(KEY),
-    "create": lambda tables: tables.write(KEY, LedgerRow()),
-    "update": lambda tables: tables.write(KEY, LedgerRow(version=TAG)),
+    "read": lambda tables: tables.read_ledger(KEY),
+    "create": lambda tables: tables.write_ledger(KEY, LedgerRow()),
+    "update": lambda tables: tables.write_ledger(KEY, LedgerRow(version=TAG)),
     "health": lambda tables: tables.write_health(DEPLOYMENT, Health(HOUR, "ok")),
     "usage": lambda tables: tables.write_usage(
         [UsageRow("hackathon", HOUR, "amy", "gpt-4o", Counts(1))], "w"
