@@ -12,9 +12,9 @@ from admin import times
 from admin.attendees.people import Line
 from admin.csv_text import to_csv
 from admin.events.text import PLACEHOLDER_URL
-from shared.core.errors import plural
 from shared.core.models import OWN_LIMITS, Event
 from shared.core.money import amount_text, money_text
+from shared.core.texts import plural
 from shared.events.passes import pass_of
 from shared.quota.amounts import NOTHING, Amount
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..core.errors import RateLimited, plural
+from ..core.errors import RateLimited
 from ..core.models import DEFAULT_PARALLEL, Credential, Event
+from ..core.texts import plural
 from .amounts import NOTHING
 from .standing import Standing
 
