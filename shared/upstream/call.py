@@ -15,7 +15,7 @@ from ..core.trace import Trace
 from ..tokens.families import Family
 from ..tokens.prompt import Prompt
 from .candidate import Candidate
-from .connections import Body
+from .connections import UpstreamBody
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class Progress(msgspec.Struct):
     first_byte_at: float | None = None
     is_sent: bool = False
     """Whether a deployment has the prompt and may work on it. After an error response it does not."""
-    sent: Body | None = None
+    sent: UpstreamBody | None = None
     """The body of the current try."""
     is_left: bool = False
     """Whether the client has left while a deployment works on the call."""

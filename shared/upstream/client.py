@@ -13,7 +13,7 @@ from ..apis.api import Api
 from ..core.errors import UpstreamError
 from ..core.models import API_V1, MANAGED_IDENTITY, Deployment
 from ..core.trace import Trace
-from .connections import Body, Connections, Target, header
+from .connections import Connections, Target, UpstreamBody, header
 from .response import ConnectionFailed, Response
 
 _log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Upstream:
         self,
         api: Api,
         deployment: Deployment,
-        body: Body,
+        body: UpstreamBody,
         client_headers: Mapping[bytes, bytes],
         trace: Trace,
     ) -> Response:
@@ -110,7 +110,7 @@ class Upstream:
             if deployment.auth == MANAGED_IDENTITY:
                 headers += await self._authorization()
             target = Target(address.extend_query(query), self._fixed_headers(deployment), method)
-            return await self._connections.send(target, headers, Body(b""))
+            return await self._connections.send(target, headers, UpstreamBody(b""))
         except ConnectionFailed as error:
             raise _unreachable(deployment, error) from error
 

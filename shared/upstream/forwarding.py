@@ -15,7 +15,7 @@ from ..core.turns import LARGE_BYTES, Turns
 from .call import Call, Progress
 from .candidate import Candidate
 from .client import NoKey, NoToken, Upstream
-from .connections import Body
+from .connections import UpstreamBody
 from .failures import Failure, error_of
 from .reading import read
 from .response import Response
@@ -165,7 +165,7 @@ class Forwarding:
         if len(call.body) > LARGE_BYTES:
             await self._turns.wait()
         content = call.api.upstream_body(call.body, call.request, deployment, output_limit, quirks)
-        body = Body(content, is_urgent=bool(call.request.stream))
+        body = UpstreamBody(content, is_urgent=bool(call.request.stream))
         progress.sent = body
         progress.attempts += 1
         progress.first_byte_at = None

@@ -29,7 +29,7 @@ from shared.tokens.prompt import Prompt
 from shared.upstream.call import Call, Progress
 from shared.upstream.candidate import Candidate
 from shared.upstream.client import Upstream
-from shared.upstream.connections import Body
+from shared.upstream.connections import UpstreamBody
 from shared.upstream.forwarding import Forwarding, Timeouts
 from shared.upstream.relay import StreamLimits
 from shared.upstream.response import Response as UpstreamResponse
@@ -116,7 +116,7 @@ class UnreachableUpstream:
     def __init__(self) -> None:
         self.urgent: list[bool] = []
 
-    async def send(self, _: Api, __: Deployment, body: Body, *___: object) -> UpstreamResponse:
+    async def send(self, _: Api, __: Deployment, body: UpstreamBody, *___: object) -> UpstreamResponse:
         self.urgent.append(body.is_urgent)
         raise UpstreamError("unreachable")
 
