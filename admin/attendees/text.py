@@ -19,7 +19,7 @@ from shared.events.passes import pass_of
 from shared.quota.amounts import NOTHING, Amount
 
 if TYPE_CHECKING:
-    from shared.tables.attendees import Attendee
+    from shared.tables.attendees import AttendeeRow
 
 COLUMNS = (
     "name",
@@ -151,7 +151,7 @@ def link(url: str | None, event: Event, key: str) -> str:
     return f"{url or PLACEHOLDER_URL}/#{quote(key, safe='/@+')}"
 
 
-def pass_fields(attendee: Attendee, event: Event, url: str | None) -> dict[str, str]:
+def pass_fields(attendee: AttendeeRow, event: Event, url: str | None) -> dict[str, str]:
     """For JSON, CSV and cards."""
     key = f"{event.code}/{pass_of(event, attendee.user)}"
     return {
