@@ -19,7 +19,7 @@ from .response_sealing import Sealer
 from .usage import read_usage, usage_of
 
 
-class Request(HasExtras, Protocol):
+class ApiRequest(HasExtras, Protocol):
     """The members of a body that policy reads, in any API."""
 
     @property
@@ -97,7 +97,7 @@ class Api(ABC):
     """Whether a whole response must be read to its end before it is passed on, however long it is."""
 
     @abstractmethod
-    def parse(self, body: bytes, encoding: bytes = b"") -> Request:
+    def parse(self, body: bytes, encoding: bytes = b"") -> ApiRequest:
         """Read the members that policy needs. `encoding` is the request's header `content-encoding`.
 
         Raises:

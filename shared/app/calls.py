@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from ..apis.api import Api, Request, StreamReader
+from ..apis.api import Api, ApiRequest, StreamReader
 from ..apis.members import check_members
 from ..apis.responses import ResponsesRequest
 from ..core.errors import ContextTooLong
@@ -72,7 +72,7 @@ class Calls:
         """Find the attendee and the event, open or closed. Raises as `Events.find_for` does."""
         return self._events.find_for(read_credential(headers))
 
-    async def parse(self, api: Api, incoming: Incoming, body: bytes) -> Request:
+    async def parse(self, api: Api, incoming: Incoming, body: bytes) -> ApiRequest:
         """Read the members that policy needs. The next work on a large body waits for its turn as well."""
         is_large = len(body) > LARGE_BYTES
         if is_large:
@@ -91,7 +91,7 @@ class Calls:
         return request
 
     async def prepare(
-        self, api: Api, incoming: Incoming, arrival: Arrival, request: Request, body: bytes
+        self, api: Api, incoming: Incoming, arrival: Arrival, request: ApiRequest, body: bytes
     ) -> Prepared:
         """Choose the model, and find out the most that the call can cost.
 

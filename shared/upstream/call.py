@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from ..apis.api import Api, Request
+from ..apis.api import Api, ApiRequest
 from ..apis.response_ids import Owner
 from ..core.models import Credential, Event
 from ..core.money import Prices
@@ -30,7 +30,7 @@ class Call(msgspec.Struct, frozen=True):
     model: str
     family: Family
     api: Api
-    request: Request
+    request: ApiRequest
     headers: Mapping[bytes, bytes]
     received: bytes
     """The body as it came."""
