@@ -90,7 +90,7 @@ class Proxy:
             body = await incoming.read_body()
             request = await self._calls.parse(api, incoming, body)
             api.admit(request, arrival.event)
-            if replay := self._replays.find(arrival.credential, (api.name, incoming.deployment), body):
+            if replay := self._replays.find(arrival.credential, (api.name, incoming.model_in_path), body):
                 with Departure(incoming.client):
                     response = await replay.response()
                 if response is not None:
@@ -137,7 +137,7 @@ class Proxy:
         if not progress.leave():
             return 0.0
         if not call.request.stream:
-            self._replays.begin(call.id, call.credential, (call.api.name, call.deployment), call.received)
+            self._replays.begin(call.id, call.credential, (call.api.name, call.model_in_path), call.received)
         return seconds_without_client(call)
 
     async def _again(self, response: Response, arrival: Arrival) -> Response:

@@ -38,8 +38,8 @@ class Call(msgspec.Struct, frozen=True):
     """The body with the upstream's ids in place of the client's, if the API has ids."""
     prompt: Prompt
     trace: Trace
-    deployment: str | None = None
-    """The deployment, if the client's path names one. It is a model of the event."""
+    model_in_path: str | None = None
+    """The model, if the client's path names one. Azure's paths name it as a deployment."""
     owner: Owner | None = None
     """Seals the ids in the response, if the API has ids."""
     place: bytes | None = None
