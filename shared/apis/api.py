@@ -37,6 +37,10 @@ class ApiRequest(HasExtras, Protocol):
         """The most tokens of each answer; None if the client sets no limit."""
 
 
+UNKNOWN_OUTPUT = 2**62
+"""In place of the size of an output, if that is not known. The output limit is less, and is charged."""
+
+
 class StreamReader(Protocol):
     """Reads one response that is passed on piece by piece."""
 
@@ -46,7 +50,7 @@ class StreamReader(Protocol):
 
     @property
     def output_bytes(self) -> int:
-        """An upper bound of the output, in bytes. Never below its tokens."""
+        """An upper bound of the output, in bytes. Never below its tokens. May be `UNKNOWN_OUTPUT`."""
 
     @property
     def done(self) -> bool:

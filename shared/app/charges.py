@@ -9,6 +9,7 @@ from functools import partial
 
 import msgspec
 
+from ..apis.api import UNKNOWN_OUTPUT
 from ..core.errors import ProxyError
 from ..core.models import Usage
 from ..core.money import FREE, Prices
@@ -16,9 +17,6 @@ from ..quota.hold import Hold
 from ..upstream.call import Call, Progress
 from ..upstream.relay import Ending
 from .records import Records
-
-WHOLE_LIMIT = 2**62
-"""In tokens: more than any output limit, so the limit itself is charged."""
 
 REASONING_SECONDS = 5.0
 STREAM_SECONDS = 3.0
@@ -97,7 +95,7 @@ class Charge(msgspec.Struct, frozen=True):
         is_part = not call.request.stream and ending is not Ending.FINISHED
         is_unseen = call.family.may_reason or progress.is_left or is_part
         record = partial(self._record, request_id, status, ending)
-        self.charges.settle_most(self.hold, WHOLE_LIMIT if is_unseen else output_bytes, prices, record)
+        self.charges.settle_most(self.hold, UNKNOWN_OUTPUT if is_unseen else output_bytes, prices, record)
 
     def fail(self, error: ProxyError) -> None:
         """No deployment served the call. It is charged only if one has the prompt and took too long."""
@@ -121,7 +119,7 @@ class Charge(msgspec.Struct, frozen=True):
         if prices is FREE:
             prices = self.progress.prices or FREE
         record = partial(self._record, self.call.id, status, ending)
-        self.charges.settle_most(self.hold, WHOLE_LIMIT, prices, record)
+        self.charges.settle_most(self.hold, UNKNOWN_OUTPUT, prices, record)
 
     def _record(self, request_id: str, status: int, ending: Ending, charged: Usage, cost: int) -> None:
         if self.progress.slow_tries:
