@@ -28,8 +28,8 @@ SOUND = "input_audio"
 FILES = frozenset({"file", "input_file"})
 MEDIA = PICTURES | FILES | {SOUND}
 
-OWN_TOOLS = frozenset({"function", "custom", "namespace"})
-"""They run in the attendee's own program."""
+_NOT_HOSTED = frozenset({"function", "custom", "namespace"})
+"""Tools that run in the attendee's own program, and the group that has only such tools."""
 
 EARLIER_SOUND_TOKENS = 16_384
 """The longest answer of the audio models. A message may refer to an earlier spoken answer by its id."""
@@ -253,7 +253,7 @@ def _hosted_tool(tools: msgspec.Raw) -> str | None:
     if tools in (_ABSENT, _NULL):
         return None
     try:
-        hosted = [tool.type for tool in _decode_tools(tools) if tool.type not in OWN_TOOLS]
+        hosted = [tool.type for tool in _decode_tools(tools) if tool.type not in _NOT_HOSTED]
     except (msgspec.MsgspecError, ValueError, RecursionError):
         hosted = [None]
     if not hosted:
