@@ -42,7 +42,7 @@ def drain_seconds(call: Call, progress: Progress) -> float:
     for. (After a client that was slow to read, `Relay` reads it on too.) A whole response is read on, because
     the model has made all of it.
     """
-    is_closed = call.request.stream and not call.family.may_reason and not progress.is_left
+    is_closed = call.request.stream and not call.family.may_reason and not progress.client_has_left
     return 0.0 if is_closed else seconds_without_client(call)
 
 
@@ -93,7 +93,7 @@ class Charge(msgspec.Struct, frozen=True):
             self._record(request_id, status, ending, usage, self.hold.settle(usage, prices))
             return
         is_part = not call.request.stream and ending is not Ending.FINISHED
-        is_unseen = call.family.may_reason or progress.is_left or is_part
+        is_unseen = call.family.may_reason or progress.client_has_left or is_part
         record = partial(self._record, request_id, status, ending)
         self.charges.settle_most(self.hold, UNKNOWN_OUTPUT if is_unseen else output_bytes, prices, record)
 

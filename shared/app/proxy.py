@@ -127,7 +127,7 @@ class Proxy:
         try:
             response = await self._forward(Charge(call, hold, progress, self._charges), prepared.routes)
         finally:
-            if progress.is_left:
+            if progress.client_has_left:
                 is_whole = type(response) is Response and response.status == 200
                 self._replays.end(call.id, response if is_whole else None)
         return response
@@ -173,7 +173,7 @@ class Proxy:
                 self._quota.note_refused(charge.call.credential)
                 usage = usage or Usage()
             status, body = sealed_response(charge.call, forwarded, body, charge.hold.need)
-            ending = Ending.ABANDONED if charge.progress.is_left else Ending.FINISHED
+            ending = Ending.ABANDONED if charge.progress.client_has_left else Ending.FINISHED
             charge.end(request_id, status, ending, usage, size)
         headers = charge.hold.standing.headers(time.time())
         headers.update(upstream)

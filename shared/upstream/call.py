@@ -57,7 +57,7 @@ class Progress(msgspec.Struct):
     """Whether a deployment has the prompt and may work on it. After an error response it does not."""
     sent: UpstreamBody | None = None
     """The body of the current try."""
-    is_left: bool = False
+    client_has_left: bool = False
     """Whether the client has left while a deployment works on the call."""
     slow_tries: int = 0
     """How many tries ended because of their time while the deployment had the prompt. Each may be billed."""
@@ -70,9 +70,9 @@ class Progress(msgspec.Struct):
         If none does, none gets the call any more.
         """
         if self.sent is not None:
-            self.is_left = self.sent.is_sent
+            self.client_has_left = self.sent.is_sent
             self.sent.is_withdrawn = True
-        return self.is_left
+        return self.client_has_left
 
     async def can_go_on(self) -> bool:
         """Whether the quota covers another try, besides those that may be billed already."""

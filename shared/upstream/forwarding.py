@@ -87,7 +87,7 @@ class Forwarding:
         raise error from (None if error is last else last)
 
     def _next(self, call: Call, routes: Routes, progress: Progress) -> Candidate | None:
-        if progress.is_left or (progress.tried and self._seconds_left(call) < LEAST_SECONDS):
+        if progress.client_has_left or (progress.tried and self._seconds_left(call) < LEAST_SECONDS):
             return None
         return routes.choose(call.model, call.credential, progress.tried, call.place)
 
