@@ -76,16 +76,16 @@ class Calls:
         """Read the members that policy needs. The next work on a large body waits for its turn as well."""
         is_large = len(body) > LARGE_BYTES
         if is_large:
-            await incoming.turn()
+            await incoming.wait_for_turn()
         request = api.parse(body, incoming.headers.get(b"content-encoding", b""))
         if not is_large:
             api.check(body)
         else:
-            await incoming.turn()
+            await incoming.wait_for_turn()
             api.check(body)
-            await incoming.turn()
-            await check_members(body, api.most_parts, incoming.turn)
-            await incoming.turn()
+            await incoming.wait_for_turn()
+            await check_members(body, api.most_parts, incoming.wait_for_turn)
+            await incoming.wait_for_turn()
         if request.stream:
             await self._stream_turns.wait()
         return request

@@ -30,7 +30,7 @@ class Incoming:
         """The whole body. See `Bodies.read` for the errors."""
         return self._bodies.read(self._body, self._req)
 
-    async def turn(self) -> None:
+    async def wait_for_turn(self) -> None:
         """Wait for a turn of the event loop. For work on a body of more than `LARGE_BYTES`."""
         await self._bodies.turns.wait()
 

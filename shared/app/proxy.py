@@ -112,7 +112,7 @@ class Proxy:
 
     async def _hold(self, prepared: Prepared, departure: Departure) -> Response:
         """Hold what the call may use, and forward it. Keep its response if the client has left."""
-        call, progress = prepared.call, self._records.begin()
+        call, progress = prepared.call, self._records.new_progress()
         credential, event, arrived_at = call.credential, call.event, call.arrived_at
         try:
             hold = await self._quota.hold(credential, event, prepared.need, prepared.count, arrived_at)
