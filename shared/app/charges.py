@@ -28,7 +28,7 @@ the usage, the stream is charged its whole output limit."""
 def seconds_without_client(call: Call) -> float:
     """How long a call may continue when its client leaves before the first byte.
 
-    A plain call continues to its end, because the model works on it and charges for it in any case.
+    A plain call continues to its end, because the model works on it, and Azure bills it in any case.
     """
     if not call.request.stream:
         return math.inf
@@ -38,9 +38,9 @@ def seconds_without_client(call: Call) -> float:
 def drain_seconds(call: Call, progress: Progress) -> float:
     """How many seconds a response is read on when its client leaves, unless its usage comes before.
 
-    A stream of a model that does not reason is closed at once: what it has sent is all that it can charge
-    for. (After a client that was slow to read, `Relay` reads it on too.) A whole response is read on, because
-    the model has made all of it.
+    A stream of a model that does not reason is closed at once: Azure bills no more than it has sent. (After a
+    client that was slow to read, `Relay` reads it on too.) A whole response is read on, because the model has
+    made all of it.
     """
     is_closed = call.request.stream and not call.family.may_reason and not progress.client_has_left
     return 0.0 if is_closed else seconds_without_client(call)

@@ -81,7 +81,7 @@ class Prompt:
         """Whether the text of the messages alone exceeds the model's context window.
 
         Counted from below, so nothing that fits is refused. False for an unknown model, and if samples show
-        far fewer tokens: the upstream refuses what they miss, and charges nothing.
+        far fewer tokens: the upstream refuses what they miss, and bills nothing.
         """
         limit = self._family.context_tokens
         if limit is None or len(self._body) <= limit:
