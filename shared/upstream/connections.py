@@ -23,7 +23,7 @@ from aiohttp.connector import Connection
 from aiohttp.http_writer import StreamWriter
 from yarl import URL
 
-from .response import FAILURES, ConnectionFailed, Content, Response
+from .response import FAILURES, ConnectionFailed, Content, UpstreamResponse
 
 AT_ONCE_BYTES = 64 * 1024
 """A longer body is sent in pieces of this size: in one piece it would delay all other calls."""
@@ -130,7 +130,7 @@ class Connections:
         self._reading: dict[ResponseHandler, aiohttp.StreamReader] = {}
         """The latest response body on each connection that is watched."""
 
-    async def send(self, target: Target, headers: bytes, body: UpstreamBody) -> Response:
+    async def send(self, target: Target, headers: bytes, body: UpstreamBody) -> UpstreamResponse:
         """Post `body`, and wait for the response's status and headers. `headers` are lines made by `header`.
 
         Raises:
@@ -153,7 +153,7 @@ class Connections:
 
     async def _send(
         self, connection: Connection, protocol: ResponseHandler, head: bytes, body: UpstreamBody
-    ) -> Response:
+    ) -> UpstreamResponse:
         """Raises one of FAILURES."""
         writing = None
         try:
@@ -169,7 +169,7 @@ class Connections:
                 writing.cancel()
             connection.close()
             raise
-        return Response(connection, writing, message.code, message.headers, content)
+        return UpstreamResponse(connection, writing, message.code, message.headers, content)
 
     async def close(self) -> None:
         await self._connector.close()

@@ -18,7 +18,7 @@ from .client import NoKey, NoToken, Upstream
 from .connections import UpstreamBody
 from .failures import Failure, error_of
 from .reading import read
-from .response import Response
+from .response import UpstreamResponse
 from .routing import Routes
 
 LEAST_SECONDS = 1.0
@@ -44,7 +44,7 @@ class Forwarded(msgspec.Struct, frozen=True):
     Without a `body`, it is a stream or too long: relay it, and call `candidate.end()` at its end.
     """
 
-    response: Response
+    response: UpstreamResponse
     candidate: Candidate
     body: bytes | None
     usage: Usage | None

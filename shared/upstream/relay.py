@@ -28,7 +28,7 @@ _CUT = "The answer was cut off and is incomplete. Ask again."
 
 
 class Source(Protocol):
-    """The upstream's response, as `response.Response` is."""
+    """The upstream's response, as `UpstreamResponse` is."""
 
     async def read(self) -> bytes: ...
 

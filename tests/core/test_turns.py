@@ -32,7 +32,7 @@ from shared.upstream.client import Upstream
 from shared.upstream.connections import UpstreamBody
 from shared.upstream.forwarding import Forwarding, Timeouts
 from shared.upstream.relay import StreamLimits
-from shared.upstream.response import Response as UpstreamResponse
+from shared.upstream.response import UpstreamResponse
 from shared.upstream.routing import Routes
 from tests.conftest import EVENT
 from tests.fake_ledger import FakeLedger

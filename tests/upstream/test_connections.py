@@ -37,7 +37,7 @@ from shared.upstream.connections import (
     _Handler,
     header,
 )
-from shared.upstream.response import ConnectionFailed, Response
+from shared.upstream.response import ConnectionFailed, UpstreamResponse
 from tests.conftest import nothing_left_in_flight
 from tests.wire import Peer, Script, Wire, full_listener, scripted_upstream
 from tools.ports import free
@@ -501,7 +501,7 @@ async def test_a_call_that_is_cancelled_while_it_writes_closes_its_connection(
 
 
 async def test_closing_a_response_ends_its_reader(connections: Connections) -> None:
-    async def read_on(response: Response) -> None:
+    async def read_on(response: UpstreamResponse) -> None:
         while await response.read():
             pass
 
