@@ -32,7 +32,7 @@ from ..upstream.failures import Failure
 from ..upstream.routing import Routing
 from .incoming import Headers
 from .outgoing import error_response
-from .ownership import INVALID, owner_of
+from .ownership import INVALID_RESPONSE, owner_of
 from .stored_turns import read_stored
 
 SECONDS = 30.0
@@ -124,7 +124,7 @@ class StoredResponses:
             raise UpstreamTimeout(text) from error
         if received.body is None:
             sent.close()
-            raise UpstreamError(INVALID)
+            raise UpstreamError(INVALID_RESPONSE)
         body = received.body
         headers = {b"x-request-id": new_id().encode(), **standing, **returned_headers(sent)}
         if sent.status >= 400:
@@ -134,7 +134,7 @@ class StoredResponses:
         try:
             body = Sealer(owner, opened.place, opened.tokens, output).body(body)
         except ValueError as error:
-            raise UpstreamError(INVALID) from error
+            raise UpstreamError(INVALID_RESPONSE) from error
         return Response(sent.status, headers, body)
 
 
