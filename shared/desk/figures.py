@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from ..core.models import BLOCKED, Counts, Deployment, Event, Health, Minute
+from ..core.models import BLOCKED, OTHERS, Counts, Deployment, Event, Health, Minute
 from ..core.money import amount_text, prices_of
 from ..quota.amounts import Amount
 from ..quota.standing import least_call
@@ -24,8 +24,6 @@ from .sums import (
     plus,
 )
 
-OTHERS = ""
-"""The name under which those are counted who have no row of their own."""
 MOST_NAMES = 12
 """Of a list of attendees."""
 STUCK_REFUSALS = 3
