@@ -49,7 +49,7 @@ async def open_ids(
     owner: Owner,
     event: Event,
     serving: frozenset[bytes],
-    turns: StoredTurns,
+    stored_turns: StoredTurns,
 ) -> Owned:
     """Put the upstream's ids in place of those that the attendee got. Only places in `serving` can be used.
 
@@ -66,8 +66,8 @@ async def open_ids(
     if not previous or (named := owner.open(previous)) is None:
         return Owned(opened.body, owner, opened.place, opened.tokens)
     turn = StoredTurn(previous, named)
-    tokens = opened.tokens - turns.surplus(turn)
-    return Owned(opened.body, owner, opened.place, tokens, None if turns.knows(turn) else turn)
+    tokens = opened.tokens - stored_turns.surplus(turn)
+    return Owned(opened.body, owner, opened.place, tokens, None if stored_turns.knows(turn) else turn)
 
 
 @cache

@@ -122,7 +122,7 @@ class Proxy:
             refusal = error_response(error, standing.headers(arrived_at.timestamp()))
             return quota_refusal(refusal, error, call.headers, arrived_at)
         progress.cover = hold.cover
-        departure.seconds_left = partial(self._seconds_left, call, progress)
+        departure.seconds_left = partial(self._note_departure, call, progress)
         response = None
         try:
             response = await self._forward(Charge(call, hold, progress, self._charges), prepared.routes)
@@ -132,8 +132,8 @@ class Proxy:
                 self._replays.end(call.id, response if is_whole else None)
         return response
 
-    def _seconds_left(self, call: Call, progress: Progress) -> float:
-        """How long a call may continue whose client has just left."""
+    def _note_departure(self, call: Call, progress: Progress) -> float:
+        """The client has left. Returns how long the call may continue without it."""
         if not progress.leave():
             return 0.0
         if not call.request.stream:
