@@ -17,8 +17,8 @@ from admin import local_runs
 from admin.errors import CommandError
 from admin.local_runs import ROOT, Run
 from admin.printing import print_note
-from shared.core.errors import plural
 from shared.core.settings import CACHE_SECONDS, TABLES, TABLES_URI
+from shared.core.texts import plural
 
 _LOOPBACK = "127.0.0.1"
 LOCAL_HOSTS = frozenset({_LOOPBACK, "localhost", "::1"})

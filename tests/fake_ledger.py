@@ -9,7 +9,7 @@ from enum import Enum, auto
 from itertools import count
 
 from shared.core.errors import StoreUnavailable
-from shared.quota.ledger_row import Conflict, Key, LedgerStore, Row
+from shared.quota.ledger_row import Conflict, Key, LedgerRow, LedgerStore
 
 
 class Fault(Enum):
@@ -30,7 +30,7 @@ class Fault(Enum):
 class Operation:
     """An operation that waits for its outcome."""
 
-    row: Row | None
+    row: LedgerRow | None
     """The row to write; None for a read."""
     outcome: asyncio.Future[Fault]
 
@@ -39,7 +39,7 @@ class Operation:
 class FakeLedger:
     """`faults` are the outcomes of the next operations, in order; `always` is the outcome after them."""
 
-    rows: dict[Key, Row] = field(default_factory=dict)
+    rows: dict[Key, LedgerRow] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     faults: deque[Fault] = field(default_factory=deque)
     always: Fault = Fault.NONE
@@ -47,8 +47,8 @@ class FakeLedger:
     paused: bool = False
     """While set, every new operation waits in `waiting`."""
     waiting: list[Operation] = field(default_factory=list)
-    late: list[tuple[Key, Row]] = field(default_factory=list)
-    history: list[tuple[Row, Row]] = field(default_factory=list)
+    late: list[tuple[Key, LedgerRow]] = field(default_factory=list)
+    history: list[tuple[LedgerRow, LedgerRow]] = field(default_factory=list)
     """Each write that arrived: the row before it and after it."""
     _versions: count[int] = field(default_factory=lambda: count(1))
 
@@ -56,12 +56,12 @@ class FakeLedger:
     def total_calls(self) -> int:
         return sum(self.calls.values())
 
-    async def read(self, key: Key) -> Row:
+    async def read_ledger(self, key: Key) -> LedgerRow:
         if await self._outcome("read") in {Fault.BEFORE, Fault.AFTER, Fault.LATE}:
             raise StoreUnavailable
         return self.row(key)
 
-    async def write(self, key: Key, row: Row) -> Row:
+    async def write_ledger(self, key: Key, row: LedgerRow) -> LedgerRow:
         match await self._outcome("write", row):
             case Fault.CONFLICT:
                 raise Conflict
@@ -78,8 +78,8 @@ class FakeLedger:
             raise Conflict
         return self.row(key)
 
-    def row(self, key: Key) -> Row:
-        return self.rows.get(key, Row())
+    def row(self, key: Key) -> LedgerRow:
+        return self.rows.get(key, LedgerRow())
 
     def resume(self, outcome: Fault = Fault.NONE) -> None:
         """End the pause, and give the one operation that waits its outcome."""
@@ -92,7 +92,7 @@ class FakeLedger:
         """Let a late write arrive."""
         self._arrive(*self.late.pop(which))
 
-    def _arrive(self, key: Key, row: Row) -> bool:
+    def _arrive(self, key: Key, row: LedgerRow) -> bool:
         before = self.row(key)
         if before.version != row.version:
             return False
@@ -100,7 +100,7 @@ class FakeLedger:
         self.history.append((before, self.rows[key]))
         return True
 
-    async def _outcome(self, kind: str, row: Row | None = None) -> Fault:
+    async def _outcome(self, kind: str, row: LedgerRow | None = None) -> Fault:
         self.calls[kind] += 1
         await asyncio.sleep(self.delay_seconds)
         if self.paused:

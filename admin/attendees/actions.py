@@ -19,7 +19,7 @@ from shared.events.passes import pass_of, without_pass
 from shared.quota.amounts import NOTHING, Amount
 from shared.quota.ledger_row import Conflict, Key
 from shared.quota.standing import day_of
-from shared.tables.attendees import Attendee
+from shared.tables.attendees import AttendeeRow
 from shared.tables.service import ATTENDEES, EVENTS, QUOTAS, USAGE
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ async def add(tables: Tables, code: str, people: Sequence[Person]) -> tuple[Even
     return event, await tables.attendees.add(event.ledger_code, rows)
 
 
-async def taken(tables: Tables, code: str, users: Sequence[str]) -> tuple[Event, list[Attendee]]:
+async def taken(tables: Tables, code: str, users: Sequence[str]) -> tuple[Event, list[AttendeeRow]]:
     """The event, and the names that are taken, or those of `users`.
 
     Raises:
@@ -83,12 +83,12 @@ async def reset(tables: Tables, code: str, user: str, now: datetime) -> tuple[Ev
     event = await readable_event(tables, code)
     key = Key(event.ledger_code, f"{user}:{day_of(now, event.time_zone).name}")
     for _ in range(RESET_TRIES):
-        row = await tables.read(key)
+        row = await tables.read_ledger(key)
         if row.used == NOTHING:
             return event, NOTHING
         granted = row.granted.minus(row.used).at_least(NOTHING)
         try:
-            await tables.write(key, row._replace(granted=granted, used=NOTHING, writer=new_id()))
+            await tables.write_ledger(key, row._replace(granted=granted, used=NOTHING, writer=new_id()))
         except Conflict:
             continue
         return event, row.used

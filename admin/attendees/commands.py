@@ -22,9 +22,9 @@ from admin.printing import confirm, deleted_rows, print_list, print_note, print_
 from admin.saving import save
 from admin.session import run
 from admin.target import find_target, takes_effect
-from shared.core.errors import plural
 from shared.core.models import BLOCKED, OPEN, OWN_LIMITS
 from shared.core.money import amount_text, millionths
+from shared.core.texts import plural
 
 _MOST_LINES = 20
 _NUMBER = Number(int, 0, LARGEST_LIMIT)

@@ -15,7 +15,7 @@ from shared.quota.standing import day_of
 
 if TYPE_CHECKING:
     from admin.tables import Tables
-    from shared.tables.attendees import Attendee
+    from shared.tables.attendees import AttendeeRow
 
 OFTEN = 20
 """Refused requests within the last two hours, from which an attendee counts as refused again and again."""
@@ -88,7 +88,7 @@ async def read_people(tables: Tables, event: Event, now: datetime) -> tuple[list
 
 def lines(
     event: Event,
-    taken: Iterable[Attendee],
+    taken: Iterable[AttendeeRow],
     usage: Iterable[UsageRow],
     today: dict[str, Amount],
     now: datetime,
@@ -104,7 +104,7 @@ def lines(
     ]
 
 
-def _line(event: Event, user: str, row: Attendee | None, sums: _Sums, today: Amount) -> Line:
+def _line(event: Event, user: str, row: AttendeeRow | None, sums: _Sums, today: Amount) -> Line:
     own, mine = event.exceptions.get(user, {}), with_own_limits(event, user)
     return Line(
         user,

@@ -12,14 +12,14 @@ from admin import times
 from admin.attendees.people import Line
 from admin.csv_text import to_csv
 from admin.events.text import PLACEHOLDER_URL
-from shared.core.errors import plural
 from shared.core.models import OWN_LIMITS, Event
 from shared.core.money import amount_text, money_text
+from shared.core.texts import plural
 from shared.events.passes import pass_of
 from shared.quota.amounts import NOTHING, Amount
 
 if TYPE_CHECKING:
-    from shared.tables.attendees import Attendee
+    from shared.tables.attendees import AttendeeRow
 
 COLUMNS = (
     "name",
@@ -151,7 +151,7 @@ def link(url: str | None, event: Event, key: str) -> str:
     return f"{url or PLACEHOLDER_URL}/#{quote(key, safe='/@+')}"
 
 
-def pass_fields(attendee: Attendee, event: Event, url: str | None) -> dict[str, str]:
+def pass_fields(attendee: AttendeeRow, event: Event, url: str | None) -> dict[str, str]:
     """For JSON, CSV and cards."""
     key = f"{event.code}/{pass_of(event, attendee.user)}"
     return {

@@ -14,9 +14,9 @@ from admin.events.load import (
     Load,
     Plan,
 )
-from shared.core.errors import plural
 from shared.core.models import Event
 from shared.core.money import money_text
+from shared.core.texts import plural
 
 BUSY = "upstream_busy"
 _ENDINGS = {

@@ -9,9 +9,9 @@ from typing import Any
 from admin.events import text as event_text
 from admin.events.totals import TOTALS, Change
 from admin.options import BUDGETS, option_name
-from shared.core.errors import plural
 from shared.core.models import CLAIM, LIMITS, OPEN, OWN_LIMITS, ROSTER, Deployment, Event
 from shared.core.money import money_text
+from shared.core.texts import plural
 
 SHORTEST_CODE = 10
 """Characters. A shorter code is easy to guess."""

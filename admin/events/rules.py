@@ -11,6 +11,7 @@ from typing import Any
 from admin import times
 from admin.errors import CommandError
 from admin.options import BUDGETS, option_name, split_names
+from shared.apis.response_tools import OWN_TOOLS
 from shared.core.ids import new_secret
 from shared.core.models import PASS_NUMBER, Deployment, Event
 from shared.core.money import millionths, money_text, prices_of
@@ -31,7 +32,6 @@ HOSTED_TOOLS = (
 )
 """The tools of the Responses API that are not the attendee's own functions. A name may go on, as in
 `web_search_preview`."""
-_OWN_TOOLS = ("function", "custom")
 
 
 def new_event(
@@ -151,7 +151,7 @@ def _parse_models(text: str) -> tuple[str, ...]:
 def parse_tools(text: str) -> tuple[str, ...]:
     """The hosted tools that an event may allow. Raises CommandError for any other name."""
     names = split_names(text)
-    if own := next((name for name in names if name in _OWN_TOOLS), None):
+    if own := next((name for name in names if name in OWN_TOOLS), None):
         raise CommandError(f"--tools {own!r} is not needed: every event allows tools of that type.")
     for name in names:
         if not any(name == known or name.startswith(f"{known}_") for known in HOSTED_TOOLS):

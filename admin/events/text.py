@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from admin import times
-from shared.core.errors import plural
 from shared.core.models import CHAT, CLAIM, DEFAULT_PARALLEL, LIMITS, OPEN, UTC_ZONE, Deployment, Event
 from shared.core.money import money_text
+from shared.core.texts import plural
 
 if TYPE_CHECKING:
     from admin.rows import BadRow

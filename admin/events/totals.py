@@ -80,14 +80,14 @@ async def _count_earlier(tables: Tables, change: Change, usage: Amount) -> Amoun
     key = Key(change.after.ledger_code, TOTAL_ROW)
     units = [unit for column, unit in TOTALS.values() if change.is_new(column)]
     for _ in range(TRIES):
-        row = await tables.read(key)
+        row = await tables.read_ledger(key)
         missing = usage.minus(row.used).at_least(NOTHING)
         more = Amount(**{unit: getattr(missing, unit) for unit in units})
         if more == NOTHING:
             return row.used
         used, granted = row.used.plus(more), row.granted.plus(more)
         try:
-            await tables.write(key, row._replace(granted=granted, used=used, writer=new_id()))
+            await tables.write_ledger(key, row._replace(granted=granted, used=used, writer=new_id()))
         except Conflict:
             continue
         return used

@@ -11,7 +11,7 @@ from shared.core.times import with_date
 from shared.desk.figures import figures
 from shared.desk.readings import Reading
 from shared.desk.sums import Sums, minute_of
-from shared.quota.ledger_row import Row as LedgerRow
+from shared.quota.ledger_row import LedgerRow
 
 MOST_STUCK = 5
 

@@ -21,8 +21,7 @@ from admin.usage.event_usage import EventUsage, read_usage
 from admin.usage.summary import By, Sort, summarize
 from shared.core.errors import StoreUnavailable
 from shared.core.models import Event
-from shared.quota.ledger_row import NO_ROW
-from shared.quota.ledger_row import Row as LedgerRow
+from shared.quota.ledger_row import NO_ROW, LedgerRow
 
 CHANGING = timedelta(hours=2)
 """Older rows do not change: a request counts in the hour in which it began, and ends in it or the next."""

@@ -19,7 +19,7 @@ from .response_sealing import Sealer
 from .usage import read_usage, usage_of
 
 
-class Request(HasExtras, Protocol):
+class ApiRequest(HasExtras, Protocol):
     """The members of a body that policy reads, in any API."""
 
     @property
@@ -37,6 +37,10 @@ class Request(HasExtras, Protocol):
         """The most tokens of each answer; None if the client sets no limit."""
 
 
+UNKNOWN_OUTPUT = 2**62
+"""In place of the size of an output, if that is not known. The output limit is less, and is charged."""
+
+
 class StreamReader(Protocol):
     """Reads one response that is passed on piece by piece."""
 
@@ -46,7 +50,7 @@ class StreamReader(Protocol):
 
     @property
     def output_bytes(self) -> int:
-        """An upper bound of the output, in bytes. Never below its tokens."""
+        """An upper bound of the output, in bytes. Never below its tokens. May be `UNKNOWN_OUTPUT`."""
 
     @property
     def done(self) -> bool:
@@ -97,7 +101,7 @@ class Api(ABC):
     """Whether a whole response must be read to its end before it is passed on, however long it is."""
 
     @abstractmethod
-    def parse(self, body: bytes, encoding: bytes = b"") -> Request:
+    def parse(self, body: bytes, encoding: bytes = b"") -> ApiRequest:
         """Read the members that policy needs. `encoding` is the request's header `content-encoding`.
 
         Raises:

@@ -11,10 +11,8 @@ import msgspec
 from ..core.errors import ProxyError
 from ..core.models import Usage
 from . import sse
+from .api import UNKNOWN_OUTPUT
 from .usage import ReadUsage, UsageFinder
-
-UNKNOWN_BYTES = 2**62
-"""In place of the output's size: the bytes of a picture say nothing about its tokens."""
 
 _KEPT_BYTES = 200
 """Of the end of a piece. More than the name of an event needs."""
@@ -38,7 +36,8 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 class ImageStream:
     """One stream, with a completed event for each of `images`. Everything is passed on as it is."""
 
-    output_bytes = UNKNOWN_BYTES
+    output_bytes = UNKNOWN_OUTPUT
+    """The bytes of a picture say nothing about its tokens."""
 
     def __init__(self, images: int, read: ReadUsage) -> None:
         self.done = False

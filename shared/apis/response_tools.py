@@ -24,6 +24,7 @@ from .response_handles import NULL, decode_list, decode_members, text_of
 from .response_sealing import FREE_MEMBERS, INVALID, MOST_DEPTH
 
 OWN_TOOLS = frozenset({"function", "custom"})
+"""They run in the attendee's own program, so every event allows them."""
 _NAMESPACE = "namespace"
 _ALLOWED_TOOLS = "allowed_tools"
 _CHOICES = frozenset({"auto", "none", "required"})

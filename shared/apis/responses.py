@@ -21,9 +21,6 @@ from .response_tools import check_tools
 from .response_usage import usage_of
 from .responses_stream import ResponsesStream
 
-LEAST_OUTPUT_TOKENS = 16
-"""The upstream refuses a smaller `max_output_tokens`."""
-
 MOST_PARTS = 200_000
 """Decoding more would stop the event loop, in a thread as well. 10,000 messages have half as many."""
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from ..apis.api import Api, Request, StreamReader
+from ..apis.api import Api, ApiRequest, StreamReader
 from ..apis.members import check_members
 from ..apis.responses import ResponsesRequest
 from ..core.errors import ContextTooLong
@@ -57,13 +57,13 @@ class Calls:
         self,
         events: Events,
         routing: Routing,
-        turns: StoredTurns,
+        stored_turns: StoredTurns,
         default_output_tokens: int,
     ) -> None:
         """`default_output_tokens` limits a call that neither the client nor the event limits."""
         self._events = events
         self._routing = routing
-        self._turns = turns
+        self._stored_turns = stored_turns
         self._default_output_tokens = default_output_tokens
         self._stream_turns = Turns()
         """Streams that begin together take turns, so that running streams continue in between."""
@@ -72,26 +72,26 @@ class Calls:
         """Find the attendee and the event, open or closed. Raises as `Events.find_for` does."""
         return self._events.find_for(read_credential(headers))
 
-    async def parse(self, api: Api, incoming: Incoming, body: bytes) -> Request:
+    async def parse(self, api: Api, incoming: Incoming, body: bytes) -> ApiRequest:
         """Read the members that policy needs. The next work on a large body waits for its turn as well."""
         is_large = len(body) > LARGE_BYTES
         if is_large:
-            await incoming.turn()
+            await incoming.wait_for_turn()
         request = api.parse(body, incoming.headers.get(b"content-encoding", b""))
         if not is_large:
             api.check(body)
         else:
-            await incoming.turn()
+            await incoming.wait_for_turn()
             api.check(body)
-            await incoming.turn()
-            await check_members(body, api.most_parts, incoming.turn)
-            await incoming.turn()
+            await incoming.wait_for_turn()
+            await check_members(body, api.most_parts, incoming.wait_for_turn)
+            await incoming.wait_for_turn()
         if request.stream:
             await self._stream_turns.wait()
         return request
 
     async def prepare(
-        self, api: Api, incoming: Incoming, arrival: Arrival, request: Request, body: bytes
+        self, api: Api, incoming: Incoming, arrival: Arrival, request: ApiRequest, body: bytes
     ) -> Prepared:
         """Choose the model, and find out the most that the call can cost.
 
@@ -100,12 +100,12 @@ class Calls:
         """
         credential, event = arrival.credential, arrival.event
         all_routes = await self._routing.routes()
-        model = choose_model(event, incoming.deployment or request.model, api.name, all_routes.served)
+        model = choose_model(event, incoming.model_in_path or request.model, api.name, all_routes.served)
         routes, family = all_routes.of(api.name), family_of(model)
         owned = Owned(body if event.store_responses else api.unstored(body))
         if type(request) is ResponsesRequest:
             owner = await owner_of(credential, event, self._events)
-            owned = await open_ids(request, body, owner, event, routes.places(model), self._turns)
+            owned = await open_ids(request, body, owner, event, routes.places(model), self._stored_turns)
         call = Call(  # Python is slow with more than 15 names
             new_id(),
             arrival.at,
@@ -116,7 +116,7 @@ class Calls:
             family=family,
             api=api,
             request=request,
-            deployment=incoming.deployment,
+            model_in_path=incoming.model_in_path,
             headers=incoming.headers,
             received=body,
             body=owned.body,
@@ -132,7 +132,7 @@ class Calls:
 
     def note_end(self, reader: StreamReader) -> None:
         """A stream has ended: see `StoredTurns.note_end`."""
-        self._turns.note_end(reader)
+        self._stored_turns.note_end(reader)
 
     def _counting(self, call: Call, owned: Owned, routes: Routes) -> Count:
         """Counts the prompt exactly, with the stored turn that it continues."""
@@ -141,7 +141,7 @@ class Calls:
             return call.prompt.count
 
         async def count() -> int:
-            surplus = await self._turns.learn(turn, routes, call.trace)
+            surplus = await self._stored_turns.learn(turn, routes, call.trace)
             if not surplus:
                 return await call.prompt.count()
             earlier_tokens = owned.earlier_tokens - surplus

@@ -9,6 +9,7 @@ from functools import partial
 
 import msgspec
 
+from ..apis.api import UNKNOWN_OUTPUT
 from ..core.errors import ProxyError
 from ..core.models import Usage
 from ..core.money import FREE, Prices
@@ -16,9 +17,6 @@ from ..quota.hold import Hold
 from ..upstream.call import Call, Progress
 from ..upstream.relay import Ending
 from .records import Records
-
-WHOLE_LIMIT = 2**62
-"""In tokens: more than any output limit, so the limit itself is charged."""
 
 REASONING_SECONDS = 5.0
 STREAM_SECONDS = 3.0
@@ -30,7 +28,7 @@ the usage, the stream is charged its whole output limit."""
 def seconds_without_client(call: Call) -> float:
     """How long a call may continue when its client leaves before the first byte.
 
-    A plain call continues to its end, because the model works on it and charges for it in any case.
+    A plain call continues to its end, because the model works on it, and Azure bills it in any case.
     """
     if not call.request.stream:
         return math.inf
@@ -40,11 +38,11 @@ def seconds_without_client(call: Call) -> float:
 def drain_seconds(call: Call, progress: Progress) -> float:
     """How many seconds a response is read on when its client leaves, unless its usage comes before.
 
-    A stream of a model that does not reason is closed at once: what it has sent is all that it can charge
-    for. (After a client that was slow to read, `Relay` reads it on too.) A whole response is read on, because
-    the model has made all of it.
+    A stream of a model that does not reason is closed at once: Azure bills no more than it has sent. (After a
+    client that was slow to read, `Relay` reads it on too.) A whole response is read on, because the model has
+    made all of it.
     """
-    is_closed = call.request.stream and not call.family.may_reason and not progress.is_left
+    is_closed = call.request.stream and not call.family.may_reason and not progress.client_has_left
     return 0.0 if is_closed else seconds_without_client(call)
 
 
@@ -95,9 +93,9 @@ class Charge(msgspec.Struct, frozen=True):
             self._record(request_id, status, ending, usage, self.hold.settle(usage, prices))
             return
         is_part = not call.request.stream and ending is not Ending.FINISHED
-        is_unseen = call.family.may_reason or progress.is_left or is_part
+        is_unseen = call.family.may_reason or progress.client_has_left or is_part
         record = partial(self._record, request_id, status, ending)
-        self.charges.settle_most(self.hold, WHOLE_LIMIT if is_unseen else output_bytes, prices, record)
+        self.charges.settle_most(self.hold, UNKNOWN_OUTPUT if is_unseen else output_bytes, prices, record)
 
     def fail(self, error: ProxyError) -> None:
         """No deployment served the call. It is charged only if one has the prompt and took too long."""
@@ -121,7 +119,7 @@ class Charge(msgspec.Struct, frozen=True):
         if prices is FREE:
             prices = self.progress.prices or FREE
         record = partial(self._record, self.call.id, status, ending)
-        self.charges.settle_most(self.hold, WHOLE_LIMIT, prices, record)
+        self.charges.settle_most(self.hold, UNKNOWN_OUTPUT, prices, record)
 
     def _record(self, request_id: str, status: int, ending: Ending, charged: Usage, cost: int) -> None:
         if self.progress.slow_tries:

@@ -18,7 +18,8 @@ from ..core.errors import (
     wrong_member,
 )
 from ..core.models import CLAIM, ROSTER, Event
-from ..events.admission import admit, organiser
+from ..core.texts import organiser
+from ..events.admission import admit
 from ..events.credentials import is_event_code, name_problem
 from ..events.lookup import Events
 from ..events.passes import is_like_pass, is_surely_pass, pass_of

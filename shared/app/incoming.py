@@ -14,12 +14,12 @@ Headers = Mapping[bytes, bytes]
 class Incoming:
     """One call. Only one place may read its body or watch its client at a time."""
 
-    __slots__ = ("_bodies", "_body", "_req", "client", "clock_at_arrival", "deployment", "headers")
+    __slots__ = ("_bodies", "_body", "_req", "client", "clock_at_arrival", "headers", "model_in_path")
 
     def __init__(self, req: Request, bodies: Bodies, clock_at_arrival: float) -> None:
         self.headers: Headers = req.headers
-        self.deployment: str | None = req.path_params.get("deployment")
-        """The model, if the path names one: a path of Azure's calls it a deployment."""
+        self.model_in_path: str | None = req.path_params.get("deployment")
+        """The model, if the client's path names one. Azure's paths name it as a deployment."""
         self.clock_at_arrival = clock_at_arrival
         self.client = req.client
         self._req = req
@@ -30,7 +30,7 @@ class Incoming:
         """The whole body. See `Bodies.read` for the errors."""
         return self._bodies.read(self._body, self._req)
 
-    async def turn(self) -> None:
+    async def wait_for_turn(self) -> None:
         """Wait for a turn of the event loop. For work on a body of more than `LARGE_BYTES`."""
         await self._bodies.turns.wait()
 

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 MOST_BYTES_ON_LOOP = 64 * 1024
 """The ids of a longer body are opened in a thread, because so many would stop the event loop."""
 
-INVALID = "The model returned an invalid response. Try again."
+INVALID_RESPONSE = "The model returned an invalid response. Try again."
 
 
 class Owned(msgspec.Struct, frozen=True):
@@ -49,7 +49,7 @@ async def open_ids(
     owner: Owner,
     event: Event,
     serving: frozenset[bytes],
-    turns: StoredTurns,
+    stored_turns: StoredTurns,
 ) -> Owned:
     """Put the upstream's ids in place of those that the attendee got. Only places in `serving` can be used.
 
@@ -66,8 +66,8 @@ async def open_ids(
     if not previous or (named := owner.open(previous)) is None:
         return Owned(opened.body, owner, opened.place, opened.tokens)
     turn = StoredTurn(previous, named)
-    tokens = opened.tokens - turns.surplus(turn)
-    return Owned(opened.body, owner, opened.place, tokens, None if turns.knows(turn) else turn)
+    tokens = opened.tokens - stored_turns.surplus(turn)
+    return Owned(opened.body, owner, opened.place, tokens, None if stored_turns.knows(turn) else turn)
 
 
 @cache
@@ -103,7 +103,7 @@ def sealed_response(call: Call, forwarded: Forwarded, body: bytes, need: Need) -
         return status, _sealer(call, call.owner, deployment, tokens, output).body(body)
     except ValueError as error:
         _log.error("deployment %s: the ids in a response cannot be found: %s", deployment.id, error)
-        refusal = UpstreamError(INVALID)
+        refusal = UpstreamError(INVALID_RESPONSE)
         return refusal.status, refusal.body()
 
 

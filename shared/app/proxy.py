@@ -64,24 +64,24 @@ class Proxy:
         arrival = Arrival(at, credential, event)
         try:
             admit(event, credential.user, at)
-            self._quota.enter(credential, event)
+            self._quota.begin_call(credential, event)
         except ProxyError as error:
             return await self._refuse(arrival, error)
 
         try:
             response = await self._admitted(api, incoming, arrival)
         except BaseException:
-            self._leave(credential, incoming)
+            self._end_call(credential, incoming)
             raise
         if type(response) is StreamResponse:
             response.client = incoming.client
-            response.on_end = partial(self._leave, credential, incoming)
+            response.on_end = partial(self._end_call, credential, incoming)
         else:
-            self._leave(credential, incoming)
+            self._end_call(credential, incoming)
         return response
 
-    def _leave(self, credential: Credential, incoming: Incoming) -> None:
-        self._quota.leave(credential)
+    def _end_call(self, credential: Credential, incoming: Incoming) -> None:
+        self._quota.end_call(credential)
         incoming.free()
 
     async def _admitted(self, api: Api, incoming: Incoming, arrival: Arrival) -> Response:
@@ -90,7 +90,7 @@ class Proxy:
             body = await incoming.read_body()
             request = await self._calls.parse(api, incoming, body)
             api.admit(request, arrival.event)
-            if replay := self._replays.find(arrival.credential, (api.name, incoming.deployment), body):
+            if replay := self._replays.find(arrival.credential, (api.name, incoming.model_in_path), body):
                 with Departure(incoming.client):
                     response = await replay.response()
                 if response is not None:
@@ -112,7 +112,7 @@ class Proxy:
 
     async def _hold(self, prepared: Prepared, departure: Departure) -> Response:
         """Hold what the call may use, and forward it. Keep its response if the client has left."""
-        call, progress = prepared.call, self._records.begin()
+        call, progress = prepared.call, self._records.new_progress()
         credential, event, arrived_at = call.credential, call.event, call.arrived_at
         try:
             hold = await self._quota.hold(credential, event, prepared.need, prepared.count, arrived_at)
@@ -122,22 +122,22 @@ class Proxy:
             refusal = error_response(error, standing.headers(arrived_at.timestamp()))
             return quota_refusal(refusal, error, call.headers, arrived_at)
         progress.cover = hold.cover
-        departure.seconds_left = partial(self._seconds_left, call, progress)
+        departure.seconds_left = partial(self._note_departure, call, progress)
         response = None
         try:
             response = await self._forward(Charge(call, hold, progress, self._charges), prepared.routes)
         finally:
-            if progress.is_left:
+            if progress.client_has_left:
                 is_whole = type(response) is Response and response.status == 200
                 self._replays.end(call.id, response if is_whole else None)
         return response
 
-    def _seconds_left(self, call: Call, progress: Progress) -> float:
-        """How long a call may continue whose client has just left."""
+    def _note_departure(self, call: Call, progress: Progress) -> float:
+        """The client has left. Returns how long the call may continue without it."""
         if not progress.leave():
             return 0.0
         if not call.request.stream:
-            self._replays.begin(call.id, call.credential, (call.api.name, call.deployment), call.received)
+            self._replays.begin(call.id, call.credential, (call.api.name, call.model_in_path), call.received)
         return seconds_without_client(call)
 
     async def _again(self, response: Response, arrival: Arrival) -> Response:
@@ -173,7 +173,7 @@ class Proxy:
                 self._quota.note_refused(charge.call.credential)
                 usage = usage or Usage()
             status, body = sealed_response(charge.call, forwarded, body, charge.hold.need)
-            ending = Ending.ABANDONED if charge.progress.is_left else Ending.FINISHED
+            ending = Ending.ABANDONED if charge.progress.client_has_left else Ending.FINISHED
             charge.end(request_id, status, ending, usage, size)
         headers = charge.hold.standing.headers(time.time())
         headers.update(upstream)

@@ -23,7 +23,7 @@ class Records:
         self._log = log
         self._clock = clock
 
-    def begin(self) -> Progress:
+    def new_progress(self) -> Progress:
         """The progress of a call that begins now."""
         return Progress(self._clock())
 

@@ -1,9 +1,9 @@
-"""Answers a repeated call with the response that is already being paid for.
+"""Serves a repeated call with the response to the first one, which is charged in any case.
 
 Clients with a time limit of their own send a slow call again, byte for byte, while the model works on the
 first one. That one runs to its end and is charged. So a call of the same user with the same bytes to the same
 destination gets its response: while it runs, and for a minute after. Only calls whose client has left are
-kept, so two equal questions whose client waits get an answer each.
+kept, so two equal calls whose clients wait get a response each.
 """
 
 from __future__ import annotations

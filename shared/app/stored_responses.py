@@ -32,7 +32,7 @@ from ..upstream.failures import Failure
 from ..upstream.routing import Routing
 from .incoming import Headers
 from .outgoing import error_response
-from .ownership import INVALID, owner_of
+from .ownership import INVALID_RESPONSE, owner_of
 from .stored_turns import read_stored
 
 SECONDS = 30.0
@@ -87,7 +87,7 @@ class StoredResponses:
         standing = self._quota.last_known(credential, event, now).headers(now.timestamp())
         try:
             admit(event, credential.user, now)
-            self._quota.enter(credential, event)
+            self._quota.begin_call(credential, event)
         except ProxyError as error:
             return error_response(error, standing)
         try:
@@ -95,7 +95,7 @@ class StoredResponses:
         except ProxyError as error:
             return error_response(error, standing)
         finally:
-            self._quota.leave(credential)
+            self._quota.end_call(credential)
 
     async def _serve(
         self, req: Request, part: str, credential: Credential, event: Event, standing: Headers
@@ -124,7 +124,7 @@ class StoredResponses:
             raise UpstreamTimeout(text) from error
         if received.body is None:
             sent.close()
-            raise UpstreamError(INVALID)
+            raise UpstreamError(INVALID_RESPONSE)
         body = received.body
         headers = {b"x-request-id": new_id().encode(), **standing, **returned_headers(sent)}
         if sent.status >= 400:
@@ -134,7 +134,7 @@ class StoredResponses:
         try:
             body = Sealer(owner, opened.place, opened.tokens, output).body(body)
         except ValueError as error:
-            raise UpstreamError(INVALID) from error
+            raise UpstreamError(INVALID_RESPONSE) from error
         return Response(sent.status, headers, body)
 
 

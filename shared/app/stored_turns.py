@@ -20,7 +20,7 @@ from ..core.trace import Trace
 from ..upstream.client import Upstream
 from ..upstream.failures import Failure
 from ..upstream.reading import Received, read
-from ..upstream.response import Response
+from ..upstream.response import UpstreamResponse
 from ..upstream.routing import Routes
 
 MOST_TURNS = 10_000
@@ -80,7 +80,7 @@ class StoredTurns:
         self._tokens[sealed] = tokens
 
 
-async def read_stored(sent: Response) -> Received:
+async def read_stored(sent: UpstreamResponse) -> Received:
     """The whole response to a request for something stored. Raises Failure or UpstreamError."""
     try:
         return await read(sent, RESPONSES, b"")

@@ -277,7 +277,3 @@ def wrong_member(error: msgspec.ValidationError) -> str | None:
 def whole_seconds(seconds: float) -> bytes:
     """The value of `retry-after`."""
     return b"%d" % max(1, ceil(seconds))
-
-
-def plural(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -278,6 +278,10 @@ class Minute(NamedTuple):
     errors: int = 0
 
 
+OTHERS = ""
+"""The user name under which all are counted who have no row of their own. A real one is never empty."""
+
+
 class UsageRow(NamedTuple):
     """One row of the table `usage`, or the sum of several."""
 

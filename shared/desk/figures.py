@@ -7,16 +7,23 @@ from typing import Any
 
 from msgspec import Raw
 
-from ..core.models import BLOCKED, Counts, Deployment, Event, Health, Minute
+from ..core.models import BLOCKED, OTHERS, Counts, Deployment, Event, Health, Minute
 from ..core.money import amount_text, prices_of
 from ..quota.amounts import Amount
 from ..quota.standing import least_call
 from .forecast import Rate, rate_of, runs_out_at
 from .readings import REFRESH_SECONDS, Reading
-from .sums import ACTIVE_MINUTES, NO_MINUTE, RECENT_MINUTES, SHOWN_MINUTES, Attendee, Sums, minute_of, plus
+from .sums import (
+    ACTIVE_MINUTES,
+    NO_MINUTE,
+    RECENT_MINUTES,
+    SHOWN_MINUTES,
+    AttendeeSums,
+    Sums,
+    minute_of,
+    plus,
+)
 
-OTHERS = ""
-"""The name under which those are counted who have no row of their own."""
 MOST_NAMES = 12
 """Of a list of attendees."""
 STUCK_REFUSALS = 3
@@ -171,12 +178,12 @@ def _attendees(event: Event, sums: Sums) -> dict[str, Any]:
         "busiest": [_attendee(name, named[name]) for name in busiest[:MOST_NAMES]],
         "stuck": [_attendee(name, named[name]) for name in stuck[:MOST_NAMES]],
         "stuck_count": len(stuck),
-        "others_refused": _refused(sums.attendees.get(OTHERS, Attendee()).recent),
+        "others_refused": _refused(sums.attendees.get(OTHERS, AttendeeSums()).recent),
         "blocked": sorted(name for name, own in event.exceptions.items() if own.get(BLOCKED)),
     }
 
 
-def _attendee(name: str, attendee: Attendee) -> dict[str, Any]:
+def _attendee(name: str, attendee: AttendeeSums) -> dict[str, Any]:
     return {
         "user": name,
         **_counts(attendee.total),
@@ -192,7 +199,7 @@ def _refused(counts: Minute) -> int:
     return counts.refusals + counts.errors
 
 
-def _is_stuck(attendee: Attendee) -> bool:
+def _is_stuck(attendee: AttendeeSums) -> bool:
     """Whether the attendee is refused again and again, and gets hardly anything."""
     refused = _refused(attendee.recent)
     return refused >= STUCK_REFUSALS and refused >= attendee.recent.requests

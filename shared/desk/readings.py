@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from ..core.loops import shared_result
 from ..core.models import Deployment, Event, Health, UsageRow
-from ..quota.ledger_row import Row as LedgerRow
+from ..quota.ledger_row import LedgerRow
 from .sums import Sums, minute_of
 
 REFRESH_SECONDS = 5.0

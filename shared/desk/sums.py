@@ -25,7 +25,7 @@ def minute_of(at: datetime) -> int:
 
 
 @dataclass(slots=True)
-class Attendee:
+class AttendeeSums:
     """The sums of one user."""
 
     total: Counts = NO_COUNTS
@@ -47,19 +47,19 @@ class Sums:
     """The minute."""
     total: Counts = NO_COUNTS
     models: dict[str, Counts] = field(default_factory=dict)
-    attendees: dict[str, Attendee] = field(default_factory=dict)
+    attendees: dict[str, AttendeeSums] = field(default_factory=dict)
     minutes: dict[int, Minute] = field(default_factory=dict)
 
     def copy(self, now: int) -> Sums:
         """To add to, some time later. Of sums in which nothing is recent."""
-        attendees = {name: Attendee(one.total, is_in=one.is_in) for name, one in self.attendees.items()}
+        attendees = {name: AttendeeSums(one.total, is_in=one.is_in) for name, one in self.attendees.items()}
         minutes = {at: counts for at, counts in self.minutes.items() if at > now - SHOWN_MINUTES}
         return Sums(now, self.total, dict(self.models), attendees, minutes)
 
     def add(self, row: UsageRow) -> None:
         self.total = self.total.plus(row.counts)
         self.models[row.model] = self.models.get(row.model, Counts()).plus(row.counts)
-        attendee = self.attendees.setdefault(row.user, Attendee())
+        attendee = self.attendees.setdefault(row.user, AttendeeSums())
         attendee.total = attendee.total.plus(row.counts)
         is_in = has_right_key(row)
         attendee.is_in |= is_in

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from ..core.errors import AttendeeBlocked, EventEnded, EventInactive, EventNotStarted, InvalidRequest
 from ..core.models import BLOCKED, OWN_LIMITS, Event
+from ..core.texts import organiser
 from ..core.times import local_and_utc
 
 
@@ -28,11 +29,6 @@ def admit(event: Event, user: str, now: datetime) -> None:
     if event.exceptions and is_blocked(event, user):
         who = organiser(event)
         raise AttendeeBlocked(f"{who[0].upper()}{who[1:]} has blocked '{user}' at this event. Talk to them.")
-
-
-def organiser(event: Event) -> str:
-    """Whom an attendee may ask."""
-    return f"your organiser ({event.organizer})" if event.organizer else "your organiser"
 
 
 def is_blocked(event: Event, user: str) -> bool:

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from ..core.errors import InvalidEventToken
 from ..core.models import CLAIM, PASS_NUMBER, Credential, Event
-from .admission import organiser
+from ..core.texts import organiser
 
 TAG_LETTERS = 12
 """60 bits: 5 for each letter of base32."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 
 from ..core.errors import InvalidEventToken, RateLimited
-from ..core.models import Credential, Event
+from ..core.models import OTHERS, Credential, Event
 from .newcomers import Newcomers
 from .passes import TAG_LETTERS, is_like_pass, tag_of
 
@@ -18,9 +18,6 @@ PER_SECOND = 1 / 60
 """Names of one event that an instance counts by name: so many at once, and so many in each second after."""
 
 MOST_KNOWN = 500
-
-OTHERS = ""
-"""The user under which all others are counted, as in `usage/tally.py`."""
 
 _has_tag_with_digit = re.compile(rf"(?=[a-z]*\d)[a-z2-7]{{{TAG_LETTERS}}}").fullmatch
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import inf
 
 from .amounts import NO_LIMIT, NOTHING, UNLIMITED, Amount
-from .ledger_row import NO_ROW, Change, Key, Purpose, Row
+from .ledger_row import NO_ROW, Change, Key, LedgerRow, Purpose
 from .pace import SHARE, Pace
 
 REMEMBERED_SECONDS = 1.0
@@ -27,7 +27,7 @@ class Account:
     pace: Pace
     used_at: float
     limit: Amount = NO_LIMIT
-    row: Row = NO_ROW
+    row: LedgerRow = NO_ROW
     """As last seen. At first it is assumed to be missing, so a first call needs an insert but no read."""
     gone: Amount = NOTHING
     """What the row no longer has: what it granted, or what was used if that is more."""
@@ -227,7 +227,7 @@ class Account:
         free = self.limit.minus(granted).at_least(NOTHING).in_limited_units(self.limit, NOTHING)
         kept = self.spare.minus(returned)
         taken = self._next_block(free, kept, now) if purpose is Purpose.TAKE else NOTHING
-        row = Row(granted.plus(taken), used, writer, self.row.version)
+        row = LedgerRow(granted.plus(taken), used, writer, self.row.version)
         return Change(row, returned, taken, self.spent, self.limit)
 
     def _can_serve_one(self, used: Amount) -> bool:
@@ -256,7 +256,7 @@ class Account:
         self.doubt = change
         self._move(change.returned.at_least(NOTHING).times(-1), change.spent.times(-1))
 
-    def after_write(self, change: Change, row: Row, now: float) -> None:
+    def after_write(self, change: Change, row: LedgerRow, now: float) -> None:
         """The write succeeded: `row` is in the table."""
         self._see(row, now)
         self._apply(change, now)
@@ -266,7 +266,7 @@ class Account:
         self.doubt = None
         self._move(change.returned.at_least(NOTHING), change.spent)
 
-    def after_read(self, row: Row, now: float) -> None:
+    def after_read(self, row: LedgerRow, now: float) -> None:
         """`row` is in the table. It may show whether the write in `doubt` arrived."""
         if row.version != self.row.version:
             self.changed_at = now
@@ -281,7 +281,7 @@ class Account:
             # stays a debt, so that nothing is given out twice.
             self.doubt = None
 
-    def _see(self, row: Row, now: float) -> None:
+    def _see(self, row: LedgerRow, now: float) -> None:
         self.row, self.seen_at, self.is_stale = row, now, False
         self.gone = row.granted.at_least(row.used)
 

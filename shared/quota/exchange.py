@@ -190,9 +190,9 @@ class Exchange:
             raise
 
     async def _read(self) -> None:
-        row = await self._store.read(self.account.key)
+        row = await self._store.read_ledger(self.account.key)
         self.account.after_read(row, self._clock())
 
     async def _send(self, change: Change) -> None:
-        row = await self._store.write(self.account.key, change.row)
+        row = await self._store.write_ledger(self.account.key, change.row)
         self.account.after_write(change, row, self._clock())

@@ -81,13 +81,13 @@ class Need(Struct, frozen=True, gc=False):
 
 
 class Hold:
-    """A call's claims on its accounts. The first `settle` or `release` ends it; later ones do nothing."""
+    """What a call holds of its accounts. The first `settle` or `release` ends it; later ones do nothing."""
 
     __slots__ = (
-        "_claims",
         "_count",
         "_deadline",
         "_further",
+        "_held",
         "_running",
         "_running_amount",
         "amount",
@@ -104,7 +104,7 @@ class Hold:
         """What the call can use, and that as an amount."""
         self._count: Count | None = count
         """None when the prompt is counted."""
-        self._claims: list[tuple[Exchange, Amount]] = []
+        self._held: list[tuple[Exchange, Amount]] = []
         self._further: list[list[tuple[Exchange, Amount]]] = []
         """The same again for each further try that may be billed."""
         self.slow = _NOTHING_SLOW
@@ -134,16 +134,16 @@ class Hold:
         if self._deadline is not None:
             self._deadline += seconds
 
-    def add(self, exchange: Exchange, claim: Amount) -> None:
-        """Add a claim. If it is smaller than the need, the output limit is lowered to it.
+    def add(self, exchange: Exchange, held: Amount) -> None:
+        """Add what is held of one account. If it is less than the need, the output limit is lowered to it.
 
-        If it is larger, because the prompt was counted since, it is reduced.
+        If it is more, because the prompt was counted since, it is reduced.
         """
-        self._claims.append((exchange, claim))
+        self._held.append((exchange, held))
         if self._count is not None:
             exchange.uncounted.add(self)
-        if claim is not self.amount:
-            self.lower_to(claim)
+        if held is not self.amount:
+            self.lower_to(held)
 
     def lower_to(self, most: Amount) -> None:
         """Lower the output limit, so that the call uses at most `most`, and hold no more than that."""
@@ -163,7 +163,7 @@ class Hold:
         if self._count is None:
             return  # another task was faster
         self._count = None
-        for exchange, _ in self._claims:
+        for exchange, _ in self._held:
             exchange.uncounted.discard(self)
         self._lower(replace(self.need, prompt_tokens=min(tokens, self.need.prompt_tokens)))
 
@@ -173,11 +173,11 @@ class Hold:
             async with asyncio.timeout(COVER_SECONDS):
                 while len(self._further) < tries - 1:
                     self._further.append([])
-                    for exchange, _ in self._claims:
+                    for exchange, _ in self._held:
                         amount = replace(self.need.amount, requests=0)
-                        if (claim := await exchange.hold(amount, amount)) is None:
+                        if (held := await exchange.hold(amount, amount)) is None:
                             return False
-                        self._further[-1].append((exchange, claim))
+                        self._further[-1].append((exchange, held))
         except (StoreUnavailable, TimeoutError):
             return False
         return True
@@ -185,8 +185,8 @@ class Hold:
     def uncover(self, tries: int) -> None:
         """Hold no more than this many tries can cost."""
         while len(self._further) > max(0, tries - 1):
-            for exchange, claim in self._further.pop():
-                exchange.settle(claim, NOTHING)
+            for exchange, held in self._further.pop():
+                exchange.settle(held, NOTHING)
 
     def settle(self, usage: Usage, prices: Prices) -> int:
         """Charge one request and its usage, at the prices of the deployment that served it.
@@ -222,8 +222,8 @@ class Hold:
     def _lower(self, need: Need) -> None:
         """Hold what `need` can use, in place of a larger need."""
         self.need, self.amount = need, (amount := need.amount)
-        for index, (exchange, claim) in enumerate(self._claims):
-            self._claims[index] = exchange, exchange.account.reduce(claim, amount)
+        for index, (exchange, held) in enumerate(self._held):
+            self._held[index] = exchange, exchange.account.reduce(held, amount)
         if (running := self._running) is not None:
             running.held = running.held.changed_by(amount, self._running_amount)
             self._running_amount = amount
@@ -238,15 +238,15 @@ class Hold:
         highest = prices if need.prices is FREE else need.prices
         cost = highest.most_cost(prompt_tokens, output_tokens)
         while self._further:
-            for exchange, claim in self._further.pop():
-                exchange.settle(claim, Amount(0, prompt_tokens + output_tokens, cost))
+            for exchange, held in self._further.pop():
+                exchange.settle(held, Amount(0, prompt_tokens + output_tokens, cost))
         self.slow = Usage(tries * prompt_tokens, tries * output_tokens), tries * cost
 
     def _end(self, used: Amount) -> None:
-        while self._claims:
-            exchange, claim = self._claims.pop()
+        while self._held:
+            exchange, held = self._held.pop()
             exchange.uncounted.discard(self)
-            exchange.settle(claim, used)
+            exchange.settle(held, used)
         if self._running is not None:
             self._running.held = self._running.held.minus(self._running_amount)
             self._running = None

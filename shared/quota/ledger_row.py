@@ -15,7 +15,7 @@ class Key(NamedTuple):
     row: str
 
 
-class Row(NamedTuple):
+class LedgerRow(NamedTuple):
     """One account in the table. `version` is its ETag, or None when there is no row yet."""
 
     granted: Amount = NOTHING
@@ -25,7 +25,7 @@ class Row(NamedTuple):
     version: str | None = None
 
 
-NO_ROW = Row()
+NO_ROW = LedgerRow()
 """A row that is not in the table yet."""
 
 
@@ -43,7 +43,7 @@ class Purpose(Enum):
 class Change(NamedTuple):
     """One write to the row. `limit` is the limit that it was planned under."""
 
-    row: Row
+    row: LedgerRow
     returned: Amount
     taken: Amount
     spent: Amount
@@ -59,14 +59,14 @@ class Conflict(Exception):
 
 
 class LedgerStore(Protocol):
-    async def read(self, key: Key) -> Row:
+    async def read_ledger(self, key: Key) -> LedgerRow:
         """The row, or an empty one if there is none.
 
         Raises:
             StoreUnavailable: the table does not respond.
         """
 
-    async def write(self, key: Key, row: Row) -> Row:
+    async def write_ledger(self, key: Key, row: LedgerRow) -> LedgerRow:
         """Write the row if it still has `row.version`; returns it with its new version.
 
         Raises:

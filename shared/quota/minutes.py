@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import ceil
 
-from ..core.errors import RateLimited, plural
+from ..core.errors import RateLimited
 from ..core.models import Credential
+from ..core.texts import plural
 
 MINUTE = 60.0
 _NONE = "This event's limit is 0 requests per minute. Ask your organiser to raise it."

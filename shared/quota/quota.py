@@ -78,20 +78,20 @@ class Quota:
         """
         hold, limit = Hold(need, count), event.requests_per_minute
         if limit is None:
-            return self._claim(credential, event, hold, now)
-        return self._claim_in_minute(credential, event, hold, now, limit)
+            return self._hold(credential, event, hold, now)
+        return self._hold_in_minute(credential, event, hold, now, limit)
 
-    def enter(self, credential: Credential, event: Event) -> None:
-        """Note that a call begins. Call `leave` exactly once at its end.
+    def begin_call(self, credential: Credential, event: Event) -> None:
+        """Note that a call begins. Call `end_call` exactly once at its end.
 
         Raises:
             RateLimited: the user has too many calls running, or too many requests that the model refused.
         """
         self._slowdown.check(credential)
-        self._running.enter(credential, event)
+        self._running.begin(credential, event)
 
-    def leave(self, credential: Credential) -> None:
-        self._running.leave(credential)
+    def end_call(self, credential: Credential) -> None:
+        self._running.end(credential)
 
     def note_refused(self, credential: Credential) -> None:
         """The model has refused a request of this user."""
@@ -141,15 +141,15 @@ class Quota:
             self._sweeping.cancel()
         await self.sweep(everything=True)
 
-    async def _claim_in_minute(
+    async def _hold_in_minute(
         self, credential: Credential, event: Event, hold: Hold, now: datetime, limit: int
     ) -> Hold:
-        """Claim, and count the call as one of at most `limit` in a minute."""
+        """Hold, and count the call as one of at most `limit` in a minute."""
         self._start_sweeping()
         with self._minutes.count(credential, limit):
-            return await self._claim(credential, event, hold, now)
+            return await self._hold(credential, event, hold, now)
 
-    async def _claim(self, credential: Credential, event: Event, hold: Hold, now: datetime) -> Hold:
+    async def _hold(self, credential: Credential, event: Event, hold: Hold, now: datetime) -> Hold:
         standing = self.last_known(credential, event, now)
         try:
             if (user := standing.user) and not self._take(user, hold):
@@ -171,46 +171,44 @@ class Quota:
         return hold
 
     def _take(self, exchange: Exchange, hold: Hold) -> bool:
-        """Claim the whole bound, if this instance has so much in hand."""
+        """Hold the whole bound, if this instance has so much in hand."""
         if not exchange.account.take(hold.amount, self._clock()):
             return False
         hold.add(exchange, hold.amount)
         return True
 
     async def _take_scarce(self, exchange: Exchange, hold: Hold, standing: Standing, now: datetime) -> None:
-        """Claim what there is of the bound. Raises QuotaExceeded if that is too little."""
-        account, claim = exchange.account, await self._claim_scarce(exchange, hold)
-        if claim is None:
+        """Hold what there is of the bound. Raises QuotaExceeded if that is too little."""
+        account, held = exchange.account, await self._hold_scarce(exchange, hold)
+        if held is None:
             account.refused_at = self._clock()
             may_return = account.changed_within(self._returned_seconds, account.refused_at)
             raise refusal(account, hold, standing, now, may_return=may_return)
-        hold.add(exchange, claim)
+        hold.add(exchange, held)
 
-    async def _claim_scarce(self, exchange: Exchange, hold: Hold) -> Amount | None:
-        """Claim from an account that does not have the whole bound in hand."""
+    async def _hold_scarce(self, exchange: Exchange, hold: Hold) -> Amount | None:
+        """Hold an amount in an account that does not have the whole bound in hand."""
         if exchange.account.is_too_empty_for(hold.need.shortest, self._clock()) and not exchange.uncounted:
             return None  # however short the prompt is
         try:
             async with asyncio.timeout_at(hold.waits_until(self._grant_seconds)) as waiting:
-                return await self._claim_from_row(exchange, hold, waiting)
+                return await self._hold_from_row(exchange, hold, waiting)
         except (StoreUnavailable, TimeoutError) as error:
             await self._count_prompts(exchange, hold)
-            if claim := exchange.hold_in_hand(hold.amount, hold.need.least):
-                return claim
+            if held := exchange.hold_in_hand(hold.amount, hold.need.least):
+                return held
             if isinstance(error, TimeoutError):
                 raise StoreUnavailable from error
             raise
 
-    async def _claim_from_row(
-        self, exchange: Exchange, hold: Hold, waiting: asyncio.Timeout
-    ) -> Amount | None:
-        """Claim the bound if the row has plenty, else what the counted prompt needs.
+    async def _hold_from_row(self, exchange: Exchange, hold: Hold, waiting: asyncio.Timeout) -> Amount | None:
+        """Hold the bound if the row has plenty, else what the counted prompt needs.
 
         `waiting` is for the tables: the time to count a long prompt is not theirs.
         """
         wanted = hold.amount
-        if exchange.account.has_plenty_for(wanted) and (claim := await exchange.hold(wanted, wanted)):
-            return claim
+        if exchange.account.has_plenty_for(wanted) and (held := await exchange.hold(wanted, wanted)):
+            return held
         waiting.reschedule(None)
         await self._count_prompts(exchange, hold)
         waiting.reschedule(hold.waits_until(self._grant_seconds))

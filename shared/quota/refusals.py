@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from ..core.errors import plural
 from ..core.models import Event
 from ..core.money import money_text
 from ..core.quota_errors import (
@@ -16,6 +15,7 @@ from ..core.quota_errors import (
     RequestQuotaExceeded,
     TokenQuotaExceeded,
 )
+from ..core.texts import organiser, plural
 from ..core.times import local_and_utc
 from .account import Account
 from .amounts import Amount
@@ -90,7 +90,7 @@ def _too_large(account: Account, hold: Hold, event: Event) -> QuotaExceeded | No
     if hold.need.choices > 1:
         advice += ", or ask for fewer answers (n)"
     if least.tokens > limit.tokens:
-        more = f", or ask {_organiser(event)} for a higher limit" if hold.reason else ""
+        more = f", or ask {organiser(event)} for a higher limit" if hold.reason else ""
         needs, limited = f"about {least.tokens:,} tokens", f"and {owner} limit is {limit.tokens:,}"
         start = f"it can use {needs}" if hold.reason else f"it needs {needs}"
         return _kind(account, "tokens")(f"{_too_long(hold)}: {start}, {limited}. {advice}{more}.")
@@ -108,20 +108,16 @@ def _too_long(hold: Hold) -> str:
 
 def _total_is_used(account: Account, event: Event, reason: str, *, is_money: bool) -> QuotaExceeded:
     kind = _kind(account, "budget" if is_money else "tokens")
-    organiser = _organiser(event)
+    whom = organiser(event)
     if not account.remaining.covers(LEAST_CALL):
         whole = "budget" if is_money else "quota"
-        return kind(f"This event has used its whole {whole}. Ask {organiser}.")
+        return kind(f"This event has used its whole {whole}. Ask {whom}.")
     if is_money:
         left = "What is left of this event's budget is too little for this request"
     else:
         tokens, limit = account.remaining.tokens, account.limit.tokens
         left = f"This event has {tokens:,} of {limit:,} tokens left, too few for this request"
-    return kind(f"{left}. {reason or 'Send a shorter one'}, or ask {organiser}.")
-
-
-def _organiser(event: Event) -> str:
-    return f"your organiser ({event.organizer})" if event.organizer else "your organiser"
+    return kind(f"{left}. {reason or 'Send a shorter one'}, or ask {whom}.")
 
 
 def _day_is_used(
@@ -131,7 +127,7 @@ def _day_is_used(
     wait = max(1.0, (day.ends_at - now).total_seconds())
     again = f"You can continue on {local_and_utc(day.ends_at, event.time_zone)}."
     if event.ends_at <= day.ends_at:
-        again = f"The event ends before your limit resets. Ask {_organiser(event)} for more."
+        again = f"The event ends before your limit resets. Ask {organiser(event)} for more."
     limit = account.limit
     if limit.requests == 0:
         return RequestQuotaExceeded("Your daily limit is 0 requests. Ask your organiser to raise it.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..core.errors import RateLimited, plural
+from ..core.errors import RateLimited
 from ..core.models import DEFAULT_PARALLEL, Credential, Event
+from ..core.texts import plural
 from .amounts import NOTHING
 from .standing import Standing
 
@@ -34,8 +35,8 @@ class RunningCalls:
     def __len__(self) -> int:
         return len(self._users)
 
-    def enter(self, credential: Credential, event: Event) -> None:
-        """Note that a call begins. Call `leave` exactly once at its end.
+    def begin(self, credential: Credential, event: Event) -> None:
+        """Note that a call begins. Call `end` exactly once at its end.
 
         Raises:
             RateLimited: the user has as many running calls as the event allows.
@@ -50,7 +51,7 @@ class RunningCalls:
             )
         user.calls += 1
 
-    def leave(self, credential: Credential) -> None:
+    def end(self, credential: Credential) -> None:
         self._users[credential].calls -= 1
 
     def of(self, credential: Credential) -> Running:

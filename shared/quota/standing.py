@@ -18,7 +18,8 @@ from .amounts import NO_LIMIT, NOTHING, Amount
 from .exchange import Exchange
 
 LEAST_OUTPUT_TOKENS = 16
-"""A shorter answer is useless, so a quota that leaves less counts as used up."""
+"""A shorter answer is useless, so a quota that leaves less counts as used up. The Responses API
+refuses less, too."""
 LEAST_CALL = Amount(1, 2 * LEAST_OUTPUT_TOKENS, 1)
 """A prompt of a few words, and an answer of a few words, of a model that costs next to nothing."""
 TOTAL_ROW = ":total"

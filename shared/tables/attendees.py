@@ -58,7 +58,7 @@ class Claimed(Enum):
     NO_SEATS_LEFT = auto()
 
 
-class Attendee(NamedTuple):
+class AttendeeRow(NamedTuple):
     """One row: a name that is taken."""
 
     user: str
@@ -130,7 +130,7 @@ class Attendees:
         await self._repeat(event_code, {}, (user,))
         return True
 
-    async def list(self, event_code: str) -> list[Attendee]:
+    async def list(self, event_code: str) -> list[AttendeeRow]:
         """Every name that is taken, in alphabetical order."""
         async with translated(REPORT_SECONDS, self._turns):
             found = self._rows.query_entities("PartitionKey eq @event", parameters={"event": event_code})
@@ -228,13 +228,13 @@ class Attendees:
         return translated(CALL_SECONDS, self._turns)
 
 
-def _attendee(row: Mapping[str, Any]) -> Attendee:
+def _attendee(row: Mapping[str, Any]) -> AttendeeRow:
     """A row whose columns cannot be read still means that its name is taken."""
     try:
         added_at = time(row, "added_at")
     except UNREADABLE:
         added_at = None
     try:
-        return Attendee(row["RowKey"], added_at, *(text(row, name) for name in ("source", "note", "team")))
+        return AttendeeRow(row["RowKey"], added_at, *(text(row, name) for name in ("source", "note", "team")))
     except UNREADABLE:
-        return Attendee(row["RowKey"], added_at, "")
+        return AttendeeRow(row["RowKey"], added_at, "")

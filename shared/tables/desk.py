@@ -14,8 +14,7 @@ from azure.data.tables.aio import TableServiceClient
 from ..core.errors import StoreUnavailable
 from ..core.models import Deployment, Event, Health, UsageRow
 from ..core.turns import Turns
-from ..quota.ledger_row import Key
-from ..quota.ledger_row import Row as LedgerRow
+from ..quota.ledger_row import Key, LedgerRow
 from ..quota.standing import TOTAL_ROW
 from .deployment_rows import deployment_from_row, health_from_row
 from .event_rows import EVENT_ROW, event_from_row, event_to_row

@@ -6,8 +6,7 @@ from datetime import date
 from typing import Any
 
 from ..quota.amounts import Amount
-from ..quota.ledger_row import Key
-from ..quota.ledger_row import Row as LedgerRow
+from ..quota.ledger_row import Key, LedgerRow
 from .columns import count, int64, new_count
 
 

@@ -17,8 +17,7 @@ from ..core.hashing import hashed
 from ..core.ids import is_long_enough, new_secret
 from ..core.models import Deployment, Event, Health, UsageRow
 from ..core.turns import Turns
-from ..quota.ledger_row import Conflict, Key
-from ..quota.ledger_row import Row as LedgerRow
+from ..quota.ledger_row import Conflict, Key, LedgerRow
 from .attendees import Attendees
 from .columns import UNREADABLE, Row
 from .deployment_rows import deployment_from_row, health_to_row
@@ -60,7 +59,7 @@ class Tables:
         self._usage = service.get_table_client(USAGE)
         self._turns = Turns()
         self.row_keys = RowKeys(service, self._turns)
-        self.desk = DeskTables(service, self._turns, self.event, self.read)
+        self.desk = DeskTables(service, self._turns, self.event, self.read_ledger)
         self.attendees = Attendees(service, self._turns)
 
     def _call(self) -> AbstractAsyncContextManager[None]:
@@ -149,7 +148,7 @@ class Tables:
         found = (readable_or_none(deployment_from_row, row, DEPLOYMENTS) for row in rows)
         return [deployment for deployment in found if deployment is not None]
 
-    async def read(self, key: Key) -> LedgerRow:
+    async def read_ledger(self, key: Key) -> LedgerRow:
         """A row of the table `quotas`, empty if it does not exist.
 
         Raises:
@@ -170,7 +169,7 @@ class Tables:
             _log.exception("cannot read the %s", place)
             raise not_set_up() from error
 
-    async def write(self, key: Key, row: LedgerRow) -> LedgerRow:
+    async def write_ledger(self, key: Key, row: LedgerRow) -> LedgerRow:
         """Write a row of the table `quotas` if it has not changed since it was read.
 
         The write is never repeated, because a second one could find the row of the first and report a

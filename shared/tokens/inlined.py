@@ -12,7 +12,7 @@ SHORT_HEAD, LONG_HEAD = 2048, 65_536
 """Characters of base64. Headers are read in the short head, or else in the long one."""
 
 SOUND_TOKENS_PER_SECOND = 20
-"""Twice what the audio models charge: one token for 100 ms."""
+"""Twice what Azure bills for sound: one token for 100 ms."""
 
 MP3_BYTES_PER_SECOND = 500
 """Half of the lowest bit rate of MP3."""

@@ -28,8 +28,8 @@ SOUND = "input_audio"
 FILES = frozenset({"file", "input_file"})
 MEDIA = PICTURES | FILES | {SOUND}
 
-OWN_TOOLS = frozenset({"function", "custom", "namespace"})
-"""They run in the attendee's own program."""
+_NOT_HOSTED = frozenset({"function", "custom", "namespace"})
+"""Tools that run in the attendee's own program, and the group that has only such tools."""
 
 EARLIER_SOUND_TOKENS = 16_384
 """The longest answer of the audio models. A message may refer to an earlier spoken answer by its id."""
@@ -92,7 +92,7 @@ class _Tool(_Struct):
     type: str | None = None
 
 
-class Body(_Struct):
+class MediaBody(_Struct):
     """What is read of a request to find its media."""
 
     messages: list[Holder] | None = None
@@ -131,7 +131,7 @@ class _TextBody(_Struct):
     text: None = None
 
 
-_decode = msgspec.json.Decoder(Body).decode
+_decode = msgspec.json.Decoder(MediaBody).decode
 _decode_text = msgspec.json.Decoder(_TextBody).decode
 _decode_tools = msgspec.json.Decoder(list[_Tool]).decode
 
@@ -205,7 +205,7 @@ def _may_have_pages(file: _File | None) -> bool:
     return may_be_pdf(payload(file.file_data) or file.file_data)
 
 
-def decode(body: bytes) -> Body | None:
+def decode(body: bytes) -> MediaBody | None:
     """The members that can hold media; None if they have another form. The rest is skipped quickly."""
     try:
         return _decode(body)
@@ -222,11 +222,11 @@ def is_text_only(body: bytes) -> bool:
     return True
 
 
-def media_parts(body: Body) -> list[Part]:
+def media_parts(body: MediaBody) -> list[Part]:
     return [part for holder in body.holders() for part in holder.parts() if part.type in MEDIA]
 
 
-def hidden_tokens(body: Body, family: Family) -> int:
+def hidden_tokens(body: MediaBody, family: Family) -> int:
     """The most tokens that join the prompt without being in the body.
 
     They are the documents of Azure OpenAI "on your data", what hosted tools find, earlier spoken answers, and
@@ -239,7 +239,7 @@ def hidden_tokens(body: Body, family: Family) -> int:
     return tokens + has_tools * TOOLS_TOKENS
 
 
-def search_of(body: Body) -> str | None:
+def search_of(body: MediaBody) -> str | None:
     """What lets the model read documents that it finds: a member of the body, or a hosted tool."""
     if body.data_sources is not None or body.dataSources is not None:
         return "'data_sources'"
@@ -253,7 +253,7 @@ def _hosted_tool(tools: msgspec.Raw) -> str | None:
     if tools in (_ABSENT, _NULL):
         return None
     try:
-        hosted = [tool.type for tool in _decode_tools(tools) if tool.type not in OWN_TOOLS]
+        hosted = [tool.type for tool in _decode_tools(tools) if tool.type not in _NOT_HOSTED]
     except (msgspec.MsgspecError, ValueError, RecursionError):
         hosted = [None]
     if not hosted:
@@ -261,7 +261,7 @@ def _hosted_tool(tools: msgspec.Raw) -> str | None:
     return f"The tool '{hosted[0][:50]}'" if hosted[0] else "A hosted tool in 'tools'"
 
 
-def message_texts(body: Body) -> Iterator[str]:
+def message_texts(body: MediaBody) -> Iterator[str]:
     """The text that certainly is part of the prompt: the contents of the messages."""
     for holder in body.holders():
         if isinstance(holder.content, str):

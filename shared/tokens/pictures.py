@@ -69,7 +69,7 @@ DEAREST: tuple[PictureRule, ...] = (
     PatchRule(2.46, 1536),
     PatchRule(1.2, 2500, original_patches=None),
 )
-"""No known model charges more than the dearest of these."""
+"""No known model costs more than the dearest of these."""
 
 
 def _scaled(short: int, long: int, factor: float) -> Size:

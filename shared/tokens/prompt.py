@@ -81,7 +81,7 @@ class Prompt:
         """Whether the text of the messages alone exceeds the model's context window.
 
         Counted from below, so nothing that fits is refused. False for an unknown model, and if samples show
-        far fewer tokens: the upstream refuses what they miss, and charges nothing.
+        far fewer tokens: the upstream refuses what they miss, and bills nothing.
         """
         limit = self._family.context_tokens
         if limit is None or len(self._body) <= limit:
@@ -104,7 +104,7 @@ class Prompt:
         tokens = text.text_tokens(self._body, self._family.encodings, skipped, self.bound)
         return self.bound if tokens is None else min(self.bound, self._hidden + media.tokens + tokens)
 
-    def _read(self) -> parts.Body | None:
+    def _read(self) -> parts.MediaBody | None:
         """The members to count; None if they cannot be counted."""
         can_count = tokenizer.is_available() and not text.is_complex(self._body)
         return parts.decode(self._body) if can_count else None
@@ -114,7 +114,7 @@ class Prompt:
             return False
         read = self._read()
         tokens = 0
-        for message in parts.message_texts(read or parts.Body()):
+        for message in parts.message_texts(read or parts.MediaBody()):
             tokens += tokenizer.count(message, self._family.encodings, limit)[0]
             if tokens > limit:
                 return True

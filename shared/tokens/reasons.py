@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from .families import Family
-from .parts import FILES, Body, Part, search_of
+from .parts import FILES, MediaBody, Part, search_of
 
 FEW_TOKENS = 1000
 """Pictures that cost less are no reason."""
 
 
-def reason(body: Body, parts: list[Part], family: Family, picture_tokens: int, text_bytes: int) -> str:
+def reason(body: MediaBody, parts: list[Part], family: Family, picture_tokens: int, text_bytes: int) -> str:
     """What makes the request large, and what to do. Empty if that is the text.
 
     Without a full stop, so that other advice can follow.

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from ..apis.api import Api, Request
+from ..apis.api import Api, ApiRequest
 from ..apis.response_ids import Owner
 from ..core.models import Credential, Event
 from ..core.money import Prices
@@ -15,7 +15,7 @@ from ..core.trace import Trace
 from ..tokens.families import Family
 from ..tokens.prompt import Prompt
 from .candidate import Candidate
-from .connections import Body
+from .connections import UpstreamBody
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -30,7 +30,7 @@ class Call(msgspec.Struct, frozen=True):
     model: str
     family: Family
     api: Api
-    request: Request
+    request: ApiRequest
     headers: Mapping[bytes, bytes]
     received: bytes
     """The body as it came."""
@@ -38,8 +38,8 @@ class Call(msgspec.Struct, frozen=True):
     """The body with the upstream's ids in place of the client's, if the API has ids."""
     prompt: Prompt
     trace: Trace
-    deployment: str | None = None
-    """The deployment, if the client's path names one. It is a model of the event."""
+    model_in_path: str | None = None
+    """The model, if the client's path names one. Azure's paths name it as a deployment."""
     owner: Owner | None = None
     """Seals the ids in the response, if the API has ids."""
     place: bytes | None = None
@@ -55,9 +55,9 @@ class Progress(msgspec.Struct):
     first_byte_at: float | None = None
     is_sent: bool = False
     """Whether a deployment has the prompt and may work on it. After an error response it does not."""
-    sent: Body | None = None
+    sent: UpstreamBody | None = None
     """The body of the current try."""
-    is_left: bool = False
+    client_has_left: bool = False
     """Whether the client has left while a deployment works on the call."""
     slow_tries: int = 0
     """How many tries ended because of their time while the deployment had the prompt. Each may be billed."""
@@ -70,9 +70,9 @@ class Progress(msgspec.Struct):
         If none does, none gets the call any more.
         """
         if self.sent is not None:
-            self.is_left = self.sent.is_sent
+            self.client_has_left = self.sent.is_sent
             self.sent.is_withdrawn = True
-        return self.is_left
+        return self.client_has_left
 
     async def can_go_on(self) -> bool:
         """Whether the quota covers another try, besides those that may be billed already."""

@@ -31,7 +31,7 @@ HealthReport = Callable[[Deployment, str, float], None]
 """Receives a deployment's status in a word or two, and for how many seconds it gets no calls."""
 
 
-class Standing(Enum):
+class Availability(Enum):
     """What a deployment is to an attendee's call. A call tries the deployments in this order."""
 
     READY = "ready"
@@ -113,20 +113,20 @@ class Candidate:
         self.prices = prices_of(deployment)
         """None if one is missing."""
 
-    def standing(self, attendee: Credential) -> Standing:
+    def availability(self, attendee: Credential) -> Availability:
         """What it is to a call of this attendee. After a failure, it is first ready for a single call."""
         failure = self.failure
         is_of_another = self._is_of_another(attendee)
         if failure is None or (failure is FailureKind.REFUSED and is_of_another):
-            return Standing.READY
+            return Availability.READY
         if self._clock() >= self.cool_until and (failure is FailureKind.BUSY or not self.is_probed):
-            return Standing.READY
+            return Availability.READY
         is_dead = failure is FailureKind.SILENT and self.failures >= DEAD_AFTER
         if is_dead and (self.is_probed or self.last_failed_for == attendee):
-            return Standing.CLOSED
+            return Availability.CLOSED
         if is_of_another:
-            return Standing.SPARE
-        return _STANDINGS[failure]
+            return Availability.SPARE
+        return _AVAILABILITY[failure]
 
     def is_busy(self) -> bool:
         """Whether it returned a 429, and the time to wait is not over."""
@@ -230,10 +230,10 @@ class Candidate:
         self._report_health(self.deployment, status, cooling_seconds)
 
 
-_STANDINGS = {
-    FailureKind.BUSY: Standing.CLOSED,
-    FailureKind.FAILED: Standing.FAILED,
-    FailureKind.SILENT: Standing.FAILED,
-    FailureKind.REFUSED: Standing.REFUSED,
+_AVAILABILITY = {
+    FailureKind.BUSY: Availability.CLOSED,
+    FailureKind.FAILED: Availability.FAILED,
+    FailureKind.SILENT: Availability.FAILED,
+    FailureKind.REFUSED: Availability.REFUSED,
 }
 """During a cool-down, for an attendee who met the failure, or for all if several did."""

@@ -13,8 +13,8 @@ from ..apis.api import Api
 from ..core.errors import UpstreamError
 from ..core.models import API_V1, MANAGED_IDENTITY, Deployment
 from ..core.trace import Trace
-from .connections import Body, Connections, Target, header
-from .response import ConnectionFailed, Response
+from .connections import Connections, Target, UpstreamBody, header
+from .response import ConnectionFailed, UpstreamResponse
 
 _log = logging.getLogger(__name__)
 
@@ -74,10 +74,10 @@ class Upstream:
         self,
         api: Api,
         deployment: Deployment,
-        body: Body,
+        body: UpstreamBody,
         client_headers: Mapping[bytes, bytes],
         trace: Trace,
-    ) -> Response:
+    ) -> UpstreamResponse:
         """Post `body` with the headers of `trace`, and wait for the status of the response.
 
         Raises:
@@ -101,7 +101,7 @@ class Upstream:
         path: Sequence[str],
         query: Sequence[tuple[str, str]],
         trace: Trace,
-    ) -> Response:
+    ) -> UpstreamResponse:
         """Send a request without a body to a path below that of the API. Raises as `send` does."""
         address, headers = url(api, deployment), _headers({}, trace)
         for segment in path:
@@ -110,7 +110,7 @@ class Upstream:
             if deployment.auth == MANAGED_IDENTITY:
                 headers += await self._authorization()
             target = Target(address.extend_query(query), self._fixed_headers(deployment), method)
-            return await self._connections.send(target, headers, Body(b""))
+            return await self._connections.send(target, headers, UpstreamBody(b""))
         except ConnectionFailed as error:
             raise _unreachable(deployment, error) from error
 
@@ -167,7 +167,7 @@ def url(api: Api, deployment: Deployment) -> URL:
     return base.joinpath(api.path).with_query({"api-version": deployment.api_version})
 
 
-def returned_headers(response: Response) -> dict[bytes, bytes]:
+def returned_headers(response: UpstreamResponse) -> dict[bytes, bytes]:
     """The headers of the upstream's response that the client gets."""
     get = response.headers.get
     return {

@@ -23,7 +23,7 @@ from aiohttp.connector import Connection
 from aiohttp.http_writer import StreamWriter
 from yarl import URL
 
-from .response import FAILURES, ConnectionFailed, Content, Response
+from .response import FAILURES, ConnectionFailed, Content, UpstreamResponse
 
 AT_ONCE_BYTES = 64 * 1024
 """A longer body is sent in pieces of this size: in one piece it would delay all other calls."""
@@ -37,7 +37,7 @@ MOST_UNUSABLE = 3
 _CONTROLS = bytes({*range(32), 127} - {9})
 
 
-class Body:
+class UpstreamBody:
     """The body of a request, and whether any of it may have been sent. If not, the call is not charged."""
 
     __slots__ = ("content", "is_sent", "is_urgent", "is_withdrawn")
@@ -125,12 +125,12 @@ class Connections:
         self._timeout = aiohttp.ClientTimeout(sock_connect=connect_seconds)
         self._loop = asyncio.get_running_loop()
         self._connector._factory = partial(_Handler, loop=self._loop)  # type: ignore[assignment] # private
-        self._waiting: list[tuple[asyncio.WriteTransport, bytes, Body]] = []
+        self._waiting: list[tuple[asyncio.WriteTransport, bytes, UpstreamBody]] = []
         """Short requests, to be written together."""
         self._reading: dict[ResponseHandler, aiohttp.StreamReader] = {}
         """The latest response body on each connection that is watched."""
 
-    async def send(self, target: Target, headers: bytes, body: Body) -> Response:
+    async def send(self, target: Target, headers: bytes, body: UpstreamBody) -> UpstreamResponse:
         """Post `body`, and wait for the response's status and headers. `headers` are lines made by `header`.
 
         Raises:
@@ -152,8 +152,8 @@ class Connections:
         raise ConnectionFailed(f"no response: {type(last).__name__}") from last
 
     async def _send(
-        self, connection: Connection, protocol: ResponseHandler, head: bytes, body: Body
-    ) -> Response:
+        self, connection: Connection, protocol: ResponseHandler, head: bytes, body: UpstreamBody
+    ) -> UpstreamResponse:
         """Raises one of FAILURES."""
         writing = None
         try:
@@ -169,7 +169,7 @@ class Connections:
                 writing.cancel()
             connection.close()
             raise
-        return Response(connection, writing, message.code, message.headers, content)
+        return UpstreamResponse(connection, writing, message.code, message.headers, content)
 
     async def close(self) -> None:
         await self._connector.close()
@@ -190,7 +190,7 @@ class Connections:
             connection.close()
         raise aiohttp.ClientConnectionError("data came before a request was sent")
 
-    def _write(self, protocol: ResponseHandler, head: bytes, body: Body) -> asyncio.Task[None] | None:
+    def _write(self, protocol: ResponseHandler, head: bytes, body: UpstreamBody) -> asyncio.Task[None] | None:
         """Send the request. A long one is sent by a task, which is returned: the response may come earlier.
 
         A short request is sent at once if it is urgent. Others are sent together at the end of this turn of
@@ -258,14 +258,14 @@ def _input_of(number: int) -> select.poll:
     return poll
 
 
-def _write_whole(transport: asyncio.WriteTransport, head: bytes, body: Body) -> None:
+def _write_whole(transport: asyncio.WriteTransport, head: bytes, body: UpstreamBody) -> None:
     """Write nothing if the call was cancelled: its connection is closed then."""
     if not transport.is_closing() and not body.is_withdrawn:
         body.is_sent = True
         transport.write(head + body.content)
 
 
-async def _write_pieces(protocol: ResponseHandler, head: bytes, body: Body) -> None:
+async def _write_pieces(protocol: ResponseHandler, head: bytes, body: UpstreamBody) -> None:
     """Write as fast as the upstream reads. Errors are ignored: reading the response fails as well."""
     if protocol.transport is None or protocol.transport.is_closing() or body.is_withdrawn:
         return

@@ -13,7 +13,7 @@ import msgspec
 
 from ..core.errors import ProxyError, UpstreamBusy, UpstreamError
 from ..core.models import FailureKind
-from .response import ConnectionFailed, Response
+from .response import ConnectionFailed, UpstreamResponse
 
 NOT_FOUND_CODES = ("404", "DeploymentNotFound", "ResourceNotFound", "model_not_found")
 """The codes of a 404 about the deployment's name. A 404 with another code is about the request. Not a set,
@@ -65,7 +65,7 @@ def refuses_proxy(status: int, body: bytes) -> bool:
     return status in REFUSAL_STATUSES
 
 
-async def failure_of(response: Response) -> Failure:
+async def failure_of(response: UpstreamResponse) -> Failure:
     """What a response means for which `is_failure` is true. Reads the body of a 429."""
     body = b""
     if response.status == 429:
@@ -76,7 +76,7 @@ async def failure_of(response: Response) -> Failure:
     return response_failure(response, body)
 
 
-def response_failure(response: Response, body: bytes = b"") -> Failure:
+def response_failure(response: UpstreamResponse, body: bytes = b"") -> Failure:
     """What a response means for which `is_failure` or `refuses_proxy` is true."""
     status = response.status
     if status in REFUSAL_STATUSES:
@@ -90,7 +90,7 @@ def response_failure(response: Response, body: bytes = b"") -> Failure:
     return Failure(error, FailureKind.FAILED, str(status), seconds)
 
 
-def cool_down_seconds(response: Response) -> float | None:
+def cool_down_seconds(response: UpstreamResponse) -> float | None:
     """How long Azure wants no further request, by the first header with a positive number or a date."""
     headers = response.headers
     seconds = [_seconds(headers.get(name, "")) * unit for name, unit in COOL_DOWN_HEADERS]

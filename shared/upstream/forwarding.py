@@ -15,10 +15,10 @@ from ..core.turns import LARGE_BYTES, Turns
 from .call import Call, Progress
 from .candidate import Candidate
 from .client import NoKey, NoToken, Upstream
-from .connections import Body
+from .connections import UpstreamBody
 from .failures import Failure, error_of
 from .reading import read
-from .response import Response
+from .response import UpstreamResponse
 from .routing import Routes
 
 LEAST_SECONDS = 1.0
@@ -44,7 +44,7 @@ class Forwarded(msgspec.Struct, frozen=True):
     Without a `body`, it is a stream or too long: relay it, and call `candidate.end()` at its end.
     """
 
-    response: Response
+    response: UpstreamResponse
     candidate: Candidate
     body: bytes | None
     usage: Usage | None
@@ -87,7 +87,7 @@ class Forwarding:
         raise error from (None if error is last else last)
 
     def _next(self, call: Call, routes: Routes, progress: Progress) -> Candidate | None:
-        if progress.is_left or (progress.tried and self._seconds_left(call) < LEAST_SECONDS):
+        if progress.client_has_left or (progress.tried and self._seconds_left(call) < LEAST_SECONDS):
             return None
         return routes.choose(call.model, call.credential, progress.tried, call.place)
 
@@ -165,7 +165,7 @@ class Forwarding:
         if len(call.body) > LARGE_BYTES:
             await self._turns.wait()
         content = call.api.upstream_body(call.body, call.request, deployment, output_limit, quirks)
-        body = Body(content, is_urgent=bool(call.request.stream))
+        body = UpstreamBody(content, is_urgent=bool(call.request.stream))
         progress.sent = body
         progress.attempts += 1
         progress.first_byte_at = None

@@ -11,7 +11,7 @@ from ..core.errors import UpstreamError
 from ..core.models import FailureKind, Usage
 from .failures import Failure, failure_of, is_failure, refuses_proxy, response_failure
 from .long_response import MOST_BYTES, MOST_KEPT_BYTES
-from .response import ConnectionFailed, NotDecoded, Response
+from .response import ConnectionFailed, NotDecoded, UpstreamResponse
 
 _LONG_ERROR = "The model returned an error that is too long to be passed on. Send a shorter request."
 
@@ -26,7 +26,7 @@ class Received(msgspec.Struct, frozen=True):
     """The first part of a body that is too long to be kept."""
 
 
-async def read(response: Response, api: Api, request: bytes) -> Received:
+async def read(response: UpstreamResponse, api: Api, request: bytes) -> Received:
     """Read a whole response to the body `request`; leave a stream unread.
 
     Raises:
@@ -55,12 +55,12 @@ async def read(response: Response, api: Api, request: bytes) -> Received:
     return Received(body, _usage(response, api, body))
 
 
-def _is_event_stream(response: Response) -> bool:
+def _is_event_stream(response: UpstreamResponse) -> bool:
     content_type = response.headers.get("content-type", "")
     return content_type[:17].lower() == "text/event-stream" and content_type.isascii()
 
 
-def _long(response: Response, api: Api, begun: bytes) -> Received:
+def _long(response: UpstreamResponse, api: Api, begun: bytes) -> Received:
     """A response that is too long to be kept. Raises Failure.
 
     An error is replaced. It does not count against the deployment, because the request may have caused it.
@@ -76,7 +76,7 @@ def _long(response: Response, api: Api, begun: bytes) -> Received:
     return Received(error.body())
 
 
-def _usage(response: Response, api: Api, body: bytes) -> Usage | None:
+def _usage(response: UpstreamResponse, api: Api, body: bytes) -> Usage | None:
     """The usage in a response. Raises Failure if a good status comes with an invalid body."""
     try:
         return api.usage_of(body)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import ClassVar, Protocol
 
 from ..apis import sse
-from ..apis.api import StreamReader
+from ..apis.api import UNKNOWN_OUTPUT, StreamReader
 from ..core.errors import UpstreamError, UpstreamTimeout
 from ..core.models import Usage
 from .response import ConnectionFailed
@@ -23,14 +23,12 @@ MOST_DRAINED_BYTES = 4 * 1024 * 1024
 """The most that is read of one stream after its client left."""
 LEAST_WAIT = 0.05
 """A shorter wait does not count, because sending takes time as well."""
-UNKNOWN_BYTES = 2**62
-"""The size of an output of which any part may wait at the upstream, because the client is slow."""
 
 _CUT = "The answer was cut off and is incomplete. Ask again."
 
 
 class Source(Protocol):
-    """The upstream's response, as `response.Response` is."""
+    """The upstream's response, as `UpstreamResponse` is."""
 
     async def read(self) -> bytes: ...
 
@@ -176,7 +174,8 @@ class Relay:
                 else:
                     self._source.close()
             finally:
-                size = UNKNOWN_BYTES if self._is_behind and not reader.done else reader.output_bytes
+                # With a slow client, any part of the output may wait at the upstream.
+                size = UNKNOWN_OUTPUT if self._is_behind and not reader.done else reader.output_bytes
                 on_end(Relayed(self._ending, reader.usage, size))
 
     @property

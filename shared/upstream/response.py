@@ -32,7 +32,7 @@ class NotDecoded(ConnectionFailed):
 
 
 class _Closed(aiohttp.ClientConnectionError):
-    """`Response.close` was called."""
+    """`UpstreamResponse.close` was called."""
 
 
 class Content(aiohttp.StreamReader):
@@ -65,7 +65,7 @@ class Content(aiohttp.StreamReader):
         return data
 
 
-class Response:
+class UpstreamResponse:
     """An upstream's response. Its status and headers have arrived; the body is read from it."""
 
     __slots__ = ("_connection", "_content", "_decoder", "_timer", "_writing", "at_end", "headers", "status")

@@ -13,7 +13,7 @@ from ..core.cache import Cache
 from ..core.errors import ProxyError, StoreUnavailable, UpstreamBusy, UpstreamError
 from ..core.models import APIS, Credential, Deployment, FailureKind, Served
 from ..core.money import highest_prices
-from .candidate import Candidate, HealthReport, Standing
+from .candidate import Availability, Candidate, HealthReport
 from .failures import BUSY, REFUSED
 
 _ALL = "all"
@@ -27,7 +27,7 @@ QUIET = 4
 
 USERS_KEPT = 10_000
 
-_USED = [standing for standing in Standing if standing is not Standing.CLOSED]
+_USED = [one for one in Availability if one is not Availability.CLOSED]
 
 REPORT_SECONDS = 60.0
 """The health of a deployment that is used is reported at least this often."""
@@ -50,14 +50,17 @@ class Tier:
         self._orders: dict[str, tuple[Candidate, ...]] = {}
 
     def choose(
-        self, attendee: Credential, tried: Sequence[Candidate], standing: Standing = Standing.READY
+        self,
+        attendee: Credential,
+        tried: Sequence[Candidate],
+        availability: Availability = Availability.READY,
     ) -> Candidate | None:
-        """The first deployment in the user's order that has this standing and is not too busy."""
+        """The first deployment in the user's order that has this availability and is not too busy."""
         order = self._order(attendee.user)
         first = order[0]
         if first.failure is None and first.in_flight < QUIET and first not in tried:
             return first
-        ready = [one for one in order if one not in tried and one.standing(attendee) is standing]
+        ready = [one for one in order if one not in tried and one.availability(attendee) is availability]
         if len(ready) < 2:
             return ready[0] if ready else None
         calls = 1 + sum(candidate.in_flight for candidate in ready)
@@ -107,14 +110,14 @@ class Routes:
         if place is not None:
             left = [one for one in self._all(model) if one not in tried]
             there = (one for one in left if place_of(one.deployment) == place)
-            return next((one for one in there if one.standing(attendee) is not Standing.CLOSED), None)
+            return next((one for one in there if one.availability(attendee) is not Availability.CLOSED), None)
         only = self._only.get(model)
         if only is not None and only.failure is None and not tried:
             return only
         tiers = self._tiers[model]
-        for standing in _USED:
+        for availability in _USED:
             for tier in tiers:
-                if (chosen := tier.choose(attendee, tried, standing)) is not None:
+                if (chosen := tier.choose(attendee, tried, availability)) is not None:
                     return chosen
         return None
 

@@ -19,7 +19,7 @@ from typing import Protocol
 from ..core.errors import ProxyError, StoreUnavailable, UpstreamBusy
 from ..core.ids import new_id
 from ..core.loops import repeat
-from ..core.models import Counts, Credential, Minute, Usage, UsageRow
+from ..core.models import OTHERS, Counts, Credential, Minute, Usage, UsageRow
 
 _log = logging.getLogger(__name__)
 
@@ -40,9 +40,6 @@ MOST_COUNTED = 20_000
 
 MOST_TOKENS = 2**62
 """Of one call. The table stores no larger number."""
-
-OTHERS = ""
-"""The user name of that shared row. A real user name is never empty."""
 
 DOUBT_SECONDS = 60.0
 """A write that timed out may still arrive and replace a newer row. So the newer row is written again after

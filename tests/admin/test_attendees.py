@@ -157,9 +157,9 @@ async def test_reset_gives_back_today_exactly_while_calls_run(
     assert [(await stage.chat(event.code, "amy")).status for _ in range(4)] == [200, 200, 200, 429]
     await stage.web._open().quota.sweep(everything=True)
     day = day_of(event.starts_at.now(event.time_zone), event.time_zone).name
-    row = await tables.read(Key(event.code, f"amy:{day}"))
+    row = await tables.read_ledger(Key(event.code, f"amy:{day}"))
     assert row.used.requests == row.granted.requests == 5
-    assert (await tables.read(Key(event.code, ":total"))).used.requests == 8
+    assert (await tables.read_ledger(Key(event.code, ":total"))).used.requests == 8
 
 
 async def test_a_key_in_place_of_the_name_means_its_attendee(

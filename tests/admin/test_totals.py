@@ -11,7 +11,7 @@ import pytest
 
 from shared.core.models import CLAIM, Counts, UsageRow
 from shared.quota.amounts import Amount
-from shared.quota.ledger_row import Key, Row
+from shared.quota.ledger_row import Key, LedgerRow
 from shared.quota.standing import TOTAL_ROW
 from tests.admin.manage import Result, manage
 from tests.conftest import EVENT, MODEL, Stage
@@ -62,19 +62,19 @@ async def test_a_total_that_is_set_while_the_event_runs_counts_what_was_used_bef
     code = await new_event(tables)
     result = await update(azurite, code, *options)
     assert note in result.output and f"{options[0]}." in result.output
-    row = await tables.read(Key(code, TOTAL_ROW))
+    row = await tables.read_ledger(Key(code, TOTAL_ROW))
     assert (row.used, row.granted) == (counted, counted)
     again = await update(azurite, code, options[0], "6000")
     assert "so far" not in again.output
-    assert (await tables.read(Key(code, TOTAL_ROW))).used == counted
+    assert (await tables.read_ledger(Key(code, TOTAL_ROW))).used == counted
 
 
 async def test_what_another_total_has_counted_is_not_counted_twice(tables: Tables, azurite: Azurite) -> None:
     code = await new_event(tables, tokens_total=9000)
     granted = Amount(3, 1500, 0)
-    await tables.write(Key(code, TOTAL_ROW), Row(granted, Amount(3, 1000, 12_000_000)))
+    await tables.write_ledger(Key(code, TOTAL_ROW), LedgerRow(granted, Amount(3, 1000, 12_000_000)))
     await update(azurite, code, "--budget", "200", "--requests-total", "50")
-    row = await tables.read(Key(code, TOTAL_ROW))
+    row = await tables.read_ledger(Key(code, TOTAL_ROW))
     assert row.used == Amount(3, 1000, 12_340_000)
     assert row.granted == Amount(3, 1500, 340_000), "what instances have in hand stays in their hand"
 
@@ -95,7 +95,7 @@ async def test_a_total_below_what_is_used_says_that_it_refuses_every_request(
     tables: Tables, azurite: Azurite
 ) -> None:
     code = await new_event(tables, tokens_total=9000, requests_total=9)
-    await tables.write(Key(code, TOTAL_ROW), Row(Amount(3, 1000), Amount(3, 1000)))
+    await tables.write_ledger(Key(code, TOTAL_ROW), LedgerRow(Amount(3, 1000), Amount(3, 1000)))
     result = await update(azurite, code, "--tokens-total", "900", "--requests-total", "3")
     assert (
         "Note: The event has used 1,000 tokens already, and --tokens-total is 900: every request is refused."

@@ -19,7 +19,7 @@ from admin.usage.event_usage import read_usage
 from admin.usage.summary import Sort, summarize
 from shared.core.models import Counts, Deployment, Minute, UsageRow
 from shared.quota.amounts import Amount
-from shared.quota.ledger_row import Row as LedgerRow
+from shared.quota.ledger_row import LedgerRow
 from shared.tables.service import open_service
 from tests.admin.manage import manage, start
 from tests.conftest import EVENT

@@ -16,7 +16,7 @@ from shared.desk.sums import minute_of
 from shared.events.passes import pass_of
 from shared.events.wrong_passes import AT_ONCE
 from shared.quota.amounts import Amount
-from shared.quota.ledger_row import Key, Row
+from shared.quota.ledger_row import Key, LedgerRow
 from shared.quota.standing import TOTAL_ROW
 from tests.conftest import EVENT, MODEL, QUESTION, Stage
 from tests.responses import WireResponse, response_of
@@ -152,7 +152,7 @@ async def test_a_budget_is_used_up_when_no_short_call_fits(stage: Stage, left: i
     price = Decimal("0.5")
     model = await stage.add_deployment(prompt_price=price, completion_price=price)
     code, key = await add_event(stage, models=(model,), cost_total=1000 + left)
-    await stage.tables.write(Key(code, TOTAL_ROW), Row(Amount(cost=1000), Amount(cost=1000)))
+    await stage.tables.write_ledger(Key(code, TOTAL_ROW), LedgerRow(Amount(cost=1000), Amount(cost=1000)))
     await stage.tables.write_usage(
         [UsageRow(code, datetime.now(UTC), "amy", model, Counts(cost=1000))], "one"
     )

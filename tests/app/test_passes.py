@@ -139,7 +139,7 @@ async def test_event_under_a_new_code_keeps_its_quotas(stage: Stage) -> None:
     assert (await stage.chat(renamed.code, pass_of(event, "bob"))).status == 200
     assert refusal(await stage.chat(renamed.code, pass_of(event, "cat"))) == (429, "event_quota_exceeded")
     await stage.web._open().quota.sweep(everything=True)
-    assert (await stage.tables.read(Key(event.code, ":total"))).used.requests == 3
+    assert (await stage.tables.read_ledger(Key(event.code, ":total"))).used.requests == 3
 
 
 async def test_wrong_tags_take_no_memory_and_leave_the_others_alone(stage: Stage) -> None:

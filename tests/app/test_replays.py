@@ -62,7 +62,7 @@ async def test_two_repeated_calls_wait_for_the_running_one_and_are_charged_once(
     assert first.headers["x-ratelimit-remaining-requests"] == "9"
     assert calls_of(stage, model) == 1
     await sweep(stage)
-    assert (await stage.tables.read(row_key(code, "amy"))).used.requests == 1
+    assert (await stage.tables.read_ledger(row_key(code, "amy"))).used.requests == 1
 
 
 async def test_a_call_repeated_after_the_end_is_replayed(stage: Stage) -> None:

@@ -29,10 +29,10 @@ from shared.tokens.prompt import Prompt
 from shared.upstream.call import Call, Progress
 from shared.upstream.candidate import Candidate
 from shared.upstream.client import Upstream
-from shared.upstream.connections import Body
+from shared.upstream.connections import UpstreamBody
 from shared.upstream.forwarding import Forwarding, Timeouts
 from shared.upstream.relay import StreamLimits
-from shared.upstream.response import Response as UpstreamResponse
+from shared.upstream.response import UpstreamResponse
 from shared.upstream.routing import Routes
 from tests.conftest import EVENT
 from tests.fake_ledger import FakeLedger
@@ -116,7 +116,7 @@ class UnreachableUpstream:
     def __init__(self) -> None:
         self.urgent: list[bool] = []
 
-    async def send(self, _: Api, __: Deployment, body: Body, *___: object) -> UpstreamResponse:
+    async def send(self, _: Api, __: Deployment, body: UpstreamBody, *___: object) -> UpstreamResponse:
         self.urgent.append(body.is_urgent)
         raise UpstreamError("unreachable")
 
@@ -210,5 +210,5 @@ async def test_simultaneous_table_calls_begin_in_separate_turns() -> None:
     """azure-data-tables takes some tenths of a millisecond for each, which blocks the streams."""
     recorder = Recorder()
     tables = Tables(cast(TableServiceClient, EmptyTables(recorder)))
-    await asyncio.gather(*(tables.read(Key("hackathon", row)) for row in "abc"))
+    await asyncio.gather(*(tables.read_ledger(Key("hackathon", row)) for row in "abc"))
     assert recorder.turns("a", "b", "c") == 3

@@ -11,7 +11,7 @@ from shared.core.errors import StoreUnavailable
 from shared.quota.account import Account
 from shared.quota.amounts import NOTHING, Amount
 from shared.quota.exchange import Exchange
-from shared.quota.ledger_row import Change, Key, Row
+from shared.quota.ledger_row import Change, Key, LedgerRow
 from shared.quota.pace import Pace
 from tests.clock import Clock
 from tests.fake_ledger import FakeLedger, Fault
@@ -77,7 +77,7 @@ class Fleet:
         self.given_up = 0
 
     @property
-    def row(self) -> Row:
+    def row(self) -> LedgerRow:
         return self.store.row(KEY)
 
     def new_instance(self, now: float) -> Instance:

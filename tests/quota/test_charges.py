@@ -44,7 +44,7 @@ async def test_usage_that_the_upstream_reports_is_charged(stage: Stage) -> None:
     await post(stage, code)
     await post(stage, code, stream=True)
     await sweep(stage)
-    row = await stage.tables.read(row_key(code))
+    row = await stage.tables.read_ledger(row_key(code))
     total = stage.simulator.total(MODEL)
     assert row.used.tokens == row.granted.tokens == total.prompt_tokens + total.completion_tokens > 0
 
@@ -54,7 +54,7 @@ async def test_cut_stream_is_charged_for_what_was_relayed(stage: Stage) -> None:
     stage.simulator.behave(MODEL, CutStream(after=5))
     await post(stage, code, stream=True)
     await sweep(stage)
-    used = (await stage.tables.read(row_key(code))).used
+    used = (await stage.tables.read_ledger(row_key(code))).used
     assert used.requests == 1 and 0 < used.tokens < 200
 
 
@@ -83,7 +83,7 @@ async def test_response_with_an_invalid_header_is_charged_and_loses_the_header(s
     response = await post(stage, code)
     assert response.status == 200 and response.headers["x-request-id"].isascii()
     await sweep(stage)
-    assert (await stage.tables.read(row_key(code))).used.requests == 1
+    assert (await stage.tables.read_ledger(row_key(code))).used.requests == 1
 
 
 async def test_refusal_by_the_event_total_releases_the_users_request(stage: Stage) -> None:
@@ -91,7 +91,7 @@ async def test_refusal_by_the_event_total_releases_the_users_request(stage: Stag
     await post(stage, code)
     refused = await post(stage, code)
     await sweep(stage)
-    assert (await stage.tables.read(row_key(code))).granted.requests == 1
+    assert (await stage.tables.read_ledger(row_key(code))).granted.requests == 1
     assert refused.headers["x-ratelimit-remaining-requests"] == "0"
 
 

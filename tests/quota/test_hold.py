@@ -18,7 +18,7 @@ from shared.core.quota_errors import (
 )
 from shared.quota.amounts import NOTHING, UNLIMITED, Amount
 from shared.quota.hold import Hold, Need
-from shared.quota.ledger_row import Row
+from shared.quota.ledger_row import LedgerRow
 from shared.quota.quota import USER_SHARE, Quota
 from shared.quota.running import MOST_KEPT, RunningCalls
 from shared.quota.slowdown import FREE_REFUSALS, Slowdown
@@ -137,7 +137,7 @@ async def test_one_user_holds_at_most_a_share_of_what_remains_of_the_total(
 ) -> None:
     event = event_with(tokens_total=100_000)
     (await hold_for(quota, AMY, event)).settle(Usage(20, 30), FREE)
-    quota.enter(AMY, event)
+    quota.begin_call(AMY, event)
     first = await hold_for(quota, AMY, event, Need(10, 90_000, 1))
     assert first.need.amount.tokens == 99_950 // USER_SHARE
     with pytest.raises(EventQuotaExceeded, match="still running"):
@@ -149,7 +149,7 @@ async def test_one_user_holds_at_most_a_share_of_what_remains_of_the_total(
     assert second.need.amount.tokens > 20_000
     for hold in (other, second):
         hold.release()
-    quota.leave(AMY)
+    quota.end_call(AMY)
 
 
 PRICES = Prices(1_000_000, 1_000_000, 2_000_000)
@@ -159,7 +159,7 @@ PRICES = Prices(1_000_000, 1_000_000, 2_000_000)
 async def test_one_user_holds_at_most_a_share_of_what_remains_of_the_events_money(quota: Quota) -> None:
     event = event_with(cost_total=100_000)
     (await hold_for(quota, AMY, event)).settle(Usage(20, 30), PRICES)
-    quota.enter(AMY, event)
+    quota.begin_call(AMY, event)
     need = Need(10, 90_000, 1, prices=PRICES)
     first = await hold_for(quota, AMY, event, need)
     assert first.need.amount.cost in {99_920 // USER_SHARE, 99_920 // USER_SHARE - 1}
@@ -171,7 +171,7 @@ async def test_one_user_holds_at_most_a_share_of_what_remains_of_the_events_mone
     for hold in (first, other):
         hold.release()
     assert quota._running.of(AMY).held == NOTHING
-    quota.leave(AMY)
+    quota.end_call(AMY)
 
 
 async def test_scarce_money_is_held_for_the_counted_prompt_and_lowers_the_output(
@@ -203,7 +203,7 @@ async def test_calls_of_one_user_at_the_same_moment_share_as_well(quota: Quota) 
     event = event_with(tokens_total=100_000)
     (await hold_for(quota, AMY, event)).settle(Usage(20, 30), FREE)
     for _ in range(8):
-        quota.enter(AMY, event)
+        quota.begin_call(AMY, event)
     calls = [hold_for(quota, AMY, event, Need(10, 90_000, 1)) for _ in range(8)]
     results = await asyncio.gather(*calls, return_exceptions=True)
     holds = [one for one in results if isinstance(one, Hold)]
@@ -224,9 +224,9 @@ async def test_share_follows_what_other_instances_have_given_back(
     store: FakeLedger, quota: Quota, clock: Clock
 ) -> None:
     event, others = event_with(tokens_total=100_000), Amount(1, 60_000)
-    store.rows[TOTAL] = Row(others, NOTHING, "other", "v0")
+    store.rows[TOTAL] = LedgerRow(others, NOTHING, "other", "v0")
     (await hold_for(quota, AMY, event)).settle(Usage(20, 30), FREE)
-    quota.enter(AMY, event)
+    quota.begin_call(AMY, event)
     first = await hold_for(quota, AMY, event, Need(10, 8_000, 1))
     row = store.row(TOTAL)
     store.rows[TOTAL] = row._replace(granted=row.granted.minus(others), version="v9")
@@ -240,7 +240,7 @@ async def test_share_follows_what_other_instances_have_given_back(
 async def test_share_counts_what_running_calls_cost_and_not_their_bounds(quota: Quota) -> None:
     """Each call has a bound of 1,100 tokens and costs 300. A share of 20,000 is about 4,000."""
     event = event_with(tokens_total=20_000)
-    quota.enter(AMY, event)
+    quota.begin_call(AMY, event)
     holds = [await Prompt().hold(quota, event) for _ in range(12)]
     assert sum(hold.need.amount.tokens for hold in holds) == 12 * 300 == quota._running.of(AMY).held.tokens
     for hold in holds:
@@ -252,7 +252,7 @@ async def test_calls_wait_for_tables_that_do_not_respond_and_are_not_refused(
 ) -> None:
     store.always = Fault.BEFORE
     event = event_with(tokens_total=10_000)
-    quota.enter(AMY, event)
+    quota.begin_call(AMY, event)
     calls = [hold_for(quota, AMY, event, Need(10, 4096, 1)) for _ in range(3)]
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(one) for one in results} == {StoreUnavailable}
@@ -301,20 +301,20 @@ def test_user_runs_at_most_as_many_calls_as_the_event_allows() -> None:
     for parallel, limit, shown in cases:
         event = event_with(parallel=parallel)
         for _ in range(limit):
-            running.enter(AMY, event)
+            running.begin(AMY, event)
         with pytest.raises(RateLimited, match=f"You have {shown} running"):
-            running.enter(AMY, event)
-        running.enter(BOB, event)
+            running.begin(AMY, event)
+        running.begin(BOB, event)
         for _ in range(limit):
-            running.leave(AMY)
-        running.leave(BOB)
+            running.end(AMY)
+        running.end(BOB)
     running.forget()
     assert not len(running)
 
 
 def test_users_without_running_calls_do_not_fill_the_memory() -> None:
     running = RunningCalls()
-    running.enter(AMY, event_with())
+    running.begin(AMY, event_with())
     for number in range(3 * MOST_KEPT):
         running.of(Credential("hackathon", f"user-{number}"))
         assert len(running) <= MOST_KEPT

@@ -30,10 +30,10 @@ def open_account(store: FakeLedger, limit: Amount = TWENTY, clock: Clock | None 
 async def spend(one: Exchange, calls: int = 1) -> int:
     """Make calls of one request each; returns how many were admitted."""
     holds = [await one.hold(REQUEST, REQUEST) for _ in range(calls)]
-    claims = [claim for claim in holds if claim is not None]
-    for claim in claims:
-        one.settle(claim, REQUEST)
-    return len(claims)
+    admitted = [held for held in holds if held is not None]
+    for held in admitted:
+        one.settle(held, REQUEST)
+    return len(admitted)
 
 
 async def test_return_of_unknown_outcome_is_not_spent_again() -> None:
@@ -79,8 +79,8 @@ async def test_instance_without_quota_finds_what_another_gave_back() -> None:
     one, other = open_account(store, clock=clock), open_account(store)
     holds = [await other.hold(REQUEST, REQUEST) for _ in range(20)]
     assert await spend(one) == 0
-    for claim in filter(None, holds):
-        other.settle(claim, NOTHING)
+    for held in filter(None, holds):
+        other.settle(held, NOTHING)
     await other.give_back()
     assert await spend(one) == 0, "a refusal is remembered for a second"
     clock.seconds += REMEMBERED_SECONDS
@@ -142,8 +142,8 @@ async def test_debt_is_reported_at_once_and_other_instances_give_out_less() -> N
     store, limit = FakeLedger(), Amount(UNLIMITED, 1000)
     one, other = open_account(store, limit), open_account(store, limit)
     holds = [await one.hold(Amount(1, 100), REQUEST) for _ in range(4)]
-    for claim in filter(None, holds):
-        one.settle(claim, Amount(1, 240))
+    for held in filter(None, holds):
+        one.settle(held, Amount(1, 240))
     await turn_loop()
     assert store.row(KEY).used.tokens == store.row(KEY).granted.tokens == 960
     assert await other.hold(Amount(1, 100), Amount(1, 50)) is None
@@ -154,12 +154,12 @@ async def test_debt_is_reported_at_once_and_other_instances_give_out_less() -> N
 async def test_debt_during_another_operation_is_reported_after_it() -> None:
     store, limit = FakeLedger(), Amount(UNLIMITED, 1000)
     one = open_account(store, limit)
-    claim = await one.hold(Amount(1, 100), REQUEST)
-    assert claim is not None
+    held = await one.hold(Amount(1, 100), REQUEST)
+    assert held is not None
     store.paused = True
     refreshing = asyncio.ensure_future(one.refresh())
     await turn_loop()
-    one.settle(claim, Amount(1, 900))
+    one.settle(held, Amount(1, 900))
     store.resume()
     await refreshing
     await turn_loop()
@@ -169,10 +169,10 @@ async def test_debt_during_another_operation_is_reported_after_it() -> None:
 async def test_debt_that_cannot_be_reported_is_owed_until_it_can() -> None:
     store, limit = FakeLedger(), Amount(UNLIMITED, 1000)
     one = open_account(store, limit)
-    claim = await one.hold(Amount(1, 100), REQUEST)
-    assert claim is not None
+    held = await one.hold(Amount(1, 100), REQUEST)
+    assert held is not None
     store.faults.append(Fault.BEFORE)
-    one.settle(claim, Amount(1, 950))
+    one.settle(held, Amount(1, 950))
     await turn_loop()
     assert store.row(KEY).used.tokens == 0
     assert await one.hold(Amount(1, 100), Amount(1, 51)) is None
@@ -182,9 +182,9 @@ async def test_debt_that_cannot_be_reported_is_owed_until_it_can() -> None:
 async def test_tokens_without_a_limit_are_no_debt_and_cost_no_write() -> None:
     store = FakeLedger()
     one = open_account(store)
-    claim = await one.hold(Amount(1, 100), REQUEST)
-    assert claim is not None
-    one.settle(claim, Amount(1, 1000))
+    held = await one.hold(Amount(1, 100), REQUEST)
+    assert held is not None
+    one.settle(held, Amount(1, 1000))
     await turn_loop()
     assert store.calls == {"write": 1}
 
@@ -215,12 +215,12 @@ async def test_each_unit_follows_its_own_pace() -> None:
     store = FakeLedger()
     one = open_account(store, Amount(1_000_000, 1_000_000))
     for _ in range(2000):
-        claim = await one.hold(Amount(1, 1), Amount(1, 1))
-        assert claim is not None
-        one.settle(claim, Amount(1, 1))
-    claim = await one.hold(Amount(1, 100_000), Amount(1, 100_000))
-    assert claim is not None
-    one.settle(claim, Amount(1, 100_000))
+        held = await one.hold(Amount(1, 1), Amount(1, 1))
+        assert held is not None
+        one.settle(held, Amount(1, 1))
+    held = await one.hold(Amount(1, 100_000), Amount(1, 100_000))
+    assert held is not None
+    one.settle(held, Amount(1, 100_000))
     await one.hold(Amount(1, 100_000), Amount(1, 100_000))
     assert one.account.spare.requests <= 4000 and one.account.spare.tokens <= 110_000
 

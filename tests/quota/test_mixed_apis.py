@@ -134,7 +134,7 @@ def billed(calls: list[Call]) -> int:
 async def charged(stage: Stage, event: str, user: str, calls: list[Call]) -> Amount:
     """What the quota row and the usage rows of a user hold, once they agree on all these calls."""
     for _ in range(100):
-        row = await stage.tables.read(row_key(event, user))
+        row = await stage.tables.read_ledger(row_key(event, user))
         counts = [row.counts for row in await stage.tables.usage(event) if row.user == user]
         tokens = sum(one.prompt_tokens + one.completion_tokens for one in counts)
         usage = Amount(sum(one.requests for one in counts), tokens)

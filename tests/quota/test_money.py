@@ -12,7 +12,7 @@ import pytest
 from shared.core.models import Deployment, UsageRow
 from shared.core.money import millionths
 from shared.quota.amounts import Amount
-from shared.quota.ledger_row import Key, Row
+from shared.quota.ledger_row import Key, LedgerRow
 from shared.quota.standing import TOTAL_ROW
 from tests.conftest import Stage
 from tests.quota.helpers import get_event, post, row_key, sweep
@@ -49,7 +49,7 @@ async def test_a_call_is_charged_its_tokens_times_the_prices(stage: Stage, strea
     stage.simulator.always(model, Answer(prompt_tokens=1000, completion_tokens=70, cached_tokens=0))
     response = await post(stage, code, stream=stream)
     await sweep(stage)
-    row = await stage.tables.read(row_key(code))
+    row = await stage.tables.read_ledger(row_key(code))
     assert row.used.cost == row.granted.cost == 2501 + 700  # 2500.001 is rounded up
     assert (await usage_of(stage, code))[0].counts.cost == row.used.cost
     assert response.headers["x-event-budget-limit"] == "2.00"
@@ -149,7 +149,7 @@ async def test_an_event_shows_that_no_short_call_fits_into_its_budget(
     """The shortest call costs 16 millionths: its 32 tokens cost half a millionth each."""
     model = await priced(stage, prompt_price=Decimal("0.5"), completion_price=Decimal("0.5"))
     code = await event_of(stage, model, cost_total=1000 + left, cost_per_day=5)
-    await stage.tables.write(Key(code, TOTAL_ROW), Row(Amount(cost=1000), Amount(cost=1000)))
+    await stage.tables.write_ledger(Key(code, TOTAL_ROW), LedgerRow(Amount(cost=1000), Amount(cost=1000)))
     shown = await get_event(stage, code)
     assert shown["total_is_used"] is is_used and shown["least_cost"] == 0.000016
     assert shown["budget"]["remaining"] < shown["least_cost"]
@@ -233,7 +233,7 @@ async def test_a_cut_stream_is_charged_by_the_bound_of_its_tokens(stage: Stage) 
     stage.simulator.behave(model, CutStream(after=5))
     await post(stage, code, stream=True)
     await sweep(stage)
-    used = (await stage.tables.read(row_key(code))).used
+    used = (await stage.tables.read_ledger(row_key(code))).used
     (row,) = await usage_of(stage, code)
     exact = row.counts.prompt_tokens * PROMPT + row.counts.completion_tokens * COMPLETION
     assert 0 < exact <= used.cost == row.counts.cost < exact + 1

@@ -201,7 +201,7 @@ async def test_four_instances_give_out_exactly_the_quota(
         for instance in instances:
             await sweep(instance)
     assert Counter(status for batch in batches for status in batch) == {200: 200, 429: 120}
-    row = await stage.tables.read(row_key(code))
+    row = await stage.tables.read_ledger(row_key(code))
     assert row.granted.requests == row.used.requests == 200
 
 

@@ -12,7 +12,7 @@ import pytest
 from shared.core.models import Credential
 from shared.quota.account import REMEMBERED_SECONDS
 from shared.quota.amounts import Amount
-from shared.quota.ledger_row import Row
+from shared.quota.ledger_row import LedgerRow
 from shared.quota.quota import Quota
 from tests.clock import Clock
 from tests.conftest import Stage, serve
@@ -127,7 +127,7 @@ async def test_call_of_an_earlier_limit_does_not_bring_it_back(quota: Quota) -> 
 
 async def test_figures_of_now_are_read_each_time(store: FakeLedger, quota: Quota) -> None:
     for requests in range(3):
-        store.rows[KEY] = Row(granted=Amount(requests, 0), version=f"{requests}")
+        store.rows[KEY] = LedgerRow(granted=Amount(requests, 0), version=f"{requests}")
         standing = await quota.standing(AMY, event_with(requests_per_day=10), NOW)
         assert standing.remaining.requests == 10 - requests
 

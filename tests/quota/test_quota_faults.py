@@ -16,7 +16,7 @@ from shared.core.money import FREE
 from shared.core.quota_errors import RequestQuotaExceeded, TokenQuotaExceeded
 from shared.quota.amounts import Amount
 from shared.quota.exchange import MAX_TRIES
-from shared.quota.ledger_row import Key, Row
+from shared.quota.ledger_row import Key, LedgerRow
 from shared.quota.quota import Quota
 from shared.tables.quota_rows import ledger_to_row
 from shared.tables.service import open_service
@@ -191,7 +191,7 @@ async def test_row_with_an_invalid_value_is_503_and_the_log_names_it(
     key = row_key(code)
     day = key.row.partition(":")[2]
     service = open_service(azurite.connection_string, None)
-    row = ledger_to_row(key, Row())
+    row = ledger_to_row(key, LedgerRow())
     await service.get_table_client("quotas").upsert_entity(row | {"requests_granted": invalid})
     refused = await post(stage, code)
     await service.close()

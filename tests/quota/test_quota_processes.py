@@ -20,7 +20,7 @@ import pytest
 
 from shared.core.models import Deployment, Usage
 from shared.core.money import Prices
-from shared.quota.ledger_row import Row
+from shared.quota.ledger_row import LedgerRow
 from tests.conftest import MODEL, QUESTION, Stage
 from tests.quota.helpers import row_key
 from tools.processes import Child, attached
@@ -116,17 +116,17 @@ async def call_from_all_clients(call: Call, urls: list[str], calls: int) -> Coun
     return Counter(status for batch in batches for status in batch)
 
 
-async def row_when(stage: Stage, code: str, condition: Callable[[Row], bool]) -> Row:
+async def row_when(stage: Stage, code: str, condition: Callable[[LedgerRow], bool]) -> LedgerRow:
     """The row of today, once the condition holds for it."""
     for _ in range(100):
-        row = await stage.tables.read(row_key(code))
+        row = await stage.tables.read_ledger(row_key(code))
         if condition(row):
             return row
         await asyncio.sleep(0.1)
     raise AssertionError(row)
 
 
-def is_settled(row: Row) -> bool:
+def is_settled(row: LedgerRow) -> bool:
     return row.granted == row.used
 
 
@@ -282,7 +282,7 @@ async def test_killed_process_costs_at_most_the_money_that_it_used_lately(
     async with process(settings | {"PROXY_QUOTA_IDLE_SECONDS": "600"}, "killed app") as (child, url):
         assert [await call(url) for _ in range(20)] == [200] * 20
         child.kill()
-    row = await stage.tables.read(row_key(code))
+    row = await stage.tables.read_ledger(row_key(code))
     used = billed_by(stage, priced)
     assert 0 <= row.granted.cost - used <= used + 2_000_000 // 1000
 
@@ -296,7 +296,7 @@ async def test_killed_process_costs_at_most_what_it_used_lately(
     async with process(keeps_grants, "killed app") as (child, url):
         assert [await call(url) for _ in range(used)] == [200] * used
         child.kill()
-    lost = (await stage.tables.read(row_key(code))).granted.requests - used
+    lost = (await stage.tables.read_ledger(row_key(code))).granted.requests - used
     assert 0 <= lost <= used
     statuses = await call_from_all_clients(call, urls, 9)
     row = await row_when(stage, code, lambda row: row.granted.requests - row.used.requests >= lost)

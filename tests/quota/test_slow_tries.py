@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from shared.quota.amounts import Amount
-from shared.quota.ledger_row import Row
+from shared.quota.ledger_row import LedgerRow
 from tests.conftest import Stage
 from tests.quota.helpers import post, row_key, sweep
 from tools.simulator import Answer, Failure, Slow
@@ -42,11 +42,11 @@ async def event_of(stage: Stage, **limits: int) -> tuple[str, str]:
     return code, model
 
 
-async def charged(stage: Stage, code: str) -> Row:
+async def charged(stage: Stage, code: str) -> LedgerRow:
     """The row of the only call, when it is charged: that waits until the prompt is counted."""
     for _ in range(200):
         await sweep(stage)
-        row = await stage.tables.read(row_key(code))
+        row = await stage.tables.read_ledger(row_key(code))
         if row.used.requests:
             return row
         await asyncio.sleep(0.05)

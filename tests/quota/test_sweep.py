@@ -13,7 +13,7 @@ from shared.quota.accounts import MAX_KEPT, URGENT_DIVISOR
 from shared.quota.amounts import Amount
 from shared.quota.exchange import MAX_TRIES
 from shared.quota.hold import Need
-from shared.quota.ledger_row import Key, Row
+from shared.quota.ledger_row import Key, LedgerRow
 from shared.quota.minutes import MINUTE
 from shared.quota.pace import SHARE
 from shared.quota.quota import Quota
@@ -190,10 +190,10 @@ async def test_row_that_cannot_be_written_does_not_stop_other_rows_from_being_wr
 class OddLedger(FakeLedger):
     """Raises an exception that no one expects for one row."""
 
-    async def write(self, key: Key, row: Row) -> Row:
+    async def write_ledger(self, key: Key, row: LedgerRow) -> LedgerRow:
         if key == KEY and row.version is not None:
             raise ValueError("odd")
-        return await super().write(key, row)
+        return await super().write_ledger(key, row)
 
 
 async def test_account_that_raises_an_unexpected_exception_does_not_stop_the_others(clock: Clock) -> None:
@@ -231,7 +231,7 @@ async def test_usage_that_fits_into_no_column_does_not_stop_the_sweeping(
     (await hold_for(quota, amy, event)).settle(Usage(2**63, 30), FREE)
     (await hold_for(quota, bob, event)).settle(Usage(20, 30), FREE)
     await quota.sweep(everything=True)
-    rows = [await tables.read(Key(event.code, f"{user}:2026-01-31")) for user in ("amy", "bob")]
+    rows = [await tables.read_ledger(Key(event.code, f"{user}:2026-01-31")) for user in ("amy", "bob")]
     assert [row.used.tokens for row in rows] == [LARGEST, 50]
     assert rows[1].granted == rows[1].used
     assert await call(quota, event, amy) == "token_quota_exceeded"

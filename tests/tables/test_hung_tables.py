@@ -11,7 +11,7 @@ import pytest
 
 from shared.events.guesses import READS_PER_SECOND
 from shared.quota.amounts import Amount
-from shared.quota.ledger_row import Row
+from shared.quota.ledger_row import LedgerRow
 from shared.tables.service import open_service
 from tests.conftest import EVENT, MODEL, Stage, serve
 from tests.quota.helpers import row_key
@@ -85,8 +85,8 @@ async def test_attendees_who_wait_for_the_same_failing_read_get_their_own_figure
         await tables.create_tables()
         await tables.put_event(replace(EVENT, requests_per_day=10))
         for user, used in (("amy", 3), ("bob", 7)):
-            row = Row(Amount(used, 0), Amount(used, 0))
-            await tables.write(row_key(EVENT.code, user), row)
+            row = LedgerRow(Amount(used, 0), Amount(used, 0))
+            await tables.write_ledger(row_key(EVENT.code, user), row)
         await tables._service.delete_table("deployments")
         environment = stage.environment | {"PROXY_TABLES": azurite.connection_string}
         async with serve(tables, stage.simulator, environment) as own:

@@ -17,7 +17,7 @@ from function_app import create_app
 from shared.app.web import Web
 from shared.core.models import Counts, UsageRow
 from shared.quota.amounts import Amount
-from shared.quota.ledger_row import Key, Row
+from shared.quota.ledger_row import Key, LedgerRow
 from shared.quota.standing import TOTAL_ROW
 from shared.tables.retention import Retention
 from shared.tables.service import open_service
@@ -70,7 +70,7 @@ async def add_usage(tables: Tables, event_code: str, at: datetime, users: int = 
 
 async def add_quota(tables: Tables, event_code: str, *names: str) -> None:
     for name in names:
-        await tables.write(Key(event_code, name), Row(Amount(1, 1), Amount(1, 1), "writer"))
+        await tables.write_ledger(Key(event_code, name), LedgerRow(Amount(1, 1), Amount(1, 1), "writer"))
 
 
 async def quota_rows(tables: Tables, event_code: str) -> list[str]:

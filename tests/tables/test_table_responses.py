@@ -10,7 +10,7 @@ import pytest
 
 from shared.core.errors import StoreUnavailable
 from shared.core.models import Counts, Deployment, Health, UsageRow
-from shared.quota.ledger_row import Conflict, Key, Row
+from shared.quota.ledger_row import Conflict, Key, LedgerRow
 from shared.tables.retention import Retention
 from shared.tables.service import USAGE
 from shared.tables.tables import Tables
@@ -35,9 +35,9 @@ OPERATIONS: dict[str, Callable[[Tables], Awaitable[object]]] = {
     "event_codes": lambda tables: tables.event_codes(),
     "deployments": lambda tables: tables.deployments(),
     "check": lambda tables: tables.check(),
-    "read": lambda tables: tables.read(KEY),
-    "create": lambda tables: tables.write(KEY, Row()),
-    "update": lambda tables: tables.write(KEY, Row(version=TAG)),
+    "read": lambda tables: tables.read_ledger(KEY),
+    "create": lambda tables: tables.write_ledger(KEY, LedgerRow()),
+    "update": lambda tables: tables.write_ledger(KEY, LedgerRow(version=TAG)),
     "health": lambda tables: tables.write_health(DEPLOYMENT, Health(HOUR, "ok")),
     "usage": lambda tables: tables.write_usage(
         [UsageRow("hackathon", HOUR, "amy", "gpt-4o", Counts(1))], "w"
@@ -167,12 +167,12 @@ async def test_retention_ends_normally_at_every_response(name: str, caplog: pyte
 MEANINGS: list[tuple[str, bytes, object]] = [
     ("event", error(404, "ResourceNotFound"), None),
     ("event", error(404, "EntityNotFound"), None),
-    ("read", error(404, "ResourceNotFound"), Row()),
+    ("read", error(404, "ResourceNotFound"), LedgerRow()),
     ("update", error(404, "ResourceNotFound"), Conflict),
     ("update", error(412, "UpdateConditionNotSatisfied"), Conflict),
     ("create", error(409, "EntityAlreadyExists"), Conflict),
-    ("create", answer(204, b"", b'etag: W/"1"'), Row(version=TAG)),
-    ("update", answer(204, b"", b'etag: W/"1"'), Row(version=TAG)),
+    ("create", answer(204, b"", b'etag: W/"1"'), LedgerRow(version=TAG)),
+    ("update", answer(204, b"", b'etag: W/"1"'), LedgerRow(version=TAG)),
     ("create", answer(201), StoreUnavailable),
     ("create", answer(204), StoreUnavailable),
     ("update", answer(202), StoreUnavailable),

@@ -19,8 +19,7 @@ from azure.data.tables.aio import TableServiceClient
 from shared.core.errors import StoreUnavailable
 from shared.core.models import Counts, Deployment, Event, Health, LongPrices, Minute, UsageRow
 from shared.quota.amounts import Amount
-from shared.quota.ledger_row import Key
-from shared.quota.ledger_row import Row as LedgerRow
+from shared.quota.ledger_row import Key, LedgerRow
 from shared.tables.columns import LARGEST
 from shared.tables.deployment_rows import deployment_from_row, deployment_to_row
 from shared.tables.event_rows import EVENT_ROW, event_to_row
@@ -417,8 +416,8 @@ async def test_number_that_fits_into_no_column_is_written_as_the_largest(
     await tables.write_usage([usage_row(event, prompt_tokens=number)], "one")
     assert await tables.usage(event) == [usage_row(event, prompt_tokens=LARGEST)]
     key = Key(event, "amy:2026-12-01")
-    written = await tables.write(key, LedgerRow(Amount(1, number), Amount(1, number)))
-    assert await tables.read(key) == written._replace(
+    written = await tables.write_ledger(key, LedgerRow(Amount(1, number), Amount(1, number)))
+    assert await tables.read_ledger(key) == written._replace(
         granted=Amount(1, LARGEST), used=Amount(1, LARGEST), writer=""
     )
     assert "2^62 is written instead" in caplog.text

@@ -25,8 +25,8 @@ async def test_planted_loss_or_overspend_fails_a_soak(capsys: pytest.CaptureFixt
         key = Key(account.code, f"{account.user}:{datetime.now(UTC).date()}")
         lost = account.counted.plus(account.may_be_lost).plus(Amount(1, 1))
         for granted, reason in ((lost, "may be lost"), (NOTHING, "but charged only 0")):
-            row = await soak.stage.tables.read(key)
-            await soak.stage.tables.write(key, row._replace(granted=granted, used=NOTHING))
+            row = await soak.stage.tables.read_ledger(key)
+            await soak.stage.tables.write_ledger(key, row._replace(granted=granted, used=NOTHING))
             await soak.accounts.read(soak.stage)
             assert report(soak) == 1
             assert re.search(

@@ -31,13 +31,13 @@ from yarl import URL
 from shared.upstream.connections import (
     AT_ONCE_BYTES,
     MOST_TOGETHER,
-    Body,
     Connections,
     Target,
+    UpstreamBody,
     _Handler,
     header,
 )
-from shared.upstream.response import ConnectionFailed, Response
+from shared.upstream.response import ConnectionFailed, UpstreamResponse
 from tests.conftest import nothing_left_in_flight
 from tests.wire import Peer, Script, Wire, full_listener, scripted_upstream
 from tools.ports import free
@@ -62,7 +62,7 @@ def target(wire: Wire, scheme: str = "http") -> Target:
 
 
 async def call(connections: Connections, wire: Wire, content: bytes = b"{}") -> bytes:
-    response = await connections.send(target(wire), b"", Body(content))
+    response = await connections.send(target(wire), b"", UpstreamBody(content))
     return await response.read_all()
 
 
@@ -80,7 +80,7 @@ async def test_a_request_has_exactly_these_bytes(connections: Connections) -> No
     async with scripted_upstream(respond) as wire:
         url = URL(f"http://127.0.0.1:{wire.port}/a b/\u00e9?api-version=1&x=%2B")
         target = Target(url, {b"accept": b"*/*"})
-        response = await connections.send(target, header(b"api-key", b"k"), Body(b'{"a":1}'))
+        response = await connections.send(target, header(b"api-key", b"k"), UpstreamBody(b'{"a":1}'))
         assert await response.read_all() == b"ab"
     assert wire.heads == [
         b"POST /a%%20b/%%C3%%A9?api-version=1&x=%%2B HTTP/1.1\r\nhost: 127.0.0.1:%d\r\n"
@@ -190,7 +190,7 @@ async def test_a_request_that_was_written_is_never_repeated(connections: Connect
 
     async with scripted_upstream(close_at_the_second) as wire:
         await call(connections, wire, b"1")
-        body = Body(b"2")
+        body = UpstreamBody(b"2")
         with pytest.raises(ConnectionFailed):
             await connections.send(target(wire), b"", body)
         assert wire.bodies == [b"1", b"2"]
@@ -230,7 +230,7 @@ async def test_a_kept_connection_that_the_upstream_closes_at_that_moment_is_not_
     with socket.create_server(("127.0.0.1", 0)) as listener:
         upstream = ManualUpstream(listener)
         here = Target(URL(f"http://127.0.0.1:{listener.getsockname()[1]}/"), {})
-        first = [asyncio.create_task(connections.send(here, b"", Body(b"{}"))) for _ in range(kept)]
+        first = [asyncio.create_task(connections.send(here, b"", UpstreamBody(b"{}"))) for _ in range(kept)]
         accepted = [await upstream.accept() for _ in range(kept)]
         await asyncio.gather(*map(upstream.respond, accepted))
         for call in first:
@@ -239,7 +239,7 @@ async def test_a_kept_connection_that_the_upstream_closes_at_that_moment_is_not_
             if reset:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.close()
-        body = Body(content, is_urgent=is_urgent)
+        body = UpstreamBody(content, is_urgent=is_urgent)
         again = asyncio.create_task(connections.send(here, b"", body))
         with await asyncio.wait_for(upstream.accept(), 10) as new:
             assert (await upstream.respond(new)).startswith(b"POST")
@@ -250,21 +250,21 @@ async def test_a_kept_connection_that_the_upstream_closes_at_that_moment_is_not_
 
 
 async def test_a_refused_connection_fails_and_sends_nothing(connections: Connections) -> None:
-    body = Body(b"{}")
+    body = UpstreamBody(b"{}")
     with pytest.raises(ConnectionFailed):
         await connections.send(Target(URL(f"http://127.0.0.1:{free()}/"), {}), b"", body)
     assert not body.is_sent
 
 
 async def test_an_unknown_host_fails_and_sends_nothing(connections: Connections) -> None:
-    body = Body(b"{}")
+    body = UpstreamBody(b"{}")
     with pytest.raises(ConnectionFailed):
         await connections.send(Target(URL("http://no-such-host.invalid/"), {}), b"", body)
     assert not body.is_sent
 
 
 async def test_a_connection_that_takes_too_long_fails_and_sends_nothing() -> None:
-    connections, body = Connections(connect_seconds=0.2, keep_alive_seconds=50), Body(b"{}")
+    connections, body = Connections(connect_seconds=0.2, keep_alive_seconds=50), UpstreamBody(b"{}")
     with full_listener() as port, pytest.raises(ConnectionFailed, match="no connection"):
         async with asyncio.timeout(20):
             await connections.send(Target(URL(f"http://127.0.0.1:{port}/"), {}), b"", body)
@@ -273,7 +273,7 @@ async def test_a_connection_that_takes_too_long_fails_and_sends_nothing() -> Non
 
 
 async def test_a_tls_handshake_that_takes_too_long_fails_and_sends_nothing() -> None:
-    connections, body = Connections(connect_seconds=0.2, keep_alive_seconds=50), Body(b"{}")
+    connections, body = Connections(connect_seconds=0.2, keep_alive_seconds=50), UpstreamBody(b"{}")
     async with scripted_upstream(Peer.until_closed) as wire:
         with pytest.raises(ConnectionFailed, match="no connection"):
             async with asyncio.timeout(20):
@@ -300,7 +300,7 @@ async def test_the_upstream_waits_while_its_response_is_not_read(connections: Co
         await peer.until_closed()
 
     async with scripted_upstream(flood) as wire:
-        response = await connections.send(target(wire), b"", Body(b"{}"))
+        response = await connections.send(target(wire), b"", UpstreamBody(b"{}"))
         await response.read()
         before = -1
         while before != sent_pieces:
@@ -343,7 +343,7 @@ async def test_a_response_can_arrive_before_a_large_body_is_sent(connections: Co
 
     released = asyncio.Event()
     async with scripted_upstream(refuse) as wire:
-        body = Body(b"x" * 32 * 1024 * 1024)
+        body = UpstreamBody(b"x" * 32 * 1024 * 1024)
         async with nothing_left_in_flight():
             response = await connections.send(target(wire), b"", body)
             assert (response.status, await response.read_all()) == (413, b"no")
@@ -356,7 +356,7 @@ async def test_a_response_can_arrive_before_a_large_body_is_sent(connections: Co
 
 
 async def read_all(connections: Connections, wire: Wire) -> None:
-    response = await connections.send(target(wire), b"", Body(b"{}"))
+    response = await connections.send(target(wire), b"", UpstreamBody(b"{}"))
     try:
         while await response.read():
             pass
@@ -386,7 +386,7 @@ async def test_a_cancelled_call_closes_its_connection(connections: Connections, 
 
 async def open_connections(connections: Connections, wire: Wire, count: int) -> None:
     """Open this number of connections. They stay open for the next requests."""
-    sending = (connections.send(target(wire), b"", Body(b"first")) for _ in range(count))
+    sending = (connections.send(target(wire), b"", UpstreamBody(b"first")) for _ in range(count))
     responses = await asyncio.gather(*sending)
     for response in responses:
         await response.read_all()
@@ -397,7 +397,7 @@ async def test_requests_from_one_turn_of_the_loop_are_written_together_after_it(
 ) -> None:
     async with scripted_upstream(respond) as wire:
         await open_connections(connections, wire, 2)
-        bodies = [Body(b"{}"), Body(b"{}")]
+        bodies = [UpstreamBody(b"{}"), UpstreamBody(b"{}")]
         tasks = [asyncio.create_task(connections.send(target(wire), b"", body)) for body in bodies]
         await asyncio.sleep(0)  # both calls wait for their responses now
         assert [body.is_sent for body in bodies] == [False, False]
@@ -411,7 +411,7 @@ async def test_requests_from_one_turn_of_the_loop_are_written_together_after_it(
 async def test_only_a_limited_number_of_requests_is_written_together(connections: Connections) -> None:
     async with scripted_upstream(respond) as wire:
         await open_connections(connections, wire, MOST_TOGETHER + 1)
-        bodies = [Body(b"{}") for _ in range(MOST_TOGETHER + 1)]
+        bodies = [UpstreamBody(b"{}") for _ in range(MOST_TOGETHER + 1)]
         tasks = [asyncio.create_task(connections.send(target(wire), b"", body)) for body in bodies]
         await asyncio.sleep(0)
         assert [body.is_sent for body in bodies] == [True] * MOST_TOGETHER + [False]
@@ -425,7 +425,7 @@ async def test_only_a_limited_number_of_requests_is_written_together(connections
 async def test_an_urgent_request_is_written_at_once(connections: Connections) -> None:
     async with scripted_upstream(respond) as wire:
         await open_connections(connections, wire, 2)
-        body = Body(b"{}", is_urgent=True)
+        body = UpstreamBody(b"{}", is_urgent=True)
         task = asyncio.create_task(connections.send(target(wire), b"", body))
         await asyncio.sleep(0)
         assert body.is_sent
@@ -438,7 +438,7 @@ async def test_a_call_whose_connection_is_closed_before_it_writes_has_sent_nothi
 ) -> None:
     async with nothing_left_in_flight(), scripted_upstream(respond) as wire:
         await open_connections(connections, wire, 2)
-        body = Body(content)
+        body = UpstreamBody(content)
         task = asyncio.create_task(connections.send(target(wire), b"", body))
         await asyncio.sleep(0)
         await connections.close()
@@ -455,7 +455,7 @@ async def test_a_body_that_is_withdrawn_before_its_turn_is_not_sent(
 ) -> None:
     async with nothing_left_in_flight(), scripted_upstream(respond) as wire:
         await open_connections(connections, wire, 1)
-        body = Body(b" " * size)
+        body = UpstreamBody(b" " * size)
         task = asyncio.create_task(connections.send(target(wire), b"", body))
         await asyncio.sleep(0)
         body.is_withdrawn = True
@@ -469,7 +469,7 @@ async def test_a_call_that_is_cancelled_while_it_connects_closes_its_connection(
     connections: Connections,
 ) -> None:
     async with nothing_left_in_flight(), scripted_upstream(Peer.until_closed) as wire:
-        body = Body(b"{}")
+        body = UpstreamBody(b"{}")
         task = asyncio.create_task(connections.send(target(wire, "https"), b"", body))
         await wire.until(lambda wire: wire.connections)
         task.cancel()
@@ -489,7 +489,7 @@ async def test_a_call_that_is_cancelled_while_it_writes_closes_its_connection(
 
     started, released = asyncio.Event(), asyncio.Event()
     async with nothing_left_in_flight(), scripted_upstream(read_one_byte) as wire:
-        body = Body(b"x" * 32 * 1024 * 1024)
+        body = UpstreamBody(b"x" * 32 * 1024 * 1024)
         task = asyncio.create_task(connections.send(target(wire), b"", body))
         await started.wait()
         assert body.is_sent
@@ -501,12 +501,12 @@ async def test_a_call_that_is_cancelled_while_it_writes_closes_its_connection(
 
 
 async def test_closing_a_response_ends_its_reader(connections: Connections) -> None:
-    async def read_on(response: Response) -> None:
+    async def read_on(response: UpstreamResponse) -> None:
         while await response.read():
             pass
 
     async with scripted_upstream(begin_response) as wire:
-        response = await connections.send(target(wire), b"", Body(b"{}"))
+        response = await connections.send(target(wire), b"", UpstreamBody(b"{}"))
         reader = asyncio.create_task(read_on(response))
         await asyncio.sleep(0.05)
         response.close()
@@ -585,11 +585,11 @@ def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
 CALLER = """
 import asyncio, json, sys
 from yarl import URL
-from shared.upstream.connections import Body, Connections, Target
+from shared.upstream.connections import UpstreamBody, Connections, Target
 from shared.upstream.response import ConnectionFailed
 
 async def main(url):
-    connections, bodies = Connections(5, 50), [Body(b"1"), Body(b"x" * 3_000_000)]
+    connections, bodies = Connections(5, 50), [UpstreamBody(b"1"), UpstreamBody(b"x" * 3_000_000)]
     try:
         responses = [await connections.send(Target(URL(url), {}), b"", body) for body in bodies]
         result = [response.status for response in responses]

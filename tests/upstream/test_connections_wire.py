@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from shared.upstream.connections import Body, Connections, Target
+from shared.upstream.connections import Connections, Target, UpstreamBody
 from shared.upstream.response import ConnectionFailed
 from tests.wire import Peer, scripted_upstream
 
@@ -112,7 +112,7 @@ Call = Callable[[], Awaitable[Read]]
 async def our_client(url: URL) -> AsyncIterator[Call]:
     async def call() -> Read:
         try:
-            response = await connections.send(Target(url, {}), b"", Body(b"{}"))
+            response = await connections.send(Target(url, {}), b"", UpstreamBody(b"{}"))
         except ConnectionFailed:
             return None, [], None
         try:

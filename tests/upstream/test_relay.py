@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from shared.apis.api import UNKNOWN_OUTPUT
 from shared.apis.chat_stream import ChatStream
 from shared.apis.sse import HEARTBEAT, MAX_EVENT_BYTES, data, split
 from shared.core.models import Usage
@@ -17,7 +18,6 @@ from shared.upstream.long_response import MOST_PASSED_BYTES, LongResponse
 from shared.upstream.relay import (
     MOST_DRAINED_BYTES,
     MOST_DRAINS,
-    UNKNOWN_BYTES,
     ClientNotReading,
     Ending,
     Relay,
@@ -629,7 +629,7 @@ async def test_a_stream_whose_client_does_not_read_is_read_until_its_usage() -> 
     [
         ([USAGE, DONE], Usage(7, 5), 0),
         ([DONE], None, 2 * OUTPUT_BYTES),
-        ([], None, UNKNOWN_BYTES),
+        ([], None, UNKNOWN_OUTPUT),
     ],
     ids=["usage", "done", "silent"],
 )

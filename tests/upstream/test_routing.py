@@ -16,8 +16,8 @@ from shared.upstream.candidate import (
     DEAD_AFTER,
     LONGEST_COOL_DOWN_SECONDS,
     REFUSED_SECONDS,
+    Availability,
     Candidate,
-    Standing,
 )
 from shared.upstream.routing import BALANCE, QUIET, Routes, Routing
 
@@ -214,7 +214,7 @@ async def test_overlapping_failures_count_as_one() -> None:
     for user in USERS[:50]:
         candidate.note_failure(FailureKind.SILENT, "unreachable", None, began_at, attendee(user))
     assert candidate.failures == 1
-    assert candidate.standing(ANN) is Standing.FAILED
+    assert candidate.availability(ANN) is Availability.FAILED
 
 
 async def test_a_response_to_an_older_call_does_not_end_a_cool_down() -> None:
@@ -223,7 +223,7 @@ async def test_a_response_to_an_older_call_does_not_end_a_cool_down() -> None:
     began_at, pool.now = pool.now, pool.now + 1
     await pool.fail("d0", FailureKind.BUSY, 30)
     candidate.note_response(began_at)
-    assert candidate.standing(ANN) is Standing.CLOSED
+    assert candidate.availability(ANN) is Availability.CLOSED
 
 
 async def test_a_failure_of_an_older_call_does_not_end_the_cool_down_of_a_429() -> None:
@@ -252,9 +252,9 @@ async def test_a_probe_whose_client_disconnects_is_replaced() -> None:
     pool.now += COOL_DOWN_SECONDS
     probe = await pool.get("d0")
     probe.begin()
-    assert probe.standing(ANN) is Standing.FAILED
+    assert probe.availability(ANN) is Availability.FAILED
     probe.note_no_result()
-    assert probe.standing(ANN) is Standing.READY
+    assert probe.availability(ANN) is Availability.READY
 
 
 async def test_after_a_429_all_calls_return_at_once() -> None:
@@ -263,7 +263,7 @@ async def test_after_a_429_all_calls_return_at_once() -> None:
     pool.now += 1
     candidate = await pool.get("d0")
     for _ in range(3):
-        assert candidate.standing(ANN) is Standing.READY
+        assert candidate.availability(ANN) is Availability.READY
         candidate.begin()
 
 
@@ -314,42 +314,42 @@ async def test_failures_of_one_attendee_count_as_one(kind: FailureKind) -> None:
     for _ in range(20):
         candidate = await pool.fail("d0", kind, None, "ann")
         assert (candidate.failures, candidate.cool_until) == (1, pool.now + COOL_DOWN_SECONDS)
-        assert candidate.standing(ANN) is Standing.FAILED
-        assert candidate.standing(BOB) is Standing.SPARE
+        assert candidate.availability(ANN) is Availability.FAILED
+        assert candidate.availability(BOB) is Availability.SPARE
         pool.now += COOL_DOWN_SECONDS
 
 
 async def test_a_429_counts_for_all_when_a_second_attendee_meets_it_with_the_time_of_the_second() -> None:
     pool = equals(1)
     candidate = await pool.fail("d0", FailureKind.BUSY, 60, "ann")
-    assert candidate.standing(ANN) is Standing.CLOSED
-    assert candidate.standing(BOB) is Standing.SPARE
+    assert candidate.availability(ANN) is Availability.CLOSED
+    assert candidate.availability(BOB) is Availability.SPARE
     await pool.fail("d0", FailureKind.BUSY, 5, "bob")
-    assert candidate.standing(attendee("cat")) is Standing.CLOSED
+    assert candidate.availability(attendee("cat")) is Availability.CLOSED
     pool.now += 5
-    assert candidate.standing(ANN) is Standing.READY
+    assert candidate.availability(ANN) is Availability.READY
     await pool.fail("d0", FailureKind.BUSY, 60, "ann")
-    assert candidate.standing(BOB) is Standing.SPARE
+    assert candidate.availability(BOB) is Availability.SPARE
 
 
 async def test_a_refusal_counts_for_its_attendee_until_a_second_one_meets_it() -> None:
     pool = equals(1)
     candidate = await pool.fail("d0", FailureKind.REFUSED, None, "ann")
-    assert candidate.standing(ANN) is Standing.REFUSED
-    assert candidate.standing(BOB) is Standing.READY
+    assert candidate.availability(ANN) is Availability.REFUSED
+    assert candidate.availability(BOB) is Availability.READY
     pool.now += REFUSED_SECONDS - 1
     await pool.fail("d0", FailureKind.REFUSED, None, "bob")
-    assert candidate.standing(attendee("cat")) is Standing.REFUSED
+    assert candidate.availability(attendee("cat")) is Availability.REFUSED
     pool.now += REFUSED_SECONDS
     await pool.fail("d0", FailureKind.REFUSED, None, "eve")
-    assert candidate.standing(BOB) is Standing.READY
+    assert candidate.availability(BOB) is Availability.READY
 
 
 async def test_a_single_refusal_replaces_no_failure_that_counts_for_all() -> None:
     pool = equals(1)
     candidate = await pool.fail("d0", FailureKind.FAILED)
     await pool.fail("d0", FailureKind.REFUSED, None, "eve")
-    assert candidate.standing(BOB) is Standing.FAILED
+    assert candidate.availability(BOB) is Availability.FAILED
     assert candidate.cool_until == pool.now + COOL_DOWN_SECONDS
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from shared.core import errors, quota_errors
 from shared.core.errors import ProxyError, StoreUnavailable
-from shared.core.models import Counts, Credential, Minute, Usage, UsageRow
+from shared.core.models import OTHERS, Counts, Credential, Minute, Usage, UsageRow
 from shared.usage.tally import (
     AT_ONCE,
     DOUBT_SECONDS,
@@ -21,7 +21,6 @@ from shared.usage.tally import (
     MOST_COUNTED,
     MOST_KEPT,
     MOST_TOKENS,
-    OTHERS,
     PAUSE_SECONDS,
     Tally,
 )

@@ -94,7 +94,7 @@ class MeteredEvent:
         counts = total(await self.rows_when(lambda counts: counts.requests == requests))
         charged = Amount(requests, counts.prompt_tokens + counts.completion_tokens)
         for _ in range(400):
-            row = await self.stage.tables.read(self.amys_quota)
+            row = await self.stage.tables.read_ledger(self.amys_quota)
             if row.granted == row.used == charged:
                 return counts
             await asyncio.sleep(0.05)
@@ -347,7 +347,7 @@ async def test_a_failure_of_the_upstream_is_an_error_and_not_a_request(
     assert (await metered.chat()).status == status
     (row,) = await metered.rows_when(lambda counts: counts.errors > 0)
     assert (row.user, row.model, row.counts) == ("amy", metered.model, Counts(errors=1))
-    assert (await metered.stage.tables.read(metered.amys_quota)).used == Amount()
+    assert (await metered.stage.tables.read_ledger(metered.amys_quota)).used == Amount()
 
 
 async def test_a_call_that_takes_the_model_too_long_is_charged_because_the_model_works_on_it(

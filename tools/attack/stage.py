@@ -87,7 +87,7 @@ class Stage:
         key = Key(code, f"{USER}:{datetime.now(UTC).date()}" if one_user else TOTAL_ROW)
         seen, deadline = list[object](), monotonic() + 30
         while True:
-            row = await self.tables.read(key)
+            row = await self.tables.read_ledger(key)
             seen.append((row, self.billed))
             if monotonic() > deadline or (seen[-1:] * 5 == seen[-5:] and not self.is_running):
                 return row.used
