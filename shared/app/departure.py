@@ -48,7 +48,9 @@ class Departure:
 
     def _leave(self) -> None:
         seconds = self.seconds_left()
-        if seconds < math.inf:
+        if seconds <= 0:
+            self._end()  # without a timer: until it runs, the call could still be sent
+        elif seconds < math.inf:
             self._timer = asyncio.get_running_loop().call_later(seconds, self._end)
 
     def _end(self) -> None:

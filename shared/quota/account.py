@@ -233,7 +233,7 @@ class Account:
     def _can_serve_one(self, used: Amount) -> bool:
         """Whether what is spare and what the row has left cover the least that a waiting call needs."""
         granted = self.row.granted.minus(self.spare).at_least(used)
-        return self.limit.minus(granted).suffices(self.least, self.limit)
+        return self.limit.minus(granted).at_least(NOTHING).suffices(self.least, self.limit)
 
     def _next_block(self, free: Amount, kept: Amount, now: float) -> Amount:
         """Enough for the waiting calls, and for later calls at the pace of the last ones.

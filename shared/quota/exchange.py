@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from ..core.errors import StoreUnavailable
@@ -50,6 +51,7 @@ class Exchange:
         self._clock = clock
         self._sleep = sleep
         self._running: asyncio.Task[None] | None = None
+        self._visits = 0
         self.uncounted: set[Uncounted] = set()
 
     async def hold(self, wanted: Amount, least: Amount) -> Amount | None:
@@ -102,10 +104,19 @@ class Exchange:
             await asyncio.wait([self._running])
         await self._join(lambda: self._exchange(Purpose.GIVE_BACK))
 
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """A block in which this exchange is not forgotten: a call waits for something else, to hold then."""
+        self._visits += 1
+        try:
+            yield
+        finally:
+            self._visits -= 1
+
     @property
     def can_be_forgotten(self) -> bool:
         """Whether the row has everything that this instance knows, and no call waits here."""
-        return self.account.is_settled and self._running is None
+        return self.account.is_settled and self._running is None and not self._visits
 
     async def _hold_after_grant(self, wanted: Amount, least: Amount) -> Amount | None:
         account = self.account

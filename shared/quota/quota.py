@@ -160,7 +160,8 @@ class Quota:
                 total.account.limit = standing.total_limit  # a call that began earlier may know another one
                 running = self._running.of(credential)
                 if not total.account.has_plenty_for(hold.amount, running.held):
-                    await self._keep_to_share(total, hold, running)
+                    with total.kept():
+                        await self._keep_to_share(total, hold, running)
                 hold.count_in(running)  # before it waits, so that calls of the same moment share, too
                 if not self._take(total, hold):
                     await self._take_scarce(total, hold, standing, now)
@@ -179,7 +180,9 @@ class Quota:
 
     async def _take_scarce(self, exchange: Exchange, hold: Hold, standing: Standing, now: datetime) -> None:
         """Hold what there is of the bound. Raises QuotaExceeded if that is too little."""
-        account, held = exchange.account, await self._hold_scarce(exchange, hold)
+        account = exchange.account
+        with exchange.kept():
+            held = await self._hold_scarce(exchange, hold)
         if held is None:
             account.refused_at = self._clock()
             may_return = account.changed_within(self._returned_seconds, account.refused_at)

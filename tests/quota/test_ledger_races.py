@@ -10,7 +10,7 @@ from shared.core.errors import StoreUnavailable
 from shared.quota.account import REMEMBERED_SECONDS, Account
 from shared.quota.amounts import NO_LIMIT, NOTHING, UNLIMITED, Amount
 from shared.quota.exchange import Exchange
-from shared.quota.ledger_row import Key
+from shared.quota.ledger_row import Key, LedgerRow
 from shared.quota.pace import Pace
 from tests.clock import Clock
 from tests.fake_ledger import FakeLedger, Fault
@@ -95,6 +95,14 @@ async def test_lowered_limit_takes_back_the_grant_made_under_the_higher_limit() 
     assert await spend(one) + await spend(other) == 0
     assert store.row(KEY).granted.requests <= 3
     assert one.account.remaining.requests == 0
+
+
+async def test_call_without_a_cost_is_served_after_the_budget_was_lowered_below_what_was_used() -> None:
+    store = FakeLedger()
+    store.rows[KEY] = LedgerRow(Amount(1, 50, 900), Amount(1, 50, 900), "other", "v0")
+    one = open_account(store, Amount(10, 1000, 500))
+    assert await one.hold(Amount(1, 50, 0), Amount(1, 50, 0)) == Amount(1, 50, 0)
+    assert await one.hold(Amount(1, 50, 1), Amount(1, 50, 1)) is None
 
 
 async def test_limit_lowered_while_a_call_waits_applies_to_that_call() -> None:

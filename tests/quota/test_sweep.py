@@ -9,7 +9,7 @@ import pytest
 
 from shared.core.models import Credential, Usage
 from shared.core.money import FREE
-from shared.quota.accounts import MAX_KEPT, URGENT_DIVISOR
+from shared.quota.accounts import KEPT_SECONDS, MAX_KEPT, URGENT_DIVISOR
 from shared.quota.amounts import Amount
 from shared.quota.exchange import MAX_TRIES
 from shared.quota.hold import Need
@@ -21,7 +21,7 @@ from shared.tables.columns import LARGEST
 from tests.clock import Clock, until
 from tests.conftest import EVENT
 from tests.fake_ledger import FakeLedger, Fault
-from tests.quota.helpers import AMY, BOB, IDLE_SECONDS, KEY, TOTAL, call, event_with, hold_for
+from tests.quota.helpers import AMY, BOB, IDLE_SECONDS, KEY, NOW, TOTAL, call, event_with, hold_for
 from tests.seeded_tables import Tables
 
 
@@ -236,3 +236,29 @@ async def test_usage_that_fits_into_no_column_does_not_stop_the_sweeping(
     assert rows[1].granted == rows[1].used
     assert await call(quota, event, amy) == "token_quota_exceeded"
     await quota.close()
+
+
+@pytest.mark.parametrize("limit", ["tokens_total", "tokens_per_day"])
+async def test_account_is_not_forgotten_while_the_prompt_of_a_call_is_counted(
+    store: FakeLedger, quota: Quota, clock: Clock, limit: str
+) -> None:
+    """Nothing would give back what the call then takes."""
+    event, counting, counted = event_with(**{limit: 100_000}), asyncio.Event(), asyncio.Event()
+
+    async def count() -> int:
+        counting.set()
+        await counted.wait()
+        return 40_000
+
+    await call(quota, event)
+    clock.seconds += KEPT_SECONDS - 1
+    await quota.sweep()
+    waiting = asyncio.create_task(quota.hold(AMY, event, Need(60_000, 100, 1), count, NOW))
+    await counting.wait()
+    clock.seconds += KEPT_SECONDS
+    await quota.sweep()
+    counted.set()
+    (await waiting).settle(Usage(40_000, 50), FREE)
+    await quota.sweep(everything=True)
+    (row,) = store.rows.values()
+    assert row.granted == row.used == Amount(2, 40_100)
