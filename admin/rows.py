@@ -10,7 +10,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from admin.errors import CommandError
 from admin.options import option_name
-from shared.core.models import LIMITS, Deployment, Event, UsageRow
+from shared.core.counts import UsageRow
+from shared.core.models import LIMITS, Deployment, Event
 from shared.events.credentials import is_event_code
 from shared.tables import deployment_rows, event_rows
 from shared.tables.columns import UNREADABLE, Reader, Row, plain

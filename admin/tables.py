@@ -13,8 +13,9 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 
 from admin.rows import DEPLOYMENT, EVENT, BadRow, Kind, Rows, parse, parse_all, parse_usage
+from shared.core.counts import UsageRow
 from shared.core.errors import StoreUnavailable
-from shared.core.models import Deployment, Event, Health, UsageRow
+from shared.core.models import Deployment, Event, Health
 from shared.quota.amounts import Amount
 from shared.tables.columns import Row
 from shared.tables.deployment_rows import (

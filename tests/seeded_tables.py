@@ -5,7 +5,8 @@ from __future__ import annotations
 from azure.data.tables import UpdateMode
 
 from admin.tables import Tables as AdminTables
-from shared.core.models import Deployment, Event, Health, UsageRow
+from shared.core.counts import UsageRow
+from shared.core.models import Deployment, Event, Health
 from shared.tables.deployment_rows import deployment_to_row
 from shared.tables.event_rows import event_to_row
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.core.models import BLOCKED, OWN_LIMITS, Event, UsageRow
+from shared.core.counts import UsageRow
+from shared.core.models import BLOCKED, OWN_LIMITS, Event
 from shared.desk.sums import has_right_key
 from shared.events.admission import with_own_limits
 from shared.quota.amounts import NOTHING, Amount

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from admin.events.codes import ledger_code, no_such_event
-from shared.core.models import UTC_ZONE, Deployment, Event, UsageRow
+from shared.core.counts import UsageRow
+from shared.core.models import UTC_ZONE, Deployment, Event
 from shared.events.credentials import is_event_code
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from shared.core.models import Deployment, Event, UsageRow
+from shared.core.counts import UsageRow
+from shared.core.models import Deployment, Event
 from shared.core.times import with_date
 from shared.desk.figures import figures
 from shared.desk.readings import Reading

@@ -15,7 +15,8 @@ from admin.usage import charts
 from admin.usage import text as usage_text
 from admin.usage.summary import Summary, summarize
 from admin.usage.timeline import OTHER_MODELS, Split, Timeline
-from shared.core.models import Counts, Deployment, Event, UsageRow
+from shared.core.counts import Counts, UsageRow
+from shared.core.models import Deployment, Event
 from shared.core.times import with_date
 
 MOST_USERS = 20

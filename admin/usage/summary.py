@@ -9,7 +9,8 @@ from decimal import Decimal
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from shared.core.models import Counts, Deployment, UsageRow
+from shared.core.counts import Counts, UsageRow
+from shared.core.models import Deployment
 from shared.core.money import prices_of
 
 By = Literal["user", "model", "hour"]

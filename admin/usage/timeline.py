@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from admin.usage import text as usage_text
 from admin.usage.summary import NO_MODEL, local_hour
-from shared.core.models import Counts, Event, Minute, UsageRow
+from shared.core.counts import Counts, Minute, UsageRow
+from shared.core.models import Event
 
 OTHER_MODELS = "other models"
 MOST_STEPS = 24 * 45

@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec import Raw
 
-from ..core.models import BLOCKED, OTHERS, Counts, Deployment, Event, Health, Minute
+from ..core.counts import OTHERS, Counts, Minute
+from ..core.models import BLOCKED, Deployment, Event, Health
 from ..core.money import amount_text, prices_of
 from ..quota.amounts import Amount
 from ..quota.standing import least_call

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from ..core.models import Minute
+from ..core.counts import Minute
 from .sums import RECENT_MINUTES, minute_of, plus
 
 _LONGEST = timedelta(days=366)

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import NamedTuple, Protocol
 
+from ..core.counts import UsageRow
 from ..core.loops import shared_result
-from ..core.models import Deployment, Event, Health, UsageRow
+from ..core.models import Deployment, Event, Health
 from ..quota.ledger_row import LedgerRow
 from .sums import Sums, minute_of
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ..core.counts import Counts, Minute, UsageRow
 from ..core.errors import InvalidEventToken
-from ..core.models import Counts, Minute, UsageRow
 
 RECENT_MINUTES = 10
 """The rate, and who is refused again and again, are of this time."""

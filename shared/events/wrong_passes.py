@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from ..core.counts import OTHERS
 from ..core.errors import InvalidEventToken, RateLimited
-from ..core.models import OTHERS, Credential, Event
+from ..core.models import Credential, Event
 from .newcomers import Newcomers
 from .passes import TAG_LETTERS, is_like_pass, tag_of
 

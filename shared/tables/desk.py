@@ -11,8 +11,9 @@ from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableServiceClient
 
+from ..core.counts import UsageRow
 from ..core.errors import StoreUnavailable
-from ..core.models import Deployment, Event, Health, UsageRow
+from ..core.models import Deployment, Event, Health
 from ..core.turns import Turns
 from ..quota.ledger_row import Key, LedgerRow
 from ..quota.standing import TOTAL_ROW

@@ -12,10 +12,11 @@ from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, Re
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableServiceClient
 
+from ..core.counts import UsageRow
 from ..core.errors import StoreUnavailable
 from ..core.hashing import hashed
 from ..core.ids import is_long_enough, new_secret
-from ..core.models import Deployment, Event, Health, UsageRow
+from ..core.models import Deployment, Event, Health
 from ..core.turns import Turns
 from ..quota.ledger_row import Conflict, Key, LedgerRow
 from .attendees import Attendees

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from ..core.models import Counts, Minute, UsageRow
+from ..core.counts import Counts, Minute, UsageRow
 from .columns import LARGEST, Reader, Row, count, int64, new_count, plain, text
 
 _HOUR = "%Y-%m-%dT%H"

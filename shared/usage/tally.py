@@ -16,10 +16,11 @@ from functools import reduce
 from math import inf
 from typing import Protocol
 
+from ..core.counts import OTHERS, Counts, Minute, UsageRow
 from ..core.errors import ProxyError, StoreUnavailable, UpstreamBusy
 from ..core.ids import new_id
 from ..core.loops import repeat
-from ..core.models import OTHERS, Counts, Credential, Minute, Usage, UsageRow
+from ..core.models import Credential, Usage
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from azure.data.tables.aio import TableServiceClient
 
-from shared.core.models import Counts, Deployment, UsageRow
+from shared.core.counts import Counts, UsageRow
+from shared.core.models import Deployment
 from shared.tables.deployment_rows import deployment_to_row
 from shared.tables.event_rows import event_to_row
 from shared.tables.service import DEPLOYMENTS, EVENTS, USAGE

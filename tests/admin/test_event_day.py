@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from shared.core.models import Counts
+from shared.core.counts import Counts
 from tests.admin.deployments import adding, delete
 from tests.admin.manage import create_event, manage
 from tests.conftest import KEY, Stage, serve

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from shared.core.models import Counts, Deployment, LongPrices, UsageRow
+from shared.core.counts import Counts, UsageRow
+from shared.core.models import Deployment, LongPrices
 from tests.admin.manage import DATES, manage
 from tests.conftest import EVENT, MODEL
 from tests.seeded_tables import Tables

@@ -16,7 +16,8 @@ from aiohttp import web
 
 from admin.usage.report import render
 from admin.usage.timeline import Timeline
-from shared.core.models import Counts, Deployment, Minute, UsageRow
+from shared.core.counts import Counts, Minute, UsageRow
+from shared.core.models import Deployment
 from tests import browser
 from tests.conftest import EVENT
 

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shared.core.models import Counts, Deployment, UsageRow
+from shared.core.counts import Counts, UsageRow
+from shared.core.models import Deployment
 from tests.admin.manage import ROOT, environment
 from tests.conftest import EVENT
 from tests.seeded_tables import Tables

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from shared.core.models import CLAIM, Counts, UsageRow
+from shared.core.counts import Counts, UsageRow
+from shared.core.models import CLAIM
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Key, LedgerRow
 from shared.quota.standing import TOTAL_ROW

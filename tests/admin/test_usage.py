@@ -17,7 +17,8 @@ import pytest
 from admin.usage import live, watch
 from admin.usage.event_usage import read_usage
 from admin.usage.summary import Sort, summarize
-from shared.core.models import Counts, Deployment, Minute, UsageRow
+from shared.core.counts import Counts, Minute, UsageRow
+from shared.core.models import Deployment
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import LedgerRow
 from shared.tables.service import open_service

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from shared.core.models import Counts, Event, Minute, UsageRow
+from shared.core.counts import Counts, Minute, UsageRow
+from shared.core.models import Event
 from shared.desk.keys import desk_key
 from shared.desk.sums import minute_of
 from shared.events.passes import pass_of

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from shared.app.page import page
-from shared.core.models import Counts, Minute, UsageRow
+from shared.core.counts import Counts, Minute, UsageRow
 from shared.desk.keys import desk_key
 from tests import browser
 from tests.conftest import EVENT, MODEL, Stage

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.core.models import Minute
+from shared.core.counts import Minute
 from shared.desk.forecast import Rate, rate_of, runs_out_at
 from shared.desk.sums import minute_of
 

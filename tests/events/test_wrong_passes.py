@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from shared.core.counts import OTHERS
 from shared.core.errors import InvalidEventToken
-from shared.core.models import OTHERS, Credential
+from shared.core.models import Credential
 from shared.events.passes import tag_of
 from shared.events.wrong_passes import AT_ONCE, PER_SECOND, WrongPasses, stated_name
 from tests.clock import Clock

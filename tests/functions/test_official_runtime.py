@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from shared.core.models import Counts, UsageRow
+from shared.core.counts import Counts, UsageRow
 from shared.usage.call_log import LOG_SECONDS
 from tests.conftest import CREDENTIAL, MODEL, QUESTION, Stage
 from tests.responses import WireResponse, response_of

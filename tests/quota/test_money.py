@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from shared.core.models import Deployment, UsageRow
+from shared.core.counts import UsageRow
+from shared.core.models import Deployment
 from shared.core.money import millionths
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Key, LedgerRow

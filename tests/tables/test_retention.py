@@ -15,7 +15,7 @@ from azure.data.tables.aio import TableServiceClient
 
 from function_app import create_app
 from shared.app.web import Web
-from shared.core.models import Counts, UsageRow
+from shared.core.counts import Counts, UsageRow
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Key, LedgerRow
 from shared.quota.standing import TOTAL_ROW

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from shared.core.counts import Counts, UsageRow
 from shared.core.errors import StoreUnavailable
-from shared.core.models import Counts, Deployment, Health, UsageRow
+from shared.core.models import Deployment, Health
 from shared.quota.ledger_row import Conflict, Key, LedgerRow
 from shared.tables.retention import Retention
 from shared.tables.service import USAGE

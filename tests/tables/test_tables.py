@@ -16,8 +16,9 @@ import pytest
 from azure.data.tables import EdmType, EntityProperty
 from azure.data.tables.aio import TableServiceClient
 
+from shared.core.counts import Counts, Minute, UsageRow
 from shared.core.errors import StoreUnavailable
-from shared.core.models import Counts, Deployment, Event, Health, LongPrices, Minute, UsageRow
+from shared.core.models import Deployment, Event, Health, LongPrices
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Key, LedgerRow
 from shared.tables.columns import LARGEST

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 
+from shared.core.counts import Counts, UsageRow
 from shared.core.errors import StoreUnavailable
-from shared.core.models import Counts, UsageRow
 from shared.usage.tally import UsageStore
 from tests.fake_ledger import Fault
 

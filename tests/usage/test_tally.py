@@ -12,8 +12,9 @@ from itertools import count, pairwise
 import pytest
 
 from shared.core import errors, quota_errors
+from shared.core.counts import OTHERS, Counts, Minute, UsageRow
 from shared.core.errors import ProxyError, StoreUnavailable
-from shared.core.models import OTHERS, Counts, Credential, Minute, Usage, UsageRow
+from shared.core.models import Credential, Usage
 from shared.usage.tally import (
     AT_ONCE,
     DOUBT_SECONDS,

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from shared.core.models import Counts, UsageRow
+from shared.core.counts import Counts, UsageRow
 from shared.quota.amounts import Amount
 from shared.quota.ledger_row import Key
 from shared.tables.service import open_service
