@@ -186,7 +186,7 @@ def test_without_the_demo_the_text_says_nothing_about_events_in_the_tables() -> 
 
 def create(folder: Path, code: str, **env: str) -> str:
     """Creates an open event with `manage.py`, and returns what it prints to standard error."""
-    options = ["--name", code, "--starts", "2020-01-01", "--ends", "2040-01-02", "--requests-per-day", "1"]
+    options = ["--name", code, "--starts", "now", "--ends", "+1d", "--requests-per-day", "1"]
     result = checkout.call(folder, "events", "create", code, *options, "--json", program="manage.py", **env)
     assert json.loads(result.stdout)["code"] == code
     return result.stderr
