@@ -9,6 +9,8 @@ from functools import partial
 
 import aiohttp
 
+from ..core.errors import ProxyError
+from ..core.models import Credential
 from ..core.settings import Settings
 from ..desk.readings import Readings
 from ..events.lookup import Events
@@ -71,12 +73,7 @@ class Wiring:
         self.small_bodies = Bodies(
             SMALL_BODY_BYTES, SMALL_BODIES_BYTES, settings.longest_body_seconds, "Send only its members."
         )
-        events = Events(
-            self.tables,
-            settings.cache_seconds,
-            time.monotonic,
-            count_wrong_pass=lambda stated, error: self.tally.count_failure(stated, "", now(), error),
-        )
+        events = self._events()
         self.routing = routing = Routing(self.tables, settings.cache_seconds, time.monotonic, self.health.put)
         self.desk = Desk(
             events,
@@ -94,6 +91,13 @@ class Wiring:
         self.proxy = self._proxy(
             Calls(events, routing, StoredTurns(upstream), settings.default_output_tokens), upstream
         )
+
+    def _events(self) -> Events:
+        def count_wrong_pass(stated: Credential, error: ProxyError) -> None:
+            self.tally.count_failure(stated, "", self._now(), error)
+
+        seconds = self.settings.cache_seconds
+        return Events(self.tables, seconds, time.monotonic, count_wrong_pass=count_wrong_pass)
 
     def _proxy(self, calls: Calls, upstream: Upstream) -> Proxy:
         settings = self.settings

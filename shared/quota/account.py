@@ -249,7 +249,7 @@ class Account:
         self.granted_under = change.limit
 
     def before_write(self, change: Change) -> None:
-        """Take the returned and reported amounts out of hand, so that no call can spend them meanwhile.
+        """Take what is returned or reported out of hand, so that no call can spend it during the write.
 
         A debt stays until the row has it.
         """

@@ -154,7 +154,7 @@ class Quota:
         try:
             if (user := standing.user) and not self._take(user, hold):
                 await self._take_scarce(user, hold, standing, now)
-                # Found again, because an account without waiting calls may be forgotten meanwhile.
+                # Found again, because an account without waiting calls may be forgotten during the wait.
                 standing = self.last_known(credential, event, now)
             if total := standing.total:
                 total.account.limit = standing.total_limit  # a call that began earlier may know another one
