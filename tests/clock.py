@@ -1,4 +1,4 @@
-"""Time in tests: a clock that a test moves by hand, and a wait for what happens in the background."""
+"""Time in tests: a clock that a test moves by hand, and a wait for work in the background."""
 
 from __future__ import annotations
 

@@ -16,8 +16,7 @@ from enum import Enum, auto
 from typing import Any, NamedTuple
 
 from azure.core import MatchConditions
-from azure.core.exceptions import ResourceNotFoundError
-from azure.data.tables import TableTransactionError, UpdateMode
+from azure.data.tables import TableEntity, TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableServiceClient
 
 from ..core.errors import StoreUnavailable
@@ -30,7 +29,7 @@ from .service import (
     LARGEST_BATCH,
     REPORT_SECONDS,
     error_code,
-    is_missing_row,
+    find_row,
     translated,
 )
 
@@ -183,21 +182,16 @@ class Attendees:
                 return False
         return True
 
-    async def _find(self, event_code: str, user: str) -> Mapping[str, Any] | None:
+    async def _find(self, event_code: str, user: str) -> TableEntity | None:
         async with self._call():
-            try:
-                return await self._rows.get_entity(event_code, user)
-            except ResourceNotFoundError as error:
-                if not is_missing_row(error):
-                    raise
-        return None
+            return await find_row(self._rows, event_code, user)
 
     async def _counter(self, event_code: str) -> _Counter:
         row = await self._find(event_code, SEATS_ROW)
         if row is None:
             return _Counter(len(await self.list(event_code)), None)
         try:
-            return _Counter(count(row, "taken"), row.metadata["etag"])  # type: ignore[attr-defined]
+            return _Counter(count(row, "taken"), row.metadata["etag"])
         except UNREADABLE as error:
             _log.exception("cannot read the counter of the table %s for event %s", ATTENDEES, event_code)
             raise StoreUnavailable from error

@@ -25,7 +25,7 @@ from .service import (
     EVENTS,
     REPORT_SECONDS,
     USAGE,
-    is_missing_row,
+    find_row,
     readable,
     readable_or_none,
     translated,
@@ -96,12 +96,9 @@ class DeskTables:
         """
         for _ in range(CHANGE_TRIES):
             async with self._call():
-                try:
-                    row = await self._events.get_entity(code, EVENT_ROW)
-                except ResourceNotFoundError as error:
-                    if not is_missing_row(error):
-                        raise
-                    return None
+                row = await find_row(self._events, code, EVENT_ROW)
+            if row is None:
+                return None
             before = readable(event_from_row, row)
             after = change(before)
             if after == before or await self._write(before, after, row.metadata["etag"]):

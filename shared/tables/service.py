@@ -12,9 +12,11 @@ from azure.core.exceptions import (
     AzureError,
     HttpResponseError,
     ResourceExistsError,
+    ResourceNotFoundError,
 )
 from azure.core.pipeline.transport import AioHttpTransport
-from azure.data.tables.aio import TableServiceClient
+from azure.data.tables import TableEntity
+from azure.data.tables.aio import TableClient, TableServiceClient
 
 from ..core.errors import StoreUnavailable
 from ..core.turns import Turns
@@ -150,6 +152,16 @@ def error_code(error: HttpResponseError) -> str:
 def is_missing_row(error: HttpResponseError) -> bool:
     """Whether the error means that the row does not exist, and not the table."""
     return error_code(error) in _MISSING_ROW
+
+
+async def find_row(table: TableClient, partition_key: str, row_key: str) -> TableEntity | None:
+    """The row, or None if it does not exist."""
+    try:
+        return await table.get_entity(partition_key, row_key)
+    except ResourceNotFoundError as error:
+        if not is_missing_row(error):
+            raise
+    return None
 
 
 def not_set_up() -> StoreUnavailable:

@@ -36,6 +36,7 @@ from .service import (
     SCAN_SECONDS,
     USAGE,
     RowRefused,
+    find_row,
     is_missing_row,
     not_set_up,
     readable,
@@ -78,13 +79,8 @@ class Tables:
             StoreUnavailable: the table is unavailable, or the row cannot be read.
         """
         async with self._call():
-            try:
-                row = await self._events.get_entity(code, EVENT_ROW)
-            except ResourceNotFoundError as error:
-                if not is_missing_row(error):
-                    raise
-                return None
-        return readable(event_from_row, row)
+            row = await find_row(self._events, code, EVENT_ROW)
+        return None if row is None else readable(event_from_row, row)
 
     async def renamed_event(self, first_code: str) -> Event | None:
         """The event that had this code first and has another one now, if there is one. Searches the table.
@@ -156,12 +152,9 @@ class Tables:
             StoreUnavailable: the table is unavailable, or the row cannot be read.
         """
         async with self._call():
-            try:
-                row = await self._quotas.get_entity(key.event_code, key.row)
-            except ResourceNotFoundError as error:
-                if not is_missing_row(error):
-                    raise
-                return LedgerRow()
+            row = await find_row(self._quotas, key.event_code, key.row)
+        if row is None:
+            return LedgerRow()
         try:
             return ledger_from_row(row)
         except UNREADABLE as error:
