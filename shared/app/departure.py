@@ -19,7 +19,10 @@ def _ends() -> float:
 
 
 class Departure:
-    """A block that ends with `ClientLeft` when the client leaves, or `seconds_left` later."""
+    """A block that ends with `ClientLeft` when the client leaves, or `seconds_left` later.
+
+    It does not begin if the client has left before.
+    """
 
     __slots__ = ("_client", "_is_over", "_task", "_timer", "seconds_left")
 
@@ -28,13 +31,13 @@ class Departure:
         self._is_over = False
         self.seconds_left: Callable[[], float] = _ends
         """Called when the client leaves: how long the call may continue without it."""
-        self._timer: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Departure:
+        if self._client.has_left:
+            raise ClientLeft
         self._task = asyncio.current_task()
         self._client.on_leave = self._leave
-        if self._client.has_left:
-            self._timer = asyncio.get_running_loop().call_soon(self._leave)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:

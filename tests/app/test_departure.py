@@ -33,3 +33,13 @@ async def test_call_whose_client_has_left_takes_no_further_step(leaves_first: bo
         await task
     assert steps == []
     assert task.cancelling() == 0
+
+
+async def test_call_whose_client_has_left_before_takes_no_step() -> None:
+    """Its prompt could be sent before it first waits for something."""
+    client = Client()
+    client.leave()
+    steps: list[str] = []
+    with pytest.raises(ClientLeft), Departure(client):
+        steps.append("sent")
+    assert steps == []
